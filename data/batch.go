@@ -1,0 +1,101 @@
+package data
+
+import (
+	"fmt"
+	"runtime/debug"
+)
+
+// Batch is a number of labelled images, normalised.
+type Batch struct {
+	Images []float32 // (len(Labels), channels, height, width), (x-mean)/std of each channel
+	Labels []int     // (len(Labels)), in 0..Classes-1
+}
+
+func newBatch(set *Set, n int) *Batch {
+	return &Batch{Images: make([]float32, n*set.pixels()), Labels: make([]int, n)}
+}
+
+// check panics unless set is whole.
+func (s *Set) check() {
+	if s.Classes <= 0 || s.Channels <= 0 || s.Height <= 0 || s.Width <= 0 ||
+		len(s.Mean) != s.Channels || len(s.Std) != s.Channels {
+		panic("data: a Set without its measures")
+	}
+}
+
+// normalise replaces each x of one image, (channels, height, width), by (x-mean)/std of its channel.
+func (s *Set) normalise(x []float32) {
+	area := s.Height * s.Width
+	for c := range s.Channels {
+		mean, std := s.Mean[c], s.Std[c]
+		plane := x[c*area : (c+1)*area]
+		for i, v := range plane {
+			plane[i] = (v - mean) / std
+		}
+	}
+}
+
+// label returns the label of image i, which must be one of the set's classes: the loss would index by it.
+func (s *Set) label(images Images, i int) (int, error) {
+	l := images.Label(i)
+	if l < 0 || l >= s.Classes {
+		return 0, fmt.Errorf("its label is %d, expected 0..%d; correct the data set or its number of classes",
+			l, s.Classes-1)
+	}
+	return l, nil
+}
+
+// caught runs f and returns its error, or its panic as an error with the stack.
+func caught(f func() error) (err error) {
+	defer func() {
+		switch cause := recover().(type) {
+		case nil:
+		case error:
+			err = fmt.Errorf("%w\n%s", cause, debug.Stack())
+		default:
+			err = fmt.Errorf("%v\n%s", cause, debug.Stack())
+		}
+	}()
+	return f()
+}
+
+// EachBatch calls f with this rank's share of images, in order and without augmentation: of the images rank,
+// rank+size, rank+2·size, ... batches of batch, the last one of what is left. Over all ranks every image comes once;
+// a rank beyond the number of images gets no call. The Batch is valid until f returns. An image that cannot be read
+// and an error of f end it.
+func EachBatch(set *Set, images Images, batch, rank, size int, f func(*Batch) error) error {
+	set.check()
+	if batch <= 0 || rank < 0 || rank >= size {
+		panic("data: batch or rank out of range")
+	}
+	n := images.Len()
+	share := (n - rank + size - 1) / size
+	if rank >= n {
+		share = 0
+	}
+	room := newBatch(set, min(batch, share))
+	for from := 0; from < share; from += batch {
+		m := min(batch, share-from)
+		b := &Batch{Images: room.Images[:m*set.pixels()], Labels: room.Labels[:m]}
+		image := 0
+		err := caught(func() (err error) {
+			for j := range m {
+				image = rank + (from+j)*size
+				x := b.Images[j*set.pixels() : (j+1)*set.pixels()]
+				images.Pixels(x, image)
+				set.normalise(x)
+				if b.Labels[j], err = set.label(images, image); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("data: reading image %d of %q for evaluation: %w", image, set.Name, err)
+		}
+		if err := f(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+package data
+
+import (
+	"bytes"
+	"compress/gzip"
+	_ "embed"
+	"encoding/csv"
+	"fmt"
+	"io"
+	"strconv"
+
+	"lte/random"
+)
+
+//go:embed digits/digits.csv.gz
+var digitsFile []byte
+
+// The digits' measures, see digits/README.md. They come without a split; a fifth is set aside for the test.
+const (
+	digitsCount   = 1797
+	digitsTrain   = 1437
+	digitsClasses = 10
+	digitsSide    = 8
+	digitsWhite   = 16
+)
+
+// digits is the collection in memory.
+type digits struct {
+	labels []uint8 // (images)
+	pixels []uint8 // (images, height, width), 0..16
+}
+
+func (d *digits) Len() int        { return len(d.labels) }
+func (d *digits) Label(i int) int { return int(d.labels[i]) }
+
+func (d *digits) Pixels(dst []float32, i int) {
+	const area = digitsSide * digitsSide
+	if len(dst) != area {
+		panic("data: pixels of the wrong length")
+	}
+	for j, v := range d.pixels[i*area : (i+1)*area] {
+		dst[j] = float32(v) / digitsWhite
+	}
+}
+
+func openDigits(seed uint64) (*Set, error) {
+	all, err := readDigits(digitsFile)
+	if err != nil {
+		return nil, fmt.Errorf("the copy inside the program is damaged: %w; build the program again from a clean checkout", err)
+	}
+	train, test := stratify(all, digitsClasses, digitsTrain, random.Stream(seed, "split"))
+	mean, std := measure(train, 1, digitsSide*digitsSide)
+	return &Set{
+		Name: "digits", Classes: digitsClasses, Channels: 1, Height: digitsSide, Width: digitsSide,
+		Mean: mean, Std: std, Train: train, Test: test,
+	}, nil
+}
+
+// readDigits parses the compressed table: 64 pixels and a label a line, no header.
+func readDigits(file []byte) (*digits, error) {
+	z, err := gzip.NewReader(bytes.NewReader(file))
+	if err != nil {
+		return nil, fmt.Errorf("digits.csv.gz: expected gzip: %w", err)
+	}
+	table := csv.NewReader(z)
+	table.FieldsPerRecord = digitsSide*digitsSide + 1
+	table.ReuseRecord = true
+	d := &digits{}
+	for {
+		record, err := table.Read()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("digits.csv.gz: %w", err)
+		}
+		for column, field := range record {
+			limit := uint64(digitsWhite)
+			if column == len(record)-1 {
+				limit = digitsClasses - 1
+			}
+			v, err := strconv.ParseUint(field, 10, 8)
+			if err != nil || v > limit {
+				line, _ := table.FieldPos(column)
+				return nil, fmt.Errorf("digits.csv.gz: line %d, column %d: found %q, expected a whole number in 0..%d",
+					line, column+1, field, limit)
+			}
+			if column == len(record)-1 {
+				d.labels = append(d.labels, uint8(v))
+			} else {
+				d.pixels = append(d.pixels, uint8(v))
+			}
+		}
+	}
+	if d.Len() != digitsCount {
+		return nil, fmt.Errorf("digits.csv.gz: found %d images, expected %d", d.Len(), digitsCount)
+	}
+	return d, nil
+}
