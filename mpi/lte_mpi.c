@@ -1,0 +1,191 @@
+//go:build cgo
+
+#define _GNU_SOURCE
+#include "lte_mpi.h"
+
+#include <mpi.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static MPI_Comm world = MPI_COMM_NULL; // a duplicate that returns errors instead of ending the job
+static int sleepy = 1;                 // ranks outnumber cores: whoever waits gives its core away
+
+// ---- signals
+
+static struct sigaction saved[NSIG];
+static int known[NSIG];
+
+void lte_signals_save(void) {
+	for (int s = 1; s < NSIG; s++)
+		known[s] = sigaction(s, NULL, &saved[s]) == 0;
+}
+
+void lte_signals_restore(void) {
+	for (int s = 1; s < NSIG; s++)
+		if (known[s])
+			sigaction(s, &saved[s], NULL);
+}
+
+// ---- abort
+
+static atomic_int abort_code; // 0 while nobody asked
+
+void lte_abort_ask(int code) {
+	int none = 0;
+	atomic_compare_exchange_strong(&abort_code, &none, code); // the first code stays
+}
+
+void lte_abort_if_asked(void) {
+	int code = atomic_load_explicit(&abort_code, memory_order_relaxed);
+	if (code != 0)
+		MPI_Abort(MPI_COMM_WORLD, code);
+}
+
+// ---- waiting
+
+enum { US = 1000, MS = 1000 * US };
+
+static void nap(long ns) {
+	struct timespec t = {0, ns};
+	nanosleep(&t, NULL);
+}
+
+static long long now(void) {
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+// lte_wait polls until the request is done. Sleeping ranks start with naps of `from` ns, half as long again each time up to
+// `to`; ranks that own a core spin, and after a millisecond yield between polls.
+static int lte_wait(MPI_Request *request, long from, long to) {
+	long long spin_until = 0;
+	for (int polls = 0;; polls++) {
+		int done = 0;
+		int code = MPI_Test(request, &done, MPI_STATUS_IGNORE);
+		if (code != MPI_SUCCESS || done)
+			return code;
+		lte_abort_if_asked();
+		if (sleepy) {
+			nap(from);
+			from += from / 2;
+			if (from > to)
+				from = to;
+		} else if (polls % 64 == 63) {
+			if (spin_until == 0)
+				spin_until = now() + MS;
+			else if (now() > spin_until)
+				sched_yield();
+		}
+	}
+}
+
+#define TRY(name, expression)                        \
+	do {                                         \
+		int code_ = (expression);            \
+		if (code_ != MPI_SUCCESS)            \
+			return (lte_result){code_, name}; \
+	} while (0)
+
+static const lte_result ok = {MPI_SUCCESS, ""};
+
+lte_result lte_barrier(void) {
+	MPI_Request request;
+	TRY("MPI_Ibarrier", MPI_Ibarrier(world, &request));
+	TRY("MPI_Ibarrier", lte_wait(&request, 50 * US, MS));
+	return ok;
+}
+
+// Stragglers are waited for in a barrier, with long naps; once all are there the data itself moves with short ones. A rank with
+// a core of its own needs no such help.
+static lte_result gather_round(void) {
+	return sleepy ? lte_barrier() : ok;
+}
+
+static lte_result allgather(void *dst, const void *src, int count, MPI_Datatype type) {
+	lte_result r = gather_round();
+	if (r.code != MPI_SUCCESS)
+		return r;
+	MPI_Request request;
+	TRY("MPI_Iallgather", MPI_Iallgather(src, count, type, dst, count, type, world, &request));
+	TRY("MPI_Iallgather", lte_wait(&request, 20 * US, 20 * US));
+	return ok;
+}
+
+lte_result lte_allgather_f32(float *dst, const float *src, int count) {
+	return allgather(dst, src, count, MPI_FLOAT);
+}
+
+lte_result lte_allgather_u64(unsigned long long *dst, const unsigned long long *src, int count) {
+	return allgather(dst, src, count, MPI_UINT64_T);
+}
+
+lte_result lte_alltoall_f32(float *dst, const float *src, int count) {
+	lte_result r = gather_round();
+	if (r.code != MPI_SUCCESS)
+		return r;
+	MPI_Request request;
+	TRY("MPI_Ialltoall", MPI_Ialltoall(src, count, MPI_FLOAT, dst, count, MPI_FLOAT, world, &request));
+	TRY("MPI_Ialltoall", lte_wait(&request, 20 * US, 20 * US));
+	return ok;
+}
+
+// ---- start and end
+
+// The cores that a node's ranks may use together: a launcher that binds each rank to one core has not made the node smaller.
+static lte_result count_cores(MPI_Comm node, int *cores) {
+	static uint64_t mine[1024], all[1024]; // 65,536 CPUs, more than cpu_set_t has
+	MPI_Request request;
+	if (sched_getaffinity(0, sizeof mine, (cpu_set_t *)mine) != 0)
+		memset(mine, 0, sizeof mine);
+	TRY("MPI_Iallreduce", MPI_Iallreduce(mine, all, 1024, MPI_UINT64_T, MPI_BOR, node, &request));
+	TRY("MPI_Iallreduce", lte_wait(&request, 50 * US, MS));
+	*cores = 0;
+	for (int i = 0; i < 1024; i++)
+		*cores += __builtin_popcountll(all[i]);
+	if (*cores == 0) // no affinity to be had: take it that every rank has its core
+		MPI_Comm_size(node, cores);
+	return ok;
+}
+
+lte_result lte_start(lte_node *out) {
+	MPI_Comm node;
+	TRY("MPI_Comm_set_errhandler", MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
+	TRY("MPI_Comm_dup", MPI_Comm_dup(MPI_COMM_WORLD, &world));
+	TRY("MPI_Comm_set_errhandler", MPI_Comm_set_errhandler(world, MPI_ERRORS_RETURN));
+	TRY("MPI_Comm_split_type", MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
+	TRY("MPI_Comm_rank", MPI_Comm_rank(node, &out->node_rank));
+	TRY("MPI_Comm_size", MPI_Comm_size(node, &out->node_size));
+	lte_result r = count_cores(node, &out->node_cores);
+	if (r.code != MPI_SUCCESS)
+		return r;
+	TRY("MPI_Comm_free", MPI_Comm_free(&node));
+	sleepy = out->node_size > out->node_cores;
+	return ok;
+}
+
+lte_result lte_free(void) {
+	if (world != MPI_COMM_NULL)
+		TRY("MPI_Comm_free", MPI_Comm_free(&world));
+	return ok;
+}
+
+void lte_error_text(int code, char *dst, size_t size) {
+	char text[MPI_MAX_ERROR_STRING] = "";
+	int n = 0;
+	if (MPI_Error_string(code, text, &n) != MPI_SUCCESS || text[0] == 0)
+		snprintf(text, sizeof text, "MPI error %d", code);
+	snprintf(dst, size, "%s", text);
+}
+
+void lte_library(char *dst, size_t size) {
+	char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+	int n = 0;
+	MPI_Get_library_version(text, &n);
+	snprintf(dst, size, "%s", text);
+}

@@ -1,0 +1,33 @@
+// What package mpi asks of MPI beyond gompi. Every function but lte_abort_ask and lte_library runs on the MPI thread.
+#ifndef LTE_MPI_H
+#define LTE_MPI_H
+
+#include <stddef.h>
+
+// An MPI return code (0 is success) and the name of the call that gave it.
+typedef struct {
+	int code;
+	const char *call;
+} lte_result;
+
+typedef struct {
+	int node_rank, node_size, node_cores;
+} lte_node;
+
+void lte_signals_save(void);
+void lte_signals_restore(void);
+
+lte_result lte_start(lte_node *node);
+lte_result lte_free(void);
+lte_result lte_barrier(void);
+lte_result lte_allgather_f32(float *dst, const float *src, int count);
+lte_result lte_allgather_u64(unsigned long long *dst, const unsigned long long *src, int count);
+lte_result lte_alltoall_f32(float *dst, const float *src, int count);
+
+void lte_abort_ask(int code);  // any thread
+void lte_abort_if_asked(void); // ends the job when lte_abort_ask came before
+
+void lte_error_text(int code, char *dst, size_t size);
+void lte_library(char *dst, size_t size); // also before MPI_Init
+
+#endif

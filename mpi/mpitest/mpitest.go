@@ -1,0 +1,151 @@
+// Package mpitest runs a test on real ranks: the test binary starts itself again under the launcher, once for each number of
+// ranks, and the test's body runs on every rank.
+//
+//	func TestMain(m *testing.M) { mpitest.Main(m) }
+//	func TestSum(t *testing.T) {
+//		mpitest.Run(t, []int{1, 2, 8}, func(t *testing.T, w *mpi.World) { … })
+//	}
+//
+// Such tests live in files with `//go:build mpirun`, which `make test-mpi` builds and runs; Run is called at the top level of a
+// Test function. LTE_MPIRUN is the launcher with its options, "mpirun" if unset; it must be that of the MPI library that the
+// tests were built with.
+//
+// A test passes when the launcher exits with 0 and every rank said that it is done: hydra's exit code alone may be 0 for a
+// failed job.
+package mpitest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"lte/mpi"
+)
+
+// Timeout is how long one launch may take. A TestMain may change it.
+var Timeout = 60 * time.Second
+
+const (
+	launcher = "LTE_MPIRUN"
+	child    = "LTE_MPITEST_CHILD" // set in the ranks
+)
+
+var (
+	world *mpi.World // of this rank; nil in the process that launches
+	ran   bool       // Run called a body here
+)
+
+// Main is the body of TestMain.
+func Main(m *testing.M) {
+	if os.Getenv(child) == "" {
+		os.Exit(m.Run())
+	}
+	var err error
+	if world, err = mpi.Start(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	if code := m.Run(); code != 0 {
+		fail("the tests exit with %d", code)
+	}
+	if err := world.Stop(); err != nil {
+		fail("%v", err)
+	}
+	if ran {
+		fmt.Println(done(world.Rank(), world.Size()))
+	}
+	os.Exit(0)
+}
+
+// Run calls body on each of n ranks, for every n in sizes. A rank that fails or panics ends the others.
+func Run(t *testing.T, sizes []int, body func(t *testing.T, w *mpi.World)) {
+	t.Helper()
+	if world != nil {
+		here(t, body)
+		return
+	}
+	for _, n := range sizes {
+		t.Run(fmt.Sprintf("np=%d", n), func(t *testing.T) {
+			name, _, _ := strings.Cut(t.Name(), "/")
+			out, err := Launch(t, n, []string{child + "=1"}, os.Args[0], "-test.run", "^"+name+"$", "-test.v")
+			if err == nil {
+				err = allDone(out, n)
+			}
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// here runs body on this rank.
+func here(t *testing.T, body func(t *testing.T, w *mpi.World)) {
+	ran = true
+	defer func() {
+		if cause := recover(); cause != nil {
+			fail("panic: %v\n%s", cause, debug.Stack())
+		}
+		if t.Failed() { // also on the way out of t.Fatal
+			fail("%s failed", t.Name())
+		}
+	}()
+	body(t, world)
+}
+
+// fail says which rank failed and ends the job: the others may be waiting for this rank.
+func fail(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "rank %d/%d %s: %s\n", world.Rank(), world.Size(), world.Host(), fmt.Sprintf(format, args...))
+	world.Abort(1)
+}
+
+// done is the line by which a rank says that all went well. The brackets tell rank 1/8 from 11/8.
+func done(rank, size int) string { return fmt.Sprintf("[mpitest: rank %d/%d is done]", rank, size) }
+
+func allDone(out string, n int) error {
+	for rank := range n {
+		if got := strings.Count(out, done(rank, n)); got != 1 {
+			return fmt.Errorf("%d × %q in the output of %d ranks, want 1", got, done(rank, n), n)
+		}
+	}
+	return nil
+}
+
+// Launch runs a program on n ranks under the launcher, with env (KEY=value) added to the environment, and returns what all of
+// them wrote. The error is that of the launcher's exit, or says that Timeout passed: then all its processes were killed.
+func Launch(t *testing.T, n int, env []string, args ...string) (string, error) {
+	t.Helper()
+	mpirun := strings.Fields(os.Getenv(launcher))
+	if len(mpirun) == 0 {
+		mpirun = []string{"mpirun"}
+	}
+	if _, err := exec.LookPath(mpirun[0]); err != nil {
+		t.Fatalf("no launcher: %v (%s names it, with its options)", err, launcher)
+	}
+	line := append(append(mpirun, "-np", fmt.Sprint(n)), args...)
+	limit, cancel := context.WithTimeout(context.Background(), Timeout)
+	defer cancel()
+	cmd := exec.CommandContext(limit, line[0], line[1:]...)
+	cmd.Env = append(os.Environ(), env...)
+	// TERM first: the launcher then ends its ranks, which may be in groups of their own. KILL for what is left.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Second
+	out, err := cmd.CombinedOutput()
+	if cmd.Process != nil {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // no such group: nothing is left
+	}
+	if errors.Is(limit.Err(), context.DeadlineExceeded) {
+		err = fmt.Errorf("killed after %v: %w", Timeout, limit.Err())
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: %w", strings.Join(line, " "), err)
+	}
+	return string(out), err
+}

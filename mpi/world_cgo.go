@@ -1,0 +1,193 @@
+//go:build cgo
+
+package mpi
+
+// #cgo CFLAGS: -O2 -Wall
+// #include "lte_mpi.h"
+import "C"
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+	"unsafe"
+
+	gompi "github.com/sbromberger/gompi"
+)
+
+// thread is the methods' side of the goroutine that makes all MPI calls.
+type thread struct {
+	requests chan request
+	done     chan error
+	wake     chan struct{} // Abort's bell; holds 1
+	over     chan struct{} // closed when MPI is finalised
+}
+
+// abortGrace is how long MPI may take to end the process before Abort does.
+const abortGrace = 5 * time.Second
+
+// Start starts MPI and returns the group of all ranks. It is called once a process, and ended by Stop, or by Abort when this
+// rank fails. A launcher of another MPI library than this program's is an error.
+func Start() (*World, error) {
+	w := &World{thread: thread{
+		requests: make(chan request),
+		done:     make(chan error),
+		wake:     make(chan struct{}, 1),
+		over:     make(chan struct{}),
+	}}
+	go w.serve()
+	if err := <-w.done; err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// Stop waits for all ranks and ends MPI. Calls after the first do nothing.
+func (w *World) Stop() error {
+	err := w.call(request{op: stop})
+	if err == errStopped {
+		return nil
+	}
+	return err
+}
+
+// Abort ends all ranks at once, with this exit code (1 to 255), and does not return. Any goroutine may call it, also while
+// another waits in a collective.
+//
+// MPI_Abort runs on the MPI thread, which looks for the request in every wait. Should that thread be stuck inside MPI, or MPI
+// fail to end the process, os.Exit does so after 5 s: a launcher sees a dead rank, but never one that waits for ever.
+func (w *World) Abort(code int) {
+	if code < 1 || code > 255 {
+		code = 1
+	}
+	C.lte_abort_ask(C.int(code))
+	select {
+	case w.wake <- struct{}{}:
+	default: // it rings already
+	}
+	select {
+	case <-w.over:
+	case <-time.After(abortGrace):
+	}
+	os.Exit(code)
+}
+
+// Library names the MPI library of this binary and its version: "MPICH 4.0.2", "Open MPI 4.1.4".
+func Library() string {
+	var text [8192]C.char
+	C.lte_library(&text[0], C.size_t(len(text)))
+	line, _, _ := strings.Cut(C.GoString(&text[0]), "\n")
+	line, _, _ = strings.Cut(line, ",") // Open MPI v4.1.4, package: …
+	line = strings.Replace(line, " Version:", "", 1)
+	line = strings.Replace(line, " v", " ", 1)
+	return strings.Join(strings.Fields(line), " ")
+}
+
+// call has the MPI thread serve r and waits for it.
+func (w *World) call(r request) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopped {
+		return errStopped
+	}
+	w.stopped = r.op == stop
+	w.requests <- r
+	return <-w.done
+}
+
+// serve is the MPI goroutine.
+func (w *World) serve() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := w.start(); err != nil {
+		w.done <- err
+		return
+	}
+	w.done <- nil
+	for {
+		select {
+		case <-w.wake:
+			C.lte_abort_if_asked()
+		case r := <-w.requests:
+			C.lte_abort_if_asked()
+			w.done <- w.do(r)
+			if r.op == stop {
+				return
+			}
+		}
+	}
+}
+
+func (w *World) start() error {
+	// MPICH's SIGUSR1 handler does not ask for the alternate stack that Go's signals need: put Go's handlers back.
+	C.lte_signals_save()
+	gompi.Start(false)
+	C.lte_signals_restore()
+
+	w.rank, w.size = gompi.WorldRank(), gompi.WorldSize()
+	w.host, _ = os.Hostname() // a name for people; none is no failure
+	if err := checkLauncher(w.size, Library()); err != nil {
+		gompi.Stop()
+		return err
+	}
+	var node C.lte_node
+	if err := w.failure(C.lte_start(&node), ""); err != nil {
+		// The others wait for this rank inside MPI, and the caller will have no World to abort them with.
+		fmt.Fprintln(os.Stderr, err)
+		C.lte_abort_ask(1)
+		C.lte_abort_if_asked()
+		return err
+	}
+	w.nodeRank, w.nodeSize, w.nodeCores = int(node.node_rank), int(node.node_size), int(node.node_cores)
+	return nil
+}
+
+func (w *World) do(r request) error {
+	w.sent.Add(r.sends)
+	n := C.int(r.count)
+	switch r.op {
+	case barrier:
+		return w.failure(C.lte_barrier(), "")
+	case allgather:
+		got := C.lte_allgather_f32((*C.float)(unsafe.Pointer(&r.dst[0])), (*C.float)(unsafe.Pointer(&r.src[0])), n)
+		return w.failure(got, "float32", r.count)
+	case allgatherUint64:
+		got := C.lte_allgather_u64((*C.ulonglong)(unsafe.Pointer(&r.dst64[0])), (*C.ulonglong)(unsafe.Pointer(&r.src64[0])), n)
+		return w.failure(got, "uint64", r.count)
+	case alltoall:
+		got := C.lte_alltoall_f32((*C.float)(unsafe.Pointer(&r.dst[0])), (*C.float)(unsafe.Pointer(&r.src[0])), n)
+		return w.failure(got, "float32", r.count)
+	case stop:
+		return w.finalise()
+	}
+	panic("mpi: unknown request")
+}
+
+// finalise waits for all ranks before MPI_Finalize, where no abort could be noticed any more and a wait would spin.
+func (w *World) finalise() error {
+	if err := w.failure(C.lte_barrier(), ""); err != nil {
+		return err
+	}
+	if err := w.failure(C.lte_free(), ""); err != nil {
+		return err
+	}
+	gompi.Stop()
+	close(w.over)
+	return nil
+}
+
+// failure is the error of an MPI return code, nil for success.
+func (w *World) failure(r C.lte_result, kind string, count ...int) error {
+	if r.code == 0 {
+		return nil
+	}
+	var text [2048]C.char
+	C.lte_error_text(r.code, &text[0], C.size_t(len(text)))
+	of := ""
+	if kind != "" {
+		of = fmt.Sprintf(" of %d %s", count[0], kind)
+	}
+	return fmt.Errorf("mpi: rank %d/%d: %s%s: %s", w.rank, w.size, C.GoString(r.call), of, C.GoString(&text[0]))
+}

@@ -1,0 +1,144 @@
+package mpi
+
+import (
+	"strings"
+	"testing"
+	"unsafe"
+)
+
+// long is a slice of n elements that nobody may touch.
+func long[T any](n int) []T {
+	var x T
+	return unsafe.Slice(&x, n)
+}
+
+func TestLengths(t *testing.T) {
+	buf := make([]float32, 8)
+	for _, c := range []struct {
+		name     string
+		op       func(w *World, dst, src []float32) error
+		dst, src []float32
+		size     int
+		want     string // in the error; "" for none
+	}{
+		{"allgather short", (*World).Allgather, make([]float32, 7), make([]float32, 4), 2, "dst has 7 elements, src 4: 2 ranks × 4 need 8"},
+		{"allgather long", (*World).Allgather, make([]float32, 9), make([]float32, 4), 2, "dst has 9 elements, src 4"},
+		{"allgather nothing to gather", (*World).Allgather, make([]float32, 1), nil, 2, "dst has 1 elements, src 0"},
+		{"allgather count", (*World).Allgather, long[float32](1 << 31), long[float32](1 << 31), 1, "more than MPI counts"},
+		{"allgather overlap", (*World).Allgather, buf, buf[4:], 2, "overlap"},
+		{"allgather empty", (*World).Allgather, nil, nil, 2, ""},
+		{"alltoall short", (*World).Alltoall, make([]float32, 4), make([]float32, 6), 2, "dst has 4 elements, src 6"},
+		{"alltoall uneven", (*World).Alltoall, make([]float32, 5), make([]float32, 5), 2, "5 elements do not divide into 2"},
+		{"alltoall count", (*World).Alltoall, long[float32](1 << 32), long[float32](1 << 32), 2, "more than MPI counts"},
+		{"alltoall overlap", (*World).Alltoall, buf[:4], buf[2:6], 2, "overlap"},
+		{"alltoall empty", (*World).Alltoall, nil, nil, 2, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := &World{rank: 1, size: c.size}
+			err := c.op(w, c.dst, c.src)
+			if c.want == "" && err == nil {
+				return
+			}
+			if err == nil || c.want == "" || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "mpi: rank 1/") {
+				t.Errorf("got %v, want an error with %q", err, c.want)
+			}
+		})
+	}
+	w := &World{rank: 0, size: 2}
+	if err := w.AllgatherUint64(make([]uint64, 3), make([]uint64, 2)); err == nil || !strings.Contains(err.Error(), "dst has 3 elements, src 2") {
+		t.Errorf("AllgatherUint64: got %v", err)
+	}
+}
+
+func TestOverlap(t *testing.T) {
+	x := make([]float32, 10)
+	for _, c := range []struct {
+		a, b []float32
+		want bool
+	}{
+		{x[:5], x[5:], false},
+		{x[5:], x[:5], false},
+		{x[:6], x[5:], true},
+		{x, x[3:4], true},
+		{x[3:4], x, true},
+		{x[:0], x, false},
+		{nil, nil, false},
+	} {
+		if got := overlap(c.a, c.b); got != c.want {
+			t.Errorf("lengths %d and %d: %v, want %v", len(c.a), len(c.b), got, c.want)
+		}
+	}
+}
+
+func TestLauncher(t *testing.T) {
+	for _, c := range []struct {
+		variable, value string
+		size            int
+		library         string
+		want            []string // in the error; none for no error
+	}{
+		{"PMI_SIZE", "4", 4, "MPICH 4.0.2", nil},
+		{"PMI_SIZE", "1", 1, "MPICH 4.0.2", nil},
+		{"SLURM_NTASKS", "", 1, "MPICH 4.0.2", nil},
+		{"OMPI_COMM_WORLD_SIZE", "4", 1, "MPICH 4.0.2", []string{"started 4 ranks", "MPICH 4.0.2", "sees only 1", "mpirun.mpich", "make MPI=openmpi build"}},
+		{"PMI_SIZE", "3", 1, "Open MPI 4.1.4", []string{"started 3 ranks", "mpirun.openmpi", "make MPI=mpich build"}},
+		{"SLURM_NTASKS", "2", 1, "MPICH 4.0.2", []string{"SLURM_NTASKS=2", "srun --mpi=pmi2", "unset SLURM_NTASKS"}},
+		{"SLURM_NTASKS", "2", 1, "none", []string{"without MPI"}},
+	} {
+		t.Run(c.variable+"="+c.value, func(t *testing.T) {
+			for _, name := range launcherVariables {
+				t.Setenv(name, "")
+			}
+			t.Setenv(c.variable, c.value)
+			err := checkLauncher(c.size, c.library)
+			if (err == nil) != (c.want == nil) {
+				t.Fatalf("got %v, want %q", err, c.want)
+			}
+			for _, s := range c.want {
+				if !strings.Contains(err.Error(), s) {
+					t.Errorf("%v: no %q in it", err, s)
+				}
+			}
+		})
+	}
+}
+
+// One process without a launcher is a world of one rank, with either MPI and without cgo.
+func TestAlone(t *testing.T) {
+	for _, name := range launcherVariables {
+		t.Setenv(name, "")
+	}
+	w, err := Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.Rank() != 0 || w.Size() != 1 || w.NodeRank() != 0 || w.NodeSize() != 1 || w.NodeCores() < 1 || w.Host() == "" {
+		t.Errorf("rank %d/%d, on its node %d/%d, %d cores, host %q", w.Rank(), w.Size(), w.NodeRank(), w.NodeSize(), w.NodeCores(), w.Host())
+	}
+	dst, src := make([]float32, 3), []float32{1, 2, 3}
+	for name, do := range map[string]func() error{
+		"Allgather": func() error { return w.Allgather(dst, src) },
+		"Alltoall":  func() error { return w.Alltoall(dst, src) },
+	} {
+		clear(dst)
+		if err := do(); err != nil || dst[0] != 1 || dst[2] != 3 {
+			t.Errorf("%s: %v, %v", name, dst, err)
+		}
+	}
+	if err := w.Barrier(); err != nil {
+		t.Error(err)
+	}
+	if w.Sent() != 0 {
+		t.Errorf("sent %d bytes to nobody", w.Sent())
+	}
+	for range 2 {
+		if err := w.Stop(); err != nil {
+			t.Errorf("Stop: %v", err)
+		}
+	}
+	for name, err := range map[string]error{"Barrier": w.Barrier(), "Allgather": w.Allgather(dst, src)} {
+		if err != errStopped {
+			t.Errorf("%s after Stop: %v, want %v", name, err, errStopped)
+		}
+	}
+}
