@@ -28,14 +28,17 @@ func (a Affine) valid() {
 // the others' draws as they are. It allocates nothing.
 func (a Affine) Apply(dst, src []float32, channels, height, width int, rng *rand.Rand) {
 	a.valid()
-	var d distortion
+	a.draw(rng).apply(dst, src, channels, height, width)
+}
+
+func (a Affine) draw(rng *rand.Rand) (d distortion) {
 	d.rotate = a.Rotate * (2*rng.Float64() - 1)
 	d.shiftX = a.Shift * (2*rng.Float64() - 1)
 	d.shiftY = a.Shift * (2*rng.Float64() - 1)
 	d.scaleX = 1 + a.Scale*(2*rng.Float64()-1)
 	d.scaleY = 1 + a.Scale*(2*rng.Float64()-1)
 	d.shear = a.Shear * (2*rng.Float64() - 1)
-	d.apply(dst, src, channels, height, width)
+	return d
 }
 
 // distortion is one draw of an Affine: scale, then shear, then rotate, then shift. x runs right and y down, so that a

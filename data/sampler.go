@@ -9,17 +9,13 @@ import (
 // Sampler deals out an endless sequence of images: epoch after epoch, each a permutation that depends on
 // (seed, epoch) alone. No image is missed or seen twice in an epoch.
 //
-// Its answers depend on its arguments only; what it keeps is a cache of permutations, for which a Sampler is not safe
-// for concurrent use.
+// Its answers depend on its arguments only. It keeps the permutation asked for last, so that positions that grow cost
+// one shuffle an epoch; for that a Sampler is not safe for concurrent use.
 type Sampler struct {
-	n     int
-	seed  uint64
-	cache [2]permutation // an epoch and its neighbour, at epoch%2: a batch may straddle two
-}
-
-type permutation struct {
-	epoch  int64   // -1: none yet
-	images []int32 // (n)
+	n      int
+	seed   uint64
+	epoch  int64   // of images; -1: none yet
+	images []int32 // (n), the epoch's permutation
 }
 
 // Draw is one image of the sequence.
@@ -33,11 +29,7 @@ func NewSampler(n int, seed uint64) *Sampler {
 	if n <= 0 || n > math.MaxInt32 {
 		panic("data: sampler over no images, or over more than it can number")
 	}
-	s := &Sampler{n: n, seed: seed}
-	for i := range s.cache {
-		s.cache[i] = permutation{epoch: -1, images: make([]int32, n)}
-	}
-	return s
+	return &Sampler{n: n, seed: seed, epoch: -1, images: make([]int32, n)}
 }
 
 // At returns the image at a position (from 0) of the sequence, and the epoch that it belongs to.
@@ -46,17 +38,16 @@ func (s *Sampler) At(position int64) (epoch int64, image int) {
 		panic("data: negative position")
 	}
 	epoch = position / int64(s.n)
-	p := &s.cache[epoch%2]
-	if p.epoch != epoch {
-		p.epoch = epoch
-		for i := range p.images {
-			p.images[i] = int32(i)
+	if s.epoch != epoch {
+		for i := range s.images {
+			s.images[i] = int32(i)
 		}
 		random.Stream(s.seed, "order", uint64(epoch)).Shuffle(s.n, func(i, j int) {
-			p.images[i], p.images[j] = p.images[j], p.images[i]
+			s.images[i], s.images[j] = s.images[j], s.images[i]
 		})
+		s.epoch = epoch
 	}
-	return epoch, int(p.images[position%int64(s.n)])
+	return epoch, int(s.images[position%int64(s.n)])
 }
 
 // Batch fills dst with what one rank of size sees at a step (from 0). With b = len(dst), rank k of N takes at step t

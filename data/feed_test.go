@@ -1,0 +1,334 @@
+package data
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"lte/random"
+)
+
+var jitter = &Affine{Rotate: 10, Shift: 1, Scale: 0.1, Shear: 5}
+
+// take returns copies of the next n batches.
+func take(t testing.TB, f *Feed, n int) (batches []Batch) {
+	t.Helper()
+	for range n {
+		b, err := f.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		batches = append(batches, Batch{slices.Clone(b.Images), slices.Clone(b.Labels)})
+	}
+	return batches
+}
+
+func sameBatches(a, b []Batch) bool {
+	return slices.EqualFunc(a, b, func(x, y Batch) bool {
+		return sameBits(x.Images, y.Images) && slices.Equal(x.Labels, y.Labels)
+	})
+}
+
+// The feed against the same work done directly, image by image. Catches a batch overwritten while the caller has it,
+// batches out of order, a scratch image or stream carried over, labels of other images.
+func TestFeedIsDirectComputation(t *testing.T) {
+	set := openTest(t)
+	for _, augment := range []*Affine{nil, jitter} {
+		o := FeedOptions{Seed: 3, Batch: 100, Rank: 1, Size: 3, Augment: augment}
+		f := NewFeed(set, o)
+		s := NewSampler(set.Train.Len(), o.Seed)
+		draws := make([]Draw, o.Batch)
+		for step := range 12 { // more than two epochs
+			b, err := f.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if step%4 == 0 {
+				time.Sleep(2 * time.Millisecond) // lets the worker run ahead as far as it may
+			}
+			s.Batch(draws, step, o.Rank, o.Size)
+			for j, d := range draws {
+				x, want := make([]float32, 64), make([]float32, 64)
+				set.Train.Pixels(x, d.Image)
+				if augment == nil {
+					copy(want, x)
+				} else {
+					augment.Apply(want, x, 1, 8, 8, random.Stream(3, "augment", uint64(d.Epoch), uint64(d.Image)))
+				}
+				for i := range want {
+					want[i] = (want[i] - set.Mean[0]) / set.Std[0]
+				}
+				if !sameBits(b.Images[j*64:(j+1)*64], want) || b.Labels[j] != set.Train.Label(d.Image) {
+					t.Fatalf("step %d, image %d of the batch differs from its direct computation", step, j)
+				}
+			}
+		}
+		f.Close()
+	}
+}
+
+// Catches augmentation that depends on the rank, the number of ranks or the place in a batch: what the ranks see
+// together is the same, bit for bit, however many they are.
+func TestFeedsTogetherIndependentOfRanks(t *testing.T) {
+	set := openTest(t)
+	const global, steps = 240, 7 // beyond an epoch
+	var want []Batch
+	for _, size := range []int{1, 2, 3, 8} {
+		together := make([]Batch, steps)
+		for k := range size {
+			f := NewFeed(set, FeedOptions{Seed: 4, Batch: global / size, Rank: k, Size: size, Augment: jitter})
+			for step, b := range take(t, f, steps) {
+				together[step].Images = append(together[step].Images, b.Images...)
+				together[step].Labels = append(together[step].Labels, b.Labels...)
+			}
+			f.Close()
+		}
+		if want == nil {
+			want = together
+		}
+		if !sameBatches(together, want) {
+			t.Errorf("%d ranks see other images than one", size)
+		}
+	}
+}
+
+// Catches an image distorted alike in every epoch, or alike for every seed.
+func TestAugmentationChanges(t *testing.T) {
+	set := openTest(t)
+	one := *set
+	one.Train = &subset{of: set.Train, index: []int{0}} // every step is an epoch
+	f := NewFeed(&one, FeedOptions{Seed: 1, Batch: 1, Size: 1, Augment: jitter})
+	g := NewFeed(&one, FeedOptions{Seed: 2, Batch: 1, Size: 1, Augment: jitter})
+	defer f.Close()
+	defer g.Close()
+	a, b := take(t, f, 2), take(t, g, 1)
+	if sameBits(a[0].Images, a[1].Images) || sameBits(a[0].Images, b[0].Images) {
+		t.Error("another epoch or seed, the same distortion")
+	}
+}
+
+// Catches a resumed run that sees other images than the one that was not interrupted.
+func TestStartResumesExactly(t *testing.T) {
+	set := openTest(t)
+	o := FeedOptions{Seed: 5, Batch: 90, Rank: 1, Size: 2, Augment: jitter}
+	f := NewFeed(set, o)
+	defer f.Close()
+	whole := take(t, f, 20)
+	for _, start := range []int{1, 7, 8, 19} {
+		o.Start = start
+		g := NewFeed(set, o)
+		if !sameBatches(take(t, g, 20-start), whole[start:]) {
+			t.Errorf("a feed from step %d differs", start)
+		}
+		g.Close()
+	}
+}
+
+// Catches a worker left behind, whatever state Close finds it in, and a Next that hangs or succeeds afterwards.
+func TestCloseLeavesNoGoroutine(t *testing.T) {
+	set := openTest(t)
+	before := runtime.NumGoroutine()
+	for i := range 50 {
+		f := NewFeed(set, FeedOptions{Seed: 1, Batch: 8, Size: 1})
+		take(t, f, i%5)
+		f.Close()
+		f.Close()
+		if _, err := f.Next(); err == nil {
+			t.Fatal("Next of a closed feed succeeds")
+		}
+	}
+	for range 100 { // the goroutine that closed its channel may take a moment to be gone
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("%d goroutines before, %d after", before, runtime.NumGoroutine())
+}
+
+var errImage = errors.New("broken image")
+
+// broken fails at its third image in the way of its name.
+type broken string
+
+func (broken) Len() int { return 4 }
+func (b broken) Label(i int) int {
+	if i == 2 && b == "label" {
+		return 10
+	}
+	return 0
+}
+func (b broken) Pixels(dst []float32, i int) {
+	if i != 2 {
+		return
+	}
+	switch b {
+	case "error":
+		panic(fmt.Errorf("third.png: %w", errImage))
+	case "text":
+		panic("third.png is broken")
+	case "index":
+		_ = dst[len(dst)+i]
+	case "exit":
+		runtime.Goexit()
+	}
+}
+
+// Catches a crash or a hang where an image fails, an error that doesn't say which image and why, batches before the
+// failure lost, and a second Next that waits for a worker that has ended.
+func TestBrokenImageIsAnError(t *testing.T) {
+	words := map[broken][]string{
+		"error": {"image 2", `"broken"`, "third.png: broken image", "feed_test.go"},
+		"text":  {"image 2", "third.png is broken", "feed_test.go"},
+		"index": {"image 2", "index out of range", "feed_test.go"},
+		"label": {"image 2", "its label is 10, expected 0..9"},
+		"exit":  {"ended"},
+	}
+	for b, want := range words {
+		set := &Set{Name: "broken", Classes: 10, Channels: 1, Height: 2, Width: 2,
+			Mean: []float32{0}, Std: []float32{1}, Train: b, Test: b}
+		f := NewFeed(set, FeedOptions{Seed: 1, Batch: 1, Size: 1})
+		good := 0
+		var err error
+		for err == nil && good <= 4 {
+			if _, err = f.Next(); err == nil {
+				good++
+			}
+		}
+		at := 0 // the step of image 2 in this order
+		for s := NewSampler(4, 1); ; at++ {
+			if _, image := s.At(int64(at)); image == 2 {
+				break
+			}
+		}
+		if good != at {
+			t.Errorf("%s: %d batches before the failure, want %d", b, good, at)
+		}
+		for _, w := range want {
+			if err == nil || !strings.Contains(err.Error(), w) {
+				t.Errorf("%s: error %v, want one that says %s", b, err, w)
+			}
+		}
+		if b == "error" && !errors.Is(err, errImage) {
+			t.Error("the cause is not wrapped")
+		}
+		if _, again := f.Next(); again == nil || again != err {
+			t.Errorf("%s: the error doesn't stay", b)
+		}
+		f.Close()
+		if b == "exit" {
+			continue // it would end the test itself
+		}
+		err = EachBatch(set, set.Test, 3, 0, 1, func(*Batch) error { return nil })
+		if err == nil || !strings.Contains(err.Error(), "image 2") {
+			t.Errorf("%s: EachBatch returns %v", b, err)
+		}
+	}
+}
+
+// Catches an evaluation that misses images, counts some twice, or goes wrong with fewer images than ranks.
+func TestEachBatchSharesOut(t *testing.T) {
+	set := &Set{Name: "labelled", Classes: 50, Channels: 1, Height: 1, Width: 2, Mean: []float32{1}, Std: []float32{2}}
+	for _, n := range []int{0, 1, 5, 24, 25} {
+		images := make(labelled, n)
+		for i := range images {
+			images[i] = i
+		}
+		for _, size := range []int{1, 2, 3, 8} {
+			for _, batch := range []int{1, 4, 100} {
+				seen := make([]int, n)
+				for rank := range size {
+					next := rank
+					err := EachBatch(set, images, batch, rank, size, func(b *Batch) error {
+						if len(b.Labels) == 0 || len(b.Labels) > batch || len(b.Images) != 2*len(b.Labels) {
+							t.Fatalf("a batch of %d labels and %d values", len(b.Labels), len(b.Images))
+						}
+						for j, l := range b.Labels {
+							if l != next || b.Images[2*j+1] != (float32(l)-1)/2 {
+								t.Fatalf("rank %d of %d got image %d, want %d", rank, size, l, next)
+							}
+							seen[l]++
+							next += size
+						}
+						return nil
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				for i, times := range seen {
+					if times != 1 {
+						t.Errorf("%d images, %d ranks, batch %d: image %d seen %d times", n, size, batch, i, times)
+					}
+				}
+			}
+		}
+	}
+}
+
+// Catches an evaluation that goes on after its caller has failed, or hides the caller's error.
+func TestEachBatchStopsAtAnError(t *testing.T) {
+	set := openTest(t)
+	calls := 0
+	err := EachBatch(set, set.Test, 10, 0, 1, func(*Batch) error { calls++; return errImage })
+	if err != errImage || calls != 1 {
+		t.Errorf("%d calls, error %v", calls, err)
+	}
+}
+
+// Catches a feed that allocates per image or batch. Images lie far enough apart that an epoch's end, which derives
+// one stream, counts little.
+func TestFeedAllocatesLittle(t *testing.T) {
+	f := NewFeed(openTest(t), FeedOptions{Seed: 1, Batch: 64, Size: 1, Augment: jitter})
+	defer f.Close()
+	take(t, f, 5)
+	n := testing.AllocsPerRun(200, func() {
+		if _, err := f.Next(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n > 2 {
+		t.Errorf("%v allocations a batch of 64", n)
+	}
+}
+
+// slow is an image that takes its time.
+type slow struct{ labelled }
+
+func (s slow) Pixels(dst []float32, i int) { time.Sleep(5 * time.Millisecond) }
+
+// Catches a Wait that counts the caller's own time, or none. On the bubble's clock a batch takes exactly 10 ms.
+func TestWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		set := &Set{Name: "slow", Classes: 1, Channels: 1, Height: 1, Width: 1, Mean: []float32{0}, Std: []float32{1},
+			Train: slow{labelled{0}}}
+		f := NewFeed(set, FeedOptions{Batch: 2, Size: 1})
+		defer f.Close()
+		take(t, f, 4)
+		if w := f.Wait(); w != 40*time.Millisecond {
+			t.Errorf("waited %v for four batches of 10ms", w)
+		}
+		time.Sleep(25 * time.Millisecond) // the caller computes: two batches become ready, a third is half done
+		synctest.Wait()
+		take(t, f, 2)
+		if w := f.Wait(); w != 40*time.Millisecond {
+			t.Errorf("waited %v, though the last batches were ready", w)
+		}
+	})
+}
+
+func BenchmarkFeed(b *testing.B) {
+	f := NewFeed(openTest(b), FeedOptions{Seed: 1, Batch: 64, Size: 1, Augment: jitter})
+	defer f.Close()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := f.Next(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,94 @@
+package data
+
+import (
+	"slices"
+	"testing"
+)
+
+// The sampler's law: over any epoch every image comes exactly once across the ranks. Catches ranks that overlap, a
+// remainder dropped at an epoch's end, and a batch that straddles epochs read from one permutation.
+func TestEveryImageOnceAnEpoch(t *testing.T) {
+	const n, epochs = 101, 3
+	for _, size := range []int{1, 2, 3, 8} {
+		for _, batch := range []int{1, 4, 7, 101, 250} {
+			var seen [epochs][n]int
+			ranks := make([]*Sampler, size)
+			for k := range ranks {
+				ranks[k] = NewSampler(n, 5)
+			}
+			draws := make([]Draw, batch)
+			for step := 0; step*size*batch < epochs*n; step++ {
+				for k, s := range ranks {
+					s.Batch(draws, step, k, size)
+					for _, d := range draws {
+						if d.Epoch < epochs {
+							seen[d.Epoch][d.Image]++
+						}
+					}
+				}
+			}
+			for epoch := range seen {
+				for image, times := range seen[epoch] {
+					if times != 1 {
+						t.Fatalf("%d ranks, batch %d, epoch %d: image %d seen %d times", size, batch, epoch, image, times)
+					}
+				}
+			}
+		}
+	}
+}
+
+// Catches a global batch that depends on how many ranks share it.
+func TestGlobalBatchIndependentOfRanks(t *testing.T) {
+	const n, global = 50, 24
+	for step := range 10 {
+		var want []Draw
+		for _, size := range []int{1, 2, 3, 8} {
+			var got []Draw
+			for k := range size {
+				draws := make([]Draw, global/size)
+				NewSampler(n, 5).Batch(draws, step, k, size)
+				got = append(got, draws...)
+			}
+			if want == nil {
+				want = got
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("step %d, %d ranks: %v, want %v", step, size, got, want)
+			}
+		}
+	}
+}
+
+// Catches a kept permutation that answers for another epoch: positions asked forwards, backwards and far apart agree.
+func TestSamplerIsPure(t *testing.T) {
+	const n = 10
+	s := NewSampler(n, 3)
+	for _, position := range []int64{0, 9, 10, 5, 25, 19, 41, 3, 1e12, 39, 20} {
+		epoch, image := s.At(position)
+		e, i := NewSampler(n, 3).At(position)
+		if epoch != position/n || epoch != e || image != i {
+			t.Errorf("position %d: epoch %d image %d, fresh: epoch %d image %d", position, epoch, image, e, i)
+		}
+	}
+}
+
+// Catches epochs or seeds that share an order, and any change of the order: a resumed run would see other images.
+func TestOrder(t *testing.T) {
+	order := func(seed uint64, epoch int64) (images []int) {
+		s := NewSampler(10, seed)
+		for j := range int64(10) {
+			_, image := s.At(10*epoch + j)
+			images = append(images, image)
+		}
+		return images
+	}
+	if slices.Equal(order(1, 0), order(1, 1)) || slices.Equal(order(1, 0), order(2, 0)) {
+		t.Error("another epoch or seed, the same order")
+	}
+	if got := order(1, 0); !slices.Equal(got, goldenOrder) {
+		t.Errorf("order %v, want %v", got, goldenOrder)
+	}
+}
+
+var goldenOrder = []int{4, 3, 1, 7, 5, 8, 2, 6, 0, 9}
