@@ -1,0 +1,8 @@
+//go:build !cgo
+
+package compute
+
+// Describe says that this build has the pure-Go back end alone.
+func Describe() string { return "gonum, pure Go (built without cgo)" }
+
+func everyISA(int) map[string]Backend { return nil }
