@@ -15,6 +15,13 @@
 static MPI_Comm world = MPI_COMM_NULL; // a duplicate that returns errors instead of ending the job
 static int sleepy = 1;                 // ranks outnumber cores: whoever waits gives its core away
 
+enum { US = 1000, MS = 1000 * US }; // in ns
+
+static void nap(long ns) {
+	struct timespec t = {0, ns};
+	nanosleep(&t, NULL);
+}
+
 // ---- signals
 
 static struct sigaction saved[NSIG];
@@ -42,18 +49,13 @@ void lte_abort_ask(int code) {
 
 void lte_abort_if_asked(void) {
 	int code = atomic_load_explicit(&abort_code, memory_order_relaxed);
-	if (code != 0)
+	if (code != 0) {
+		nap(300 * MS); // hydra drops what it has not yet read of this rank's last words
 		MPI_Abort(MPI_COMM_WORLD, code);
+	}
 }
 
 // ---- waiting
-
-enum { US = 1000, MS = 1000 * US };
-
-static void nap(long ns) {
-	struct timespec t = {0, ns};
-	nanosleep(&t, NULL);
-}
 
 static long long now(void) {
 	struct timespec t;

@@ -1,0 +1,89 @@
+# lte: builds, tests and runs with MPICH, or with Open MPI when MPI=openmpi is given. `make help` lists the targets.
+
+MPI    ?= mpich
+NP     ?= 8
+PREFIX ?= /usr/local/bin
+
+ifeq ($(MPI),mpich)
+  MPI_PC       = mpich
+  MPI_PACKAGES = mpich libmpich-dev
+  MPIRUN       = $(shell command -v mpirun.mpich || echo mpirun)
+else ifeq ($(MPI),openmpi)
+  MPI_PC       = ompi-c
+  MPI_PACKAGES = openmpi-bin libopenmpi-dev
+  # More ranks than cores is the normal case here, and Open MPI's one-core binding would leave Go a single thread.
+  MPIRUN       = $(shell command -v mpirun.openmpi || echo mpirun) --oversubscribe --bind-to none$(ROOT)
+  ROOT         = $(if $(filter 0,$(shell id -u)), --allow-run-as-root)
+else
+  $(error MPI is mpich or openmpi, not $(MPI))
+endif
+
+# Asked for when a recipe runs, not before: deps may just have brought them. They come before gompi's own flags, which name Open
+# MPI's folders; gompi's -lmpi resolves with either MPI alone, and where it finds the other one --as-needed leaves that out.
+export CGO_ENABLED = 1
+export CGO_CFLAGS  = -O2 -g $(shell pkg-config --cflags $(MPI_PC) 2>&-)
+export CGO_LDFLAGS = -O2 -g -Wl,--as-needed $(shell pkg-config --libs $(MPI_PC) 2>&-)
+export LTE_MPIRUN  = $(MPIRUN)
+
+PACKAGES = $(MPI_PACKAGES) libdnnl-dev pkg-config gcc libc6-dev
+SUDO     = $(if $(filter-out 0,$(shell id -u)),sudo)
+
+# The tests on real ranks: those in the files tagged mpirun.
+RANK_FILES = $(shell grep -ls '^//go:build mpirun' *_test.go */*_test.go)
+RANK_TESTS = $(shell grep -ho '^func Test[A-Za-z0-9_]*' $(RANK_FILES) | sed 's/^func //; /^TestMain$$/d' | paste -sd '|')
+
+.PHONY: run build test test-unit test-mpi lint bench deps install clean env help
+
+run: deps build ## train on NP=8 ranks; ARGS='...' goes to lte
+	$(MPIRUN) -np $(NP) ./lte $(ARGS)
+
+build: ## ./lte
+	go build -o lte .
+
+test: deps lint test-unit test-mpi ## all that must hold, in at most ten minutes on two cores
+
+test-unit: ## the tests without ranks, then a build without MPI
+	go test ./...
+	CGO_ENABLED=0 go build -o /dev/null ./...
+	CGO_ENABLED=0 go vet ./...
+
+test-mpi: ## the tests on real ranks alone
+	go test -p 1 -tags mpirun -count=1 -run '^($(RANK_TESTS))$$' $(addprefix ./,$(sort $(dir $(RANK_FILES))))
+
+lint: ## format, go vet, staticcheck, and the order of imports
+	@files=$$(find . -name '*.go' -not -path './.*' -exec gofmt -l {} +); \
+	[ -z "$$files" ] || { echo "gofmt -w is wanted for:" $$files; exit 1; }
+	go vet -tags mpirun ./...
+	go tool staticcheck -tags mpirun ./...
+	go test ./internal/lint
+
+bench: ## the benchmarks
+	go test -run '^$$' -bench . ./...
+
+deps: ## install the Debian packages that are missing
+	@if ! command -v apt-get >/dev/null; then \
+	  echo "No apt-get here. lte needs what Debian calls $(PACKAGES)."; \
+	  pkg-config --exists --print-errors $(MPI_PC) dnnl; \
+	else \
+	  missing=; \
+	  for p in $(PACKAGES); do \
+	    dpkg-query -W -f '$${db:Status-Status}' $$p 2>&- | grep -qx installed || missing="$$missing $$p"; \
+	  done; \
+	  [ -z "$$missing" ] || { \
+	    echo "Installing$$missing"; \
+	    $(SUDO) apt-get update -qq && \
+	    $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$missing; \
+	  }; \
+	fi
+
+install: build ## lte into PREFIX=/usr/local/bin
+	install -D -m 755 lte $(DESTDIR)$(PREFIX)/lte
+
+clean: ## remove what make built
+	rm -f lte
+
+env: ## settings for plain go commands: eval "$(make -s env)"
+	@echo 'export CGO_CFLAGS="$(CGO_CFLAGS)" CGO_LDFLAGS="$(CGO_LDFLAGS)" LTE_MPIRUN="$(LTE_MPIRUN)"'
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12

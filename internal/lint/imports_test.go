@@ -1,0 +1,104 @@
+// Package lint holds checks of the tree itself, as tests.
+package lint
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// table says what of ours each package may import outside its tests: imports run downward only. A package not listed fails.
+var table = map[string][]string{
+	"mpi":           {},
+	"mpi/mpitest":   {"mpi"},
+	"random":        {},
+	"config":        {},
+	"compute":       {},
+	"collective":    {}, // the ranks come to it as an interface
+	"data":          {"random"},
+	"model":         {"compute", "random"},
+	"train":         {"config", "model", "data", "collective", "compute", "random"},
+	"report":        {"config", "train"},
+	"internal/lint": {},
+	".":             {"*"}, // main wires all of them
+}
+
+// unlisted names what the table does not allow a package to import; ok is false for a package that is not in the table.
+func unlisted(name string, imports []string) (bad []string, ok bool) {
+	may, ok := table[name]
+	for _, other := range imports {
+		if !slices.Contains(may, other) && !slices.Contains(may, "*") {
+			bad = append(bad, other)
+		}
+	}
+	return bad, ok
+}
+
+func TestImports(t *testing.T) {
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Module", "-e", "./...")
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	seen := 0
+	for list := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+			Module     struct{ Path string }
+		}
+		if err := list.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		seen++
+		ours := func(full string) (string, bool) {
+			if full == p.Module.Path {
+				return ".", true
+			}
+			return strings.CutPrefix(full, p.Module.Path+"/")
+		}
+		name, _ := ours(p.ImportPath)
+		var imports []string
+		for _, full := range p.Imports {
+			if other, is := ours(full); is {
+				imports = append(imports, other)
+			}
+		}
+		bad, ok := unlisted(name, imports)
+		if !ok {
+			t.Errorf("package %s is not in the table of %s", name, path.Join("internal", "lint", "imports_test.go"))
+		}
+		for _, other := range bad {
+			t.Errorf("package %s imports %s: it may import %v of ours", name, other, table[name])
+		}
+	}
+	if seen == 0 {
+		t.Error("go list found no package")
+	}
+}
+
+func TestUnlisted(t *testing.T) {
+	for _, c := range []struct {
+		name, imports, bad string
+		ok                 bool
+	}{
+		{"data", "random", "", true},
+		{"data", "random mpi", "mpi", true},
+		{"collective", "mpi", "mpi", true},
+		{".", "mpi train", "", true},
+		{"util", "", "", false},
+	} {
+		bad, ok := unlisted(c.name, strings.Fields(c.imports))
+		if strings.Join(bad, " ") != c.bad || ok != c.ok {
+			t.Errorf("%s imports %q: %q, %v; want %q, %v", c.name, c.imports, bad, ok, c.bad, c.ok)
+		}
+	}
+}
