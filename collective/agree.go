@@ -1,0 +1,70 @@
+package collective
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+)
+
+// ErrElsewhere says that this rank is well but another one failed.
+var ErrElsewhere = errors.New("another rank failed")
+
+// Agree tells every rank whether any failed, so that all leave together: it returns nil if err is nil on all ranks, else err on
+// the ranks that have one, and on the others ErrElsewhere with the lowest rank that failed.
+func Agree(g Group, err error) error {
+	size := g.Size()
+	buffer := takeWords(size + 1)
+	defer words.Put(buffer)
+	all, mine := (*buffer)[:size], (*buffer)[size:] // 1 for an error
+	mine[0] = 0
+	if err != nil {
+		mine[0] = 1
+	}
+	if broken := g.AllgatherUint64(all, mine); broken != nil {
+		return errors.Join(err, fmt.Errorf("collective: agreeing: %w", broken))
+	}
+	if err != nil {
+		return err
+	}
+	for k, failed := range all {
+		if failed != 0 {
+			return fmt.Errorf("%w: rank %d", ErrElsewhere, k)
+		}
+	}
+	return nil
+}
+
+// Sum replaces x, a few numbers, by their sums over the ranks, added in order of rank: the same bits everywhere. Every rank
+// receives all ranks' numbers; for long vectors see Mean.
+func Sum(g Group, x []float64) error {
+	n, size := len(x), g.Size()
+	buffer := takeWords((size + 1) * n)
+	defer words.Put(buffer)
+	all, mine := (*buffer)[:size*n], (*buffer)[size*n:] // (size, n) and (n), bits of float64
+	for i, v := range x {
+		mine[i] = math.Float64bits(v)
+	}
+	if err := g.AllgatherUint64(all, mine); err != nil {
+		return fmt.Errorf("collective: sum: %w", err)
+	}
+	for i := range x {
+		x[i] = math.Float64frombits(all[i])
+		for k := 1; k < size; k++ {
+			x[i] += math.Float64frombits(all[k*n+i])
+		}
+	}
+	return nil
+}
+
+// words holds buffers for the small messages of functions that have no state of their own.
+var words = sync.Pool{New: func() any { return new([]uint64) }}
+
+func takeWords(n int) *[]uint64 {
+	buffer := words.Get().(*[]uint64)
+	if cap(*buffer) < n {
+		*buffer = make([]uint64, n)
+	}
+	*buffer = (*buffer)[:n]
+	return buffer
+}

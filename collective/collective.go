@@ -1,0 +1,87 @@
+// Package collective is what the algorithm asks of a group of processes: the exchange of factors for a merge, the dense mean, the
+// proof that all ranks hold the same weights, and the agreement on whether one of them failed. How bytes travel is left to the
+// group (package mpi's World, or Alone), what is done with the result to package train.
+//
+// # Traffic
+//
+// One linear layer of m outputs and n inputs, rank r, N heads on N ranks; numbers that one rank receives for one merge:
+//
+//	gathered factors        (N−1)·r(m+n)
+//	dense ring allreduce    2(N−1)/N·mn
+//
+// so the factors are the cheaper way while N·r < 2mn/(m+n): the ranks of all heads together stay below the harmonic mean of the
+// layer's two sides. Both ways are exact; a rank sends what it receives.
+//
+// # Same bits everywhere
+//
+// No sum is left to the MPI library, whose order of adding may change with the size of the message, the transport and the rank.
+// Numbers only travel; every rank adds them in order of rank.
+//
+// All functions that take a Group, and the methods of what was made with one, are collective: every rank calls the same ones in
+// the same order with the same lengths. Once the first calls have sized the buffers they allocate nothing. An error of the
+// group's own (a transport that failed) may reach one rank alone: end the job then.
+//
+// Sources: Huh et al., Training Neural Networks from Scratch with Parallel Low-Rank Adapters (arXiv 2402.16828), section 3.3 and
+// algorithm 1; the ring allreduce after Patarasuk and Yuan, Bandwidth optimal all-reduce algorithms (JPDC 69, 2009).
+package collective
+
+import "errors"
+
+// Group is a group of processes. All of them make the same calls in the same order.
+type Group interface {
+	Rank() int // of this process, 0 ≤ Rank < Size
+	Size() int
+	// Barrier returns when every rank has called it.
+	Barrier() error
+	// Allgather puts every rank's src into dst, in order of rank: len(dst) == Size·len(src), no overlap.
+	Allgather(dst, src []float32) error
+	// AllgatherUint64 is Allgather for uint64.
+	AllgatherUint64(dst, src []uint64) error
+	// Alltoall cuts src into Size equal blocks and sends block i to rank i; dst receives block i from rank i. No overlap.
+	Alltoall(dst, src []float32) error
+	// Sent is the number of bytes that this rank has handed to the network so far.
+	Sent() int64
+}
+
+// Alone is the group of one, which needs no launcher.
+type Alone struct{}
+
+var errLengths = errors.New("collective: a group of one has dst as long as src")
+
+// Rank is 0.
+func (Alone) Rank() int { return 0 }
+
+// Size is 1.
+func (Alone) Size() int { return 1 }
+
+// Barrier waits for nobody.
+func (Alone) Barrier() error { return nil }
+
+// Allgather copies src to dst.
+func (Alone) Allgather(dst, src []float32) error { return pass(dst, src) }
+
+// AllgatherUint64 copies src to dst.
+func (Alone) AllgatherUint64(dst, src []uint64) error { return pass(dst, src) }
+
+// Alltoall copies src to dst.
+func (Alone) Alltoall(dst, src []float32) error { return pass(dst, src) }
+
+// Sent is 0.
+func (Alone) Sent() int64 { return 0 }
+
+func pass[T any](dst, src []T) error {
+	if len(dst) != len(src) {
+		return errLengths
+	}
+	copy(dst, src)
+	return nil
+}
+
+// AllreduceBytes is what a ring allreduce of n float32 makes each of size ranks send, rounded down:
+//
+//	2(N−1)/N·4n
+//
+// Mean sends the same, but for its padding of less than one number a block.
+func AllreduceBytes(n int64, size int) int64 {
+	return 8 * n * int64(size-1) / int64(size)
+}

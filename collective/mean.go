@@ -1,0 +1,83 @@
+package collective
+
+import "fmt"
+
+// Mean replaces a vector on every rank by the mean over the ranks, with the same bits on all of them under every MPI. Each rank
+// adds one block for all:
+//
+//	Alltoall     rank i receives block i of every rank
+//	sum          in order of rank, in float64; the mean is rounded once
+//	Allgather    everyone receives every block's mean
+//
+// Because of the float64, numbers that are equal on all ranks keep their bits.
+type Mean struct {
+	group  Group
+	length int
+	block  int       // ⌈length/size⌉: the last blocks may be padding
+	padded []float32 // (size·block), the vector with its padding; empty if it needs none
+	parts  []float32 // (size, block), this rank's block from every rank
+	mean   []float32 // (block)
+}
+
+// NewMean makes a mean of vectors of that length, the same on all ranks.
+func NewMean(g Group, length int) *Mean {
+	m := &Mean{group: g, length: length}
+	size := g.Size()
+	if size == 1 {
+		return m
+	}
+	m.block = (length + size - 1) / size
+	m.parts = make([]float32, size*m.block)
+	m.mean = make([]float32, m.block)
+	if size*m.block != length {
+		m.padded = make([]float32, size*m.block)
+	}
+	return m
+}
+
+// Average replaces x (length) by its mean over the ranks. After an error x is of no use.
+func (m *Mean) Average(x []float32) error {
+	if len(x) != m.length {
+		panic("collective: mean of another length")
+	}
+	if m.group.Size() == 1 || len(x) == 0 {
+		return nil
+	}
+	whole := x // (size·block)
+	if len(m.padded) > 0 {
+		whole = m.padded
+		copy(whole, x)
+	}
+	if err := m.group.Alltoall(m.parts, whole); err != nil {
+		return fmt.Errorf("collective: mean, sending parts: %w", err)
+	}
+	meanOf(m.mean, m.parts)
+	if err := m.group.Allgather(whole, m.mean); err != nil {
+		return fmt.Errorf("collective: mean, gathering blocks: %w", err)
+	}
+	if len(m.padded) > 0 {
+		copy(x, whole)
+	}
+	return nil
+}
+
+// meanOf sets dst (block) to the mean over the rows of parts (size, block), added from the first to the last.
+func meanOf(dst, parts []float32) {
+	block := len(dst)
+	size := len(parts) / block
+	var sums [512]float64 // a stretch of the block: it stays in the cache while the rows pass
+	for begin := 0; begin < block; begin += len(sums) {
+		out := dst[begin:min(begin+len(sums), block)]
+		sum := sums[:len(out)]
+		clear(sum)
+		for k := range size {
+			row := parts[k*block+begin:][:len(sum)]
+			for i, v := range row {
+				sum[i] += float64(v)
+			}
+		}
+		for i, s := range sum {
+			out[i] = float32(s / float64(size))
+		}
+	}
+}
