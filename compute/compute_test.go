@@ -1,0 +1,356 @@
+package compute
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"gonum.org/v1/gonum/blas"
+	"gonum.org/v1/gonum/blas/blas32"
+)
+
+// backends is every back end and instruction set that this machine runs: one table of cases holds them all.
+func backends(t *testing.T) map[string]Backend {
+	all := everyISA(1)
+	if all == nil {
+		all = map[string]Backend{}
+	}
+	all["gonum"] = newGonum(1)
+	for name, b := range everyISA(2) {
+		all[name+"/2 threads"] = b
+	}
+	return all
+}
+
+func randoms(r *rand.Rand, n int) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(r.NormFloat64())
+	}
+	return x
+}
+
+// near fails unless |got − want| ≤ tol·(1 + |want|) everywhere.
+func near(t *testing.T, what string, got []float32, want []float64, tol float64) {
+	t.Helper()
+	for i := range want {
+		if !(math.Abs(float64(got[i])-want[i]) <= tol*(1+math.Abs(want[i]))) {
+			t.Fatalf("%s[%d] = %v, want %v (tolerance %g)", what, i, got[i], want[i], tol)
+		}
+	}
+}
+
+// The twins are written from the equations at Backend, in float64 and without any of the kernels' helpers.
+
+func TestGemm(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	for name, b := range backends(t) {
+		for _, s := range [][3]int{{1, 1, 1}, {3, 5, 2}, {17, 33, 9}, {64, 48, 100}, {130, 65, 300}} {
+			m, n, k := s[0], s[1], s[2]
+			for _, tA := range []blas.Transpose{blas.NoTrans, blas.Trans} {
+				for _, tB := range []blas.Transpose{blas.NoTrans, blas.Trans} {
+					for _, beta := range []float32{0, 1, 0.5} {
+						x, y, c := randoms(r, m*k), randoms(r, k*n), randoms(r, m*n)
+						want, size := make([]float64, m*n), 1.0 // size: the largest Σ|x·y|, which rounding is relative to
+						for i := range m {
+							for j := range n {
+								sum, abs := 0.0, 0.0
+								for l := range k {
+									xi, yi := i*k+l, l*n+j
+									if tA == blas.Trans {
+										xi = l*m + i
+									}
+									if tB == blas.Trans {
+										yi = j*k + l
+									}
+									sum += float64(x[xi]) * float64(y[yi])
+									abs += math.Abs(float64(x[xi]) * float64(y[yi]))
+								}
+								size = max(size, abs)
+								want[i*n+j] = 0.7*sum + float64(beta)*float64(c[i*n+j])
+							}
+						}
+						if beta == 0 {
+							c[0] = float32(math.NaN()) // not to be read
+						}
+						a, bm := Matrix(m, k, x), Matrix(k, n, y)
+						if tA == blas.Trans {
+							a = Matrix(k, m, x)
+						}
+						if tB == blas.Trans {
+							bm = Matrix(n, k, y)
+						}
+						b.Gemm(tA, tB, 0.7, a, bm, beta, Matrix(m, n, c))
+						near(t, fmt.Sprintf("%s %v %c%c beta %v", name, s, tA, tB, beta), c, want, size*0x1p-22)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestElementwise(t *testing.T) {
+	for name, b := range backends(t) {
+		for _, n := range []int{1, 15, 16, 17, 4096, 10001} {
+			x, dy := make([]float32, n), randoms(rand.New(rand.NewPCG(2, 2)), n)
+			for i := range x {
+				x[i] = 12 * (float32(i)/float32(n) - 0.5) // −6 to 6
+			}
+			y, want := make([]float32, n), make([]float64, n)
+			b.GELU(y, x)
+			for i, v := range x {
+				want[i] = float64(v) * 0.5 * math.Erfc(-float64(v)/math.Sqrt2)
+			}
+			near(t, name+" GELU", y, want, 1e-6) // 1 + erf cancels: an error of a few ulp of 1, times |x| ≤ 6
+
+			b.GELUBackward(y, dy, x)
+			for i, v := range x {
+				z := float64(v)
+				want[i] = float64(dy[i]) * (0.5*math.Erfc(-z/math.Sqrt2) + z*math.Exp(-z*z/2)/math.Sqrt(2*math.Pi))
+			}
+			near(t, name+" GELUBackward", y, want, 2e-6)
+
+			b.Add(y, x)
+			b.Scale(y, 3)
+			sum := 0.0
+			for i := range want {
+				want[i] = 3 * (want[i] + float64(x[i]))
+				sum += float64(y[i]) * float64(y[i])
+			}
+			near(t, name+" Add, Scale", y, want, 4e-6)
+			if got := b.SumSquares(y); math.Abs(got-sum) > 1e-12*sum {
+				t.Fatalf("%s SumSquares = %v, want %v", name, got, sum)
+			}
+		}
+	}
+}
+
+// A NaN must come out of every kernel that a loss passes: the program stops on a non-finite loss, and can only if it
+// sees one. Fails when a kernel is compiled with finite-math-only.
+func TestNaNGoesThrough(t *testing.T) {
+	nan := float32(math.NaN())
+	s := AttentionShape{Batch: 1, Tokens: 3, Heads: 1, Dim: 4}
+	for name, b := range backends(t) {
+		y, rstd := make([]float32, 40), make([]float32, 1)
+		x := make([]float32, 40)
+		x[3] = nan
+		b.GELU(y, x)
+		if y[3] == y[3] {
+			t.Errorf("%s: GELU hides a NaN", name)
+		}
+		b.Normalize(Matrix(1, 40, y), rstd, Matrix(1, 40, x), 1e-6)
+		if y[3] == y[3] {
+			t.Errorf("%s: Normalize hides a NaN", name)
+		}
+		out, probs, qkv := make([]float32, 12), make([]float32, s.Probs()), make([]float32, 36)
+		qkv[0] = nan
+		b.Attention(out, probs, qkv, s)
+		if out[0] == out[0] {
+			t.Errorf("%s: Attention hides a NaN", name)
+		}
+	}
+}
+
+func TestRows(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 3))
+	for name, b := range backends(t) {
+		for _, s := range [][2]int{{1, 1}, {3, 17}, {50, 64}, {7, 384}, {40, 130}} {
+			rows, cols := s[0], s[1]
+			x, bias, sums := randoms(r, rows*cols), randoms(r, cols), randoms(r, cols)
+			y := append([]float32(nil), x...)
+			want, wantSums := make([]float64, rows*cols), make([]float64, cols)
+			for j := range cols {
+				wantSums[j] = float64(sums[j])
+				for i := range rows {
+					want[i*cols+j] = float64(x[i*cols+j]) + float64(bias[j])
+					wantSums[j] += float64(x[i*cols+j])
+				}
+			}
+			b.AddRows(Matrix(rows, cols, y), bias)
+			b.SumRows(sums, Matrix(rows, cols, x))
+			near(t, name+" AddRows", y, want, 1e-6)
+			near(t, name+" SumRows", sums, wantSums, 1e-5)
+
+			xhat, rstd := make([]float32, rows*cols), make([]float32, rows)
+			b.Normalize(Matrix(rows, cols, xhat), rstd, Matrix(rows, cols, x), 1e-6)
+			dy, dx := randoms(r, rows*cols), randoms(r, rows*cols)
+			wantDx := make([]float64, rows*cols)
+			for i := range rows {
+				h, r64 := normalizeTwin(x[i*cols : (i+1)*cols])
+				copy(want[i*cols:], h)
+				mean, dot := 0.0, 0.0
+				for j := range cols {
+					mean += float64(dy[i*cols+j]) / float64(cols)
+					dot += float64(dy[i*cols+j]) * h[j] / float64(cols)
+				}
+				for j := range cols {
+					wantDx[i*cols+j] = float64(dx[i*cols+j]) + r64*(float64(dy[i*cols+j])-mean-h[j]*dot)
+				}
+			}
+			near(t, name+" Normalize", xhat, want, 1e-5)
+			if cols > 1 { // of one column, rstd is 1/√eps and multiplies rounding by a thousand
+				b.NormalizeBackward(Matrix(rows, cols, dx), Matrix(rows, cols, dy), Matrix(rows, cols, xhat), rstd)
+				near(t, name+" NormalizeBackward", dx, wantDx, 2e-5)
+			}
+		}
+	}
+}
+
+func normalizeTwin(x []float32) (xhat []float64, rstd float64) {
+	mean, variance := 0.0, 0.0
+	for _, v := range x {
+		mean += float64(v) / float64(len(x))
+	}
+	for _, v := range x {
+		variance += (float64(v) - mean) * (float64(v) - mean) / float64(len(x))
+	}
+	rstd = 1 / math.Sqrt(variance+1e-6)
+	for _, v := range x {
+		xhat = append(xhat, (float64(v)-mean)*rstd)
+	}
+	return xhat, rstd
+}
+
+// attentionTwin is softmax(QKᵀ/√d)V in float64.
+func attentionTwin(qkv []float64, s AttentionShape) []float64 {
+	w := s.Heads * s.Dim
+	out := make([]float64, s.Batch*s.Tokens*w)
+	at := func(b, i, which, h, c int) float64 { return qkv[((b*s.Tokens+i)*3+which)*w+h*s.Dim+c] }
+	for b := range s.Batch {
+		for h := range s.Heads {
+			for i := range s.Tokens {
+				p, sum := make([]float64, s.Tokens), 0.0
+				for j := range p {
+					for c := range s.Dim {
+						p[j] += at(b, i, 0, h, c) * at(b, j, 1, h, c)
+					}
+					p[j] = math.Exp(p[j] / math.Sqrt(float64(s.Dim)))
+					sum += p[j]
+				}
+				for c := range s.Dim {
+					for j := range p {
+						out[(b*s.Tokens+i)*w+h*s.Dim+c] += p[j] / sum * at(b, j, 2, h, c)
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+// The backward pass is held against central differences of the float64 twin.
+func TestAttention(t *testing.T) {
+	const h = 1e-5
+	for name, b := range backends(t) {
+		for _, s := range []AttentionShape{{1, 1, 1, 1}, {2, 5, 2, 3}, {1, 17, 2, 16}, {1, 16, 1, 8}, {2, 19, 1, 20}} {
+			r := rand.New(rand.NewPCG(4, uint64(s.Tokens)))
+			n := s.Batch * s.Tokens * s.Heads * s.Dim
+			qkv, dout := randoms(r, 3*n), randoms(r, n)
+			out, probs, dqkv := make([]float32, n), make([]float32, s.Probs()), make([]float32, 3*n)
+			b.Attention(out, probs, qkv, s)
+			q64 := make([]float64, 3*n)
+			for i, v := range qkv {
+				q64[i] = float64(v)
+			}
+			near(t, fmt.Sprint(name, s), out, attentionTwin(q64, s), 2e-6)
+
+			b.AttentionBackward(dqkv, dout, probs, qkv, s)
+			want := make([]float64, 3*n)
+			for i, v := range q64 {
+				q64[i] = v + h
+				up := attentionTwin(q64, s)
+				q64[i] = v - h
+				down := attentionTwin(q64, s)
+				q64[i] = v
+				for j := range up {
+					want[i] += float64(dout[j]) * (up[j] - down[j]) / (2 * h)
+				}
+			}
+			near(t, fmt.Sprint(name, s, " backward"), dqkv, want, 1e-5)
+		}
+	}
+}
+
+// A kernel's bits do not depend on the number of threads (threads share out rows, never a sum).
+func TestThreadsKeepBits(t *testing.T) {
+	one, two := everyISA(1), everyISA(3)
+	r := rand.New(rand.NewPCG(5, 5))
+	const rows, cols = 300, 70
+	x, dy := Matrix(rows, cols, randoms(r, rows*cols)), Matrix(rows, cols, randoms(r, rows*cols))
+	s := AttentionShape{Batch: 10, Tokens: 30, Heads: 2, Dim: 10}
+	qkv, dout := randoms(r, 3*10*30*20), randoms(r, 10*30*20)
+	run := func(b Backend) (all []float32) {
+		y, rstd, sums := NewMatrix(rows, cols), make([]float32, rows), make([]float32, cols)
+		b.GELUBackward(y.Data, dy.Data, x.Data)
+		all = append(all, y.Data...)
+		b.Normalize(y, rstd, x, 1e-6)
+		b.SumRows(sums, y)
+		b.NormalizeBackward(y, dy, x, rstd)
+		all = append(append(append(all, y.Data...), rstd...), sums...)
+		out, probs, dqkv := make([]float32, len(dout)), make([]float32, s.Probs()), make([]float32, len(qkv))
+		b.Attention(out, probs, qkv, s)
+		b.AttentionBackward(dqkv, dout, probs, qkv, s)
+		return append(append(all, out...), dqkv...)
+	}
+	for name := range one {
+		a, b := run(one[name]), run(two[name])
+		for i := range a {
+			if math.Float32bits(a[i]) != math.Float32bits(b[i]) {
+				t.Fatalf("%s: number %d is %v with one thread and %v with three", name, i, a[i], b[i])
+			}
+		}
+	}
+}
+
+// Misuse panics with this package's constant, and names it.
+func TestMisusePanics(t *testing.T) {
+	for what, f := range map[string]func(b Backend){
+		errLength: func(b Backend) { b.Add(make([]float32, 2), make([]float32, 3)) },
+		errShape:  func(b Backend) { b.Gemm(blas.NoTrans, blas.NoTrans, 1, NewMatrix(2, 3), NewMatrix(2, 3), 0, NewMatrix(2, 3)) },
+		errStride: func(b Backend) {
+			b.AddRows(blas32.General{Rows: 1, Cols: 2, Stride: 3, Data: make([]float32, 3)}, make([]float32, 2))
+		},
+	} {
+		for name, b := range backends(t) {
+			func() {
+				defer func() {
+					if got := recover(); got != what {
+						t.Errorf("%s: recovered %v, want %q", name, got, what)
+					}
+				}()
+				f(b)
+			}()
+		}
+	}
+}
+
+func BenchmarkGemm(b *testing.B) {
+	be, _ := New("auto", 1)
+	x, w, y := NewMatrix(1600, 384), NewMatrix(1536, 384), NewMatrix(1600, 1536)
+	for b.Loop() {
+		be.Gemm(blas.NoTrans, blas.Trans, 1, x, w, 0, y)
+	}
+	b.ReportMetric(2*1600*384*1536*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+}
+
+func BenchmarkAttention(b *testing.B) {
+	be, _ := New("auto", 1)
+	s := AttentionShape{Batch: 32, Tokens: 17, Heads: 4, Dim: 16}
+	n := 32 * 17 * 64
+	qkv, out, probs := randoms(rand.New(rand.NewPCG(1, 1)), 3*n), make([]float32, n), make([]float32, s.Probs())
+	dqkv := make([]float32, 3*n)
+	for b.Loop() {
+		be.Attention(out, probs, qkv, s)
+		be.AttentionBackward(dqkv, out, probs, qkv, s)
+	}
+}
+
+func BenchmarkGELUBackward(b *testing.B) {
+	be, _ := New("auto", 1)
+	x := randoms(rand.New(rand.NewPCG(1, 1)), 1600*1536)
+	y := make([]float32, len(x))
+	for b.Loop() {
+		be.GELUBackward(y, x, x)
+	}
+}

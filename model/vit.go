@@ -1,0 +1,321 @@
+// Package model holds networks as explicit forward and backward passes: the vision transformer after torchvision's
+// VisionTransformer (Dosovitskiy et al., arXiv 2010.11929), the LoRA head that its linear layers can carry (Huh et al.,
+// arXiv 2402.16828), and the loss. It leaves arithmetic to package compute, and what is done with gradients to train.
+//
+// Parameters have torchvision's names, shapes and order. A model's passes use buffers that it owns: one goroutine.
+package model
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"lte/compute"
+
+	"gonum.org/v1/gonum/blas/blas32"
+)
+
+// Config is the shape of a vision transformer.
+type Config struct {
+	ImageHeight, ImageWidth, Channels, Classes int
+
+	Patch, Depth, Width, MLP, Heads int
+	Positions                       string // "learned" or "sincos"
+	NormAffine                      bool
+
+	Batch int // the largest batch of a pass
+}
+
+func (c Config) patches() int { return (c.ImageHeight / c.Patch) * (c.ImageWidth / c.Patch) }
+func (c Config) tokens() int  { return 1 + c.patches() }
+
+// Check returns an error where no model of that shape can be.
+func (c Config) Check() error {
+	switch {
+	case c.Patch > c.ImageHeight || c.Patch > c.ImageWidth:
+		return fmt.Errorf("model.patch = %d is larger than the images, which are %d×%d: choose a patch that divides both sides", c.Patch, c.ImageHeight, c.ImageWidth)
+	case c.ImageHeight%c.Patch != 0 || c.ImageWidth%c.Patch != 0:
+		return fmt.Errorf("model.patch = %d does not divide the images, which are %d×%d", c.Patch, c.ImageHeight, c.ImageWidth)
+	case c.Width%c.Heads != 0:
+		return fmt.Errorf("model.width = %d is not a multiple of model.heads = %d", c.Width, c.Heads)
+	case c.Positions == "sincos" && c.Width%4 != 0:
+		return fmt.Errorf("model.width = %d is not a multiple of 4, which model.positions = \"sincos\" needs", c.Width)
+	}
+	return nil
+}
+
+// Parameter is a named weight of the model, as torchvision exports it.
+type Parameter struct {
+	Name  string
+	Shape []int
+	Value []float32
+	Grad  []float32 // nil unless it trains
+	Decay bool      // a matrix of a linear layer: weight decay applies
+}
+
+// ViT is a vision transformer: patch embedding, class token, positions, blocks, LayerNorm, and a classifier on the
+// class token.
+type ViT struct {
+	config     Config
+	embed      *Linear // on patches (channel, row, column): torchvision's conv_proj
+	classToken []float32
+	positions  []float32 // (tokens, width)
+	blocks     []*block
+	ln         *norm
+	head       *Linear
+	layers     []*Linear // all linear layers, input to output
+	backend    compute.Backend
+
+	weights, grads []float32 // all parameters flat, in the order of Parameters; grads empty unless they train
+	parameters     []Parameter
+
+	work                       work
+	patch, embedded, x, dx     blas32.General // (batch·patches, c·p·p), (batch·patches, width), (batch·tokens, width) twice
+	class, dclass, out, logits blas32.General // (batch, width) thrice, (batch, classes)
+	batch                      int            // of the last forward pass
+}
+
+// NewViT builds a model and draws its weights from rng.
+func NewViT(c Config, backend compute.Backend, rng *rand.Rand) (*ViT, error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	v := &ViT{config: c, backend: backend}
+	v.build()
+	v.allocate()
+	v.initialise(rng)
+	return v, nil
+}
+
+// build lays all parameters into one flat slice and makes the layers views of it.
+func (v *ViT) build() {
+	c := v.config
+	type slot struct {
+		name  string
+		shape []int
+		set   func([]float32)
+		decay bool
+	}
+	var slots []slot
+	add := func(name string, decay bool, set func([]float32), shape ...int) {
+		slots = append(slots, slot{name, shape, set, decay})
+	}
+	linear := func(name, weight, bias string, out, in int, shape ...int) *Linear {
+		l := &Linear{Name: name, backend: v.backend}
+		if shape == nil {
+			shape = []int{out, in}
+		}
+		add(weight, true, func(x []float32) { l.W = compute.Matrix(out, in, x) }, shape...)
+		add(bias, false, func(x []float32) { l.B = x }, out)
+		return l
+	}
+	dotted := func(name string, out, in int, shape ...int) *Linear {
+		return linear(name, name+".weight", name+".bias", out, in, shape...)
+	}
+	newNorm := func(name string) *norm {
+		n := &norm{name: name, affine: c.NormAffine, backend: v.backend}
+		add(name+".weight", false, func(x []float32) { n.gamma = x }, c.Width)
+		add(name+".bias", false, func(x []float32) { n.beta = x }, c.Width)
+		return n
+	}
+
+	add("class_token", false, func(x []float32) { v.classToken = x }, 1, 1, c.Width)
+	v.embed = dotted("conv_proj", c.Width, c.Channels*c.Patch*c.Patch, c.Width, c.Channels, c.Patch, c.Patch)
+	v.layers = append(v.layers, v.embed)
+	add("encoder.pos_embedding", false, func(x []float32) { v.positions = x }, 1, c.tokens(), c.Width)
+	for i := range c.Depth {
+		at := fmt.Sprintf("encoder.layers.encoder_layer_%d.", i)
+		b := &block{heads: c.Heads, backend: v.backend}
+		b.ln1 = newNorm(at + "ln_1")
+		in := at + "self_attention.in_proj"
+		b.qkv = linear(in, in+"_weight", in+"_bias", 3*c.Width, c.Width)
+		b.proj = dotted(at+"self_attention.out_proj", c.Width, c.Width)
+		b.ln2 = newNorm(at + "ln_2")
+		b.fc1 = dotted(at+"mlp.0", c.MLP, c.Width)
+		b.fc2 = dotted(at+"mlp.3", c.Width, c.MLP)
+		v.blocks = append(v.blocks, b)
+		v.layers = append(v.layers, b.qkv, b.proj, b.fc1, b.fc2)
+	}
+	v.ln = newNorm("encoder.ln")
+	v.head = dotted("heads.head", c.Classes, c.Width)
+	v.layers = append(v.layers, v.head)
+
+	total := 0
+	for _, s := range slots {
+		total += product(s.shape)
+	}
+	v.weights = make([]float32, total)
+	at := 0
+	for _, s := range slots {
+		value := v.weights[at : at+product(s.shape)]
+		s.set(value)
+		v.parameters = append(v.parameters, Parameter{Name: s.name, Shape: s.shape, Value: value, Decay: s.decay})
+		at += len(value)
+	}
+}
+
+func product(shape []int) int {
+	n := 1
+	for _, s := range shape {
+		n *= s
+	}
+	return n
+}
+
+func (v *ViT) norms() []*norm {
+	var all []*norm
+	for _, b := range v.blocks {
+		all = append(all, b.ln1, b.ln2)
+	}
+	return append(all, v.ln)
+}
+
+// allocate makes the buffers of passes with up to config.Batch images.
+func (v *ViT) allocate() {
+	c := v.config
+	rows := c.Batch * c.tokens()
+	v.patch = compute.NewMatrix(c.Batch*c.patches(), v.embed.W.Cols)
+	v.embedded = compute.NewMatrix(c.Batch*c.patches(), c.Width)
+	v.x, v.dx = compute.NewMatrix(rows, c.Width), compute.NewMatrix(rows, c.Width)
+	v.class, v.dclass = compute.NewMatrix(c.Batch, c.Width), compute.NewMatrix(c.Batch, c.Width)
+	v.out, v.logits = compute.NewMatrix(c.Batch, c.Width), compute.NewMatrix(c.Batch, c.Classes)
+	v.work = work{width: compute.NewMatrix(rows, c.Width), width2: compute.NewMatrix(rows, c.Width),
+		wide: compute.NewMatrix(rows, 3*c.Width), mlp: compute.NewMatrix(rows, c.MLP)}
+	for _, b := range v.blocks {
+		b.allocate(c.Batch, c.tokens(), c.Width, c.MLP)
+	}
+	v.ln.allocate(c.Batch, c.Width)
+}
+
+// Layers returns all linear layers, input to output.
+func (v *ViT) Layers() []*Linear { return v.layers }
+
+// Parameters returns all parameters in torchvision's order, LayerNorm's ones and zeros too where it has no affine.
+func (v *ViT) Parameters() []Parameter { return v.parameters }
+
+// Flat returns all parameters as one slice, and their gradients, which are nil before TrainWeights.
+func (v *ViT) Flat() (weights, grads []float32) { return v.weights, v.grads }
+
+// TrainWeights makes backward passes add up the gradients of all parameters but those that never train: fixed
+// sinusoids, and the ones and zeros of a LayerNorm without affine; their gradients stay 0.
+func (v *ViT) TrainWeights() {
+	v.grads = make([]float32, len(v.weights))
+	at := 0
+	grads := map[string][]float32{}
+	for i := range v.parameters {
+		p := &v.parameters[i]
+		p.Grad = v.grads[at : at+len(p.Value)]
+		grads[p.Name] = p.Grad
+		at += len(p.Value)
+	}
+	for _, l := range v.layers {
+		weight, bias := l.Name+".weight", l.Name+".bias"
+		if _, ok := grads[weight]; !ok { // torchvision's in_proj_weight
+			weight, bias = l.Name+"_weight", l.Name+"_bias"
+		}
+		l.GradW = compute.Matrix(l.W.Rows, l.W.Cols, grads[weight])
+		l.GradB = grads[bias]
+	}
+	if v.config.NormAffine {
+		for _, n := range v.norms() {
+			n.gradGamma, n.gradBeta = grads[n.name+".weight"], grads[n.name+".bias"]
+		}
+	}
+}
+
+// UseLocal makes passes read every layer's effective weight, formed now from the head's factors; UseMerged makes them
+// read the main weights, as evaluation does.
+func (v *ViT) UseLocal() {
+	for _, l := range v.layers {
+		l.merged = false
+		if l.adapter != nil {
+			l.formEffective()
+		}
+	}
+}
+
+// UseMerged makes passes read the main weights W.
+func (v *ViT) UseMerged() {
+	for _, l := range v.layers {
+		l.merged = true
+	}
+}
+
+// Forward returns the logits (batch, classes) of images (batch, channels, height, width). They are valid until the
+// next call.
+func (v *ViT) Forward(images []float32) blas32.General {
+	c := v.config
+	v.batch = len(images) / (c.Channels * c.ImageHeight * c.ImageWidth)
+	if v.batch > c.Batch {
+		panic("model: batch larger than the model's buffers")
+	}
+	n, p, t, w := v.batch, c.patches(), c.tokens(), c.Width
+	patch, embedded, x := first(v.patch, n*p), first(v.embedded, n*p), first(v.x, n*t)
+	patchify(patch.Data, images, c, n)
+	v.embed.Forward(embedded, patch)
+	for i := range n {
+		row := x.Data[i*t*w:]
+		copy(row[:w], v.classToken)
+		copy(row[w:t*w], embedded.Data[i*p*w:])
+		v.backend.Add(row[:t*w], v.positions)
+	}
+	for _, b := range v.blocks {
+		b.forward(x, n, t, &v.work)
+	}
+	// LayerNorm and classifier read the class tokens alone.
+	class, logits := first(v.class, n), first(v.logits, n)
+	for i := range n {
+		copy(class.Data[i*w:(i+1)*w], x.Data[i*t*w:])
+	}
+	v.head.Forward(logits, v.ln.forward(class))
+	return logits
+}
+
+// Backward adds the gradients of what trains, from dlogits (batch, classes) of the last Forward.
+func (v *ViT) Backward(dlogits blas32.General) {
+	c, n := v.config, v.batch
+	p, t, w := c.patches(), c.tokens(), c.Width
+	dy, dclass, dx := first(v.out, n), first(v.dclass, n), first(v.dx, n*t)
+	v.head.Backward(dy, dlogits, v.ln.output(n))
+	clear(dclass.Data)
+	v.ln.backward(dclass, dy)
+	clear(dx.Data)
+	for i := range n {
+		copy(dx.Data[i*t*w:], dclass.Data[i*w:(i+1)*w])
+	}
+	for i := len(v.blocks) - 1; i >= 0; i-- {
+		v.blocks[i].backward(dx, n, t, &v.work)
+	}
+	dembedded := first(v.embedded, n*p)
+	for i := range n {
+		row := dx.Data[i*t*w : (i+1)*t*w]
+		copy(dembedded.Data[i*p*w:], row[w:])
+		if v.grads != nil {
+			v.backend.Add(v.grads[:w], row[:w]) // class_token is the first parameter
+			if pos := v.position(); pos.Grad != nil && c.Positions == "learned" {
+				v.backend.Add(pos.Grad, row)
+			}
+		}
+	}
+	v.embed.Backward(blas32.General{}, dembedded, first(v.patch, n*p))
+}
+
+// position is the position embedding's parameter: the fourth, after class_token and conv_proj's two.
+func (v *ViT) position() Parameter { return v.parameters[3] }
+
+// patchify cuts images (n, channels, height, width) into rows (n·patches, channels·patch·patch), each in the
+// convolution's column order: channel, row, column.
+func patchify(dst, images []float32, c Config, n int) {
+	at := 0
+	for i := range n {
+		for py := 0; py < c.ImageHeight; py += c.Patch {
+			for px := 0; px < c.ImageWidth; px += c.Patch {
+				for ch := range c.Channels {
+					for y := range c.Patch {
+						src := ((i*c.Channels+ch)*c.ImageHeight+py+y)*c.ImageWidth + px
+						at += copy(dst[at:], images[src:src+c.Patch])
+					}
+				}
+			}
+		}
+	}
+}
