@@ -21,8 +21,8 @@
 // the same order with the same lengths. Once the first calls have sized the buffers they allocate nothing. An error of the
 // group's own (a transport that failed) may reach one rank alone: end the job then.
 //
-// Sources: Huh et al., Training Neural Networks from Scratch with Parallel Low-Rank Adapters (arXiv 2402.16828), section 3.3 and
-// algorithm 1; the ring allreduce after Patarasuk and Yuan, Bandwidth optimal all-reduce algorithms (JPDC 69, 2009).
+// Sources: Huh et al., Training Neural Networks from Scratch with Parallel Low-Rank Adapters (arXiv 2402.16828), algorithm 1; for
+// the ring allreduce, Patarasuk and Yuan, Bandwidth optimal all-reduce algorithms for clusters of workstations (JPDC 69, 2009).
 package collective
 
 import "errors"
