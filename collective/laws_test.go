@@ -1,0 +1,313 @@
+package collective_test
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"lte/collective"
+)
+
+// laws hold in a group of any size: alone and in gangs of goroutines here, on real ranks in mpirun_test.go. Each computes what
+// every rank should hold from all ranks' numbers, which any rank can draw.
+var laws = []struct {
+	name string
+	body func(g collective.Group) error
+}{
+	{"stacks", lawStacks},
+	{"statuses", lawStatuses},
+	{"mean", lawMean},
+	{"mean of equals", lawMeanOfEquals},
+	{"sum", lawSum},
+	{"lockstep", lawLockstep},
+	{"agree", lawAgree},
+	{"traffic", lawTraffic},
+}
+
+var sizes = []int{1, 2, 3, 4, 8}
+
+func TestLaws(t *testing.T) {
+	for _, law := range laws {
+		t.Run(law.name, func(t *testing.T) {
+			if err := law.body(collective.Alone{}); err != nil {
+				t.Error("alone:", err)
+			}
+			for _, size := range sizes {
+				inGang(t, size, law.body)
+			}
+		})
+	}
+}
+
+// draw is a rank's vector of n numbers of very different sizes.
+func draw(rank, n int) []float32 {
+	source := rand.New(rand.NewPCG(uint64(rank), uint64(n)))
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(source.NormFloat64() * math.Exp(4*source.NormFloat64()))
+	}
+	return x
+}
+
+// layers are a layer with more outputs than inputs, one with fewer, and one of rank 1 whose B comes first, with gaps between.
+var (
+	layers = []collective.Factor{
+		{A: 0, B: 6, M: 5, N: 3, R: 2},
+		{A: 20, B: 44, M: 2, N: 8, R: 3},
+		{A: 57, B: 52, M: 4, N: 4, R: 1},
+	}
+	flat = 61 // elements
+)
+
+// Fails if a head's A or B is taken from the wrong offset, in the wrong order of ranks, or laid side by side the wrong way, and if
+// a later layer's stacks keep anything of an earlier layer or merge.
+func lawStacks(g collective.Group) error {
+	e := collective.NewExchange(g, layers, flat)
+	for round := range 2 {
+		seed := func(k int) int { return 100*round + k }
+		if _, err := e.Gather(draw(seed(g.Rank()), flat), collective.Status{}); err != nil {
+			return err
+		}
+		for _, l := range []int{0, 1, 2, 1, 0} {
+			f := layers[l]
+			a, b := e.Stacks(l)
+			inner := g.Size() * f.R
+			if len(a) != inner*f.N || len(b) != f.M*inner {
+				return fmt.Errorf("layer %d: stacks of %d and %d elements", l, len(a), len(b))
+			}
+			for i := range f.M {
+				for j := range f.N {
+					var got, want, scale float64
+					for p := range inner {
+						got += float64(b[i*inner+p]) * float64(a[p*f.N+j])
+					}
+					for k := range g.Size() { // Σ_k B_k A_k
+						head := draw(seed(k), flat)
+						for p := range f.R {
+							term := float64(head[f.B+i*f.R+p]) * float64(head[f.A+p*f.N+j])
+							want += term
+							scale += math.Abs(term)
+						}
+					}
+					if math.Abs(got-want) > 1e-12*scale {
+						return fmt.Errorf("layer %d (%d, %d): %v, want %v", l, i, j, got, want)
+					}
+				}
+			}
+			for k := range g.Size() { // the stacks' rows and columns themselves: a sum does not show the order of heads
+				head := draw(seed(k), flat)
+				if a[k*f.R*f.N] != head[f.A] || b[k*f.R] != head[f.B] {
+					return fmt.Errorf("layer %d: head %d is not at its place", l, k)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// Fails if NaN or a step is lost or reaches a wrong rank, and if the loss is rounded other than to float32.
+func lawStatuses(g collective.Group) error {
+	statuses := []collective.Status{
+		{Loss: 2.302585092994046},
+		{Loss: math.NaN(), Failed: 7},
+		{Loss: math.Inf(1), Failed: 1},
+		{Loss: 0, Failed: 1 << 24},
+		{Loss: 1e300, Failed: 1<<24 - 1}, // an infinity in float32
+	}
+	e := collective.NewExchange(g, nil, 0)
+	for shift := range statuses { // every status on every rank
+		status := func(k int) collective.Status { return statuses[(k+shift)%len(statuses)] }
+		got, err := e.Gather(nil, status(g.Rank()))
+		if err != nil {
+			return err
+		}
+		if len(got) != g.Size() {
+			return fmt.Errorf("%d statuses", len(got))
+		}
+		for k, s := range got {
+			want := status(k)
+			want.Loss = float64(float32(want.Loss))
+			same := s.Loss == want.Loss || math.IsNaN(s.Loss) && math.IsNaN(want.Loss)
+			if !same || s.Failed != want.Failed {
+				return fmt.Errorf("rank %d's status is %v, want %v", k, s, want)
+			}
+		}
+	}
+	return nil
+}
+
+// lengths of vectors: none, fewer than ranks, not a multiple of the ranks, a multiple, and past one stretch of the sum.
+var lengths = []int{0, 1, 2, 5, 7, 24, 1000, 24_000, 50_001}
+
+// terms is draw with numbers at every third place whose sum over three ranks or more depends on the order of adding, also in
+// float64: 1e30 takes the small numbers before it, not those after it has gone.
+func terms(rank, n int) []float32 {
+	x := draw(rank, n)
+	for i := 0; i < n; i += 3 {
+		x[i] = []float32{1, 1e30, -1e30, 0.1}[rank%4]
+	}
+	return x
+}
+
+// Fails if blocks are added in another order than that of ranks or rounded in between, if a block or the padding reaches the wrong
+// place, and if the buffers carry anything from one call to the next. All ranks compare with the same bits.
+func lawMean(g collective.Group) error {
+	for _, n := range lengths {
+		m := collective.NewMean(g, n)
+		for round := range 2 {
+			sum := make([]float64, n)
+			for k := range g.Size() {
+				for i, v := range terms(12*round+k, n) {
+					sum[i] += float64(v)
+				}
+			}
+			x := terms(12*round+g.Rank(), n)
+			if err := m.Average(x); err != nil {
+				return err
+			}
+			for i := range x {
+				want := float32(sum[i] / float64(g.Size()))
+				if math.Float32bits(x[i]) != math.Float32bits(want) {
+					return fmt.Errorf("length %d: element %d is %v, want %v", n, i, x[i], want)
+				}
+			}
+			digests := make([]uint64, g.Size())
+			if err := g.AllgatherUint64(digests, []uint64{collective.Digest(x)}); err != nil {
+				return err
+			}
+			for k, d := range digests {
+				if d != digests[0] {
+					return fmt.Errorf("length %d: rank %d has other bits than rank 0", n, k)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// Fails if the sum is rounded to float32: with three heads alike, their mean would not be what each has.
+func lawMeanOfEquals(g collective.Group) error {
+	x, want := draw(0, 1000), draw(0, 1000)
+	if err := collective.NewMean(g, len(x)).Average(x); err != nil {
+		return err
+	}
+	if collective.Digest(x) != collective.Digest(want) {
+		return errors.New("the mean of equal vectors is another one")
+	}
+	return nil
+}
+
+// Fails if the order of the sum is another one (1e16 takes the small numbers before it, not those after), or a number is counted
+// twice.
+func lawSum(g collective.Group) error {
+	term := func(k int) [3]float64 { return [3]float64{[]float64{1, 1e16, -1e16, 0.1}[k%4], float64(k), math.Pi} }
+	var want [3]float64
+	for k := range g.Size() {
+		for i, v := range term(k) {
+			want[i] += v
+		}
+	}
+	got := term(g.Rank())
+	if err := collective.Sum(g, got[:]); err != nil {
+		return err
+	}
+	if got != want {
+		return fmt.Errorf("sums %v, want %v", got, want)
+	}
+	return collective.Sum(g, nil)
+}
+
+// Fails if one flipped bit on one rank passes, if any rank is not told of it, if the message names another layer or rank, and if
+// equal weights are called different.
+func lawLockstep(g collective.Group) error {
+	names := []string{"conv_proj", "encoder.layers.encoder_layer_0.mlp.0", "heads.head"}
+	check := func(corrupt map[int]int, want string) error { // corrupt: the layer with a wrong bit, by rank
+		digests := make([]uint64, len(names))
+		for l := range names {
+			weights := draw(l, 1000)
+			if wrong, is := corrupt[g.Rank()]; is && wrong == l {
+				weights[999] = math.Float32frombits(math.Float32bits(weights[999]) ^ 1)
+			}
+			digests[l] = collective.Digest(weights)
+		}
+		err := collective.CheckLockstep(g, names, digests)
+		if want == "" && err != nil || want != "" && (err == nil || err.Error() != want) {
+			return fmt.Errorf("got %v, want %q", err, want)
+		}
+		return nil
+	}
+	const broken, layer = "lockstep broken after merge: ", `"encoder.layers.encoder_layer_0.mlp.0" differs on `
+	err := check(nil, "")
+	switch size := g.Size(); {
+	case size == 1:
+		return errors.Join(err, check(map[int]int{0: 1}, "")) // nobody to differ from
+	case size == 2:
+		return errors.Join(err,
+			check(map[int]int{1: 1}, broken+layer+"rank 1 from rank 0"),
+			check(map[int]int{0: 1}, broken+layer+"rank 1 from rank 0"),
+			check(map[int]int{0: 1, 1: 1}, ""),
+			check(map[int]int{0: 0, 1: 2}, broken+`"conv_proj" differs on rank 1 from rank 0; "heads.head" differs on rank 1 from rank 0`))
+	case size >= 8:
+		return errors.Join(err,
+			check(map[int]int{2: 1, 5: 1}, broken+layer+"ranks 2, 5 from rank 0"),
+			check(map[int]int{7: 2}, broken+`"heads.head" differs on rank 7 from rank 0`))
+	default:
+		return errors.Join(err, check(map[int]int{1: 1, 2: 1}, broken+layer+"ranks 1, 2 from rank 0"))
+	}
+}
+
+// Fails if a rank is not told of another's error, gets another error than its own, or hears of a rank that is not the lowest.
+func lawAgree(g collective.Group) error {
+	own := fmt.Errorf("no space on rank %d", g.Rank())
+	last := g.Size() - 1
+	for _, failing := range [][]int{nil, {0}, {last}, {last / 2, last}} {
+		var err, want error
+		for _, k := range failing {
+			if k == g.Rank() {
+				err = own
+			}
+		}
+		if len(failing) > 0 {
+			want = fmt.Errorf("%w: rank %d", collective.ErrElsewhere, failing[0])
+		}
+		got := collective.Agree(g, err)
+		switch {
+		case err != nil && got == err:
+		case err == nil && want == nil && got == nil:
+		case err == nil && want != nil && errors.Is(got, collective.ErrElsewhere) && got.Error() == want.Error():
+		default:
+			return fmt.Errorf("failing %v: got %v, want %v or %v", failing, got, err, want)
+		}
+	}
+	return nil
+}
+
+// Fails if a merge or a mean sends more, or in more numbers, than the package's doc comment counts.
+func lawTraffic(g collective.Group) error {
+	const n = 24_000 // a multiple of every size: no padding
+	others := int64(g.Size() - 1)
+	for _, c := range []struct {
+		name string
+		want int64
+		do   func() error
+	}{
+		{"factors and status", 4 * int64(flat+2) * others, func() error {
+			_, err := collective.NewExchange(g, layers, flat).Gather(draw(0, flat), collective.Status{})
+			return err
+		}},
+		{"mean", collective.AllreduceBytes(n, g.Size()), func() error {
+			return collective.NewMean(g, n).Average(draw(0, n))
+		}},
+	} {
+		before := g.Sent()
+		if err := c.do(); err != nil {
+			return err
+		}
+		if got := g.Sent() - before; got != c.want {
+			return fmt.Errorf("%s: %d bytes, want %d", c.name, got, c.want)
+		}
+	}
+	return nil
+}
