@@ -2,8 +2,11 @@
 // place. A configuration is read from TOML, changed by key=value settings, checked, and printed back as TOML that
 // repeats the run.
 //
+// The struct tags are the one source of what a key is called, allows and means: toml names it, enum lists its values,
+// min, above and below bound it, unit and doc explain it. Reading, checking, printing and help all go through them.
+//
 // What depends on the data or the model (a rank larger than a layer, a patch larger than an image) is checked where
-// the model is built, in package train; this package checks what a key allows by itself.
+// the model is built, in package train; this package checks what a key allows by itself and beside other keys.
 package config
 
 // Config is a run. The doc tags are the text of `lte train --help` and of the comments of `lte config`.
@@ -34,8 +37,8 @@ type Data struct {
 	Augment bool    `toml:"augment" doc:"augment training images with a random affine map"`
 	Rotate  float64 `toml:"rotate" min:"0" unit:"degrees" doc:"largest rotation either way"`
 	Shift   float64 `toml:"shift" min:"0" unit:"pixels" doc:"largest translation either way, per axis"`
-	Scale   float64 `toml:"scale" min:"0" doc:"largest relative change of size either way, per axis (0.1: 0.9 to 1.1)"`
-	Shear   float64 `toml:"shear" min:"0" unit:"degrees" doc:"largest shear either way"`
+	Scale   float64 `toml:"scale" min:"0" below:"1" doc:"largest relative change of size either way, per axis (0.1: 0.9 to 1.1)"`
+	Shear   float64 `toml:"shear" min:"0" below:"90" unit:"degrees" doc:"largest shear either way"`
 }
 
 // Model says what is trained: a vision transformer after torchvision's VisionTransformer.

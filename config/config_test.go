@@ -1,0 +1,230 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func TestDefaultIsAllowed(t *testing.T) {
+	if err := Default().Check(); err != nil {
+		t.Error(err)
+	}
+	if c, err := Load("", nil); err != nil || c != Default() {
+		t.Errorf("Load of nothing: %+v, %v", c, err)
+	}
+}
+
+// TestRoundTrip writes random configurations and reads them back.
+func TestRoundTrip(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	path := filepath.Join(t.TempDir(), "config.toml")
+	for i := range 50 {
+		c := randomConfig(rng)
+		if err := c.Check(); err != nil {
+			t.Fatalf("the test's own configuration: %v", err)
+		}
+		var b bytes.Buffer
+		if err := c.Write(&b); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		got, err := Load(path, nil)
+		if err != nil {
+			t.Fatalf("configuration %d: %v\n%s", i, err, b.String())
+		}
+		if got != c {
+			t.Fatalf("configuration %d:\n got %+v\nwant %+v", i, got, c)
+		}
+	}
+}
+
+// randomConfig draws every key from what it allows.
+func randomConfig(rng *rand.Rand) Config {
+	var c Config
+	for _, f := range fields {
+		v := f.in(&c)
+		switch {
+		case f.enum != nil:
+			v.SetString(f.enum[rng.IntN(len(f.enum))])
+		case f.kind == reflect.String:
+			v.SetString([]string{"", "runs/a b", `c:\"é`, "tab\there\nand\x01", "x # y"}[rng.IntN(5)])
+		case f.kind == reflect.Bool:
+			v.SetBool(rng.IntN(2) == 0)
+		case f.kind == reflect.Uint64:
+			v.SetUint(rng.Uint64() >> 1)
+		case f.kind == reflect.Int:
+			v.SetInt(1 + rng.Int64N(1<<20))
+		case math.IsInf(f.below, 1):
+			v.SetFloat(math.Ldexp(1+rng.Float64(), rng.IntN(2000)-1000))
+		default:
+			v.SetFloat(rng.Float64())
+		}
+	}
+	c.Model.Width = c.Model.Heads * (1 + rng.IntN(100))
+	c.Schedule.Warmup = rng.IntN(c.Train.Steps + 1)
+	c.Schedule.MinLR = c.Optimizer.LR * rng.Float64()
+	if m, ok := Preset(c.Model.Preset); ok {
+		m.Positions, m.NormAffine = c.Model.Positions, c.Model.NormAffine
+		c.Model = m
+	}
+	return c
+}
+
+func TestCheckByItself(t *testing.T) {
+	for want, spoil := range map[string]func(*Config){
+		"seed must be at most 9223372036854775807, the largest integer of TOML, not 9223372036854775808": func(c *Config) { c.Seed = 1 << 63 },
+		`run.dir must be UTF-8 text, not "a\xff"`:                                                        func(c *Config) { c.Run.Dir = "a\xff" },
+		`model.width = 100 contradicts model.preset = "vit-b/16", which sets 768; leave one of the two out`: func(c *Config) {
+			m, _ := Preset("vit-b/16")
+			m.Width, m.Positions = 100, "learned"
+			c.Model = m
+		},
+		"optimizer.eps must be above 0, not -1.0":            func(c *Config) { c.Optimizer.Eps = -1 },
+		"optimizer.lr must be finite, not inf":               func(c *Config) { c.Optimizer.LR = math.Inf(1) },
+		"optimizer.clip_norm must be finite, not nan":        func(c *Config) { c.Optimizer.ClipNorm = math.NaN() },
+		"model.heads must be at least 1, not 0":              func(c *Config) { c.Model.Heads = 0 },
+		"data.scale must be at least 0 and below 1, not 1.0": func(c *Config) { c.Data.Scale = 1 },
+	} {
+		c := Default()
+		spoil(&c)
+		if err := c.Check(); err == nil || err.Error() != want {
+			t.Errorf("\n got %v\nwant %s", err, want)
+		}
+	}
+}
+
+func TestPresets(t *testing.T) {
+	enum := byName["model.preset"].enum
+	if len(enum) != 1+2*len(scales) {
+		t.Errorf("%d names in the enum tag, %d scales of two patches each", len(enum)-1, len(scales))
+	}
+	if _, ok := Preset(""); ok {
+		t.Error("the empty name is a preset")
+	}
+	want := map[string]string{ // depth/width/mlp/heads
+		"vit-t": "12/192/768/3", "vit-s": "12/384/1536/6", "vit-b": "12/768/3072/12", "vit-l": "24/1024/4096/16",
+	}
+	for _, name := range enum[1:] {
+		m, ok := Preset(name)
+		if !ok {
+			t.Errorf("%s is no preset", name)
+		}
+		c, err := Load("", []string{"model.preset=" + name, "model.positions=sincos"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Positions, m.NormAffine = "sincos", Default().Model.NormAffine
+		if c.Model != m {
+			t.Errorf("Load: %+v, Preset: %+v", c.Model, m)
+		}
+		scale, patch, _ := strings.Cut(name, "/")
+		if got := fmt.Sprintf("%d/%d/%d/%d", m.Depth, m.Width, m.MLP, m.Heads); got != want[scale] {
+			t.Errorf("%s: %s, want %s", name, got, want[scale])
+		}
+		if fmt.Sprint(m.Patch) != patch {
+			t.Errorf("%s: patch %d", name, m.Patch)
+		}
+	}
+}
+
+// TestPresetBeside covers the keys that may stand beside a preset.
+func TestPresetBeside(t *testing.T) {
+	c, err := load(t, "[model]\npreset = \"vit-s/32\"\nwidth = 384\nnorm_affine = true\n")
+	if err != nil || c.Model.Depth != 12 || !c.Model.NormAffine {
+		t.Errorf("a key that agrees: %+v, %v", c.Model, err)
+	}
+	c, err = load(t, "[model]\nwidth = 96\nheads = 2\n", "model.preset=vit-t/16")
+	if err != nil || c.Model.Width != 192 || c.Model.Heads != 3 {
+		t.Errorf("a setting over the file's keys: %+v, %v", c.Model, err)
+	}
+	c, err = load(t, "[model]\npreset = \"vit-s/32\"\n", "model.preset=")
+	if err != nil || c != Default() {
+		t.Errorf("a preset taken back: %+v, %v", c.Model, err)
+	}
+}
+
+func TestKeys(t *testing.T) {
+	keys := Keys()
+	if n := countLeaves(reflect.TypeFor[Config]()); len(keys) != n {
+		t.Errorf("%d keys, %d fields", len(keys), n)
+	}
+	var names []string
+	for _, k := range keys {
+		if k.Doc == "" || k.Type == "" || k.Default == "" {
+			t.Errorf("incomplete: %+v", k)
+		}
+		if slices.Contains(names, k.Name) {
+			t.Errorf("%s occurs twice", k.Name)
+		}
+		names = append(names, k.Name)
+	}
+	i := slices.Index(names, "lte.merge_every")
+	if i < 0 {
+		t.Fatal("lte.merge_every is missing")
+	}
+	want := Key{Name: "lte.merge_every", Type: "integer", Default: fmt.Sprint(Default().LTE.MergeEvery), Unit: "steps",
+		Doc: "local steps K between merges", Allowed: "at least 1"}
+	if keys[i] != want {
+		t.Errorf("\n got %+v\nwant %+v", keys[i], want)
+	}
+}
+
+func countLeaves(t reflect.Type) int {
+	if t.Kind() != reflect.Struct {
+		return 1
+	}
+	n := 0
+	for i := range t.NumField() {
+		n += countLeaves(t.Field(i).Type)
+	}
+	return n
+}
+
+func TestHelpAndWriteAreReadable(t *testing.T) {
+	var help, written bytes.Buffer
+	if err := Help(&help); err != nil {
+		t.Fatal(err)
+	}
+	if err := Default().Write(&written); err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range strings.Split(help.String()+written.String(), "\n") {
+		if n := utf8.RuneCountInString(line); n > 100 {
+			t.Errorf("line %d has %d columns: %s", i+1, n, line)
+		}
+	}
+	flat := strings.Join(strings.Fields(help.String()), " ")
+	for _, k := range Keys() {
+		if !strings.Contains(help.String(), "\n"+k.Name+" ") {
+			t.Errorf("the help lacks %s", k.Name)
+		}
+		leaf := k.Name[strings.Index(k.Name, ".")+1:]
+		if !strings.Contains(written.String(), "\n"+leaf+" = "+k.Default+"\n") {
+			t.Errorf("the TOML lacks %s = %s", leaf, k.Default)
+		}
+		if word := strings.Fields(k.Doc)[0]; !strings.Contains(flat, word) {
+			t.Errorf("the help lacks the doc of %s", k.Name)
+		}
+	}
+}
+
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, os.ErrClosed }
+
+func TestWriteTellsErrors(t *testing.T) {
+	if Default().Write(fullDisk{}) == nil || Help(fullDisk{}) == nil {
+		t.Error("a failed write went unnoticed")
+	}
+}

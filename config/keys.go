@@ -1,0 +1,159 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+	"strconv"
+	"strings"
+)
+
+// Key describes one key of a configuration.
+type Key struct {
+	Name    string // as in TOML and --set, such as "lte.rank"
+	Type    string // integer, float, boolean or string
+	Default string // as in TOML, such as 16 or "lte"
+	Unit    string // such as "steps"; empty where the key has none
+	Doc     string
+	Allowed string // such as `one of "lte", "full"` or "at least 1"; empty where the type says all
+}
+
+// Keys returns every key in the order of the structs.
+func Keys() []Key {
+	def := Default()
+	keys := make([]Key, len(fields))
+	for i, f := range fields {
+		keys[i] = Key{
+			Name:    f.name,
+			Type:    f.typeName(),
+			Default: literal(f.in(&def).Interface()),
+			Unit:    f.unit,
+			Doc:     f.doc,
+			Allowed: f.allowed(),
+		}
+	}
+	return keys
+}
+
+// field is one key: its place in Config and what its tags say.
+type field struct {
+	name      string // section.leaf, or leaf at the top level
+	section   string // empty at the top level
+	leaf      string
+	index     []int // of reflect.Value.FieldByIndex
+	kind      reflect.Kind
+	unit, doc string
+	enum      []string // allowed strings; nil: any
+
+	// Bounds: min <= value, above < value < below; infinite where there is none.
+	min, above, below float64
+}
+
+// fields lists the top-level keys, then each section's, as TOML wants them.
+var fields = fieldsOf(reflect.TypeFor[Config](), "", nil)
+
+// sections lists the sections in order.
+var sections = func() []string {
+	var names []string
+	for _, f := range fields {
+		if f.section != "" && (len(names) == 0 || names[len(names)-1] != f.section) {
+			names = append(names, f.section)
+		}
+	}
+	return names
+}()
+
+// byName finds a field by its full name.
+var byName = func() map[string]field {
+	m := make(map[string]field, len(fields))
+	for _, f := range fields {
+		m[f.name] = f
+	}
+	return m
+}()
+
+func fieldsOf(t reflect.Type, section string, index []int) []field {
+	var leaves, nested []field
+	for i := range t.NumField() {
+		sf := t.Field(i)
+		at := append(append([]int(nil), index...), i)
+		name := sf.Tag.Get("toml")
+		if sf.Type.Kind() == reflect.Struct {
+			nested = append(nested, fieldsOf(sf.Type, name, at)...)
+			continue
+		}
+		f := field{
+			name:    name,
+			section: section,
+			leaf:    name,
+			index:   at,
+			kind:    sf.Type.Kind(),
+			unit:    sf.Tag.Get("unit"),
+			doc:     sf.Tag.Get("doc"),
+			min:     bound(sf.Tag, "min", math.Inf(-1)),
+			above:   bound(sf.Tag, "above", math.Inf(-1)),
+			below:   bound(sf.Tag, "below", math.Inf(1)),
+		}
+		if section != "" {
+			f.name = section + "." + name
+		}
+		if enum, ok := sf.Tag.Lookup("enum"); ok {
+			f.enum = strings.Split(enum, ",")
+		}
+		leaves = append(leaves, f)
+	}
+	return append(leaves, nested...)
+}
+
+func bound(tag reflect.StructTag, name string, none float64) float64 {
+	text, ok := tag.Lookup(name)
+	if !ok {
+		return none
+	}
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		panic("config: a bound of a struct tag is no number")
+	}
+	return v
+}
+
+// in returns the field's place in c.
+func (f field) in(c *Config) reflect.Value {
+	return reflect.ValueOf(c).Elem().FieldByIndex(f.index)
+}
+
+func (f field) typeName() string {
+	switch f.kind {
+	case reflect.Int, reflect.Uint64:
+		return "integer"
+	case reflect.Float64:
+		return "float"
+	case reflect.Bool:
+		return "boolean"
+	case reflect.String:
+		return "string"
+	}
+	panic("config: a key of a type that is not handled")
+}
+
+// allowed words the tags as an error and the help say them: "must be ALLOWED", "(ALLOWED)".
+func (f field) allowed() string {
+	if f.enum != nil {
+		quoted := make([]string, len(f.enum))
+		for i, v := range f.enum {
+			quoted[i] = strconv.Quote(v)
+		}
+		return "one of " + strings.Join(quoted, ", ")
+	}
+	var parts []string
+	if !math.IsInf(f.min, 0) {
+		parts = append(parts, fmt.Sprintf("at least %g", f.min))
+	}
+	if !math.IsInf(f.above, 0) {
+		parts = append(parts, fmt.Sprintf("above %g", f.above))
+	}
+	if !math.IsInf(f.below, 0) {
+		parts = append(parts, fmt.Sprintf("below %g", f.below))
+	}
+	return strings.Join(parts, " and ")
+}

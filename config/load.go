@@ -1,0 +1,288 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+)
+
+// Load returns the configuration of a run: the defaults, changed by the TOML file at path (none where path is empty),
+// changed by settings, each "section.key=value" and each stronger than the file. A model preset fills the keys that
+// it stands for. The result has passed Check. Every error is an *Error.
+func Load(path string, settings []string) (Config, error) {
+	l := loader{config: Default(), origin: map[string]origin{}}
+	if path != "" {
+		if err := l.file(path); err != nil {
+			return Config{}, err
+		}
+	}
+	for _, s := range settings {
+		if err := l.setting(s); err != nil {
+			return Config{}, err
+		}
+	}
+	if err := l.preset(); err != nil {
+		return Config{}, err
+	}
+	if err := l.config.Check(); err != nil {
+		return Config{}, l.blame(err)
+	}
+	return l.config, nil
+}
+
+// origin is where a key was set.
+type origin struct {
+	where   string // as in Error.Where
+	setting bool   // by --set, not by the file
+}
+
+type loader struct {
+	config Config
+	origin map[string]origin // of every key that was set explicitly
+}
+
+// blame completes an error of Check by the place where a key at fault was set; settings first, being the newer.
+func (l *loader) blame(err error) error {
+	var e *Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	for _, setting := range []bool{true, false} {
+		for _, key := range e.Keys {
+			if o, ok := l.origin[key]; ok && o.setting == setting {
+				e.Where = o.where
+				return e
+			}
+		}
+	}
+	return e
+}
+
+func (l *loader) file(path string) error {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &Error{Where: path, Err: err, Problem: "no such file; check the path of the configuration file"}
+	}
+	if err != nil {
+		cause := err
+		var pathErr *fs.PathError
+		if errors.As(err, &pathErr) { // its path is in Where
+			cause = pathErr.Err
+		}
+		return &Error{Where: path, Err: err,
+			Problem: fmt.Sprintf("cannot read the configuration file: %v; expected a readable TOML file", cause)}
+	}
+	entries, err := parse(path, string(text))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		where := fmt.Sprintf("%s:%d", path, e.line)
+		if err := l.assign(e.name, e.value, where); err != nil {
+			return err
+		}
+		l.origin[e.name] = origin{where: where}
+	}
+	return nil
+}
+
+// setting applies "section.key=value". The value is TOML; for a string key the bare text does too.
+func (l *loader) setting(s string) error {
+	where := "--set " + strconv.Quote(s)
+	if s == strings.Join(strings.Fields(s), "") && !strings.ContainsAny(s, `"'\`) { // reads well without quotes
+		where = "--set " + s
+	}
+	name, text, ok := strings.Cut(s, "=")
+	name, text = strings.TrimSpace(name), strings.TrimSpace(text)
+	if !ok || name == "" {
+		return &Error{Where: where, Problem: "expected section.key=value, such as lte.rank=8"}
+	}
+	f, ok := byName[name]
+	if !ok {
+		return unknownKey(where, name)
+	}
+	var doc map[string]any
+	_, err := toml.Decode("v = "+text, &doc)
+	value, parsed := doc["v"], err == nil && len(doc) == 1
+	if f.kind == reflect.String {
+		quoted := strings.HasPrefix(text, `"`) || strings.HasPrefix(text, `'`)
+		if _, isString := value.(string); !isString && !quoted {
+			value, parsed = text, true
+		}
+	}
+	if !parsed {
+		return &Error{Where: where, Keys: []string{name},
+			Problem: fmt.Sprintf("%s: expected %s, got %q", name, f.expected(), text)}
+	}
+	if err := l.assign(name, value, where); err != nil {
+		return err
+	}
+	l.origin[name] = origin{where: where, setting: true}
+	return nil
+}
+
+// assign stores a TOML value under its key. The library's own decoding is not used for this: it ignores case and
+// wraps a negative number to a large unsigned one.
+func (l *loader) assign(name string, value any, where string) error {
+	f, ok := byName[name]
+	if !ok {
+		return unknownKey(where, name)
+	}
+	dst := f.in(&l.config)
+	switch v := value.(type) {
+	case bool:
+		ok = f.kind == reflect.Bool
+		if ok {
+			dst.SetBool(v)
+		}
+	case string:
+		ok = f.kind == reflect.String
+		if ok {
+			dst.SetString(v)
+		}
+	case float64:
+		ok = f.kind == reflect.Float64
+		if ok {
+			dst.SetFloat(v)
+		}
+	case int64:
+		ok = setInteger(dst, v)
+	default:
+		ok = false
+	}
+	if !ok {
+		return &Error{Where: where, Keys: []string{name},
+			Problem: fmt.Sprintf("%s: expected %s, got %s", name, f.expected(), describe(value))}
+	}
+	return nil
+}
+
+func setInteger(dst reflect.Value, v int64) bool {
+	switch dst.Kind() {
+	case reflect.Int:
+		dst.SetInt(v)
+	case reflect.Uint64:
+		if v < 0 {
+			return false
+		}
+		dst.SetUint(uint64(v))
+	case reflect.Float64:
+		dst.SetFloat(float64(v))
+	default:
+		return false
+	}
+	return true
+}
+
+// expected words the field's type for an error.
+func (f field) expected() string {
+	switch f.kind {
+	case reflect.Int:
+		return "an integer such as 8"
+	case reflect.Uint64:
+		return "an integer, 0 or more"
+	case reflect.Float64:
+		return "a float such as 0.5"
+	case reflect.Bool:
+		return "true or false"
+	}
+	return `a string such as "name"`
+}
+
+// describe words a TOML value of the wrong type for an error.
+func describe(value any) string {
+	switch v := value.(type) {
+	case bool:
+		return fmt.Sprintf("boolean %t", v)
+	case string:
+		return fmt.Sprintf("string %q", v)
+	case float64:
+		return "float " + literal(v)
+	case int64:
+		return fmt.Sprintf("integer %d", v)
+	case map[string]any:
+		return "a section"
+	case time.Time:
+		return "a date or time"
+	}
+	return "an array"
+}
+
+// entry is one key of a TOML file.
+type entry struct {
+	name  string
+	value any
+	line  int
+}
+
+// parse returns the leaves of a TOML text in the order of their lines. Tables that are no section of Config, and
+// tables inside sections, are opened too, so that an error can name the key itself.
+func parse(path, text string) ([]entry, error) {
+	var top map[string]toml.Primitive
+	meta, err := toml.Decode(text, &top)
+	if err != nil {
+		var syntax toml.ParseError
+		if errors.As(err, &syntax) {
+			// The library's own line is that of the next token where one ends with its line.
+			line := 1 + strings.Count(text[:min(syntax.Position.Start, len(text))], "\n")
+			return nil, &Error{Where: fmt.Sprintf("%s:%d", path, line), Err: err,
+				Problem: "not TOML: " + strings.Join(strings.Fields(syntax.Message), " ")}
+		}
+		return nil, &Error{Where: path, Err: err, Problem: "not TOML: " + err.Error()}
+	}
+	var entries []entry
+	var walk func(table map[string]toml.Primitive, under toml.Key)
+	walk = func(table map[string]toml.Primitive, under toml.Key) {
+		for name, p := range table {
+			key := append(slices.Clone(under), name)
+			e := entry{name: key.String()}
+			e.value, e.line = locate(meta, p)
+			_, known := byName[e.name]
+			inner, isTable := e.value.(map[string]any)
+			switch {
+			case isTable && !known && len(inner) > 0:
+				var below map[string]toml.Primitive
+				if meta.PrimitiveDecode(p, &below) == nil {
+					walk(below, key)
+				}
+			case isTable && len(key) == 1 && slices.Contains(sections, name): // an empty section says nothing
+			default:
+				entries = append(entries, e)
+			}
+		}
+	}
+	walk(top, nil)
+	slices.SortFunc(entries, func(a, b entry) int {
+		return cmp.Or(a.line-b.line, strings.Compare(a.name, b.name))
+	})
+	return entries, nil
+}
+
+// locate returns a value and its line. The library tells the place of a key only within an error, so the probe that
+// it decodes into keeps the value and fails.
+func locate(meta toml.MetaData, p toml.Primitive) (value any, line int) {
+	var at probe
+	var failed toml.ParseError
+	if errors.As(meta.PrimitiveDecode(p, &at), &failed) {
+		line = failed.Position.Line
+	}
+	return at.value, line
+}
+
+type probe struct{ value any }
+
+var errProbed = errors.New("config: probed")
+
+func (p *probe) UnmarshalTOML(value any) error {
+	p.value = value
+	return errProbed
+}

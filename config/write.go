@@ -1,0 +1,96 @@
+package config
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/BurntSushi/toml"
+)
+
+const pageWidth = 100 // columns of comments and help
+
+// Write prints c as TOML that Load reads back to the same Config: every key, under its documentation as a comment.
+func (c Config) Write(w io.Writer) error {
+	b := bufio.NewWriter(w) // keeps the first error for Flush
+	section := ""
+	for i, f := range fields {
+		if f.section != section {
+			section = f.section
+			fmt.Fprintf(b, "\n[%s]\n", section)
+		} else if i > 0 {
+			fmt.Fprintln(b)
+		}
+		for _, line := range wrap(f.explanation(), pageWidth-2) {
+			fmt.Fprintf(b, "# %s\n", line)
+		}
+		fmt.Fprintf(b, "%s = %s\n", f.leaf, literal(f.in(&c).Interface()))
+	}
+	return b.Flush()
+}
+
+// Help prints every key with its type, default, meaning, unit and range, by section.
+func Help(w io.Writer) error {
+	keys := Keys()
+	var name, typ, def int // widths of the columns
+	for _, k := range keys {
+		name, typ, def = max(name, len(k.Name)), max(typ, len(k.Type)), max(def, len(k.Default))
+	}
+	b := bufio.NewWriter(w)
+	fmt.Fprintf(b, "%-*s  %-*s  %-*s  %s\n", name, "KEY", typ, "TYPE", def, "DEFAULT", "MEANING")
+	section := ""
+	for i, k := range keys {
+		if fields[i].section != section {
+			section = fields[i].section
+			fmt.Fprintln(b)
+		}
+		left := fmt.Sprintf("%-*s  %-*s  %-*s  ", name, k.Name, typ, k.Type, def, k.Default)
+		for _, line := range wrap(fields[i].explanation(), pageWidth-len(left)) {
+			fmt.Fprintf(b, "%s%s\n", left, line)
+			left = strings.Repeat(" ", len(left))
+		}
+	}
+	return b.Flush()
+}
+
+// explanation is the doc, then unit and allowed values in brackets.
+func (f field) explanation() string {
+	var notes []string
+	if f.unit != "" {
+		notes = append(notes, "in "+f.unit)
+	}
+	if allowed := f.allowed(); allowed != "" {
+		notes = append(notes, allowed)
+	}
+	if notes == nil {
+		return f.doc
+	}
+	return f.doc + " [" + strings.Join(notes, "; ") + "]"
+}
+
+// literal prints a value as TOML does. Floats come back bit for bit.
+func literal(v any) string {
+	text, err := toml.Marshal(map[string]any{"v": v})
+	if err != nil { // an unsigned number beyond TOML's integers
+		return fmt.Sprint(v)
+	}
+	return strings.TrimSpace(strings.TrimPrefix(string(text), "v ="))
+}
+
+// wrap breaks text between words into lines of at most width columns; a longer word stands alone.
+func wrap(text string, width int) []string {
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width {
+			lines, line = append(lines, line), ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
+}
