@@ -7,11 +7,23 @@ import (
 	"sync"
 )
 
-// ErrElsewhere says that this rank is well but another one failed.
-var ErrElsewhere = errors.New("another rank failed")
+// Failure is an error of one rank or more that all ranks know of.
+type Failure struct {
+	Rank int   // the lowest that failed
+	Err  error // of this rank; nil where it is well
+}
 
-// Agree tells every rank whether any failed, so that all leave together: it returns nil if err is nil on all ranks, else err on
-// the ranks that have one, and on the others ErrElsewhere with the lowest rank that failed.
+func (f *Failure) Error() string {
+	if f.Err == nil {
+		return fmt.Sprintf("rank %d failed", f.Rank)
+	}
+	return f.Err.Error()
+}
+
+func (f *Failure) Unwrap() error { return f.Err }
+
+// Agree tells every rank whether any failed, so that all leave together: it returns nil if err is nil on all ranks,
+// else a *Failure on every rank, with that rank's own err.
 func Agree(g Group, err error) error {
 	size := g.Size()
 	buffer := takeWords(size + 1)
@@ -24,12 +36,9 @@ func Agree(g Group, err error) error {
 	if broken := g.AllgatherUint64(all, mine); broken != nil {
 		return errors.Join(err, fmt.Errorf("collective: agreeing: %w", broken))
 	}
-	if err != nil {
-		return err
-	}
 	for k, failed := range all {
 		if failed != 0 {
-			return fmt.Errorf("%w: rank %d", ErrElsewhere, k)
+			return &Failure{Rank: k, Err: err}
 		}
 	}
 	return nil

@@ -1,7 +1,6 @@
 package collective
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"unsafe"
@@ -43,6 +42,13 @@ func CheckLockstep(g Group, names []string, digests []uint64) error {
 	return nil
 }
 
+// LockstepError says which layers have other bits on which ranks. All ranks return the same one.
+type LockstepError struct{ differences string }
+
+func (e *LockstepError) Error() string {
+	return "lockstep broken after merge: " + e.differences
+}
+
 // lockstepError describes digests (size, layers) of which some differ from those of rank 0.
 func lockstepError(names []string, digests []uint64) error {
 	n := len(names)
@@ -66,5 +72,5 @@ func lockstepError(names []string, digests []uint64) error {
 	if more := len(layers) - shown; more > 0 {
 		layers = append(layers[:shown], fmt.Sprintf("and %d more", more))
 	}
-	return errors.New("lockstep broken after merge: " + strings.Join(layers, "; "))
+	return &LockstepError{strings.Join(layers, "; ")}
 }

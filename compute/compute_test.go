@@ -307,7 +307,9 @@ func TestThreadsKeepBits(t *testing.T) {
 func TestMisusePanics(t *testing.T) {
 	for what, f := range map[string]func(b Backend){
 		errLength: func(b Backend) { b.Add(make([]float32, 2), make([]float32, 3)) },
-		errShape:  func(b Backend) { b.Gemm(blas.NoTrans, blas.NoTrans, 1, NewMatrix(2, 3), NewMatrix(2, 3), 0, NewMatrix(2, 3)) },
+		errShape: func(b Backend) {
+			b.Gemm(blas.NoTrans, blas.NoTrans, 1, NewMatrix(2, 3), NewMatrix(2, 3), 0, NewMatrix(2, 3))
+		},
 		errStride: func(b Backend) {
 			b.AddRows(blas32.General{Rows: 1, Cols: 2, Stride: 3, Data: make([]float32, 3)}, make([]float32, 2))
 		},

@@ -50,6 +50,9 @@ type Parameter struct {
 	Value []float32
 	Grad  []float32 // nil unless it trains
 	Decay bool      // a matrix of a linear layer: weight decay applies
+
+	fixed  bool // never trains
+	offset int  // in Flat
 }
 
 // ViT is a vision transformer: patch embedding, class token, positions, blocks, LayerNorm, and a classifier on the
@@ -65,8 +68,9 @@ type ViT struct {
 	layers     []*Linear // all linear layers, input to output
 	backend    compute.Backend
 
-	weights, grads []float32 // all parameters flat, in the order of Parameters; grads empty unless they train
-	parameters     []Parameter
+	weights, grads []float32 // all parameters flat, those that never train last; grads (trainable), nil unless they train
+	trainable      int
+	parameters     []Parameter // in torchvision's order
 
 	work                       work
 	patch, embedded, x, dx     blas32.General // (batch·patches, c·p·p), (batch·patches, width), (batch·tokens, width) twice
@@ -94,10 +98,14 @@ func (v *ViT) build() {
 		shape []int
 		set   func([]float32)
 		decay bool
+		fixed bool
 	}
 	var slots []slot
 	add := func(name string, decay bool, set func([]float32), shape ...int) {
-		slots = append(slots, slot{name, shape, set, decay})
+		slots = append(slots, slot{name: name, shape: shape, set: set, decay: decay})
+	}
+	addFixed := func(fixed bool, name string, set func([]float32), shape ...int) {
+		slots = append(slots, slot{name: name, shape: shape, set: set, fixed: fixed})
 	}
 	linear := func(name, weight, bias string, out, in int, shape ...int) *Linear {
 		l := &Linear{Name: name, backend: v.backend}
@@ -113,15 +121,15 @@ func (v *ViT) build() {
 	}
 	newNorm := func(name string) *norm {
 		n := &norm{name: name, affine: c.NormAffine, backend: v.backend}
-		add(name+".weight", false, func(x []float32) { n.gamma = x }, c.Width)
-		add(name+".bias", false, func(x []float32) { n.beta = x }, c.Width)
+		addFixed(!c.NormAffine, name+".weight", func(x []float32) { n.gamma = x }, c.Width)
+		addFixed(!c.NormAffine, name+".bias", func(x []float32) { n.beta = x }, c.Width)
 		return n
 	}
 
 	add("class_token", false, func(x []float32) { v.classToken = x }, 1, 1, c.Width)
 	v.embed = dotted("conv_proj", c.Width, c.Channels*c.Patch*c.Patch, c.Width, c.Channels, c.Patch, c.Patch)
 	v.layers = append(v.layers, v.embed)
-	add("encoder.pos_embedding", false, func(x []float32) { v.positions = x }, 1, c.tokens(), c.Width)
+	addFixed(c.Positions == "sincos", "encoder.pos_embedding", func(x []float32) { v.positions = x }, 1, c.tokens(), c.Width)
 	for i := range c.Depth {
 		at := fmt.Sprintf("encoder.layers.encoder_layer_%d.", i)
 		b := &block{heads: c.Heads, backend: v.backend}
@@ -142,14 +150,23 @@ func (v *ViT) build() {
 	total := 0
 	for _, s := range slots {
 		total += product(s.shape)
+		if !s.fixed {
+			v.trainable += product(s.shape)
+		}
 	}
 	v.weights = make([]float32, total)
-	at := 0
+	at, fixedAt := 0, v.trainable
 	for _, s := range slots {
-		value := v.weights[at : at+product(s.shape)]
+		next := &at
+		if s.fixed {
+			next = &fixedAt
+		}
+		from := *next
+		*next += product(s.shape)
+		value := v.weights[from:*next]
 		s.set(value)
-		v.parameters = append(v.parameters, Parameter{Name: s.name, Shape: s.shape, Value: value, Decay: s.decay})
-		at += len(value)
+		v.parameters = append(v.parameters, Parameter{Name: s.name, Shape: s.shape, Value: value, Decay: s.decay,
+			fixed: s.fixed, offset: from})
 	}
 }
 
@@ -192,20 +209,21 @@ func (v *ViT) Layers() []*Linear { return v.layers }
 // Parameters returns all parameters in torchvision's order, LayerNorm's ones and zeros too where it has no affine.
 func (v *ViT) Parameters() []Parameter { return v.parameters }
 
-// Flat returns all parameters as one slice, and their gradients, which are nil before TrainWeights.
-func (v *ViT) Flat() (weights, grads []float32) { return v.weights, v.grads }
+// Flat returns the parameters that can train as one slice, and their gradients, which are nil before TrainWeights. What
+// never trains is left out: fixed sinusoids, and the ones and zeros of a LayerNorm without affine.
+func (v *ViT) Flat() (weights, grads []float32) { return v.weights[:v.trainable], v.grads }
 
-// TrainWeights makes backward passes add up the gradients of all parameters but those that never train: fixed
-// sinusoids, and the ones and zeros of a LayerNorm without affine; their gradients stay 0.
+// TrainWeights makes backward passes add up the gradients of all parameters that can train.
 func (v *ViT) TrainWeights() {
-	v.grads = make([]float32, len(v.weights))
-	at := 0
+	v.grads = make([]float32, v.trainable)
 	grads := map[string][]float32{}
 	for i := range v.parameters {
 		p := &v.parameters[i]
-		p.Grad = v.grads[at : at+len(p.Value)]
+		if p.fixed {
+			continue
+		}
+		p.Grad = v.grads[p.offset : p.offset+len(p.Value)]
 		grads[p.Name] = p.Grad
-		at += len(p.Value)
 	}
 	for _, l := range v.layers {
 		weight, bias := l.Name+".weight", l.Name+".bias"
@@ -290,8 +308,8 @@ func (v *ViT) Backward(dlogits blas32.General) {
 		row := dx.Data[i*t*w : (i+1)*t*w]
 		copy(dembedded.Data[i*p*w:], row[w:])
 		if v.grads != nil {
-			v.backend.Add(v.grads[:w], row[:w]) // class_token is the first parameter
-			if pos := v.position(); pos.Grad != nil && c.Positions == "learned" {
+			v.backend.Add(v.parameters[0].Grad, row[:w]) // class_token
+			if pos := v.position(); pos.Grad != nil {
 				v.backend.Add(pos.Grad, row)
 			}
 		}
@@ -300,7 +318,7 @@ func (v *ViT) Backward(dlogits blas32.General) {
 }
 
 // position is the position embedding's parameter: the fourth, after class_token and conv_proj's two.
-func (v *ViT) position() Parameter { return v.parameters[3] }
+func (v *ViT) position() *Parameter { return &v.parameters[3] }
 
 // patchify cuts images (n, channels, height, width) into rows (n·patches, channels·patch·patch), each in the
 // convolution's column order: channel, row, column.

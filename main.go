@@ -1,0 +1,273 @@
+// Command lte trains neural networks from scratch with parallel low-rank adapters (LoRA-the-Explorer, Huh et al. 2024,
+// arXiv 2402.16828): every MPI rank trains one LoRA head alone, and now and then all merge their factors in lockstep.
+//
+//	mpirun -np 8 lte
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"lte/collective"
+	"lte/compute"
+	"lte/config"
+	"lte/data"
+	"lte/model"
+	"lte/mpi"
+	"lte/report"
+	"lte/train"
+
+	"github.com/alecthomas/kong"
+	"github.com/mattn/go-isatty"
+)
+
+// version is set by the Makefile from git.
+var version = "devel"
+
+// Exit codes, beside 0.
+const (
+	failed = 1
+	usage  = 2
+)
+
+// splitSeed fixes the split of a data set: the same for every seed of a run.
+const splitSeed = 0
+
+type settings struct {
+	Config string   `help:"Configuration file (TOML)." placeholder:"FILE.toml"`
+	Set    []string `help:"Set one key; wins over the file. Repeatable." placeholder:"SECTION.KEY=VALUE" sep:"none"`
+	RunDir string   `help:"Run directory; a new one under runs/ by default." placeholder:"DIR"`
+	Seed   *uint64  `help:"Seed of every random stream." placeholder:"N"`
+}
+
+// load reads the effective configuration.
+func (s settings) load() (config.Config, error) {
+	set := s.Set
+	if s.RunDir != "" {
+		set = append(set, "run.dir="+strconv.Quote(s.RunDir))
+	}
+	if s.Seed != nil {
+		set = append(set, fmt.Sprintf("seed=%d", *s.Seed))
+	}
+	return config.Load(s.Config, set)
+}
+
+type trainCommand struct {
+	settings
+	Quiet bool `help:"No progress; the table at the end stays."`
+}
+
+// Help lists every key, for lte train --help.
+func (trainCommand) Help() string {
+	var b strings.Builder
+	b.WriteString("Keys of the configuration, with type, default and unit:\n\n")
+	_ = config.Help(&b) // a strings.Builder takes everything
+	return b.String()
+}
+
+type commandLine struct {
+	Train   trainCommand `cmd:"" default:"withargs" help:"Train (the default). Under mpirun or srun every rank owns one LoRA head; alone, there is one head."`
+	Config  settings     `cmd:"" help:"Print the complete effective configuration as TOML with comments."`
+	Version struct{}     `cmd:"" help:"Print version, MPI library, compute back end and CPU features."`
+}
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run is main without the exit.
+func run(args []string, stdout, stderr io.Writer) int {
+	if !firstOfLaunch() { // every rank reads the same command line: one of them talks about it
+		stdout, stderr = io.Discard, io.Discard
+	}
+	var cli commandLine
+	done := -1
+	parser := kong.Must(&cli, kong.Name("lte"), kong.Writers(stdout, stderr), kong.Exit(func(code int) { done = code }),
+		kong.Description("Trains neural networks from scratch with parallel low-rank adapters (arXiv 2402.16828)."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}))
+	ctx, err := parser.Parse(args)
+	if done >= 0 { // --help
+		return done
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "lte: %v (see lte --help)\n", err)
+		return usage
+	}
+	switch ctx.Command() {
+	case "version":
+		fmt.Fprintf(stdout, "lte %s\nMPI: %s\ncompute: %s\nCPU: %s, %s\n", version, mpi.Library(), compute.Describe(), runtime.GOARCH, compute.Features())
+		return 0
+	case "config":
+		c, err := cli.Config.load()
+		if err == nil {
+			err = c.Write(stdout)
+		}
+		return complain(stderr, err)
+	}
+	return launch(cli.Train, os.Stdout, os.Stderr)
+}
+
+// firstOfLaunch says whether this process is rank 0 by the launcher's word, before MPI is up.
+func firstOfLaunch() bool {
+	for _, name := range []string{"PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"} {
+		if rank, ok := os.LookupEnv(name); ok {
+			return rank == "0"
+		}
+	}
+	return true
+}
+
+// complain prints an error and returns its exit code.
+func complain(stderr io.Writer, err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(stderr, "lte: %v\n", err)
+	if wrong := new(config.Error); errors.As(err, &wrong) {
+		return usage
+	}
+	return failed
+}
+
+// launch brings MPI up and trains. An error that all ranks share is printed once and all leave in order; whatever
+// befalls one rank alone, a panic too, is printed by that rank and ends the whole job at once, so that none waits.
+func launch(cmd trainCommand, stdout, stderr io.Writer) (code int) {
+	world, err := mpi.Start()
+	if err != nil {
+		fmt.Fprintf(stderr, "lte: %v\n", err)
+		return failed
+	}
+	abort := func(cause any) {
+		fmt.Fprintf(stderr, "rank %d/%d %s: %v\n", world.Rank(), world.Size(), world.Host(), cause)
+		world.Abort(failed)
+	}
+	defer func() {
+		if cause := recover(); cause != nil {
+			abort(fmt.Sprintf("panic: %v\n%s", cause, debug.Stack()))
+			code = failed
+		}
+	}()
+	err = trainOn(world, cmd, stdout, stderr)
+	if err != nil && !shared(err) {
+		abort(err)
+		return failed
+	}
+	if err := world.Stop(); err != nil {
+		abort(err)
+		return failed
+	}
+	return complainOnce(stderr, err, world.Rank())
+}
+
+// shared says whether all ranks have an error of that kind at the same point.
+func shared(err error) bool {
+	return errors.As(err, new(*collective.Failure)) || errors.As(err, new(*train.NonFiniteError)) || errors.As(err, new(*collective.LockstepError))
+}
+
+// complainOnce prints a shared error on one rank: the first that has it.
+func complainOnce(stderr io.Writer, err error, rank int) int {
+	first := 0
+	if f := new(collective.Failure); errors.As(err, &f) {
+		first = f.Rank
+	}
+	if rank != first {
+		stderr = io.Discard
+	}
+	return complain(stderr, err)
+}
+
+// trainOn is the run of one rank.
+func trainOn(world *mpi.World, cmd trainCommand, stdout, stderr io.Writer) error {
+	runtime.LockOSThread() // OpenMP's threads belong to the thread that computes
+	c, err := cmd.load()
+	if err := collective.Agree(world, err); err != nil {
+		return err
+	}
+	threads, err := threadsPerRank(c.Compute.Threads, world)
+	if err := collective.Agree(world, err); err != nil {
+		return err
+	}
+	backend, err := compute.New(c.Compute.Backend, threads)
+	if err := collective.Agree(world, err); err != nil {
+		return err
+	}
+	set, err := data.Open(c.Data.Name, splitSeed)
+	if err := collective.Agree(world, err); err != nil {
+		return err
+	}
+	t, err := train.New(c, world, set, backend)
+	if err := collective.Agree(world, err); err != nil {
+		return err
+	}
+	var o *output
+	var observer train.Observer
+	if world.Rank() == 0 {
+		if o, err = newOutput(c, cmd.Quiet, stderr); err == nil {
+			observer = o
+			defer o.files.Close()
+		}
+	}
+	if err := collective.Agree(world, err); err != nil {
+		return err
+	}
+
+	s, err := t.Run(observer)
+	if err != nil && !shared(err) {
+		return err
+	}
+	// After a shared error too: the weights are those of the last merge.
+	var saved error
+	if world.Rank() == 0 {
+		o.console.Finish()
+		saved = model.Save(filepath.Join(o.dir, "model.safetensors"), t.Model().Parameters())
+		if err == nil && saved == nil {
+			s.Threads, s.MPI, s.Version = threads, mpi.Library(), version
+			if saved = report.WriteSummary(o.dir, s); saved == nil {
+				report.Table(stdout, s, o.dir)
+			}
+		}
+	}
+	return errors.Join(err, collective.Agree(world, saved))
+}
+
+// threadsPerRank is the configured number; else OMP_NUM_THREADS; else the node's cores shared out among its ranks.
+func threadsPerRank(configured int, w *mpi.World) (int, error) {
+	if configured > 0 {
+		return configured, nil
+	}
+	if s := os.Getenv("OMP_NUM_THREADS"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return 0, &config.Error{Where: "OMP_NUM_THREADS", Problem: fmt.Sprintf("expected a number of threads from 1, got %q: mend it, unset it or set compute.threads", s)}
+		}
+		return n, nil
+	}
+	return max(1, w.NodeCores()/w.NodeSize()), nil
+}
+
+// output is what rank 0 writes while it trains: the console and the run directory.
+type output struct {
+	train.Observer
+	dir     string
+	console *report.Console
+	files   *report.Files
+}
+
+func newOutput(c config.Config, quiet bool, stderr io.Writer) (*output, error) {
+	dir, err := report.CreateRunDir(c, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	files, err := report.NewFiles(dir)
+	if err != nil {
+		return nil, err
+	}
+	console := report.NewConsole(stderr, isatty.IsTerminal(os.Stderr.Fd()), c.Train.Steps, quiet)
+	return &output{Observer: report.Multi(console, files), dir: dir, console: console, files: files}, nil
+}

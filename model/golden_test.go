@@ -1,0 +1,256 @@
+package model
+
+import (
+	"encoding/binary"
+	"math"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"lte/compute"
+
+	"github.com/nlpodyssey/safetensors"
+)
+
+// The golden numbers are float64 results of PyTorch (tools/vectors.py), so what is measured is this program's float32
+// alone. PyTorch's own float32 strays from them by up to 2.5e-6 of a gradient's largest value; another order of the
+// same sums may stray a few times that: 1e-5. A forward pass is half as long and is summed over no rows, and float32
+// rounds at 6e-8: 5e-6 is 80 roundings, and ours stray by 3e-7.
+const (
+	gradientTolerance = 1e-5
+	forwardTolerance  = 5e-6
+)
+
+type golden struct {
+	t       *testing.T
+	file    safetensors.SafeTensors
+	meta    map[string]string
+	unread  map[string]bool // what no test has asked for
+	images  []float32
+	labels  []int
+	logits  []float64
+	loss    float64
+	classes int
+}
+
+func readGolden(t *testing.T, name string) *golden {
+	t.Helper()
+	raw, err := os.ReadFile("testdata/" + name + ".safetensors")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &golden{t: t, unread: map[string]bool{}}
+	if g.file, err = safetensors.Deserialize(raw); err != nil {
+		t.Fatal(err)
+	}
+	_, m, err := safetensors.ReadMetadata(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.meta = m.Metadata()
+	for _, name := range g.file.Names() {
+		g.unread[name] = true
+	}
+	g.images, g.logits = narrow(g.tensor("images", 3, 3, 6, 6)), g.tensor("logits", 3, 5)
+	for _, l := range g.tensor("labels", 3) {
+		g.labels = append(g.labels, int(l))
+	}
+	g.loss = g.tensor("loss", 1)[0]
+	return g
+}
+
+// tensor returns the tensor of that name, which must have that shape.
+func (g *golden) tensor(name string, shape ...int) []float64 {
+	g.t.Helper()
+	v, ok := g.file.Tensor(name)
+	if !ok {
+		g.t.Fatalf("no tensor %q", name)
+	}
+	var got []int
+	for _, s := range v.Shape() {
+		got = append(got, int(s))
+	}
+	if !slices.Equal(got, shape) {
+		g.t.Fatalf("%s has shape %v, the model's is %v", name, got, shape)
+	}
+	delete(g.unread, name)
+	x, b := make([]float64, product(shape)), v.Data()
+	for i := range x {
+		switch d := v.DType().String(); d {
+		case "F32":
+			x[i] = float64(math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:])))
+		case "F64":
+			x[i] = math.Float64frombits(binary.LittleEndian.Uint64(b[8*i:]))
+		case "I64":
+			x[i] = float64(int64(binary.LittleEndian.Uint64(b[8*i:])))
+		default:
+			g.t.Fatalf("%s has dtype %s", name, d)
+		}
+	}
+	return x
+}
+
+func narrow(x []float64) []float32 {
+	y := make([]float32, len(x))
+	for i, v := range x {
+		y[i] = float32(v)
+	}
+	return y
+}
+
+func (g *golden) number(key string) float64 {
+	g.t.Helper()
+	x, err := strconv.ParseFloat(g.meta[key], 64)
+	if err != nil {
+		g.t.Fatalf("metadata %s: %v", key, err)
+	}
+	return x
+}
+
+// model builds the file's model and gives it the file's parameters.
+func (g *golden) model(b compute.Backend) *ViT {
+	g.t.Helper()
+	n := func(key string) int { return int(g.number(key)) }
+	if got := g.number("layer_norm_eps"); got != eps {
+		g.t.Fatalf("the file's LayerNorm eps is %v, the model's %v", got, eps)
+	}
+	v := newViT(g.t, Config{ImageHeight: n("image_size"), ImageWidth: n("image_size"), Channels: 3,
+		Classes: n("num_classes"), Patch: n("patch_size"), Depth: n("num_layers"), Width: n("hidden_dim"),
+		MLP: n("mlp_dim"), Heads: n("num_heads"), Positions: "learned",
+		NormAffine: g.meta["layer_norm_affine"] == "true", Batch: 3}, b)
+	for _, p := range g.parameters(v) {
+		copy(p.Value, narrow(g.tensor("param/"+p.Name, p.Shape...)))
+	}
+	return v
+}
+
+// parameters are the model's that the file has: all, but LayerNorm's where it has no affine.
+func (g *golden) parameters(v *ViT) []Parameter {
+	return slices.DeleteFunc(slices.Clone(v.Parameters()), func(p Parameter) bool {
+		return strings.Contains(p.Name, "ln") && g.meta["layer_norm_affine"] == "false"
+	})
+}
+
+// Fails when a parameter has another name or shape than torchvision's, and when any equation of the forward or the
+// backward pass is not torchvision's: the order of q, k and v, the columns of the patches, GELU's form, LayerNorm's
+// eps, label smoothing.
+func TestGoldenWeights(t *testing.T) {
+	for _, name := range []string{"vit", "vit_plain"} {
+		t.Run(name, func(t *testing.T) {
+			backends(t, func(t *testing.T, b compute.Backend) {
+				g := readGolden(t, name)
+				v := g.model(b)
+				v.TrainWeights()
+				logits, loss := step(v, g.images, g.labels, g.number("label_smoothing"))
+				worst := near(t, "logits", logits, g.logits, forwardTolerance)
+				near(t, "loss", []float64{loss}, []float64{g.loss}, forwardTolerance)
+				gradients := 0.0
+				for _, p := range g.parameters(v) {
+					gradients = max(gradients, near(t, p.Name, p.Grad, g.tensor("grad/"+p.Name, p.Shape...), gradientTolerance))
+				}
+				if len(g.unread) > 0 {
+					t.Errorf("the file has what the model has not: %v", g.unread)
+				}
+				t.Logf("logits stray by %.1e, gradients by %.1e", worst, gradients)
+			})
+		})
+	}
+}
+
+// Fails when a layer has no adapter, when W_k is not W − s·B'A' + s·BA, and when a factor's gradient is not
+// s·G·Aᵀ or s·Bᵀ·G. And when evaluation reads anything but W: UseMerged must give vit_plain's logits, whose weights and
+// images are the same.
+func TestGoldenLoRA(t *testing.T) {
+	backends(t, func(t *testing.T, b compute.Backend) {
+		g, plain := readGolden(t, "vit_lora"), readGolden(t, "vit_plain")
+		v, scale := g.model(b), g.number("scale")
+		rank := int(g.number("rank"))
+		h, err := v.AttachHead(HeadConfig{Rank: rank, Alpha: scale * float64(rank), Init: "orthogonal"}, source(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range v.Layers() {
+			a, m, n := l.Adapter(), l.W.Rows, l.W.Cols
+			copy(a.A.Data, narrow(g.tensor("lora/"+l.Name+"/A", rank, n)))
+			copy(a.B.Data, narrow(g.tensor("lora/"+l.Name+"/B", m, rank)))
+			copy(a.MergedA.Data, narrow(g.tensor("lora/"+l.Name+"/A_merged", rank, n)))
+			copy(a.MergedB.Data, narrow(g.tensor("lora/"+l.Name+"/B_merged", m, rank)))
+		}
+		v.UseLocal()
+		logits, loss := step(v, g.images, g.labels, g.number("label_smoothing"))
+		near(t, "logits", logits, g.logits, forwardTolerance)
+		near(t, "loss", []float64{loss}, []float64{g.loss}, forwardTolerance)
+		at, gradients := 0, 0.0
+		for _, l := range v.Layers() {
+			m, n := l.W.Rows, l.W.Cols
+			for _, f := range []struct {
+				name       string
+				rows, cols int
+				grad       []float32
+			}{{"A", rank, n, l.Adapter().GradA.Data}, {"B", m, rank, l.Adapter().GradB.Data}} {
+				want := g.tensor("grad/"+l.Name+"/"+f.name, f.rows, f.cols)
+				gradients = max(gradients, near(t, l.Name+"/"+f.name, f.grad, want, gradientTolerance))
+				// The flat slice holds the same, layer after layer, A before B.
+				near(t, "Head.Grad at "+l.Name+"/"+f.name, h.Grad[at:at+len(want)], want, gradientTolerance)
+				at += len(want)
+			}
+		}
+		if at != len(h.Grad) || len(g.unread) > 0 {
+			t.Errorf("%d of %d numbers of Head.Grad compared; not read of the file: %v", at, len(h.Grad), g.unread)
+		}
+		v.UseMerged()
+		near(t, "merged logits", v.Forward(plain.images).Data, plain.logits, forwardTolerance)
+		if !slices.Equal(g.images, plain.images) {
+			t.Error("vit_lora and vit_plain are not the same images")
+		}
+		t.Logf("gradients stray by %.1e", gradients)
+	})
+}
+
+// Fails when the parameters leave torchvision's order, which an export and a checkpoint have, and when weight decay
+// would reach a bias, a LayerNorm or an embedding.
+func TestParameters(t *testing.T) {
+	want := `class_token
+conv_proj.weight decay
+conv_proj.bias
+encoder.pos_embedding
+encoder.layers.encoder_layer_0.ln_1.weight
+encoder.layers.encoder_layer_0.ln_1.bias
+encoder.layers.encoder_layer_0.self_attention.in_proj_weight decay
+encoder.layers.encoder_layer_0.self_attention.in_proj_bias
+encoder.layers.encoder_layer_0.self_attention.out_proj.weight decay
+encoder.layers.encoder_layer_0.self_attention.out_proj.bias
+encoder.layers.encoder_layer_0.ln_2.weight
+encoder.layers.encoder_layer_0.ln_2.bias
+encoder.layers.encoder_layer_0.mlp.0.weight decay
+encoder.layers.encoder_layer_0.mlp.0.bias
+encoder.layers.encoder_layer_0.mlp.3.weight decay
+encoder.layers.encoder_layer_0.mlp.3.bias
+encoder.ln.weight
+encoder.ln.bias
+heads.head.weight decay
+heads.head.bias
+`
+	for _, affine := range []bool{false, true} {
+		c := tiny()
+		c.Depth, c.NormAffine = 1, affine
+		b, err := compute.New("gonum", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := newViT(t, c, b)
+		var got strings.Builder
+		for _, p := range v.Parameters() {
+			got.WriteString(p.Name)
+			if p.Decay {
+				got.WriteString(" decay")
+			}
+			got.WriteByte('\n')
+		}
+		if got.String() != want {
+			t.Errorf("affine %v: parameters are\n%swant\n%s", affine, got.String(), want)
+		}
+	}
+}

@@ -1,0 +1,54 @@
+package model
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/nlpodyssey/safetensors"
+)
+
+// Save writes parameters as a safetensors file, under a temporary name until it is whole. Names and shapes are
+// torchvision's: VisionTransformer.load_state_dict takes them strictly.
+func Save(path string, parameters []Parameter) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("saving the model: %w", err)
+		}
+	}()
+	tensors := make(map[string]safetensors.TensorView, len(parameters))
+	for _, p := range parameters {
+		bytes := make([]byte, 0, 4*len(p.Value))
+		if bytes, err = binary.Append(bytes, binary.LittleEndian, p.Value); err != nil {
+			return err
+		}
+		shape := make([]uint64, len(p.Shape))
+		for i, n := range p.Shape {
+			shape[i] = uint64(n)
+		}
+		if tensors[p.Name], err = safetensors.NewTensorView(safetensors.F32, shape, bytes); err != nil {
+			return fmt.Errorf("%s: %w", p.Name, err)
+		}
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".model-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // of no effect once renamed
+	w := bufio.NewWriter(f)
+	err = safetensors.SerializeToWriter(tensors, map[string]string{"format": "pt"}, w)
+	for _, then := range []func() error{w.Flush, f.Sync, f.Close} {
+		if e := then(); err == nil {
+			err = e
+		}
+	}
+	if err == nil {
+		err = os.Chmod(f.Name(), 0o644)
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

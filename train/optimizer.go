@@ -1,0 +1,80 @@
+package train
+
+import (
+	"math"
+
+	"lte/compute"
+	"lte/config"
+)
+
+// optimizer moves parameters by their gradients.
+type optimizer interface{ step(lr float64) }
+
+func newOptimizer(c config.Optimizer, be compute.Backend, p parameters) optimizer {
+	if c.Name == "sgd" {
+		return &sgd{config: c, backend: be, p: p, buffer: make([]float32, len(p.value))}
+	}
+	return &adamW{config: c, backend: be, p: p, m: make([]float32, len(p.value)), v: make([]float32, len(p.value))}
+}
+
+// adamW is AdamW (Loshchilov and Hutter, arXiv 1711.05101) with torch.optim.AdamW's arithmetic.
+type adamW struct {
+	config  config.Optimizer
+	backend compute.Backend
+	p       parameters
+	m, v    []float32 // first and second moments
+	t       int       // steps done
+}
+
+func (o *adamW) step(lr float64) {
+	o.t++
+	s := compute.AdamWStep{LR: float32(lr), Beta1: float32(o.config.Beta1), Beta2: float32(o.config.Beta2),
+		Eps: float32(o.config.Eps),
+		C1:  float32(1 - math.Pow(o.config.Beta1, float64(o.t))),
+		C2:  float32(1 - math.Pow(o.config.Beta2, float64(o.t)))}
+	for _, span := range o.p.spans {
+		i, j := span.from, span.to
+		s.Decay = 0
+		if span.decay {
+			s.Decay = float32(o.config.WeightDecay)
+		}
+		o.backend.AdamW(o.p.value[i:j], o.m[i:j], o.v[i:j], o.p.grad[i:j], s)
+	}
+}
+
+// sgd is gradient descent with momentum and coupled decay, as torch.optim.SGD.
+type sgd struct {
+	config  config.Optimizer
+	backend compute.Backend
+	p       parameters
+	buffer  []float32
+}
+
+func (o *sgd) step(lr float64) {
+	for _, span := range o.p.spans {
+		i, j := span.from, span.to
+		decay := 0.0
+		if span.decay {
+			decay = o.config.WeightDecay
+		}
+		o.backend.SGD(o.p.value[i:j], o.buffer[i:j], o.p.grad[i:j], float32(lr), float32(o.config.Momentum), float32(decay))
+	}
+}
+
+// clip scales the gradient down to the 2-norm limit, if that is not 0 and the norm is larger, with
+// torch.nn.utils.clip_grad_norm_'s arithmetic.
+func clip(be compute.Backend, grad []float32, norm, limit float64) {
+	if limit > 0 && limit/(norm+1e-6) < 1 {
+		be.Scale(grad, float32(limit/(norm+1e-6)))
+	}
+}
+
+// learningRate is the rate of a step, counting from 0: a linear rise over the warm-up, (step+1)/warmup of the peak,
+// then half a cosine from the peak down to MinLR at the last step's end.
+func learningRate(peak float64, s config.Schedule, step, steps int) float64 {
+	if step < s.Warmup {
+		return peak * float64(step+1) / float64(s.Warmup)
+	}
+	done := float64(step-s.Warmup) / float64(steps-s.Warmup)
+	return s.MinLR + (peak-s.MinLR)*(1+math.Cos(math.Pi*done))/2
+}
