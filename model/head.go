@@ -34,9 +34,8 @@ type HeadConfig struct {
 // The rank of the patch embedding and of the classifier, whose short side the data sets, is at most that side: more
 // could reach no other matrix and only cost bytes. For the other layers a rank beyond the short side is an error.
 func (v *ViT) AttachHead(c HeadConfig, rng *rand.Rand) (*Head, error) {
-	if limit := v.config.Width; c.Rank > limit {
-		return nil, fmt.Errorf("lora rank %d is larger than layer %q (%d×%d) allows: set lte.rank to at most %d, or enlarge model.width",
-			c.Rank, v.layers[1].Name, v.layers[1].W.Rows, v.layers[1].W.Cols, limit)
+	if err := v.checkRank(c.Rank); err != nil {
+		return nil, err
 	}
 	total := 0
 	for _, l := range v.layers {
@@ -63,6 +62,26 @@ func (v *ViT) AttachHead(c HeadConfig, rng *rand.Rand) (*Head, error) {
 	}
 	copy(h.Merged, h.Value)
 	return h, nil
+}
+
+// checkRank returns an error where a rank is beyond the short side of a block's layers: the width, or a narrower MLP.
+func (v *ViT) checkRank(rank int) error {
+	limit, key := v.config.Width, "model.width"
+	if v.config.MLP < limit {
+		limit, key = v.config.MLP, "model.mlp"
+	}
+	if rank <= limit {
+		return nil
+	}
+	for _, b := range v.blocks {
+		for _, l := range []*Linear{b.qkv, b.proj, b.fc1, b.fc2} {
+			if l.rank(rank) == limit {
+				return fmt.Errorf("lora rank %d is larger than layer %q (%d×%d) allows: set lte.rank to at most %d, or enlarge %s",
+					rank, l.Name, l.W.Rows, l.W.Cols, limit, key)
+			}
+		}
+	}
+	return nil
 }
 
 func (l *Linear) rank(r int) int { return min(r, l.W.Rows, l.W.Cols) }

@@ -1,0 +1,285 @@
+package model
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"lte/compute"
+	"lte/random"
+)
+
+// broad is a model with enough numbers in every parameter for statistics.
+func broad() Config {
+	return Config{ImageHeight: 16, ImageWidth: 24, Channels: 3, Classes: 10, Patch: 4, Depth: 2, Width: 64, MLP: 160,
+		Heads: 4, Positions: "learned", Batch: 1}
+}
+
+// Fails when a weight is drawn from anything but the given stream (every rank must hold the same bits, law 5), or when
+// the seed does nothing.
+func TestInitialisationIsOfTheSeed(t *testing.T) {
+	backends(t, func(t *testing.T, b compute.Backend) {
+		draw := func(seed uint64) []float32 {
+			v, err := NewViT(broad(), b, random.Stream(seed, "weights"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			w, _ := v.Flat()
+			return w
+		}
+		if !slices.Equal(draw(7), draw(7)) {
+			t.Error("two models of one seed differ")
+		}
+		if slices.Equal(draw(7), draw(8)) {
+			t.Error("two seeds give one model")
+		}
+	})
+}
+
+// start is what torchvision's VisionTransformer starts a parameter with, by the same words as at initialise.
+func start(name string, c Config) (law string, size float64) {
+	d, m := float64(c.Width), float64(c.MLP)
+	switch _, name, _ := strings.Cut(name, "encoder_layer_"); name {
+	case "0.self_attention.in_proj_weight", "1.self_attention.in_proj_weight":
+		return "uniform", math.Sqrt(6 / (d + 3*d))
+	case "0.self_attention.out_proj.weight", "1.self_attention.out_proj.weight":
+		return "uniform", 1 / math.Sqrt(d)
+	case "0.mlp.0.weight", "0.mlp.3.weight", "1.mlp.0.weight", "1.mlp.3.weight":
+		return "uniform", math.Sqrt(6 / (d + m))
+	case "0.mlp.0.bias", "0.mlp.3.bias", "1.mlp.0.bias", "1.mlp.3.bias":
+		return "normal", 1e-6
+	}
+	switch {
+	case name == "conv_proj.weight":
+		return "normal", 1 / math.Sqrt(float64(c.Channels*c.Patch*c.Patch))
+	case name == "encoder.pos_embedding":
+		return "normal", 0.02
+	case isNorm(name) && strings.HasSuffix(name, "weight"):
+		return "constant", 1
+	}
+	return "constant", 0
+}
+
+// Fails when a parameter starts with another distribution, width or constant than torchvision's, or when two share
+// their draws. Mean and deviation may stray by five standard errors; a uniform's largest value comes within 20/n of its
+// bound (else with probability e⁻²⁰), and a normal's goes beyond 1.8σ, which a uniform's of that σ cannot.
+func TestInitialisationStatistics(t *testing.T) {
+	b, err := compute.New("gonum", 1) // draws do not pass through the back end
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, seen := broad(), map[float32]string{}
+	for _, p := range newViT(t, c, b).Parameters() {
+		law, size := start(p.Name, c)
+		if law == "constant" {
+			for _, x := range p.Value {
+				if x != float32(size) {
+					t.Fatalf("%s starts with %v, want %v", p.Name, x, size)
+				}
+			}
+			continue
+		}
+		if err := distributed(p.Value, law, size); err != nil {
+			t.Errorf("%s: %v", p.Name, err)
+		}
+		if other, ok := seen[p.Value[0]]; ok {
+			t.Errorf("%s begins with the draw of %s", p.Name, other)
+		}
+		seen[p.Value[0]] = p.Name
+	}
+	if len(seen) != 2+6*c.Depth {
+		t.Errorf("%d parameters are drawn", len(seen))
+	}
+}
+
+func distributed(x []float32, law string, size float64) error {
+	n, sum, squares, most := float64(len(x)), 0.0, 0.0, 0.0
+	for _, v := range wide(x) {
+		sum += v
+		squares += v * v
+		most = max(most, math.Abs(v))
+	}
+	sigma, kurtosis := size, 3.0
+	if law == "uniform" {
+		sigma, kurtosis = size/math.Sqrt(3), 1.8
+		if most > size*(1+1e-7) || most < size*(1-20/n) {
+			return fmt.Errorf("largest value %v, want just below %v", most, size)
+		}
+	} else if most < 1.8*sigma {
+		return fmt.Errorf("largest value %v: not normal of σ %v", most, sigma)
+	}
+	if mean := sum / n; !(math.Abs(mean) <= 5*sigma/math.Sqrt(n)) {
+		return fmt.Errorf("mean %v, want 0 ± %v", mean, sigma/math.Sqrt(n))
+	}
+	if got, by := math.Sqrt(squares/n), sigma*math.Sqrt((kurtosis-1)/(4*n)); !(math.Abs(got-sigma) <= 5*by) {
+		return fmt.Errorf("deviation %v, want %v ± %v", got, sigma, by)
+	}
+	return nil
+}
+
+// Fails when the cut at ±2 is missing, or clamps where it should draw again: a standard normal cut there has the
+// deviation 0.8796 (1 − 4φ(2)/(2Φ(2) − 1)), a clamped one 0.96.
+func TestTruncatedNormal(t *testing.T) {
+	x := make([]float32, 100_000)
+	truncatedNormal(x, 1, 2, source(1))
+	squares := 0.0
+	for _, v := range wide(x) {
+		if math.Abs(v) > 2 {
+			t.Fatalf("%v lies beyond the cut", v)
+		}
+		squares += v * v
+	}
+	if got := math.Sqrt(squares / float64(len(x))); math.Abs(got-0.8796) > 0.008 { // five standard errors
+		t.Errorf("deviation %v, want 0.8796", got)
+	}
+}
+
+// Fails when the sinusoids' order, frequencies, or x and y are mixed up: the row of the patch at x = 2, y = 1, by hand.
+func TestSinusoids(t *testing.T) {
+	c := tiny()
+	c.Positions = "sincos"
+	got := make([]float32, c.tokens()*c.Width)
+	for i := range got {
+		got[i] = 9 // not to be left
+	}
+	sincos(got, c)
+	w := 1e-4 // the second of two frequencies
+	row := 1 + 1*3 + 2
+	near(t, "row", got[row*c.Width:][:c.Width], []float64{math.Sin(2), math.Sin(2 * w), math.Cos(2), math.Cos(2 * w),
+		math.Sin(1), math.Sin(w), math.Cos(1), math.Cos(w)}, 1e-7)
+	near(t, "class token's row", got[:c.Width], make([]float64, c.Width), 0)
+}
+
+// Fails when AAᵀ = (n/r)·I (r ≤ n) or AᵀA = (n/r)·I (r > n) does not hold, and when R's signs are not taken out of Q:
+// Householder's Q then has one sign in its corner, so that A is not uniform among such matrices. 64 fair coins fall
+// on one side 12 to 52 times but for a probability of 1e-6.
+func TestOrthogonal(t *testing.T) {
+	for _, s := range [][2]int{{1, 1}, {1, 7}, {4, 4}, {3, 48}, {16, 40}, {9, 4}} {
+		r, n := s[0], s[1]
+		positive := 0
+		for seed := range uint64(64) {
+			a := compute.NewMatrix(r, n)
+			if err := initA(a, "orthogonal", source(seed)); err != nil {
+				t.Fatal(err)
+			}
+			side, other := r, n
+			at := func(i, k int) float64 { return float64(a.Data[i*n+k]) }
+			if r > n {
+				side, other = n, r
+				at = func(i, k int) float64 { return float64(a.Data[k*n+i]) }
+			}
+			var got, want []float64
+			for i := range side {
+				for j := range side {
+					sum, eye := 0.0, 0.0
+					for k := range other {
+						sum += at(i, k) * at(j, k)
+					}
+					if i == j {
+						eye = float64(n) / float64(r)
+					}
+					got, want = append(got, sum), append(want, eye)
+				}
+			}
+			near(t, fmt.Sprintf("product of A (%d×%d)", r, n), got, want, 1e-6)
+			if a.Data[0] > 0 {
+				positive++
+			}
+		}
+		if positive < 12 || positive > 52 {
+			t.Errorf("A (%d×%d) begins with a positive number %d times of 64", r, n, positive)
+		}
+	}
+}
+
+// Fails when a head's factors do not start as algorithm.md says: B = 0, so that the head changes nothing yet; A by its
+// initialisation, in every layer of its own draws; A', B' = A, B; s = α/r; a rank beyond the side that the data set,
+// cut to it; and A and B one after the other in the flat slice that a merge sends.
+func TestHeadStart(t *testing.T) {
+	c := broad()
+	c.Classes = 5
+	const rank = 8 // more than the classes
+	for _, how := range []string{"orthogonal", "kaiming"} {
+		t.Run(how, func(t *testing.T) {
+			backends(t, func(t *testing.T, b compute.Backend) {
+				v := lively(t, c, b)
+				images, _ := batchOf(c, 1, 5)
+				before := slices.Clone(v.Forward(images).Data)
+				h, err := v.AttachHead(HeadConfig{Rank: rank, Alpha: 20, Init: how}, source(3))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if h.Scale != 2.5 {
+					t.Errorf("s = %v, want 20/8", h.Scale)
+				}
+				at, seen := 0, map[float32]bool{}
+				for _, l := range v.Layers() {
+					a, r := l.Adapter(), rank
+					if l.Name == "heads.head" {
+						r = 5
+					}
+					if a.A.Rows != r || a.A.Cols != l.W.Cols || a.B.Rows != l.W.Rows || a.B.Cols != r {
+						t.Fatalf("%s has A (%d×%d) and B (%d×%d), and W (%d×%d)", l.Name, a.A.Rows, a.A.Cols, a.B.Rows, a.B.Cols,
+							l.W.Rows, l.W.Cols)
+					}
+					for _, view := range [][]float32{a.A.Data, a.B.Data} {
+						if &view[0] != &h.Value[at] {
+							t.Fatalf("%s does not lie at %d of the flat slice", l.Name, at)
+						}
+						at += len(view)
+					}
+					near(t, l.Name+" B", a.B.Data, make([]float64, len(a.B.Data)), 0)
+					if how == "kaiming" {
+						if err := distributed(a.A.Data, "uniform", 1/math.Sqrt(float64(a.A.Cols))); err != nil {
+							t.Errorf("%s: %v", l.Name, err)
+						}
+					}
+					if seen[a.A.Data[0]] {
+						t.Errorf("%s begins with another layer's draw", l.Name)
+					}
+					seen[a.A.Data[0]] = true
+				}
+				if at != len(h.Value) || len(h.Grad) != at || !slices.Equal(h.Value, h.Merged) {
+					t.Errorf("%d numbers in layers, %d in Value, %d in Grad; or Merged is not Value", at, len(h.Value), len(h.Grad))
+				}
+				v.UseLocal()
+				// W − s·0·A + s·0·A is W, to the bit.
+				if got := v.Forward(images).Data; !slices.Equal(got, before) {
+					t.Errorf("a new head changes the logits from %v to %v", before, got)
+				}
+			})
+		})
+	}
+}
+
+// Fails when head k is not the same head in runs of different N (it would then be drawn from a stream that others
+// share, or from more than its own), and when two heads are alike.
+func TestHeadIsOfSeedAndRank(t *testing.T) {
+	backends(t, func(t *testing.T, b compute.Backend) {
+		run := func(heads uint64) (all [][]float32) {
+			for k := range heads { // each on a rank of its own, whose model has one seed
+				v, err := NewViT(broad(), b, random.Stream(7, "weights"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				h, err := v.AttachHead(HeadConfig{Rank: 4, Alpha: 4, Init: "orthogonal"}, random.Stream(7, "head", k))
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, h.Value)
+			}
+			return all
+		}
+		two, three := run(2), run(3)
+		for k := range two {
+			if !slices.Equal(two[k], three[k]) {
+				t.Errorf("head %d of 2 is not head %d of 3", k, k)
+			}
+		}
+		if slices.Equal(two[0], two[1]) {
+			t.Error("heads 0 and 1 are alike")
+		}
+	})
+}

@@ -1,0 +1,203 @@
+package model
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"lte/compute"
+)
+
+// Law 6 for one rank. Fails when W_k is not W + s(BA − B'A'), when UseLocal keeps weights formed of older factors, when
+// evaluation reads anything but W, and when a merge changes the head's function: after W ← W + s(BA − B'A') and
+// A', B' ← A, B the two must be one function, which is also the head's before the merge.
+func TestMergeKeepsFunction(t *testing.T) {
+	backends(t, func(t *testing.T, b compute.Backend) {
+		v := lively(t, tiny(), b)
+		before := lively(t, tiny(), b) // W alone
+		merged := lively(t, tiny(), b) // W + s(BA − B'A') as plain weights
+		images, _ := batchOf(tiny(), 2, 5)
+		h := livelyHead(t, v)
+		v.UseLocal() // of factors that then change
+		for i := range h.Value {
+			h.Value[i] *= -1.5
+		}
+		copy(h.Value[3:], h.Merged[:40])
+		for i, l := range v.Layers() {
+			a, n := l.Adapter(), l.W.Cols
+			for j := range l.W.Data {
+				row, column, sum := j/n, j%n, 0.0
+				for k := range a.A.Rows {
+					sum += float64(a.B.Data[row*a.A.Rows+k])*float64(a.A.Data[k*n+column]) -
+						float64(a.MergedB.Data[row*a.A.Rows+k])*float64(a.MergedA.Data[k*n+column])
+				}
+				merged.Layers()[i].W.Data[j] = float32(float64(l.W.Data[j]) + float64(h.Scale)*sum)
+			}
+		}
+		want := wide(merged.Forward(images).Data)
+		near(t, "merged weights, before the merge", func() []float32 { v.UseMerged(); return v.Forward(images).Data }(),
+			wide(before.Forward(images).Data), 0)
+		v.UseLocal()
+		near(t, "local weights, before the merge", v.Forward(images).Data, want, 1e-5)
+
+		w, _ := v.Flat()
+		all, _ := merged.Flat()
+		copy(w, all)
+		copy(h.Merged, h.Value)
+		v.UseLocal()
+		near(t, "local weights, after the merge", v.Forward(images).Data, want, 1e-5)
+		v.UseMerged()
+		near(t, "merged weights, after the merge", v.Forward(images).Data, want, 0)
+		if d := difference(want, wide(before.Forward(images).Data)); d < 0.1 {
+			t.Errorf("the merge changes the logits by %v: too little to show anything", d)
+		}
+	})
+}
+
+func difference(x, y []float64) (most float64) {
+	for i := range x {
+		most = max(most, math.Abs(x[i]-y[i]))
+	}
+	return most
+}
+
+// Fails when an image's logits depend on its batch: attention across images, or a wrong row of a buffer. Products of
+// other shapes may sum in another order: the golden tests' tolerance.
+func TestImagesAreIndependent(t *testing.T) {
+	c := tiny()
+	c.Batch = 5
+	backends(t, func(t *testing.T, b compute.Backend) {
+		v := lively(t, c, b)
+		livelyHead(t, v)
+		v.UseLocal()
+		images, _ := batchOf(c, 5, 5)
+		together, size := wide(v.Forward(images).Data), len(images)/5
+		for i := range 5 {
+			alone := v.Forward(images[i*size : (i+1)*size])
+			near(t, "one image's logits", alone.Data, together[i*c.Classes:(i+1)*c.Classes], forwardTolerance)
+		}
+	})
+}
+
+// Fails when a pass reads what a larger one before it left in a buffer, or when a gradient is set where it should be
+// added to: a second, smaller batch, from gradients of 0, must give what a new model gives, and once more the double.
+func TestSmallerBatchAfterLarger(t *testing.T) {
+	c := tiny()
+	c.Batch = 4
+	backends(t, func(t *testing.T, b compute.Backend) {
+		type run struct {
+			v *ViT
+			h *Head
+		}
+		start := func() run {
+			v := lively(t, c, b)
+			r := run{v, livelyHead(t, v)}
+			v.TrainWeights()
+			v.UseLocal()
+			return r
+		}
+		used, fresh := start(), start()
+		large, largeLabels := batchOf(c, 4, 5)
+		small, smallLabels := batchOf(c, 3, 6)
+		step(used.v, large, largeLabels, 0.1)
+		_, grads := used.v.Flat()
+		clear(grads)
+		clear(used.h.Grad)
+		got, _ := step(used.v, small, smallLabels, 0.1)
+		want, _ := step(fresh.v, small, smallLabels, 0.1)
+		near(t, "logits", got, wide(want), forwardTolerance)
+		_, freshGrads := fresh.v.Flat()
+		near(t, "gradient of the weights", grads, wide(freshGrads), gradientTolerance)
+		near(t, "gradient of the head", used.h.Grad, wide(fresh.h.Grad), gradientTolerance)
+
+		step(used.v, small, smallLabels, 0.1)
+		for _, g := range [][]float32{freshGrads, fresh.h.Grad} {
+			for i := range g {
+				g[i] *= 2
+			}
+		}
+		near(t, "twice the gradient of the weights", grads, wide(freshGrads), gradientTolerance)
+		near(t, "twice the gradient of the head", used.h.Grad, wide(fresh.h.Grad), gradientTolerance)
+	})
+}
+
+// Fails when Flat leaves out a parameter that trains or holds one that does not, and when a gradient does not lie where
+// its parameter does: an optimizer runs over both slices as they lie.
+func TestFlat(t *testing.T) {
+	b, err := compute.New("gonum", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, positions := range []string{"learned", "sincos"} {
+		for _, affine := range []bool{false, true} {
+			c := tiny()
+			c.Positions, c.NormAffine = positions, affine
+			v := newViT(t, c, b)
+			weights, grads := v.Flat()
+			if grads != nil {
+				t.Error("gradients before TrainWeights")
+			}
+			v.TrainWeights()
+			_, grads = v.Flat()
+			for i := range grads {
+				weights[i], grads[i] = float32(i), float32(i)
+			}
+			var trained []float32
+			for _, p := range v.Parameters() {
+				if trains(c, p.Name) {
+					trained = append(trained, p.Value...)
+					if !slices.Equal(p.Grad, p.Value) {
+						t.Errorf("%s's gradient does not lie where its value does", p.Name)
+					}
+				}
+			}
+			slices.Sort(trained)
+			if !slices.Equal(trained, weights) {
+				t.Errorf("%s, affine %v: Flat is not the parameters that train", positions, affine)
+			}
+		}
+	}
+}
+
+// Fails when a step leaves garbage: a slice, a map or a closure in the passes, which run some 10⁵ times in a run.
+func TestStepAllocatesNothing(t *testing.T) {
+	c := tiny()
+	images, labels := batchOf(c, 2, 5)
+	backends(t, func(t *testing.T, b compute.Backend) {
+		v := lively(t, c, b)
+		livelyHead(t, v)
+		v.TrainWeights()
+		dlogits := compute.NewMatrix(2, c.Classes)
+		allocations := testing.AllocsPerRun(20, func() {
+			v.UseLocal()
+			logits := v.Forward(images)
+			CrossEntropy(dlogits.Data, logits.Data, labels, 0.1)
+			v.Backward(dlogits)
+			v.UseMerged()
+		})
+		if allocations != 0 {
+			t.Errorf("%v allocations a step", allocations)
+		}
+	})
+}
+
+// Fails when Backward computes what nothing asked for: a model without TrainWeights has no gradients to write to, and
+// one without a head no factors.
+func TestNothingTrains(t *testing.T) {
+	backends(t, func(t *testing.T, b compute.Backend) {
+		c := tiny()
+		v := lively(t, c, b)
+		weights, _ := v.Flat()
+		before := slices.Clone(weights)
+		images, labels := batchOf(c, 2, 5)
+		step(v, images, labels, 0.1)
+		for _, l := range v.Layers() {
+			if l.Adapter() != nil || l.GradW.Data != nil {
+				t.Errorf("%s has an adapter or a gradient", l.Name)
+			}
+		}
+		if !slices.Equal(weights, before) {
+			t.Error("passes change weights")
+		}
+	})
+}
