@@ -1,0 +1,126 @@
+package report
+
+import (
+	stdbytes "bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"lte/train"
+)
+
+// The files of a run directory that this package writes, beside the TensorBoard events.
+const (
+	configFile  = "config.toml"
+	metricsFile = "metrics.jsonl"
+	summaryFile = "summary.json"
+)
+
+// Files writes the records of a run to metrics.jsonl and to a TensorBoard event file. A record is in both files, as
+// far as the system is concerned, when Record returns.
+type Files struct {
+	metrics *os.File
+	events  *eventFile
+	now     func() time.Time
+}
+
+// NewFiles opens the files in dir, which exists. An existing metrics.jsonl is appended to.
+func NewFiles(dir string) (*Files, error) {
+	metrics, err := os.OpenFile(filepath.Join(dir, metricsFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("report: cannot write metrics: %w", err)
+	}
+	events, err := newEventFile(dir, time.Now())
+	if err != nil {
+		metrics.Close()
+		return nil, fmt.Errorf("report: cannot write TensorBoard events: %w", err)
+	}
+	return &Files{metrics: metrics, events: events, now: time.Now}, nil
+}
+
+// Progress implements train.Observer; it does nothing.
+func (f *Files) Progress(int, float64) {}
+
+// Record implements train.Observer.
+func (f *Files) Record(r train.Record) error {
+	line, err := marshal(r)
+	if err != nil {
+		return fmt.Errorf("report: cannot encode the record of step %d: %w", r.Step, err)
+	}
+	if _, err := f.metrics.Write(append(line, '\n')); err != nil { // one write: no reader sees half a line
+		return fmt.Errorf("report: cannot write the metrics of step %d: %w", r.Step, err)
+	}
+	if err := f.events.write(f.now(), int64(r.Step), scalarsOf(r)); err != nil {
+		return fmt.Errorf("report: cannot write the TensorBoard event of step %d: %w", r.Step, err)
+	}
+	return nil
+}
+
+// Close closes the files.
+func (f *Files) Close() error {
+	return errors.Join(f.metrics.Close(), f.events.close())
+}
+
+// scalarsOf lists what TensorBoard is shown of a record.
+func scalarsOf(r train.Record) []scalar {
+	scalars := []scalar{
+		{"train/loss", r.TrainLoss},
+		{"train/lr", r.LR},
+		{"train/images_per_second", r.ImagesPerSecond},
+		{"traffic/bytes_sent_per_rank", float64(r.BytesSent)},
+	}
+	if r.TestTop1 != nil {
+		scalars = append(scalars, scalar{"test/top1", *r.TestTop1})
+	}
+	if r.TestLoss != nil {
+		scalars = append(scalars, scalar{"test/loss", *r.TestLoss})
+	}
+	return scalars
+}
+
+// WriteSummary writes dir/summary.json, whole or not at all.
+func WriteSummary(dir string, s train.Summary) error {
+	line, err := marshal(s)
+	if err != nil {
+		return fmt.Errorf("report: cannot encode the summary: %w", err)
+	}
+	var text stdbytes.Buffer
+	if err := json.Indent(&text, line, "", "  "); err != nil {
+		return fmt.Errorf("report: cannot encode the summary: %w", err)
+	}
+	text.WriteByte('\n')
+	path := filepath.Join(dir, summaryFile)
+	if err := writeRenamed(path, text.Bytes()); err != nil {
+		return fmt.Errorf("report: cannot write the summary: %w", err)
+	}
+	return nil
+}
+
+// writeRenamed writes a file under a temporary name and renames it, so that path never holds a part.
+func writeRenamed(path string, text []byte) error {
+	temporary := path + ".tmp"
+	err := writeSynced(temporary, text, os.O_TRUNC)
+	if err == nil {
+		err = os.Rename(temporary, path)
+	}
+	if err != nil {
+		os.Remove(temporary)
+	}
+	return err
+}
+
+// writeSynced creates a file and sees it to the disk; mode is os.O_TRUNC or os.O_EXCL.
+func writeSynced(path string, text []byte, mode int) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|mode, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}

@@ -1,0 +1,292 @@
+package report
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"hash/crc32"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"lte/train"
+)
+
+func records() []train.Record {
+	first := train.Record{Step: 20, Images: 2560, Seconds: 1.5, TrainLoss: 2.25, LR: 1e-3, ImagesPerSecond: 1706.67, Merges: 2,
+		BytesSent: 1 << 40}
+	second := first
+	second.Step, second.Images = 300, 38400
+	second.TestTop1, second.TestLoss = evaluated(0.75, 0.5)
+	return []train.Record{first, second}
+}
+
+// writeRun writes records into a new directory and returns it.
+func writeRun(t *testing.T, records ...train.Record) string {
+	t.Helper()
+	dir := t.TempDir()
+	f, err := NewFiles(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range records {
+		f.Progress(r.Step, 0)
+		if err := f.Record(r); err != nil {
+			t.Fatal(err)
+		}
+		// Flushed each: the lines are there before Close.
+		if text := read(t, dir, "metrics.jsonl"); strings.Count(text, "\n") != i+1 || !strings.HasSuffix(text, "\n") {
+			t.Errorf("after %d records: %q", i+1, text)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Record(train.Record{}); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("a record after Close: %v", err)
+	}
+	return dir
+}
+
+func read(t *testing.T, dir, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestMetrics(t *testing.T) {
+	want := records()
+	dir := writeRun(t, want...)
+	lines := strings.Split(strings.TrimSuffix(read(t, dir, "metrics.jsonl"), "\n"), "\n")
+	for i, line := range lines {
+		var got train.Record
+		if err := json.Unmarshal([]byte(line), &got); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, want[i]) {
+			t.Errorf("\n got %+v\nwant %+v", got, want[i])
+		}
+	}
+	if strings.Contains(lines[0], "test_top1") {
+		t.Errorf("a record without evaluation tells of one: %s", lines[0])
+	}
+
+	f, err := NewFiles(dir) // appends
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Record(want[0]); err != nil {
+		t.Fatal(err)
+	}
+	if text := read(t, dir, "metrics.jsonl"); text != lines[0]+"\n"+lines[1]+"\n"+lines[0]+"\n" {
+		t.Errorf("reopened: %s", text)
+	}
+}
+
+// TestMarshal compares marshal with encoding/json, which it must equal on finite numbers.
+func TestMarshal(t *testing.T) {
+	summary := train.Summary{Method: `a"b`, Model: "vit<é>", LoRAAlpha: 1e-9, TestTop1: 0.1, Seed: math.MaxUint64, Images: -1}
+	values := []any{train.Record{}, train.Summary{}, summary}
+	for _, r := range records() {
+		values = append(values, r)
+	}
+	for _, v := range values {
+		got, err := marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != string(want) {
+			t.Errorf("\n got %s\nwant %s", got, want)
+		}
+	}
+}
+
+func TestNotFiniteIsNull(t *testing.T) {
+	r := train.Record{Step: 1, TrainLoss: math.NaN(), LR: math.Inf(1)}
+	r.TestTop1, r.TestLoss = evaluated(0, math.Inf(-1))
+	want := `{"step":1,"images":0,"seconds":0,"train_loss":null,"lr":null,"images_per_second":0,"merges":0,` +
+		`"bytes_sent_per_rank":0,"test_top1":0,"test_loss":null}`
+	if got, err := marshal(r); err != nil || string(got) != want {
+		t.Errorf("\n got %s, %v\nwant %s", got, err, want)
+	}
+	dir := t.TempDir()
+	if err := WriteSummary(dir, train.Summary{TrainLoss: math.NaN()}); err != nil {
+		t.Fatal(err)
+	}
+	if text := read(t, dir, "summary.json"); !strings.Contains(text, `"train_loss": null`) || !json.Valid([]byte(text)) {
+		t.Error(text)
+	}
+}
+
+func TestWriteSummary(t *testing.T) {
+	dir := t.TempDir()
+	for _, want := range []train.Summary{{Method: "lte", Steps: 3, Seconds: 0.1}, {Method: "full"}} { // the second replaces
+		if err := WriteSummary(dir, want); err != nil {
+			t.Fatal(err)
+		}
+		text := read(t, dir, "summary.json")
+		var got train.Summary
+		if err := json.Unmarshal([]byte(text), &got); err != nil || got != want {
+			t.Errorf("got %+v, %v; want %+v", got, err, want)
+		}
+		if !strings.HasPrefix(text, "{\n  \"method\": ") || !strings.HasSuffix(text, "}\n") {
+			t.Errorf("not indented: %s", text)
+		}
+	}
+	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
+		t.Errorf("left behind: %v", entries)
+	}
+
+	// A summary that cannot be renamed leaves nothing.
+	blocked := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(blocked, "summary.json", "x"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if WriteSummary(blocked, train.Summary{}) == nil {
+		t.Error("no error where summary.json is a folder")
+	}
+	if entries, _ := os.ReadDir(blocked); len(entries) != 1 {
+		t.Errorf("left behind: %v", entries)
+	}
+	if WriteSummary(filepath.Join(blocked, "none"), train.Summary{}) == nil {
+		t.Error("no error where there is no directory")
+	}
+}
+
+func TestNewFilesErrors(t *testing.T) {
+	if _, err := NewFiles(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no directory: %v", err)
+	}
+}
+
+func TestEvents(t *testing.T) {
+	r := records()
+	r[0].TrainLoss = math.NaN()
+	dir := writeRun(t, r...)
+	names, _ := filepath.Glob(filepath.Join(dir, "events.out.tfevents.*"))
+	if len(names) != 1 || !regexp.MustCompile(`^events\.out\.tfevents\.\d{10}\..+\.\d+$`).MatchString(filepath.Base(names[0])) {
+		t.Fatalf("event files: %q", names)
+	}
+	file := read(t, dir, filepath.Base(names[0]))
+
+	// The head of every file of TensorFlow's own writer: a length of 24 and its masked checksum.
+	if head := "\x18\x00\x00\x00\x00\x00\x00\x00\xa3\x7f\x4b\x22"; !strings.HasPrefix(file, head) {
+		t.Errorf("head % x, want % x", file[:len(head)], head)
+	}
+	events := readEvents(t, []byte(file))
+	if len(events) != 3 || events[0].version != "brain.Event:2" {
+		t.Fatalf("events: %+v", events)
+	}
+	for _, e := range events {
+		if e.wallTime < 1.7e9 || e.wallTime > 1e10 {
+			t.Errorf("wall time %g", e.wallTime)
+		}
+	}
+	if loss := events[1].values["train/loss"]; !math.IsNaN(float64(loss)) {
+		t.Errorf("a loss that is no number: %g", loss)
+	}
+	delete(events[1].values, "train/loss")
+	want := map[string]float32{"train/lr": 1e-3, "train/images_per_second": 1706.67, "traffic/bytes_sent_per_rank": 1 << 40}
+	if events[1].step != 20 || !reflect.DeepEqual(events[1].values, want) {
+		t.Errorf("step %d: %v, want %v", events[1].step, events[1].values, want)
+	}
+	want["train/loss"], want["test/top1"], want["test/loss"] = 2.25, 0.75, 0.5
+	if events[2].step != 300 || !reflect.DeepEqual(events[2].values, want) {
+		t.Errorf("step %d: %v, want %v", events[2].step, events[2].values, want)
+	}
+}
+
+type event struct {
+	wallTime float64
+	step     uint64
+	version  string
+	values   map[string]float32
+}
+
+// readEvents is a reader of event files that shares no code with the writer but protowire.
+func readEvents(t *testing.T, file []byte) []event {
+	t.Helper()
+	unmask := func(b []byte) uint32 {
+		x := binary.LittleEndian.Uint32(b) - 0xa282ead8
+		return x>>17 | x<<15
+	}
+	sum := func(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
+	var events []event
+	for len(file) > 0 {
+		n := binary.LittleEndian.Uint64(file)
+		data := file[12 : 12+n]
+		if unmask(file[8:]) != sum(file[:8]) || unmask(file[12+n:]) != sum(data) {
+			t.Fatal("wrong checksum")
+		}
+		file = file[16+n:]
+		e := event{values: map[string]float32{}}
+		message(t, data, func(field protowire.Number, number uint64, bytes []byte) {
+			switch field {
+			case 1:
+				e.wallTime = math.Float64frombits(number)
+			case 2:
+				e.step = number
+			case 3:
+				e.version = string(bytes)
+			case 5:
+				message(t, bytes, func(_ protowire.Number, _ uint64, value []byte) {
+					var tag string
+					message(t, value, func(field protowire.Number, number uint64, bytes []byte) {
+						if field == 1 {
+							tag = string(bytes)
+						} else {
+							e.values[tag] = math.Float32frombits(uint32(number))
+						}
+					})
+				})
+			}
+		})
+		events = append(events, e)
+	}
+	return events
+}
+
+// message calls each with every field of a protobuf message, by wire type.
+func message(t *testing.T, b []byte, each func(field protowire.Number, number uint64, bytes []byte)) {
+	t.Helper()
+	for len(b) > 0 {
+		field, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			t.Fatal(protowire.ParseError(n))
+		}
+		b = b[n:]
+		var number uint64
+		var bytes []byte
+		switch typ {
+		case protowire.VarintType:
+			number, n = protowire.ConsumeVarint(b)
+		case protowire.Fixed64Type:
+			number, n = protowire.ConsumeFixed64(b)
+		case protowire.Fixed32Type:
+			var x uint32
+			x, n = protowire.ConsumeFixed32(b)
+			number = uint64(x)
+		case protowire.BytesType:
+			bytes, n = protowire.ConsumeBytes(b)
+		}
+		if n < 0 {
+			t.Fatal(protowire.ParseError(n))
+		}
+		b = b[n:]
+		each(field, number, bytes)
+	}
+}

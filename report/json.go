@@ -1,0 +1,40 @@
+package report
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+)
+
+// marshal encodes a struct as one line of JSON by its json tags, as encoding/json does but for floats that are NaN or
+// infinite, which JSON lacks: they become null, so that a run that diverged still leaves files that every reader
+// takes. Nested structs are encoded as they are.
+func marshal(v any) ([]byte, error) {
+	rv := reflect.ValueOf(v)
+	out := []byte{'{'}
+	for i := range rv.NumField() {
+		name, options, _ := strings.Cut(rv.Type().Field(i).Tag.Get("json"), ",")
+		field := rv.Field(i)
+		if options == "omitempty" && field.IsZero() {
+			continue
+		}
+		if field.Kind() == reflect.Pointer && !field.IsNil() {
+			field = field.Elem()
+		}
+		value := []byte("null")
+		if field.Kind() != reflect.Float64 || finite(field.Float()) {
+			var err error
+			if value, err = json.Marshal(field.Interface()); err != nil {
+				return nil, err
+			}
+		}
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		out = append(out, '"')
+		out = append(out, name...)
+		out = append(out, '"', ':')
+		out = append(out, value...)
+	}
+	return append(out, '}'), nil
+}

@@ -1,0 +1,76 @@
+package report
+
+import (
+	stdbytes "bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"lte/config"
+)
+
+// CreateRunDir makes the directory of a run and writes its config.toml. The directory is c.Run.Dir, which is refused,
+// by a *config.Error, where it holds a run already; or, where that is empty, a new runs/METHOD-DATASET-TIME. Of
+// several processes that ask for the same directory at once, one gets it.
+func CreateRunDir(c config.Config, now time.Time) (dir string, err error) {
+	var text stdbytes.Buffer
+	if err := c.Write(&text); err != nil {
+		return "", fmt.Errorf("report: cannot encode the configuration: %w", err)
+	}
+	if dir = c.Run.Dir; dir == "" {
+		dir, err = newRunDir(fmt.Sprintf("%s-%s-%s", c.Method, c.Data.Name, now.Format("20060102-150405")))
+	} else {
+		err = useRunDir(dir)
+	}
+	if err != nil {
+		return "", err
+	}
+	err = writeSynced(filepath.Join(dir, configFile), text.Bytes(), os.O_EXCL)
+	switch {
+	case errors.Is(err, fs.ErrExist): // another process was quicker
+		return "", taken(dir, configFile)
+	case err != nil:
+		return "", fmt.Errorf("report: cannot write the run directory %s: %w", dir, err)
+	}
+	return dir, nil
+}
+
+// newRunDir makes runs/name, or runs/name-2, runs/name-3 and so on where that is taken.
+func newRunDir(name string) (string, error) {
+	if err := os.MkdirAll("runs", 0o755); err != nil {
+		return "", fmt.Errorf("report: cannot make the folder of run directories: %w", err)
+	}
+	dir := filepath.Join("runs", name)
+	for i := 2; ; i++ {
+		err := os.Mkdir(dir, 0o755)
+		if err == nil {
+			return dir, nil
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return "", fmt.Errorf("report: cannot make the run directory: %w", err)
+		}
+		dir = filepath.Join("runs", fmt.Sprintf("%s-%d", name, i))
+	}
+}
+
+// useRunDir makes the directory that the user named, or sees that it holds no run.
+func useRunDir(dir string) error {
+	for _, name := range []string{configFile, metricsFile, summaryFile} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+			return taken(dir, name)
+		}
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return &config.Error{Where: dir, Keys: []string{"run.dir"}, Err: err,
+			Problem: fmt.Sprintf("cannot make the run directory (%v); choose another --run-dir", err)}
+	}
+	return nil
+}
+
+func taken(dir, found string) error {
+	return &config.Error{Where: dir, Keys: []string{"run.dir"},
+		Problem: fmt.Sprintf("the run directory holds a run already (%s); choose another --run-dir, or remove it", found)}
+}

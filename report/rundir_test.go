@@ -1,0 +1,155 @@
+package report
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"lte/config"
+	"lte/train"
+)
+
+func TestCreateRunDirNamed(t *testing.T) {
+	t.Chdir(t.TempDir())
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	c := config.Default()
+	c.LTE.Rank = 7
+	for _, want := range []string{"runs/lte-digits-20260102-030405", "runs/lte-digits-20260102-030405-2", "runs/lte-digits-20260102-030405-3"} {
+		dir, err := CreateRunDir(c, now)
+		if err != nil || filepath.ToSlash(dir) != want {
+			t.Fatalf("got %s, %v; want %s", dir, err, want)
+		}
+		if got, err := config.Load(filepath.Join(dir, "config.toml"), nil); err != nil || got != c {
+			t.Errorf("config.toml: %+v, %v", got, err)
+		}
+	}
+}
+
+func TestCreateRunDirGiven(t *testing.T) {
+	t.Chdir(t.TempDir())
+	c := config.Default()
+	c.Run.Dir = "a/b"
+	if dir, err := CreateRunDir(c, time.Now()); err != nil || dir != "a/b" {
+		t.Fatalf("%s, %v", dir, err)
+	}
+	for _, found := range []string{"config.toml", "metrics.jsonl", "summary.json"} {
+		dir := "with-" + found
+		c.Run.Dir = dir
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, found), []byte("kept"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		_, err := CreateRunDir(c, time.Now())
+		want := dir + ": the run directory holds a run already (" + found + "); choose another --run-dir, or remove it"
+		var e *config.Error
+		if err == nil || err.Error() != want || !errors.As(err, &e) {
+			t.Errorf("\n got %v\nwant %s", err, want)
+		}
+		if entries, _ := os.ReadDir(dir); len(entries) != 1 || read(t, dir, found) != "kept" {
+			t.Errorf("%s was touched: %v", dir, entries)
+		}
+	}
+	c.Run.Dir = "a/b/config.toml/c" // under a file
+	if _, err := CreateRunDir(c, time.Now()); err == nil || !strings.Contains(err.Error(), "choose another --run-dir") {
+		t.Errorf("under a file: %v", err)
+	}
+}
+
+// TestCreateRunDirOnce asks for one directory from many sides at once, often enough for them to meet.
+func TestCreateRunDirOnce(t *testing.T) {
+	for round := range 20 {
+		c := config.Default()
+		c.Run.Dir = filepath.Join(t.TempDir(), fmt.Sprint(round))
+		errs := make([]error, 8)
+		start := make(chan struct{})
+		var wg sync.WaitGroup
+		for i := range errs {
+			wg.Go(func() {
+				<-start
+				_, errs[i] = CreateRunDir(c, time.Now())
+			})
+		}
+		close(start)
+		wg.Wait()
+		got := 0
+		for _, err := range errs {
+			var e *config.Error
+			if err == nil {
+				got++
+			} else if !errors.As(err, &e) {
+				t.Error(err)
+			}
+		}
+		if got != 1 {
+			t.Fatalf("round %d: %d got it", round, got)
+		}
+	}
+}
+
+// TestRunDirectoryPage holds docs/run-directory.md to the structs: each JSON key has a row in its own section.
+func TestRunDirectoryPage(t *testing.T) {
+	page, err := os.ReadFile("../docs/run-directory.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sections := map[string]string{}
+	for _, s := range strings.Split(string(page), "\n## ")[1:] {
+		title, text, _ := strings.Cut(s, "\n")
+		sections[title] = text
+	}
+	for title, typ := range map[string]reflect.Type{
+		"metrics.jsonl": reflect.TypeFor[train.Record](),
+		"summary.json":  reflect.TypeFor[train.Summary](),
+	} {
+		for i := range typ.NumField() {
+			key, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+			if !strings.Contains(sections[title], "\n| `"+key+"` |") {
+				t.Errorf("section %s has no row for %s", title, key)
+			}
+		}
+		if rows := strings.Count(sections[title], "\n| `"); rows != typ.NumField() {
+			t.Errorf("section %s has %d rows for %d keys", title, rows, typ.NumField())
+		}
+	}
+	for _, r := range records() {
+		for _, s := range scalarsOf(r) {
+			if !strings.Contains(sections["TensorBoard events"], "| `"+s.tag+"` |") {
+				t.Errorf("the page lacks the tag %s", s.tag)
+			}
+		}
+	}
+}
+
+type spy struct {
+	steps   []int
+	records int
+	err     error
+}
+
+func (s *spy) Progress(step int, _ float64) { s.steps = append(s.steps, step) }
+func (s *spy) Record(train.Record) error    { s.records++; return s.err }
+
+func TestMulti(t *testing.T) {
+	broken, whole := &spy{err: errors.New("disk full")}, &spy{}
+	m := Multi(broken, nil, whole)
+	m.Progress(3, 1)
+	if err := m.Record(train.Record{}); !errors.Is(err, broken.err) {
+		t.Errorf("got %v", err)
+	}
+	for _, s := range []*spy{broken, whole} {
+		if s.records != 1 || !reflect.DeepEqual(s.steps, []int{3}) {
+			t.Errorf("told %+v", s)
+		}
+	}
+	if err := Multi().Record(train.Record{}); err != nil {
+		t.Error(err)
+	}
+}

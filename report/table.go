@@ -1,0 +1,40 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"lte/train"
+)
+
+// Table prints the short table at the end of a run. Like Console, it does not mind a writer that fails.
+func Table(w io.Writer, s train.Summary, dir string) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	method := s.Method
+	if s.Heads > 0 {
+		method += fmt.Sprintf(", %d × LoRA of rank %d, alpha %g", s.Heads, s.LoRARank, s.LoRAAlpha)
+	}
+	row("method", "%s", method)
+	row("model", "%s, %s parameters, %s trained on each rank", s.Model, count(s.Parameters), count(s.Trained))
+	row("data", "%s", s.Dataset)
+	row("ranks", "%d", s.Ranks)
+	row("test top-1", "%s (loss %.4f)", percent(s.TestTop1), s.TestLoss)
+	row("images/s", "%s over %s steps in %s", rate(s.ImagesPerSecond), count(int64(s.Steps)), seconds(s.Seconds))
+	merges := count(int64(s.Merges))
+	if s.Merges > 0 {
+		merges += fmt.Sprintf(", one every %d steps", s.MergeEvery)
+	}
+	row("merges", "%s", merges)
+	row("sent", "%s by each rank (decimal units: 1 MB = 1,000,000 bytes)", bytes(s.BytesSentPerRank))
+	averaging := bytes(s.DDPBytesPerRank) + " by each rank over the same steps"
+	if s.BytesSentPerRank > 0 {
+		averaging += fmt.Sprintf(", %s × what was sent", rate(float64(s.DDPBytesPerRank)/float64(s.BytesSentPerRank)))
+	}
+	row("gradient averaging", "%s", averaging)
+	row("run directory", "%s", dir)
+	t.Flush()
+}

@@ -1,0 +1,106 @@
+package report
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// eventFile is a TensorBoard event file: Event messages in TFRecord framing.
+type eventFile struct{ f *os.File }
+
+// scalar is one value of an event.
+type scalar struct {
+	tag   string
+	value float64
+}
+
+// newEventFile creates dir/events.out.tfevents.<unix seconds>.<host>.<pid>, the name that TensorBoard looks for.
+func newEventFile(dir string, now time.Time) (*eventFile, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost" // part of a name, no more
+	}
+	name := fmt.Sprintf("events.out.tfevents.%d.%s.%d", now.Unix(), host, os.Getpid())
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	e := &eventFile{f: f}
+	if _, err := f.Write(frame(versionEvent(now))); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *eventFile) write(now time.Time, step int64, scalars []scalar) error {
+	_, err := e.f.Write(frame(scalarEvent(now, step, scalars)))
+	return err
+}
+
+func (e *eventFile) close() error { return e.f.Close() }
+
+// The field numbers of event.proto and summary.proto.
+const (
+	eventWallTime    protowire.Number = 1 // double, seconds since 1970
+	eventStep        protowire.Number = 2 // int64
+	eventFileVersion protowire.Number = 3 // string
+	eventSummary     protowire.Number = 5 // Summary
+	summaryValue     protowire.Number = 1 // repeated Value
+	valueTag         protowire.Number = 1 // string
+	valueSimple      protowire.Number = 2 // float
+)
+
+// versionEvent is the first event of every file.
+func versionEvent(now time.Time) []byte {
+	b := appendWallTime(nil, now)
+	b = protowire.AppendTag(b, eventFileVersion, protowire.BytesType)
+	return protowire.AppendString(b, "brain.Event:2")
+}
+
+func scalarEvent(now time.Time, step int64, scalars []scalar) []byte {
+	var summary []byte
+	for _, s := range scalars {
+		value := protowire.AppendTag(nil, valueTag, protowire.BytesType)
+		value = protowire.AppendString(value, s.tag)
+		value = protowire.AppendTag(value, valueSimple, protowire.Fixed32Type)
+		value = protowire.AppendFixed32(value, math.Float32bits(float32(s.value)))
+		summary = protowire.AppendTag(summary, summaryValue, protowire.BytesType)
+		summary = protowire.AppendBytes(summary, value)
+	}
+	b := appendWallTime(nil, now)
+	b = protowire.AppendTag(b, eventStep, protowire.VarintType)
+	b = protowire.AppendVarint(b, uint64(step))
+	b = protowire.AppendTag(b, eventSummary, protowire.BytesType)
+	return protowire.AppendBytes(b, summary)
+}
+
+func appendWallTime(b []byte, now time.Time) []byte {
+	b = protowire.AppendTag(b, eventWallTime, protowire.Fixed64Type)
+	return protowire.AppendFixed64(b, math.Float64bits(float64(now.UnixNano())/1e9))
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// frame wraps data as a TFRecord:
+//
+//	uint64 length | uint32 masked crc32c of length | data | uint32 masked crc32c of data, little endian
+func frame(data []byte) []byte {
+	b := binary.LittleEndian.AppendUint64(nil, uint64(len(data)))
+	b = binary.LittleEndian.AppendUint32(b, maskedCRC(b))
+	b = append(b, data...)
+	return binary.LittleEndian.AppendUint32(b, maskedCRC(data))
+}
+
+// maskedCRC is mask(crc) = ((crc >> 15) | (crc << 17)) + 0xa282ead8.
+func maskedCRC(data []byte) uint32 {
+	crc := crc32.Checksum(data, castagnoli)
+	return (crc>>15 | crc<<17) + 0xa282ead8
+}
