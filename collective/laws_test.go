@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"lte/collective"
@@ -258,27 +259,30 @@ func lawLockstep(g collective.Group) error {
 	}
 }
 
-// Fails if a rank is not told of another's error, gets another error than its own, or hears of a rank that is not the lowest.
+// Fails if a rank is not told of another's error, loses its own, is given one that is not its own, or hears of a rank that is not
+// the lowest.
 func lawAgree(g collective.Group) error {
 	own := fmt.Errorf("no space on rank %d", g.Rank())
 	last := g.Size() - 1
 	for _, failing := range [][]int{nil, {0}, {last}, {last / 2, last}} {
-		var err, want error
-		for _, k := range failing {
-			if k == g.Rank() {
-				err = own
-			}
-		}
-		if len(failing) > 0 {
-			want = fmt.Errorf("%w: rank %d", collective.ErrElsewhere, failing[0])
+		var err error
+		if slices.Contains(failing, g.Rank()) {
+			err = own
 		}
 		got := collective.Agree(g, err)
-		switch {
-		case err != nil && got == err:
-		case err == nil && want == nil && got == nil:
-		case err == nil && want != nil && errors.Is(got, collective.ErrElsewhere) && got.Error() == want.Error():
-		default:
-			return fmt.Errorf("failing %v: got %v, want %v or %v", failing, got, err, want)
+		if len(failing) == 0 {
+			if got != nil {
+				return fmt.Errorf("all is well: got %v", got)
+			}
+			continue
+		}
+		var f *collective.Failure
+		text := fmt.Sprintf("rank %d failed", failing[0])
+		if err != nil {
+			text = own.Error()
+		}
+		if !errors.As(got, &f) || f.Rank != failing[0] || f.Unwrap() != err || f.Error() != text {
+			return fmt.Errorf("failing %v: got %#v, want a *Failure of rank %d with %v", failing, got, failing[0], err)
 		}
 	}
 	return nil

@@ -1,0 +1,244 @@
+package train
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"lte/collective"
+	"lte/compute"
+	"lte/config"
+	"lte/data"
+	"lte/model"
+)
+
+// pictures are synthetic images in memory.
+type pictures struct {
+	pixels [][]float32
+	labels []int
+}
+
+func (p *pictures) Len() int                    { return len(p.labels) }
+func (p *pictures) Label(i int) int             { return p.labels[i] }
+func (p *pictures) Pixels(dst []float32, i int) { copy(dst, p.pixels[i]) }
+
+// tinySet is a set of noisy 4×4 images of 5 classes, one channel: that many to train on, and 21 to test, which is no
+// multiple of anything.
+func tinySet(train int) *data.Set {
+	rng := rand.New(rand.NewPCG(1, 2))
+	const classes, pixels = 5, 16
+	var means [classes][pixels]float64
+	for c := range means {
+		for i := range means[c] {
+			means[c][i] = rng.Float64()
+		}
+	}
+	draw := func(n int) *pictures {
+		p := &pictures{}
+		for range n {
+			label, x := rng.IntN(classes), make([]float32, pixels)
+			for i := range x {
+				x[i] = float32(0.6*means[label][i] + 0.4*rng.Float64())
+			}
+			p.pixels, p.labels = append(p.pixels, x), append(p.labels, label)
+		}
+		return p
+	}
+	return &data.Set{Name: "tiny", Classes: classes, Channels: 1, Height: 4, Width: 4,
+		Mean: []float32{0.5}, Std: []float32{0.25}, Train: draw(train), Test: draw(21)}
+}
+
+// tinyConfig trains a ViT of one block on it. Every section is set: the tests rely on no default.
+func tinyConfig(method string) config.Config {
+	c := config.Default()
+	c.Method, c.Seed = method, 5
+	c.Run = config.Run{LogEvery: 3}
+	c.Data = config.Data{Name: "tiny"}
+	c.Model = config.Model{Patch: 2, Depth: 1, Width: 8, MLP: 12, Heads: 2, Positions: "learned"}
+	c.LTE = config.LTE{Rank: 2, Alpha: 4, Init: "orthogonal", MergeEvery: 3}
+	c.Train = config.Train{Steps: 9, Batch: 4, EvalBatch: 4, LabelSmoothing: 0.1}
+	c.Optimizer = config.Optimizer{Name: "adamw", LR: 0.01, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, Momentum: 0.9,
+		WeightDecay: 0.01, ClipNorm: 1}
+	c.Schedule = config.Schedule{Warmup: 2, MinLR: 0.001}
+	c.Compute = config.Compute{Backend: "auto", Threads: 1}
+	return c
+}
+
+// smooth makes the run a smooth function of its weights, so that a difference in rounding stays one: AdamW divides by
+// gradients that may be nothing but rounding.
+func smooth(c *config.Config) {
+	c.Optimizer = config.Optimizer{Name: "sgd", LR: 0.1, Momentum: 0.9, WeightDecay: 0.01, ClipNorm: 1}
+}
+
+func backend(t *testing.T, name string, threads int) compute.Backend {
+	t.Helper()
+	b, err := compute.New(name, threads)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// backends are those of this build: the fastest and gonum.
+func backends() []string { return slices.Compact([]string{compute.Auto, "gonum"}) }
+
+// newTrainer makes a trainer on one thread, with lively weights: torchvision's initial classifier is 0, which passes no
+// gradient on.
+func newTrainer(t *testing.T, c config.Config, g collective.Group, set *data.Set) *Trainer {
+	t.Helper()
+	return newTrainerOn(t, c, g, set, backend(t, "auto", 1))
+}
+
+func newTrainerOn(t *testing.T, c config.Config, g collective.Group, set *data.Set, be compute.Backend) *Trainer {
+	t.Helper()
+	tr, err := New(c, g, set, be)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(3, 4))
+	for _, p := range tr.model.Parameters() {
+		sigma := 0.1
+		if p.Decay {
+			sigma = math.Sqrt(float64(p.Shape[0]) / float64(len(p.Value)))
+		}
+		if p.Value[0] == 1 { // a LayerNorm's scale
+			continue
+		}
+		for i := range p.Value {
+			p.Value[i] = float32(sigma * rng.NormFloat64())
+		}
+	}
+	if m, ok := tr.method.(*lte); ok {
+		for i, l := range tr.model.Layers() {
+			copy(m.w0[i], l.W.Data)
+		}
+	}
+	return tr
+}
+
+// batches is a feed of its own: what it returns depends on the step alone, not on the rank.
+type batches func(step int) *data.Batch
+
+type fed struct {
+	batches batches
+	step    int
+}
+
+func (f *fed) Next() (*data.Batch, error) {
+	f.step++
+	return f.batches(f.step - 1), nil
+}
+
+// common deals the set's images out in order, the same ones on every rank.
+func common(set *data.Set, n int) *fed {
+	return &fed{batches: func(step int) *data.Batch {
+		b := &data.Batch{}
+		for j := range n {
+			i := (step*n + j) % set.Train.Len()
+			x := make([]float32, 16)
+			set.Train.Pixels(x, i)
+			for p := range x {
+				x[p] = (x[p] - set.Mean[0]) / set.Std[0]
+			}
+			b.Images, b.Labels = append(b.Images, x...), append(b.Labels, set.Train.Label(i))
+		}
+		return b
+	}}
+}
+
+// interval trains k steps and merges.
+func (t *Trainer) interval(k int) (float64, error) {
+	status, err := t.localSteps(k)
+	if err != nil {
+		return 0, err
+	}
+	return t.method.merge(t.step, status)
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// logits of the first n test images, by the weights in use.
+func logits(tr *Trainer, n int) []float32 {
+	var out []float32
+	err := data.EachBatch(tr.set, tr.set.Test, n, 0, 1, func(b *data.Batch) error {
+		if out == nil {
+			out = slices.Clone(tr.model.Forward(b.Images).Data)
+		}
+		return nil
+	})
+	if err != nil {
+		panic(err)
+	}
+	return out
+}
+
+// weightsOf is all linear layers' W, in order.
+func weightsOf(tr *Trainer) []float32 {
+	var out []float32
+	for _, l := range tr.model.Layers() {
+		out = append(out, l.W.Data...)
+	}
+	return out
+}
+
+// near fails unless got differs from want by at most tol of want's largest value everywhere.
+func near[G, W float32 | float64](t *testing.T, what string, got []G, want []W, tol float64) {
+	t.Helper()
+	if err := far(got, want, tol); err != nil {
+		t.Fatalf("%s%v", what, err)
+	}
+}
+
+func far[G, W float32 | float64](got []G, want []W, tol float64) error {
+	if len(got) != len(want) {
+		return fmt.Errorf(": %d numbers, want %d", len(got), len(want))
+	}
+	size, worst, at := 0.0, 0.0, 0
+	for i, w := range want {
+		size = max(size, math.Abs(float64(w)))
+		if d := math.Abs(float64(got[i]) - float64(w)); !(d <= worst) {
+			worst, at = d, i
+		}
+	}
+	if !(worst <= tol*size) {
+		return fmt.Errorf("[%d] = %v, want %v: off by %.2g of the largest, %.3g, more than %g", at, got[at], want[at],
+			worst/size, size, tol)
+	}
+	return nil
+}
+
+// observed keeps what an Observer is told.
+type observed struct {
+	steps   []int
+	losses  []float64
+	records []Record
+	fail    error // of Record
+}
+
+func (o *observed) Progress(step int, loss float64) {
+	o.steps, o.losses = append(o.steps, step), append(o.losses, loss)
+}
+
+func (o *observed) Record(r Record) error {
+	o.records = append(o.records, r)
+	return o.fail
+}
+
+// parameter is the model's parameter of that name.
+func parameter(t *testing.T, v *model.ViT, name string) []float32 {
+	t.Helper()
+	for _, p := range v.Parameters() {
+		if p.Name == name {
+			return p.Value
+		}
+	}
+	t.Fatalf("no parameter %q", name)
+	return nil
+}
