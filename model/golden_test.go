@@ -208,8 +208,9 @@ func TestGoldenLoRA(t *testing.T) {
 	})
 }
 
-// Fails when the parameters leave torchvision's order, which an export and a checkpoint have, and when weight decay
-// would reach a bias, a LayerNorm or an embedding.
+// Fails when the parameters leave torchvision's order, which an export and a checkpoint have, or the layers leave it,
+// which is the order of the factors that ranks exchange; and when weight decay would reach a bias, a LayerNorm or an
+// embedding.
 func TestParameters(t *testing.T) {
 	want := `class_token
 conv_proj.weight decay
@@ -241,10 +242,15 @@ heads.head.bias
 		}
 		v := newViT(t, c, b)
 		var got strings.Builder
+		layers := v.Layers()
 		for _, p := range v.Parameters() {
 			got.WriteString(p.Name)
 			if p.Decay {
 				got.WriteString(" decay")
+				if len(layers) == 0 || &layers[0].W.Data[0] != &p.Value[0] {
+					t.Fatalf("%s is not the weight of the next of Layers", p.Name)
+				}
+				layers = layers[1:]
 			}
 			got.WriteByte('\n')
 		}

@@ -76,3 +76,12 @@ func TestCrossEntropyRight(t *testing.T) {
 		t.Errorf("no image: loss %v, %d right", loss, right)
 	}
 }
+
+// Fails when the exponentials are not taken relative to the largest logit: e¹⁰⁰⁰ is infinite, the loss is not.
+func TestCrossEntropyOfHugeLogits(t *testing.T) {
+	dlogits := make([]float32, 4)
+	loss, right := CrossEntropy(dlogits, []float32{1000, -1000, -5000, -4000}, []int{1, 1}, 0)
+	if want := []float32{0.5, -0.5, 0, 0}; loss != 2000 || right != 1 || !slices.Equal(dlogits, want) {
+		t.Errorf("loss %v, %d right, gradient %v; want 2000, 1, %v", loss, right, dlogits, want)
+	}
+}
