@@ -49,7 +49,7 @@ type Model struct {
 	Width      int    `toml:"width" min:"1" doc:"embedding width; a multiple of model.heads"`
 	MLP        int    `toml:"mlp" min:"1" doc:"hidden width of a block's MLP"`
 	Heads      int    `toml:"heads" min:"1" doc:"attention heads"`
-	Positions  string `toml:"positions" enum:"learned,sincos" doc:"position embedding: learned (normal 0.02; trained by full, frozen by lte) or sincos (fixed 2-D sinusoids)"`
+	Positions  string `toml:"positions" enum:"learned,sincos" doc:"position embedding: sincos (fixed 2-D sinusoids) or learned (normal 0.02; trained by full, frozen by lte: then little but noise)"`
 	NormAffine bool   `toml:"norm_affine" doc:"LayerNorm has scale and shift: trained by full, frozen by lte"`
 }
 
@@ -99,13 +99,13 @@ func Default() Config {
 		Method: "lte",
 		Seed:   1,
 		Run:    Run{LogEvery: 20, EvalEvery: 200},
-		Data:   Data{Name: "digits", Augment: true, Rotate: 15, Shift: 1, Scale: 0.15, Shear: 10},
-		Model:  Model{Patch: 2, Depth: 4, Width: 64, MLP: 256, Heads: 4, Positions: "learned"},
-		LTE:    LTE{Rank: 16, Alpha: 32, Init: "orthogonal", MergeEvery: 10},
-		Train:  Train{Steps: 1000, Batch: 32, EvalBatch: 64, LabelSmoothing: 0.1},
-		Optimizer: Optimizer{Name: "adamw", LR: 2e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Momentum: 0.9,
+		Data:   Data{Name: "digits", Augment: true, Rotate: 10, Shift: 0.5, Scale: 0.1, Shear: 5},
+		Model:  Model{Patch: 2, Depth: 4, Width: 64, MLP: 256, Heads: 4, Positions: "sincos"},
+		LTE:    LTE{Rank: 16, Alpha: 128, Init: "orthogonal", MergeEvery: 10},
+		Train:  Train{Steps: 1200, Batch: 16, EvalBatch: 64, LabelSmoothing: 0.1},
+		Optimizer: Optimizer{Name: "adamw", LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Momentum: 0.9,
 			WeightDecay: 0.01, ClipNorm: 1},
-		Schedule: Schedule{Warmup: 50},
+		Schedule: Schedule{Warmup: 60},
 		Compute:  Compute{Backend: "auto"},
 	}
 }
