@@ -11,7 +11,6 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
-	"lte/model"
 )
 
 // pictures are synthetic images in memory.
@@ -58,18 +57,12 @@ func tinyConfig(method string) config.Config {
 	c.Data = config.Data{Name: "tiny"}
 	c.Model = config.Model{Patch: 2, Depth: 1, Width: 8, MLP: 12, Heads: 2, Positions: "learned"}
 	c.LTE = config.LTE{Rank: 2, Alpha: 4, Init: "orthogonal", MergeEvery: 3}
-	c.Train = config.Train{Steps: 9, Batch: 4, EvalBatch: 4, LabelSmoothing: 0.1}
+	c.Train = config.Train{Steps: 9, Batch: 4, EvalBatch: 8, LabelSmoothing: 0.1}
 	c.Optimizer = config.Optimizer{Name: "adamw", LR: 0.01, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, Momentum: 0.9,
 		WeightDecay: 0.01, ClipNorm: 1}
 	c.Schedule = config.Schedule{Warmup: 2, MinLR: 0.001}
 	c.Compute = config.Compute{Backend: "auto", Threads: 1}
 	return c
-}
-
-// smooth makes the run a smooth function of its weights, so that a difference in rounding stays one: AdamW divides by
-// gradients that may be nothing but rounding.
-func smooth(c *config.Config) {
-	c.Optimizer = config.Optimizer{Name: "sgd", LR: 0.1, Momentum: 0.9, WeightDecay: 0.01, ClipNorm: 1}
 }
 
 func backend(t *testing.T, name string, threads int) compute.Backend {
@@ -179,15 +172,6 @@ func logits(tr *Trainer, n int) []float32 {
 	return out
 }
 
-// weightsOf is all linear layers' W, in order.
-func weightsOf(tr *Trainer) []float32 {
-	var out []float32
-	for _, l := range tr.model.Layers() {
-		out = append(out, l.W.Data...)
-	}
-	return out
-}
-
 // near fails unless got differs from want by at most tol of want's largest value everywhere.
 func near[G, W float32 | float64](t *testing.T, what string, got []G, want []W, tol float64) {
 	t.Helper()
@@ -229,16 +213,4 @@ func (o *observed) Progress(step int, loss float64) {
 func (o *observed) Record(r Record) error {
 	o.records = append(o.records, r)
 	return o.fail
-}
-
-// parameter is the model's parameter of that name.
-func parameter(t *testing.T, v *model.ViT, name string) []float32 {
-	t.Helper()
-	for _, p := range v.Parameters() {
-		if p.Name == name {
-			return p.Value
-		}
-	}
-	t.Fatalf("no parameter %q", name)
-	return nil
 }

@@ -1,0 +1,170 @@
+//go:build mpirun
+
+package train
+
+import (
+	"errors"
+	"math"
+	"slices"
+	"testing"
+
+	"lte/collective"
+	"lte/data"
+	"lte/mpi"
+)
+
+// Fails if two runs of a seed differ, or the ranks do.
+func runTwice(t *testing.T, w *mpi.World) {
+	for _, method := range []string{"lte", "full"} {
+		c := tinyConfig(method)
+		c.Data.Augment, c.Data.Rotate, c.Data.Shift = true, 10, 0.5
+		var digests []string
+		for range 2 {
+			tr := newTrainer(t, c, w, tinySet(50))
+			s, err := tr.Run(nil)
+			must(t, err)
+			everywhere(t, w, method+"'s weights", tr.digest())
+			digests = append(digests, s.WeightsDigest)
+		}
+		if digests[0] != digests[1] {
+			t.Fatalf("%s: two runs of a seed end at %v", method, digests)
+		}
+	}
+}
+
+// Fails if full is anything but training on the ranks' batches as one: their images depend on N·b alone.
+func runFull(t *testing.T, w *mpi.World) {
+	c, set := tinyConfig("full"), tinySet(50)
+	smooth(&c)
+	c.Data.Augment, c.Data.Rotate, c.Data.Shift = true, 10, 0.5
+	many := newTrainer(t, c, w, set)
+	got, err := many.Run(nil)
+	must(t, err)
+	c.Train.Batch *= w.Size()
+	one := newTrainer(t, c, collective.Alone{}, set)
+	start := slices.Clone(weightsOf(one))
+	want, err := one.Run(nil)
+	must(t, err)
+	near(t, "W", weightsOf(many), weightsOf(one), 1e-4)
+	near(t, "losses", []float64{got.TrainLoss, got.TestLoss}, []float64{want.TrainLoss, want.TestLoss}, 1e-4)
+	if got.TestTop1 != want.TestTop1 || got.Images != want.Images {
+		t.Fatalf("%+v, want %+v", got, want)
+	}
+	if far(weightsOf(one), start, 0.01) == nil {
+		t.Fatal("W has hardly moved")
+	}
+}
+
+// Fails if a loss that is not a number, on one rank at one step, does not end the run on all ranks with one error that
+// names both, or if weights other than those of the last merge (lte) or step (full) are kept.
+func runNotANumber(t *testing.T, w *mpi.World) {
+	const step, images = 5, 400 // step 5, from 1: in the second interval; no image comes twice
+	bad := w.Size() - 1
+	for _, method := range []string{"lte", "full"} {
+		c := tinyConfig(method)
+		set := tinySet(images)
+		draws := make([]data.Draw, c.Train.Batch)
+		data.NewSampler(images, c.Seed).Batch(draws, step-1, bad, w.Size())
+		set.Train.(*pictures).pixels[draws[1].Image][7] = float32(math.NaN())
+
+		good := newTrainer(t, c, w, set)
+		f := good.newFeed()
+		defer f.Close()
+		good.feed = f
+		for range map[string]int{"lte": 1, "full": step - 1}[method] { // up to the last merge
+			_, err := good.interval(good.method.interval())
+			must(t, err)
+		}
+
+		tr := newTrainer(t, c, w, set)
+		_, err := tr.Run(nil)
+		var e *NonFiniteError
+		if !errors.As(err, &e) || e.Step != step || !slices.Equal(e.Ranks, []int{bad}) || !math.IsNaN(e.Loss) {
+			t.Fatalf("%s: got %v, want a *NonFiniteError at step %d on rank %d", method, err, step, bad)
+		}
+		everywhere(t, w, "the error", describe(err))
+		if tr.digest() != good.digest() {
+			t.Fatalf("%s: the weights are not those of the last merge", method)
+		}
+	}
+}
+
+// Fails if only the loss is watched: here the loss is finite and the gradient is not, on the last rank at step
+// 2 and on rank 0 at step 3; the error is of the first.
+func runInfiniteGradient(t *testing.T, w *mpi.World) {
+	c, set := tinyConfig("lte"), tinySet(40)
+	tr := newTrainer(t, c, w, set)
+	m := tr.method.(*lte)
+	before := tr.digest()
+	overflow := func() { // B is 0, and so the loss is finite; ∂L/∂B = s·Gᵀ·x·Aᵀ is not
+		clear(m.head.Value)
+		clear(m.head.Merged)
+		for _, l := range tr.model.Layers() {
+			a := l.Adapter().A
+			for i := range a.Rows {
+				a.Data[i*a.Cols] = math.MaxFloat32
+			}
+		}
+	}
+	f := common(set, 4)
+	inner := f.batches
+	f.batches = func(step int) *data.Batch {
+		switch {
+		case w.Rank() == 0 && step == 2, w.Rank() == w.Size()-1 && step == 1:
+			overflow()
+		}
+		return inner(step)
+	}
+	tr.feed = f
+	_, err := tr.interval(3)
+	var e *NonFiniteError
+	if !errors.As(err, &e) || e.Step != 2 || !slices.Equal(e.Ranks, []int{w.Size() - 1}) || !finite(e.Loss) {
+		t.Fatalf("got %v, want a *NonFiniteError at step 2 on the last rank alone, with a finite loss", err)
+	}
+	everywhere(t, w, "the error", describe(err))
+	if tr.digest() != before {
+		t.Fatal("W moved")
+	}
+}
+
+// Fails if a run sends other bytes than counted here: factors and status at every merge and nothing between merges;
+// full's gradients and loss at every step, in blocks of equal length; digests for the lockstep; three sums for an evaluation.
+func runTraffic(t *testing.T, w *mpi.World) {
+	n := int64(w.Size())
+	for _, method := range []string{"lte", "full"} {
+		c := tinyConfig(method)
+		c.Train.Steps, c.Run.LogEvery, c.Run.EvalEvery = 10, 4, 6
+		tr := newTrainer(t, c, w, tinySet(50))
+		var obs Observer
+		told := &observed{}
+		if w.Rank() == 0 {
+			obs = told
+		}
+		before := w.Sent()
+		s, err := tr.Run(obs)
+		must(t, err)
+		got := w.Sent() - before
+		lockstep, evaluation := 8*int64(len(tr.model.Parameters())), int64(8*3)
+		weights, _ := tr.model.Flat()
+		var want int64
+		if m, ok := tr.method.(*lte); ok { // merges at 3, 6, 9 and 10; evaluations at 6 and 10
+			want = (n - 1) * (4*(4*int64(len(m.head.Value)+2)+lockstep) + 2*evaluation)
+		} else { // checks at 4 and 8
+			block := (int64(len(weights)) + 1 + n - 1) / n
+			want = (n - 1) * (10*2*4*block + 2*lockstep + 2*evaluation)
+			ring := 10 * collective.AllreduceBytes(int64(len(weights))+1, w.Size())
+			if gradients := (n - 1) * 10 * 2 * 4 * block; gradients < ring || gradients > ring+10*8*n {
+				t.Fatalf("gradients take %d bytes, a ring allreduce %d", gradients, ring)
+			}
+		}
+		if got != want || s.BytesSentPerRank != want {
+			t.Fatalf("%s: %d bytes, told %d, want %d", method, got, s.BytesSentPerRank, want)
+		}
+		if ddp := 10 * collective.AllreduceBytes(int64(len(weights)), w.Size()); s.DDPBytesPerRank != ddp {
+			t.Fatalf("DDP's bytes %d, want %d", s.DDPBytesPerRank, ddp)
+		}
+		if w.Rank() == 0 && told.records[len(told.records)-1].BytesSent != want {
+			t.Fatalf("%s: the last record has %d bytes, want %d", method, told.records[len(told.records)-1].BytesSent, want)
+		}
+	}
+}
