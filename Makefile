@@ -28,17 +28,19 @@ export LTE_MPIRUN  = $(MPIRUN)
 PACKAGES = $(MPI_PACKAGES) libdnnl-dev pkg-config gcc libc6-dev
 SUDO     = $(if $(filter-out 0,$(shell id -u)),sudo)
 
+VERSION  = $(shell git describe --tags --always --dirty 2>&- || echo devel)
+
 # The tests on real ranks: those in the files tagged mpirun.
 RANK_FILES = $(shell grep -ls '^//go:build mpirun' *_test.go */*_test.go)
 RANK_TESTS = $(shell grep -ho '^func Test[A-Za-z0-9_]*' $(RANK_FILES) | sed 's/^func //; /^TestMain$$/d' | paste -sd '|')
 
 .PHONY: run build test test-unit test-mpi lint bench deps install clean env help
 
-run: deps build ## train on NP=8 ranks; ARGS='...' goes to lte
+run: build ## train on NP=8 ranks; ARGS='...' goes to lte
 	$(MPIRUN) -np $(NP) ./lte $(ARGS)
 
-build: ## ./lte
-	go build -o lte .
+build: deps ## ./lte
+	go build -ldflags '-X main.version=$(VERSION)' -o lte .
 
 test: deps lint test-unit test-mpi ## all that must hold, in at most ten minutes on two cores
 

@@ -110,7 +110,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		}
 		return complain(stderr, err)
 	}
-	return launch(cli.Train, os.Stdout, os.Stderr)
+	return launch(os.Stderr, func(w *mpi.World) error { return trainOn(w, cli.Train, os.Stdout, os.Stderr) })
 }
 
 // firstOfLaunch says whether this process is rank 0 by the launcher's word, before MPI is up.
@@ -135,9 +135,9 @@ func complain(stderr io.Writer, err error) int {
 	return failed
 }
 
-// launch brings MPI up and trains. An error that all ranks share is printed once and all leave in order; whatever
+// launch brings MPI up and does the task on this rank. An error that all ranks share is printed once and all leave in order; whatever
 // befalls one rank alone, a panic too, is printed by that rank and ends the whole job at once, so that none waits.
-func launch(cmd trainCommand, stdout, stderr io.Writer) (code int) {
+func launch(stderr io.Writer, task func(*mpi.World) error) (code int) {
 	world, err := mpi.Start()
 	if err != nil {
 		fmt.Fprintf(stderr, "lte: %v\n", err)
@@ -153,7 +153,7 @@ func launch(cmd trainCommand, stdout, stderr io.Writer) (code int) {
 			code = failed
 		}
 	}()
-	err = trainOn(world, cmd, stdout, stderr)
+	err = task(world)
 	if err != nil && !shared(err) {
 		abort(err)
 		return failed
@@ -174,7 +174,9 @@ func shared(err error) bool {
 func complainOnce(stderr io.Writer, err error, rank int) int {
 	first := 0
 	if f := new(collective.Failure); errors.As(err, &f) {
-		first = f.Rank
+		if first = f.Rank; f.Err == nil {
+			return 0 // this rank is well; launchers report the code of one that is not
+		}
 	}
 	if rank != first {
 		stderr = io.Discard

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+
+	"lte/config"
+	"lte/mpi"
+	"lte/mpi/mpitest"
+)
+
+// The test binary is lte itself when asMain is set: the tests run the real program, on real ranks in mpirun_test.go.
+const asMain = "LTE_TEST_AS_MAIN"
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(asMain) {
+	case "train":
+		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	case "panic":
+		os.Exit(launch(os.Stderr, panicOnRank1))
+	}
+	mpitest.Main(m)
+}
+
+// panicOnRank1 leaves the other ranks waiting in a barrier.
+func panicOnRank1(w *mpi.World) error {
+	if w.Rank() == 1 {
+		var none []int
+		_ = none[w.Rank()]
+	}
+	return w.Barrier()
+}
+
+// A command that needs no ranks: exit code, and what is on standard output and standard error.
+func TestCommands(t *testing.T) {
+	for _, c := range []struct {
+		args           []string
+		code           int
+		stdout, stderr string // a part of it
+	}{
+		{[]string{"version"}, 0, "compute: ", ""},
+		{[]string{"config", "--set", "lte.rank=7"}, 0, "rank = 7", ""},
+		{[]string{"config", "--seed", "5"}, 0, "seed = 5", ""},
+		{[]string{"config", "--set", "lte.rnk=7"}, usage, "", `unknown key "lte.rnk"; did you mean "lte.rank"?`},
+		{[]string{"config", "--config", "nowhere.toml"}, usage, "", "nowhere.toml: no such file"},
+		{[]string{"--nonsense"}, usage, "", "unknown flag --nonsense"},
+		{[]string{"train", "--help"}, 0, "Usage: lte train", ""},
+	} {
+		var stdout, stderr bytes.Buffer
+		if code := run(c.args, &stdout, &stderr); code != c.code {
+			t.Errorf("lte %v: exit code %d, want %d", c.args, code, c.code)
+		}
+		if !strings.Contains(stdout.String(), c.stdout) || !strings.Contains(stderr.String(), c.stderr) {
+			t.Errorf("lte %v printed %q and %q, want %q and %q in them", c.args, stdout.String(), stderr.String(), c.stdout, c.stderr)
+		}
+		if c.code != 0 && strings.Count(stderr.String(), "\n") != 1 {
+			t.Errorf("lte %v: an error is one line, not %q", c.args, stderr.String())
+		}
+	}
+}
+
+// Fails if lte train --help leaves a key out.
+func TestHelpHasEveryKey(t *testing.T) {
+	var out bytes.Buffer
+	run([]string{"train", "--help"}, &out, &out)
+	for _, k := range config.Keys() {
+		name := k.Name[strings.LastIndex(k.Name, ".")+1:]
+		if !strings.Contains(out.String(), name) {
+			t.Errorf("lte train --help does not name %s", k.Name)
+		}
+	}
+}
