@@ -105,7 +105,7 @@ func TestBadInputOnRanks(t *testing.T) {
 		"rank":          {[]string{"--set", "lte.rank=65"}, usage, "lora rank 65 is larger than layer"},
 		"flag":          {[]string{"--nonsense"}, usage, "unknown flag --nonsense"},
 		"run directory": {[]string{"--run-dir", used}, usage, "holds a run already"},
-		"no folder":     {[]string{"--run-dir", "/dev/null/x"}, failed, "/dev/null"},
+		"no folder":     {[]string{"--run-dir", "/dev/null/x"}, usage, "cannot make the run directory"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, code := lte(t, 4, "train", append(c.args, quick...)...)

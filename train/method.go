@@ -58,7 +58,7 @@ type NonFiniteError struct {
 }
 
 func (e *NonFiniteError) Error() string {
-	return fmt.Sprintf("loss or gradient is not finite at step %d on rank %v (loss %v): the weights of the last merge are kept; try a smaller optimizer.lr or lte.alpha, or a smaller optimizer.clip_norm",
+	return fmt.Sprintf("loss or gradient is not finite at step %d on rank %v (loss %v): the last good weights are kept; try a smaller optimizer.lr or lte.alpha, or a smaller optimizer.clip_norm",
 		e.Step, e.Ranks, e.Loss)
 }
 

@@ -37,6 +37,7 @@ type Trainer struct {
 	lastStep int     // of the last record
 	lastTime time.Time
 	last     Record
+	good     []float32 // on rank 0: all weights at the last record at which they were finite
 }
 
 // feed is where batches come from: a data.Feed, or a test's own.
@@ -68,12 +69,39 @@ func New(c config.Config, g collective.Group, set *data.Set, be compute.Backend)
 func (t *Trainer) Model() *model.ViT { return t.model }
 
 // Run trains to the configured number of steps and returns the summary, but for what the caller knows (threads, MPI,
-// version). obs, nil on all ranks but 0, is told what happens. On a *NonFiniteError the model keeps the weights of the
-// last merge.
+// version). obs, nil on all ranks but 0, is told what happens. On a *NonFiniteError rank 0's model has the last good
+// weights: those of the last merge, or where they overflowed too, of the last record.
 func (t *Trainer) Run(obs Observer) (Summary, error) {
 	f := t.newFeed()
 	defer f.Close()
 	t.feed, t.observer = f, obs
+	t.keepGood()
+	s, err := t.run()
+	if err != nil && t.good != nil && !t.finiteWeights() {
+		for at, rest := 0, t.good; at < len(t.model.Parameters()); at++ {
+			rest = rest[copy(t.model.Parameters()[at].Value, rest):]
+		}
+	}
+	return s, err
+}
+
+// keepGood copies the weights on rank 0, which saves them, if they are finite.
+func (t *Trainer) keepGood() {
+	if t.observer == nil || !t.finiteWeights() {
+		return
+	}
+	t.good = t.good[:0]
+	for _, p := range t.model.Parameters() {
+		t.good = append(t.good, p.Value...)
+	}
+}
+
+func (t *Trainer) finiteWeights() bool {
+	weights, _ := t.model.Flat()
+	return finite(t.backend.SumSquares(weights))
+}
+
+func (t *Trainer) run() (Summary, error) {
 	t.sent, t.started = t.group.Sent(), time.Now()
 	t.lastTime = t.started
 	for t.step < t.config.Train.Steps {
@@ -174,10 +202,11 @@ func (t *Trainer) report(k int) error {
 	}
 	r.Seconds, r.BytesSent = time.Since(t.started).Seconds(), t.group.Sent()-t.sent
 	t.losses, t.lastStep, t.lastTime, t.last = 0, t.step, time.Now(), r
-	if t.observer != nil {
-		return t.observer.Record(r)
+	if t.observer == nil {
+		return nil
 	}
-	return nil
+	t.keepGood()
+	return t.observer.Record(r)
 }
 
 // evaluate returns the mean cross-entropy and the fraction right on the test split, which the ranks share out, with
