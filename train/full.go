@@ -19,6 +19,7 @@ type full struct {
 	message []float32 // gradients, loss
 	step    int
 	check   int     // steps between lockstep checks
+	last    int     // the last step
 	loss    float64 // mean over ranks, of the last step
 }
 
@@ -26,7 +27,7 @@ func newFull(c config.Config, g collective.Group, be compute.Backend, v *model.V
 	v.TrainWeights()
 	_, grads := v.Flat()
 	return &full{group: g, backend: be, model: v, mean: collective.NewMean(g, len(grads)+1),
-		message: make([]float32, len(grads)+1), check: c.Run.LogEvery}
+		message: make([]float32, len(grads)+1), check: c.Run.LogEvery, last: c.Train.Steps}
 }
 
 func (m *full) interval() int { return 1 }
@@ -93,7 +94,7 @@ func (m *full) blame(loss float64) error {
 
 // merge has nothing to merge; it proves the lockstep now and then.
 func (m *full) merge(step int, _ collective.Status) (float64, error) {
-	if step%m.check == 0 {
+	if step%m.check == 0 || step == m.last {
 		return m.loss, lockstep(m.group, m.model)
 	}
 	return m.loss, nil

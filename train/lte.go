@@ -77,15 +77,26 @@ func (m *lte) merge(step int, status collective.Status) (float64, error) {
 		a, b := m.factors.Stacks(i) // (N·r, in), (out, N·r)
 		stack := n * l.Adapter().A.Rows
 		copy(l.W.Data, m.w0[i])
-		m.backend.Gemm(blas.NoTrans, blas.NoTrans, m.head.Scale/float32(n),
-			matrix(l.W.Rows, stack, b), matrix(stack, l.W.Cols, a), 1, l.W)
+		addProduct(m.backend, l.W, m.head.Scale/float32(n), compute.Matrix(l.W.Rows, stack, b), compute.Matrix(stack, l.W.Cols, a))
 	}
 	copy(m.head.Merged, m.head.Value)
 	m.mergings++
 	return mean, lockstep(m.group, m.model)
 }
 
-func matrix(rows, cols int, x []float32) blas32.General { return compute.Matrix(rows, cols, x) }
+// inner is the longest inner side of a product whose bits do not depend on the number of threads: oneDNN shares out
+// longer sums (seen from 512 at 16 threads), and ranks may have unequal threads.
+const inner = 256
+
+// addProduct computes w += scale·b·a in blocks of the inner side, in one order.
+func addProduct(be compute.Backend, w blas32.General, scale float32, b, a blas32.General) {
+	for k := 0; k < a.Rows; k += inner {
+		n := min(inner, a.Rows-k)
+		be.Gemm(blas.NoTrans, blas.NoTrans, scale,
+			blas32.General{Rows: b.Rows, Cols: n, Stride: b.Stride, Data: b.Data[k:]},
+			compute.Matrix(n, a.Cols, a.Data[k*a.Cols:(k+n)*a.Cols]), 1, w)
+	}
+}
 
 // failure finds the ranks that met the first number that is not finite, in the interval that ended before step.
 func failure(step, every int, statuses []collective.Status) error {
