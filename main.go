@@ -67,10 +67,11 @@ type trainCommand struct {
 
 // Help lists every key, for lte train --help.
 func (trainCommand) Help() string {
-	var b strings.Builder
-	b.WriteString("Keys of the configuration, with type, default and unit:\n\n")
-	_ = config.Help(&b) // a strings.Builder takes everything
-	return b.String()
+	var keys strings.Builder
+	_ = config.Help(&keys) // a strings.Builder takes everything
+	// Indented text is what kong leaves unwrapped.
+	return "Keys of the configuration, with type, default and unit:\n\n\t" +
+		strings.ReplaceAll(strings.TrimRight(keys.String(), "\n"), "\n", "\n\t")
 }
 
 type commandLine struct {
@@ -191,6 +192,7 @@ func trainOn(world *mpi.World, cmd trainCommand, stdout, stderr io.Writer) error
 	if err := collective.Agree(world, err); err != nil {
 		return err
 	}
+	c.Resolve(world.Size())
 	threads, err := threadsPerRank(c.Compute.Threads, world)
 	if err := collective.Agree(world, err); err != nil {
 		return err

@@ -66,7 +66,7 @@ func TestRunsOnRanks(t *testing.T) {
 	if first.WeightsDigest != repeat.WeightsDigest || first.WeightsDigest == other.WeightsDigest {
 		t.Errorf("digests: first %s, the same again %s, another seed %s", first.WeightsDigest, repeat.WeightsDigest, other.WeightsDigest)
 	}
-	if first.Merges != 4 || first.Heads != 4 || first.Ranks != 4 || first.Images != 40*16*4 || full.Merges != 0 {
+	if first.Merges != 4 || first.Heads != 4 || first.Ranks != 4 || first.Images != 40*16*4 || first.LoRAAlpha != 32*4 || full.Merges != 0 {
 		t.Errorf("summary: %+v", first)
 	}
 	if first.BytesSentPerRank <= 0 || first.BytesSentPerRank*4 > full.BytesSentPerRank {

@@ -56,9 +56,16 @@ type Model struct {
 // LTE holds the low-rank heads and their merge; read by method lte.
 type LTE struct {
 	Rank       int     `toml:"rank" min:"1" doc:"rank r of every head's factors; at most model.width and model.mlp"`
-	Alpha      float64 `toml:"alpha" above:"0" doc:"LoRA alpha; the scaling is s = alpha/rank"`
+	Alpha      float64 `toml:"alpha" min:"0" doc:"LoRA alpha; the scaling is s = alpha/rank. 0: 32 times the number of heads, as a merge takes the mean of all heads"`
 	Init       string  `toml:"init" enum:"orthogonal,kaiming" doc:"initialisation of A: semi-orthogonal times sqrt(n/r), or kaiming uniform"`
 	MergeEvery int     `toml:"merge_every" min:"1" unit:"steps" doc:"local steps K between merges"`
+}
+
+// Resolve fills in what depends on the number of heads: config.toml is to say what was run.
+func (c *Config) Resolve(heads int) {
+	if c.LTE.Alpha == 0 {
+		c.LTE.Alpha = 32 * float64(heads)
+	}
 }
 
 // Train says how long and on what batches.
@@ -101,7 +108,7 @@ func Default() Config {
 		Run:    Run{LogEvery: 20, EvalEvery: 200},
 		Data:   Data{Name: "digits", Augment: true, Rotate: 10, Shift: 0.5, Scale: 0.1, Shear: 5},
 		Model:  Model{Patch: 2, Depth: 4, Width: 64, MLP: 256, Heads: 4, Positions: "sincos"},
-		LTE:    LTE{Rank: 16, Alpha: 256, Init: "orthogonal", MergeEvery: 10},
+		LTE:    LTE{Rank: 16, Init: "orthogonal", MergeEvery: 10},
 		Train:  Train{Steps: 1600, Batch: 16, EvalBatch: 64, LabelSmoothing: 0.1},
 		Optimizer: Optimizer{Name: "adamw", LR: 5e-4, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Momentum: 0.9,
 			WeightDecay: 0.01, ClipNorm: 1},

@@ -80,7 +80,7 @@ var badInputs = []struct {
 	// values out of range
 	{"enum", "method = \"sgd\"\n", nil, `run.toml:1: method must be one of "lte", "full", not "sgd"`},
 	{"min", "[lte]\nrank = 0\n", nil, `run.toml:2: lte.rank must be at least 1, not 0`},
-	{"above", "[lte]\nalpha = 0.0\n", nil, `run.toml:2: lte.alpha must be above 0, not 0.0`},
+	{"above", "[optimizer]\nlr = 0.0\n", nil, `run.toml:2: optimizer.lr must be above 0, not 0.0`},
 	{"below", "[optimizer]\nbeta1 = 1\n", nil, `run.toml:2: optimizer.beta1 must be at least 0 and below 1, not 1.0`},
 	{"infinite", "[optimizer]\nlr = inf\n", nil, `run.toml:2: optimizer.lr must be finite, not inf`},
 	{"not a number", "[optimizer]\nweight_decay = nan\n", nil, `run.toml:2: optimizer.weight_decay must be finite, not nan`},

@@ -29,6 +29,9 @@ type lte struct {
 }
 
 func newLTE(c config.Config, g collective.Group, be compute.Backend, v *model.ViT) (*lte, error) {
+	if c.LTE.Alpha == 0 {
+		panic("train: configuration without lora alpha (config.Resolve)")
+	}
 	// Head k's stream does not know N: the head is the same in every run of that seed.
 	rng := random.Stream(c.Seed, "head", uint64(g.Rank()))
 	head, err := v.AttachHead(model.HeadConfig{Rank: c.LTE.Rank, Alpha: c.LTE.Alpha, Init: c.LTE.Init}, rng)
