@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"lte/collective"
+	"lte/compute"
 	"lte/config"
 	"lte/data"
 	"lte/model"
@@ -71,11 +72,11 @@ func golden(t *testing.T, g collective.Group) {
 	for step := range run.Steps {
 		clear(tr.trained.grad)
 		tr.model.UseLocal()
-		x := matrix(run.Batch, run.In, slices.Concat(run.Inputs[step][rank]...))
-		y := matrix(run.Batch, run.Out, make([]float32, run.Batch*run.Out))
+		x := compute.Matrix(run.Batch, run.In, slices.Concat(run.Inputs[step][rank]...))
+		y := compute.Matrix(run.Batch, run.Out, make([]float32, run.Batch*run.Out))
 		l.Forward(y, x)
 		loss, _ := model.CrossEntropy(y.Data, y.Data, run.Labels[step][rank], 0)
-		l.Backward(matrix(run.Batch, run.In, make([]float32, run.Batch*run.In)), y, x)
+		l.Backward(compute.Matrix(run.Batch, run.In, make([]float32, run.Batch*run.In)), y, x)
 		loss, err := m.exchange(loss / float64(run.Batch))
 		must(t, err)
 		near(t, "loss", []float64{loss}, []float64{run.Losses[step][rank]}, 2e-6)
