@@ -149,9 +149,9 @@ func runTraffic(t *testing.T, w *mpi.World) {
 		var want int64
 		if m, ok := tr.method.(*lte); ok { // merges at 3, 6, 9 and 10; evaluations at 6 and 10
 			want = (n - 1) * (4*(4*int64(len(m.head.Value)+2)+lockstep) + 2*evaluation)
-		} else { // checks at 4 and 8
+		} else { // checks at 4, 8 and the last step
 			block := (int64(len(weights)) + 1 + n - 1) / n
-			want = (n - 1) * (10*2*4*block + 2*lockstep + 2*evaluation)
+			want = (n - 1) * (10*2*4*block + 3*lockstep + 2*evaluation)
 			ring := 10 * collective.AllreduceBytes(int64(len(weights))+1, w.Size())
 			if gradients := (n - 1) * 10 * 2 * 4 * block; gradients < ring || gradients > ring+10*8*n {
 				t.Fatalf("gradients take %d bytes, a ring allreduce %d", gradients, ring)
