@@ -84,7 +84,8 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // run is main without the exit.
 func run(args []string, stdout, stderr io.Writer) int {
-	if !firstOfLaunch() { // every rank reads the same command line: one of them talks about it
+	first := firstOfLaunch()
+	if !first { // every rank reads the same command line: one of them talks about it
 		stdout, stderr = io.Discard, io.Discard
 	}
 	var cli commandLine
@@ -98,6 +99,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "lte: %v (see lte --help)\n", err)
+		if !first {
+			return 0 // a launcher kills the rank that talks once another has left with an error
+		}
 		return usage
 	}
 	switch ctx.Command() {
@@ -159,11 +163,13 @@ func launch(stderr io.Writer, task func(*mpi.World) error) (code int) {
 		abort(err)
 		return failed
 	}
+	// Said before the barrier in Stop: a launcher kills the other ranks once one has left with an error.
+	code = complainOnce(stderr, err, world.Rank())
 	if err := world.Stop(); err != nil {
 		abort(err)
 		return failed
 	}
-	return complainOnce(stderr, err, world.Rank())
+	return code
 }
 
 // shared says whether all ranks have an error of that kind at the same point.
