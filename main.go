@@ -144,7 +144,10 @@ func complain(stderr io.Writer, err error) int {
 // befalls one rank alone, a panic too, is printed by that rank and ends the whole job at once, so that none waits.
 func launch(stderr io.Writer, task func(*mpi.World) error) (code int) {
 	world, err := mpi.Start()
-	if err != nil {
+	if err != nil { // the wrong launcher: every process takes itself for rank 0, the launcher knows better
+		if !firstOfLaunch() {
+			return 0
+		}
 		fmt.Fprintf(stderr, "lte: %v\n", err)
 		return failed
 	}
@@ -202,6 +205,10 @@ func trainOn(world *mpi.World, cmd trainCommand, stdout, stderr io.Writer) error
 	threads, err := threadsPerRank(c.Compute.Threads, world)
 	if err := collective.Agree(world, err); err != nil {
 		return err
+	}
+	if cores := world.NodeCores(); threads > 1 && threads*world.NodeSize() > cores && world.Rank() == 0 {
+		fmt.Fprintf(stderr, "lte: warning: %d ranks of %d threads share %d cores of this node, and waiting threads spin: far slower than one thread a rank; lower compute.threads or OMP_NUM_THREADS\n",
+			world.NodeSize(), threads, cores)
 	}
 	backend, err := compute.New(c.Compute.Backend, threads)
 	if err := collective.Agree(world, err); err != nil {
