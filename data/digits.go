@@ -2,7 +2,6 @@ package data
 
 import (
 	"bytes"
-	"compress/gzip"
 	_ "embed"
 	"encoding/csv"
 	"fmt"
@@ -10,6 +9,8 @@ import (
 	"strconv"
 
 	"lte/random"
+
+	"github.com/klauspost/compress/gzip"
 )
 
 //go:embed digits/digits.csv.gz

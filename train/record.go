@@ -44,7 +44,7 @@ type Summary struct {
 	Version          string  `json:"version"`
 }
 
-// Observer is told what a run does, on rank 0 alone. An error of Record or Finish ends the run.
+// Observer is told what a run does, on rank 0 alone. An error of Record ends the run.
 type Observer interface {
 	// Progress is called after every step; cheap.
 	Progress(step int, loss float64)
