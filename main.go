@@ -84,7 +84,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // run is main without the exit.
 func run(args []string, stdout, stderr io.Writer) int {
-	first := firstOfLaunch()
+	first := mpi.FirstOfLaunch()
 	if !first { // every rank reads the same command line: one of them talks about it
 		stdout, stderr = io.Discard, io.Discard
 	}
@@ -118,16 +118,6 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return launch(os.Stderr, func(w *mpi.World) error { return trainOn(w, cli.Train, os.Stdout, os.Stderr) })
 }
 
-// firstOfLaunch says whether this process is rank 0 by the launcher's word, before MPI is up.
-func firstOfLaunch() bool {
-	for _, name := range []string{"PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"} {
-		if rank, ok := os.LookupEnv(name); ok {
-			return rank == "0"
-		}
-	}
-	return true
-}
-
 // complain prints an error and returns its exit code.
 func complain(stderr io.Writer, err error) int {
 	if err == nil {
@@ -145,7 +135,7 @@ func complain(stderr io.Writer, err error) int {
 func launch(stderr io.Writer, task func(*mpi.World) error) (code int) {
 	world, err := mpi.Start()
 	if err != nil { // the wrong launcher: every process takes itself for rank 0, the launcher knows better
-		if !firstOfLaunch() {
+		if !mpi.FirstOfLaunch() {
 			return 0
 		}
 		fmt.Fprintf(stderr, "lte: %v\n", err)

@@ -8,9 +8,8 @@ import (
 	"lte/compute"
 
 	"gonum.org/v1/gonum/blas/blas32"
-	"gonum.org/v1/gonum/lapack/lapack64"
-
 	"gonum.org/v1/gonum/blas/blas64"
+	"gonum.org/v1/gonum/lapack/lapack64"
 )
 
 // Head is a LoRA head of the whole model: the factors of all its layers in one flat slice, layer after layer, A before

@@ -18,6 +18,7 @@ type Linear struct {
 	GradW blas32.General
 	GradB []float32
 
+	index   int      // of W among the model's parameters; b follows it
 	adapter *Adapter // nil: none
 	merged  bool     // passes read W although there is an adapter
 	backend compute.Backend

@@ -12,7 +12,7 @@ const eps = 1e-6
 // norm is a LayerNorm, y = x̂·γ + β with x̂ = (x − mean)/√(var + eps) over every row. Without affine parameters y is
 // x̂ itself.
 type norm struct {
-	name                string
+	index               int       // of gamma among the model's parameters; beta follows it
 	gamma, beta         []float32 // (width); ones and zeros where the norm has no affine parameters
 	gradGamma, gradBeta []float32 // nil unless they train
 	affine              bool

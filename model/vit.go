@@ -108,7 +108,7 @@ func (v *ViT) build() {
 		slots = append(slots, slot{name: name, shape: shape, set: set, fixed: fixed})
 	}
 	linear := func(name, weight, bias string, out, in int, shape ...int) *Linear {
-		l := &Linear{Name: name, backend: v.backend}
+		l := &Linear{Name: name, index: len(slots), backend: v.backend}
 		if shape == nil {
 			shape = []int{out, in}
 		}
@@ -120,7 +120,7 @@ func (v *ViT) build() {
 		return linear(name, name+".weight", name+".bias", out, in, shape...)
 	}
 	newNorm := func(name string) *norm {
-		n := &norm{name: name, affine: c.NormAffine, backend: v.backend}
+		n := &norm{index: len(slots), affine: c.NormAffine, backend: v.backend}
 		addFixed(!c.NormAffine, name+".weight", func(x []float32) { n.gamma = x }, c.Width)
 		addFixed(!c.NormAffine, name+".bias", func(x []float32) { n.beta = x }, c.Width)
 		return n
@@ -216,27 +216,19 @@ func (v *ViT) Flat() (weights, grads []float32) { return v.weights[:v.trainable]
 // TrainWeights makes backward passes add up the gradients of all parameters that can train.
 func (v *ViT) TrainWeights() {
 	v.grads = make([]float32, v.trainable)
-	grads := map[string][]float32{}
 	for i := range v.parameters {
 		p := &v.parameters[i]
 		if p.fixed {
 			continue
 		}
 		p.Grad = v.grads[p.offset : p.offset+len(p.Value)]
-		grads[p.Name] = p.Grad
 	}
 	for _, l := range v.layers {
-		weight, bias := l.Name+".weight", l.Name+".bias"
-		if _, ok := grads[weight]; !ok { // torchvision's in_proj_weight
-			weight, bias = l.Name+"_weight", l.Name+"_bias"
-		}
-		l.GradW = compute.Matrix(l.W.Rows, l.W.Cols, grads[weight])
-		l.GradB = grads[bias]
+		l.GradW = compute.Matrix(l.W.Rows, l.W.Cols, v.parameters[l.index].Grad)
+		l.GradB = v.parameters[l.index+1].Grad
 	}
-	if v.config.NormAffine {
-		for _, n := range v.norms() {
-			n.gradGamma, n.gradBeta = grads[n.name+".weight"], grads[n.name+".bias"]
-		}
+	for _, n := range v.norms() { // nil without affine
+		n.gradGamma, n.gradBeta = v.parameters[n.index].Grad, v.parameters[n.index+1].Grad
 	}
 }
 

@@ -180,6 +180,16 @@ func launched() (n int, variable string) {
 	return n, variable
 }
 
+// FirstOfLaunch says whether this process is rank 0 by the launcher's word, before MPI is up; without a launcher it is.
+func FirstOfLaunch() bool {
+	for _, name := range []string{"PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"} {
+		if rank, ok := os.LookupEnv(name); ok {
+			return rank == "0"
+		}
+	}
+	return true
+}
+
 // checkLauncher finds the launcher of another MPI: each of its processes would train alone, as rank 0 of 1.
 func checkLauncher(size int, library string) error {
 	n, variable := launched()

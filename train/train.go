@@ -37,7 +37,7 @@ type Trainer struct {
 	lastStep int     // of the last record
 	lastTime time.Time
 	last     Record
-	good     []float32 // on rank 0: all weights at the last record at which they were finite
+	good     []float32 // on rank 0: the weights that can train, at the last record at which they were finite
 }
 
 // feed is where batches come from: a data.Feed, or a test's own.
@@ -49,12 +49,9 @@ func New(c config.Config, g collective.Group, set *data.Set, be compute.Backend)
 	shape := model.Config{ImageHeight: set.Height, ImageWidth: set.Width, Channels: set.Channels, Classes: set.Classes,
 		Patch: c.Model.Patch, Depth: c.Model.Depth, Width: c.Model.Width, MLP: c.Model.MLP, Heads: c.Model.Heads,
 		Positions: c.Model.Positions, NormAffine: c.Model.NormAffine, Batch: max(c.Train.Batch, c.Train.EvalBatch)}
-	if err := shape.Check(); err != nil {
-		return nil, &config.Error{Problem: err.Error(), Err: err}
-	}
 	v, err := model.NewViT(shape, be, random.Stream(c.Seed, "weights")) // the same bits on every rank
 	if err != nil {
-		return nil, err
+		return nil, &config.Error{Problem: err.Error(), Err: err}
 	}
 	m, err := newMethod(c, g, be, v)
 	if err != nil {
@@ -78,9 +75,8 @@ func (t *Trainer) Run(obs Observer) (Summary, error) {
 	t.keepGood()
 	s, err := t.run()
 	if err != nil && t.good != nil && !t.finiteWeights() {
-		for at, rest := 0, t.good; at < len(t.model.Parameters()); at++ {
-			rest = rest[copy(t.model.Parameters()[at].Value, rest):]
-		}
+		weights, _ := t.model.Flat()
+		copy(weights, t.good)
 	}
 	return s, err
 }
@@ -90,10 +86,8 @@ func (t *Trainer) keepGood() {
 	if t.observer == nil || !t.finiteWeights() {
 		return
 	}
-	t.good = t.good[:0]
-	for _, p := range t.model.Parameters() {
-		t.good = append(t.good, p.Value...)
-	}
+	weights, _ := t.model.Flat()
+	t.good = append(t.good[:0], weights...)
 }
 
 func (t *Trainer) finiteWeights() bool {
