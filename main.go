@@ -75,9 +75,10 @@ func (trainCommand) Help() string {
 }
 
 type commandLine struct {
-	Train   trainCommand `cmd:"" default:"withargs" help:"Train (the default). Under mpirun or srun every rank owns one LoRA head; alone, there is one head."`
-	Config  settings     `cmd:"" help:"Print the complete effective configuration as TOML with comments."`
-	Version struct{}     `cmd:"" help:"Print version, MPI library, compute back end and CPU features."`
+	Train   trainCommand  `cmd:"" default:"withargs" help:"Train (the default). Under mpirun or srun every rank owns one LoRA head; alone, there is one head."`
+	Bench   benchCommands `cmd:"" help:"Measure products, a step or a merge."`
+	Config  settings      `cmd:"" help:"Print the complete effective configuration as TOML with comments."`
+	Version struct{}      `cmd:"" help:"Print version, MPI library, compute back end and CPU features."`
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -114,6 +115,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 			err = c.Write(stdout)
 		}
 		return complain(stderr, err)
+	case "bench gemm":
+		return runBench("gemm", cli.Bench.Gemm, stdout, stderr)
+	case "bench step":
+		return runBench("step", cli.Bench.Step, stdout, stderr)
+	case "bench merge":
+		return runBench("merge", cli.Bench.Merge, stdout, stderr)
 	}
 	return launch(os.Stderr, func(w *mpi.World) error { return trainOn(w, cli.Train, os.Stdout, os.Stderr) })
 }
@@ -200,7 +207,7 @@ func trainOn(world *mpi.World, cmd trainCommand, stdout, stderr io.Writer) error
 		fmt.Fprintf(stderr, "lte: warning: %d ranks of %d threads share %d cores of this node, and waiting threads spin: far slower than one thread a rank; lower compute.threads or OMP_NUM_THREADS\n",
 			world.NodeSize(), threads, cores)
 	}
-	backend, err := compute.New(c.Compute.Backend, threads)
+	backend, err := compute.New(c.Compute.Backend, threads, compute.DType(c.Compute.DType))
 	if err := collective.Agree(world, err); err != nil {
 		return err
 	}

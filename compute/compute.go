@@ -1,18 +1,20 @@
 // Package compute does the arithmetic of a network: matrix products on gonum's blas32 types, and the element-wise, row
 // and attention kernels of a transformer, forward and backward, behind one interface with several back ends.
 //
-// A back end knows nothing of layers, parameters or training. Matrices are row-major float32 with Stride == Cols;
-// a function's destination comes first (Gemm keeps the order of BLAS). Shapes that do not fit panic.
+// A back end knows nothing of layers, parameters or training. Matrices are row-major; a function's destination comes
+// first (Gemm keeps the order of BLAS). Shapes that do not fit panic.
 //
 // Back ends: "onednn" (built with cgo: oneDNN's products, and C kernels compiled for AVX-512, AVX2 and the baseline,
 // chosen for the CPU at run time) and "gonum" (pure Go, always there).
 //
-// Whatever the number of threads, every kernel but Gemm gives the same bits: threads share out rows, never a sum.
+// Whatever the number of threads, every kernel but Gemm of a transposed a gives the same bits: threads share out rows,
+// never a sum.
 package compute
 
 import (
 	"fmt"
-	"sort"
+	"maps"
+	"slices"
 	"strings"
 
 	"gonum.org/v1/gonum/blas"
@@ -20,39 +22,56 @@ import (
 )
 
 // Backend is the arithmetic that a network needs. A Backend is for one goroutine at a time.
+//
+// What only products read is an Operand, in the precision of the back end; all else is float32. A kernel that makes an
+// operand rounds as it writes.
 type Backend interface {
 	// Name is the name under which New makes it.
 	Name() string
+	// DType is the precision of the operands.
+	DType() DType
 
-	// Gemm computes c = alpha·op(a)·op(b) + beta·c; with beta 0, c is not read.
-	Gemm(tA, tB blas.Transpose, alpha float32, a, b blas32.General, beta float32, c blas32.General)
+	// Gemm computes c = alpha·op(a)·op(b) + beta·c, for beta 0 (c is not read) or 1.
+	Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta float32, c blas32.General)
+	// Affine computes y = x·wᵀ + bias + beta·y, bias added to every row, for beta 0 or 1.
+	Affine(y blas32.General, x, w Operand, bias []float32, beta float32)
+	// AddProduct computes dst = c + alpha·a·b. c may be dst's memory.
+	AddProduct(dst Operand, c blas32.General, alpha float32, a, b Operand)
+	// Round copies x into dst, in dst's precision, to nearest even.
+	Round(dst Operand, x blas32.General)
 
-	// AddRows adds bias to every row: dst[i,j] += bias[j].
-	AddRows(dst blas32.General, bias []float32)
 	// SumRows adds up rows: dst[j] += Σ_i x[i,j].
-	SumRows(dst []float32, x blas32.General)
+	SumRows(dst []float32, x Operand)
 	// Add computes dst += x.
 	Add(dst, x []float32)
 	// Scale computes dst *= alpha.
 	Scale(dst []float32, alpha float32)
-	// SumSquares returns Σ x², summed in float64 in one order.
+	// SumSquares returns Σ x², summed in float64 in an order that depends on the length alone.
 	SumSquares(x []float32) float64
 
-	// GELU computes dst = x·Φ(x), Φ by the error function (Hendrycks and Gimpel, arXiv 1606.08415).
-	GELU(dst, x []float32)
-	// GELUBackward computes dx = dy·(Φ(x) + x·φ(x)). dx may be dy.
-	GELUBackward(dx, dy, x []float32)
+	// GELU computes y = x·Φ(x), Φ by the error function (Hendrycks and Gimpel, arXiv 1606.08415), and leaves the
+	// derivative Φ(x) + x·φ(x) in x: the backward pass is then Multiply.
+	GELU(y Operand, x []float32)
+	// Multiply computes dst = x∘y, element by element. dst may be x's memory.
+	Multiply(dst Operand, x, y []float32)
 
-	// Normalize computes xhat = (x − mean)·rstd over every row, with rstd = 1/√(var + eps); rstd has a number a row.
-	Normalize(xhat blas32.General, rstd []float32, x blas32.General, eps float32)
-	// NormalizeBackward adds the gradient of Normalize's input:
-	// dx += rstd·(dy − mean(dy) − xhat·mean(dy·xhat)).
-	NormalizeBackward(dx, dy, xhat blas32.General, rstd []float32)
+	// Normalize computes x̂ = (x − mean)·rstd over every row, with rstd = 1/√(var + eps), and y = x̂·gamma + beta; y =
+	// x̂ where gamma is nil, and may then be x̂'s memory. rstd has a number a row.
+	Normalize(y Operand, xhat blas32.General, rstd []float32, x blas32.General, gamma, beta []float32, eps float32)
+	// NormalizeBackward adds the gradient of Normalize's input, with g = dy·gamma (dy where gamma is nil):
+	// dx += rstd·(g − mean(g) − x̂·mean(g·x̂)).
+	NormalizeBackward(dx, dy, xhat blas32.General, rstd, gamma []float32)
+	// AffineBackward adds the gradients of gamma and beta: dgamma += Σ_i dy·x̂, dbeta += Σ_i dy.
+	AffineBackward(dgamma, dbeta []float32, dy, xhat blas32.General)
 
 	// Attention computes softmax(Q Kᵀ/√d) V for every image and attention head.
-	Attention(out, probs []float32, qkv []float32, shape AttentionShape)
+	Attention(out Operand, probs, qkv []float32, shape AttentionShape)
 	// AttentionBackward computes the gradient of qkv from dout, the gradient of out.
-	AttentionBackward(dqkv, dout, probs, qkv []float32, shape AttentionShape)
+	AttentionBackward(dqkv Operand, dout, probs, qkv []float32, shape AttentionShape)
+
+	// Patches cuts images (images, channels, height, width) into rows (images·patches, channels·patch·patch), each in a
+	// convolution's column order: channel, row, column.
+	Patches(dst Operand, images []float32, shape ImageShape)
 
 	// AdamW makes one step of AdamW (Loshchilov and Hutter, arXiv 1711.05101) as PyTorch computes it:
 	// p −= lr·decay·p; m = β1·m + (1−β1)·g; v = β2·v + (1−β2)·g²; p −= lr/c1 · m/(√v/√c2 + eps), c = 1 − βᵗ.
@@ -71,9 +90,26 @@ func (s AttentionShape) ProbStride() int { return (s.Tokens + 15) &^ 15 }
 // Probs is the length of the attention probabilities' slice.
 func (s AttentionShape) Probs() int { return s.Batch * s.Heads * s.Tokens * s.ProbStride() }
 
-func (s AttentionShape) check(out, probs, qkv []float32) {
-	if n := s.Batch * s.Tokens * s.Heads * s.Dim; len(out) != n || len(qkv) != 3*n || len(probs) != s.Probs() {
+// Len is the length of out; qkv is three times as long.
+func (s AttentionShape) Len() int { return s.Batch * s.Tokens * s.Heads * s.Dim }
+
+func (s AttentionShape) check(out int, probs, qkv []float32) {
+	if n := s.Len(); out != n || len(qkv) != 3*n || len(probs) != s.Probs() {
 		panic(errLength)
+	}
+}
+
+// ImageShape is the shape of images (Images, Channels, Height, Width) and of the square patches that they are cut into;
+// Patch divides both sides.
+type ImageShape struct{ Images, Channels, Height, Width, Patch int }
+
+// Patches is how many patches an image has.
+func (s ImageShape) Patches() int { return (s.Height / s.Patch) * (s.Width / s.Patch) }
+
+func (s ImageShape) check(dst Operand, images []float32) {
+	if dst.Rows != s.Images*s.Patches() || dst.Cols != s.Channels*s.Patch*s.Patch ||
+		len(images) != s.Images*s.Channels*s.Height*s.Width {
+		panic(errShape)
 	}
 }
 
@@ -84,47 +120,33 @@ type AdamWStep struct{ LR, Beta1, Beta2, Eps, Decay, C1, C2 float32 }
 const (
 	errLength = "compute: slices of unequal length"
 	errShape  = "compute: matrix shapes do not fit"
-	errStride = "compute: matrix is not contiguous"
+	errStride = "compute: matrix is not of its stride"
+	errDType  = "compute: operands of this precision are not for this back end"
 )
 
 // makers holds the back ends that were built in.
-var makers = map[string]func(threads int) Backend{"gonum": newGonum}
+var makers = map[string]func(threads int, d DType) (Backend, error){"gonum": newGonum}
 
 // Auto is the name of the fastest back end that was built in.
 var Auto = "gonum"
 
-// New returns the back end of that name ("auto": the fastest built in) for that many threads, at least 1. A back end
-// that was not built in is an error.
-func New(name string, threads int) (Backend, error) {
+// New returns the back end of that name ("auto": the fastest built in) for that many threads, at least 1, and that
+// precision. A back end that was not built in, or a precision that it or this CPU has not, is an error.
+func New(name string, threads int, d DType) (Backend, error) {
 	if name == "auto" {
 		name = Auto
 	}
 	maker, ok := makers[name]
 	if !ok {
-		names := make([]string, 0, len(makers))
-		for n := range makers {
-			names = append(names, n)
-		}
-		sort.Strings(names)
+		names := slices.Sorted(maps.Keys(makers))
 		return nil, fmt.Errorf("compute.backend = %q is not in this build, which has %s: build with cgo and oneDNN (make build) or choose another",
 			name, strings.Join(names, ", "))
 	}
-	return maker(max(1, threads)), nil
+	return maker(max(1, threads), d)
 }
-
-// Matrix returns data as a rows×cols matrix.
-func Matrix(rows, cols int, data []float32) blas32.General {
-	if len(data) != rows*cols {
-		panic(errLength)
-	}
-	return blas32.General{Rows: rows, Cols: cols, Stride: max(1, cols), Data: data}
-}
-
-// NewMatrix returns a rows×cols matrix of zeros.
-func NewMatrix(rows, cols int) blas32.General { return Matrix(rows, cols, make([]float32, rows*cols)) }
 
 // checkGemm panics unless op(a)·op(b) fits c; it returns the product's sizes.
-func checkGemm(tA, tB blas.Transpose, a, b, c blas32.General) (m, n, k int) {
+func checkGemm(tA, tB blas.Transpose, a, b, c Operand) (m, n, k int) {
 	m, k = a.Rows, a.Cols
 	if tA == blas.Trans {
 		m, k = k, m
@@ -136,19 +158,39 @@ func checkGemm(tA, tB blas.Transpose, a, b, c blas32.General) (m, n, k int) {
 	if k != kb || c.Rows != m || c.Cols != n {
 		panic(errShape)
 	}
+	if (a.BF16 == nil) != (b.BF16 == nil) {
+		panic(errDType)
+	}
+	a.check()
+	b.check()
+	c.check()
 	return m, n, k
 }
 
-func checkRows(x blas32.General, rows []float32, n int) {
-	if len(rows) != n {
-		panic(errLength)
+// check panics unless the operand's slice is long enough.
+func (o Operand) check() {
+	if o.Stride < max(1, o.Cols) || max(len(o.F32), len(o.BF16)) < (o.Rows-1)*o.Stride+o.Cols {
+		panic(errStride)
 	}
-	checkDense(x)
 }
 
-func checkDense(x blas32.General) {
-	if x.Stride != max(1, x.Cols) || len(x.Data) != x.Rows*x.Cols {
+func (o Operand) checkDense(n int) {
+	if o.Stride != max(1, o.Cols) || max(len(o.F32), len(o.BF16)) != o.Rows*o.Cols || o.Rows*o.Cols != n {
 		panic(errStride)
+	}
+}
+
+// checkRows panics unless x has n rows or columns' worth of numbers beside it.
+func checkRows(x Operand, beside []float32, n int) {
+	if len(beside) != n {
+		panic(errLength)
+	}
+	x.check()
+}
+
+func checkSame(x, y blas32.General) {
+	if x.Rows != y.Rows || x.Cols != y.Cols {
+		panic(errShape)
 	}
 }
 

@@ -26,3 +26,6 @@ func Features() string {
 	}
 	return strings.Join(names, " ")
 }
+
+// hasBFloat16 says whether this CPU multiplies bfloat16 in hardware.
+func hasBFloat16() bool { return cpu.X86.HasAVX512BF16 || cpu.X86.HasAMXBF16 }

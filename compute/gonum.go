@@ -1,6 +1,7 @@
 package compute
 
 import (
+	"fmt"
 	"math"
 
 	"gonum.org/v1/gonum/blas"
@@ -11,28 +12,57 @@ import (
 // simple twin of the C kernels.
 type gonumBackend struct{}
 
-func newGonum(int) Backend { return gonumBackend{} }
+func newGonum(_ int, d DType) (Backend, error) {
+	if d != Float32 {
+		return nil, fmt.Errorf("compute.dtype = %q needs the back end onednn and a CPU with AVX512_BF16 or AMX: gonum has f32 alone", d)
+	}
+	return gonumBackend{}, nil
+}
 
 func (gonumBackend) Name() string { return "gonum" }
+func (gonumBackend) DType() DType { return Float32 }
 
-func (gonumBackend) Gemm(tA, tB blas.Transpose, alpha float32, a, b blas32.General, beta float32, c blas32.General) {
-	if m, n, _ := checkGemm(tA, tB, a, b, c); m*n == 0 {
+// general returns o as gonum's matrix.
+func (o Operand) general() blas32.General {
+	if o.F32 == nil && o.Rows*o.Cols > 0 {
+		panic(errDType)
+	}
+	return blas32.General{Rows: o.Rows, Cols: o.Cols, Stride: o.Stride, Data: o.F32}
+}
+
+func (gonumBackend) Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta float32, c blas32.General) {
+	if m, n, _ := checkGemm(tA, tB, a, b, F32(c)); m*n == 0 {
 		return
 	}
-	blas32.Gemm(tA, tB, alpha, a, b, beta, c)
+	blas32.Gemm(tA, tB, alpha, a.general(), b.general(), beta, c)
 }
 
-func (gonumBackend) AddRows(dst blas32.General, bias []float32) {
-	checkRows(dst, bias, dst.Cols)
-	for i := range dst.Rows {
-		addTo(dst.Data[i*dst.Cols:(i+1)*dst.Cols], bias)
+func (g gonumBackend) Affine(y blas32.General, x, w Operand, bias []float32, beta float32) {
+	checkRows(F32(y), bias, y.Cols)
+	g.Gemm(blas.NoTrans, blas.Trans, 1, x, w, beta, y)
+	for i := range y.Rows {
+		addTo(row(y, i), bias)
 	}
 }
 
-func (gonumBackend) SumRows(dst []float32, x blas32.General) {
+func (g gonumBackend) AddProduct(dst Operand, c blas32.General, alpha float32, a, b Operand) {
+	g.Round(dst, c)
+	g.Gemm(blas.NoTrans, blas.NoTrans, alpha, a, b, 1, dst.general())
+}
+
+func (gonumBackend) Round(dst Operand, x blas32.General) {
+	checkSame(dst.general(), x)
+	for i := range x.Rows {
+		copy(row(dst.general(), i), row(x, i))
+	}
+}
+
+func row(x blas32.General, i int) []float32 { return x.Data[i*x.Stride:][:x.Cols] }
+
+func (gonumBackend) SumRows(dst []float32, x Operand) {
 	checkRows(x, dst, x.Cols)
 	for i := range x.Rows {
-		addTo(dst, x.Data[i*x.Cols:(i+1)*x.Cols])
+		addTo(dst, row(x.general(), i))
 	}
 }
 
@@ -61,61 +91,107 @@ func (gonumBackend) SumSquares(x []float32) float64 {
 	return sum
 }
 
-func (gonumBackend) GELU(dst, x []float32) {
-	checkEqual(len(dst), x)
+func (gonumBackend) GELU(y Operand, x []float32) {
+	y.checkDense(len(x))
+	dst := y.general().Data
 	for i, v := range x {
-		dst[i] = v * cdf(v)
+		c := cdf(v)
+		dst[i], x[i] = v*c, c+v*invSqrt2Pi*exp(-0.5*v*v)
 	}
 }
 
-func (gonumBackend) GELUBackward(dx, dy, x []float32) {
-	checkEqual(len(dx), dy, x)
+func (gonumBackend) Multiply(dst Operand, x, y []float32) {
+	dst.checkDense(len(x))
+	checkEqual(len(x), y)
 	for i, v := range x {
-		dx[i] = dy[i] * (cdf(v) + v*invSqrt2Pi*exp(-0.5*v*v))
+		dst.general().Data[i] = v * y[i]
 	}
 }
 
-func (gonumBackend) Normalize(xhat blas32.General, rstd []float32, x blas32.General, eps float32) {
-	checkRows(x, rstd, x.Rows)
-	checkEqual(len(x.Data), xhat.Data)
+func (gonumBackend) Normalize(y Operand, xhat blas32.General, rstd []float32, x blas32.General, gamma, beta []float32, eps float32) {
+	checkRows(F32(x), rstd, x.Rows)
+	checkSame(x, xhat)
+	checkSame(y.general(), xhat)
 	n := float32(x.Cols)
 	for i := range x.Rows {
-		row := x.Data[i*x.Cols : (i+1)*x.Cols]
+		in, h := row(x, i), row(xhat, i)
 		var sum, squares float32
-		for _, v := range row {
+		for _, v := range in {
 			sum += v
 		}
 		mean := sum / n
-		for _, v := range row {
+		for _, v := range in {
 			squares += (v - mean) * (v - mean)
 		}
 		rstd[i] = 1 / float32(math.Sqrt(float64(squares/n+eps)))
-		for j, v := range row {
-			xhat.Data[i*x.Cols+j] = (v - mean) * rstd[i]
+		for j, v := range in {
+			h[j] = (v - mean) * rstd[i]
+		}
+		out := row(y.general(), i)
+		copy(out, h)
+		for j, g := range gamma {
+			out[j] = h[j]*g + beta[j]
 		}
 	}
 }
 
-func (gonumBackend) NormalizeBackward(dx, dy, xhat blas32.General, rstd []float32) {
-	checkRows(xhat, rstd, xhat.Rows)
-	checkEqual(len(xhat.Data), dx.Data, dy.Data)
+func (gonumBackend) NormalizeBackward(dx, dy, xhat blas32.General, rstd, gamma []float32) {
+	checkRows(F32(xhat), rstd, xhat.Rows)
+	checkSame(dx, xhat)
+	checkSame(dy, xhat)
 	n := float32(xhat.Cols)
+	g := make([]float32, xhat.Cols)
 	for i := range xhat.Rows {
-		at := i * xhat.Cols
-		g, h := dy.Data[at:at+xhat.Cols], xhat.Data[at:at+xhat.Cols]
+		out, h := row(dx, i), row(xhat, i)
+		copy(g, row(dy, i))
+		for j, scale := range gamma {
+			g[j] *= scale
+		}
 		var sum, dot float32
 		for j, v := range g {
 			sum += v
 			dot += v * h[j]
 		}
 		for j, v := range g {
-			dx.Data[at+j] += rstd[i] * (v - sum/n - h[j]*dot/n)
+			out[j] += rstd[i] * (v - sum/n - h[j]*dot/n)
 		}
 	}
 }
 
-func (gonumBackend) Attention(out, probs, qkv []float32, s AttentionShape) {
-	s.check(out, probs, qkv)
+func (gonumBackend) AffineBackward(dgamma, dbeta []float32, dy, xhat blas32.General) {
+	checkRows(F32(xhat), dgamma, xhat.Cols)
+	checkEqual(len(dgamma), dbeta)
+	checkSame(dy, xhat)
+	for i := range dy.Rows {
+		h := row(xhat, i)
+		for j, g := range row(dy, i) {
+			dgamma[j] += g * h[j]
+			dbeta[j] += g
+		}
+	}
+}
+
+func (gonumBackend) Patches(dst Operand, images []float32, s ImageShape) {
+	s.check(dst, images)
+	out := dst.general().Data
+	at := 0
+	for i := range s.Images {
+		for py := 0; py < s.Height; py += s.Patch {
+			for px := 0; px < s.Width; px += s.Patch {
+				for ch := range s.Channels {
+					for y := range s.Patch {
+						src := ((i*s.Channels+ch)*s.Height+py+y)*s.Width + px
+						at += copy(out[at:], images[src:src+s.Patch])
+					}
+				}
+			}
+		}
+	}
+}
+
+func (gonumBackend) Attention(y Operand, probs, qkv []float32, s AttentionShape) {
+	s.check(len(y.F32), probs, qkv)
+	out := y.general().Data
 	width, stride := s.Heads*s.Dim, s.ProbStride()
 	scale := 1 / float32(math.Sqrt(float64(s.Dim)))
 	s.each(func(b, h int) {
@@ -137,9 +213,10 @@ func (gonumBackend) Attention(out, probs, qkv []float32, s AttentionShape) {
 	})
 }
 
-func (gonumBackend) AttentionBackward(dqkv, dout, probs, qkv []float32, s AttentionShape) {
-	s.check(dout, probs, qkv)
-	checkEqual(len(qkv), dqkv)
+func (gonumBackend) AttentionBackward(dx Operand, dout, probs, qkv []float32, s AttentionShape) {
+	s.check(len(dout), probs, qkv)
+	dx.checkDense(len(qkv))
+	dqkv := dx.general().Data
 	width, stride := s.Heads*s.Dim, s.ProbStride()
 	scale := 1 / float32(math.Sqrt(float64(s.Dim)))
 	clear(dqkv)

@@ -7,24 +7,33 @@ typedef struct {
 } lte_attention_shape;
 
 typedef struct {
+  int images, channels, height, width, patch;
+} lte_image_shape;
+
+typedef struct {
   float lr, beta1, beta2, eps, decay, c1, c2;
 } lte_adamw_step;
 
+// What products read is float, or bfloat16 where half is set.
 typedef struct {
   const char *isa;
-  void (*add_rows)(float *dst, const float *bias, long rows, long cols, int threads);
-  void (*sum_rows)(float *dst, const float *x, long rows, long cols, int threads);
+  void (*round)(void *dst, const float *x, long ldx, long rows, long cols, int threads); // to bfloat16
+  void (*sum_rows)(float *dst, const void *x, int half, long ldx, long rows, long cols, int threads);
   void (*add)(float *dst, const float *x, long n, int threads);
   void (*scale)(float *dst, float alpha, long n, int threads);
-  double (*sum_squares)(const float *x, long n);
-  void (*gelu)(float *dst, const float *x, long n, int threads);
-  void (*gelu_backward)(float *dx, const float *dy, const float *x, long n, int threads);
-  void (*normalize)(float *xhat, float *rstd, const float *x, float eps, long rows, long cols, int threads);
-  void (*normalize_backward)(float *dx, const float *dy, const float *xhat, const float *rstd, long rows, long cols,
-                             int threads);
-  void (*attention)(float *out, float *probs, const float *qkv, lte_attention_shape s, int threads);
-  void (*attention_backward)(float *dqkv, const float *dout, const float *probs, const float *qkv,
+  double (*sum_squares)(const float *x, long n, int threads);
+  void (*gelu)(void *y, int half, float *x, long n, int threads);
+  void (*multiply)(void *dst, int half, const float *x, const float *y, long n, int threads);
+  void (*normalize)(void *y, int half, float *xhat, float *rstd, const float *x, long ldx, const float *gamma,
+                    const float *beta, float eps, long rows, long cols, int threads);
+  void (*normalize_backward)(float *dx, long ldx, const float *dy, const float *xhat, const float *rstd,
+                             const float *gamma, long rows, long cols, int threads);
+  void (*affine_backward)(float *dgamma, float *dbeta, const float *dy, const float *xhat, long rows, long cols,
+                          int threads);
+  void (*attention)(void *out, int half, float *probs, const float *qkv, lte_attention_shape s, int threads);
+  void (*attention_backward)(void *dqkv, int half, const float *dout, const float *probs, const float *qkv,
                              lte_attention_shape s, int threads);
+  void (*patches)(void *dst, int half, const float *images, lte_image_shape s, int threads);
   void (*adamw)(float *p, float *m, float *v, const float *g, lte_adamw_step s, long n, int threads);
   void (*sgd)(float *p, float *buf, const float *g, float lr, float momentum, float decay, long n, int threads);
 } lte_kernels;

@@ -53,26 +53,62 @@ INLINE float exp_(float x) {
   return (p * f * f + f + 1.0f) * two.f;
 }
 
-#define FOR_BLOCKS(n)                                                                                                  \
-  _Pragma("omp parallel for num_threads(threads) if (threads > 1 && (n) > BLOCK)") for (long at = 0; at < (n);        \
-                                                                                        at += BLOCK)
-#define END(n) (at + BLOCK < (n) ? at + BLOCK : (n))
-
-static void add_rows(float *dst, const float *bias, long rows, long cols, int threads) {
-#pragma omp parallel for num_threads(threads) if (threads > 1 && rows * cols > BLOCK)
-  for (long i = 0; i < rows; i++)
-    for (long j = 0; j < cols; j++)
-      dst[i * cols + j] += bias[j];
+// x in bfloat16, to nearest even; a NaN stays one.
+INLINE uint16_t half_(float x) {
+  union {
+    float f;
+    uint32_t i;
+  } u = {.f = x};
+  uint32_t rounded = (u.i + 0x7fff + (u.i >> 16 & 1)) >> 16;
+  return x == x ? rounded : 0x7fc0;
 }
 
-static void sum_rows(float *dst, const float *x, long rows, long cols, int threads) {
+INLINE float single(uint16_t h) {
+  union {
+    uint32_t i;
+    float f;
+  } u = {.i = (uint32_t)h << 16};
+  return u.f;
+}
+
+// n elements of y from i on, in its precision: y[at+i] = VALUE.
+#define STORE(y, half, at, n, VALUE)                                                                                   \
+  if (half) {                                                                                                          \
+    uint16_t *restrict y_ = (uint16_t *)(y) + (at);                                                                    \
+    _Pragma("GCC ivdep") for (long i = 0; i < (n); i++) y_[i] = half_(VALUE);                                          \
+  } else {                                                                                                             \
+    float *y_ = (float *)(y) + (at);                                                                                   \
+    _Pragma("GCC ivdep") for (long i = 0; i < (n); i++) y_[i] = VALUE;                                                 \
+  }
+
+#define PRAGMA(...) _Pragma(#__VA_ARGS__)
+#define PARALLEL(n) PRAGMA(omp parallel for num_threads(threads) if (threads > 1 && (n) > BLOCK))
+#define FOR_BLOCKS(n) PARALLEL(n) for (long at = 0; at < (n); at += BLOCK)
+#define END(n) (at + BLOCK < (n) ? at + BLOCK : (n))
+
+static void round_(void *dst, const float *x, long ldx, long rows, long cols, int threads) {
+  if (ldx == cols)
+    cols *= rows, rows = 1;
+  for (long r = 0; r < rows; r++) {
+    FOR_BLOCKS(cols) STORE(dst, 1, r * cols + at, END(cols) - at, x[r * ldx + at + i])
+  }
+}
+
+static void sum_rows(float *dst, const void *x, int half, long ldx, long rows, long cols, int threads) {
   // Columns are shared out, in blocks of 64: every column's sum keeps its order.
-#pragma omp parallel for num_threads(threads) if (threads > 1 && rows * cols > BLOCK)
+  PARALLEL(rows * cols)
   for (long j0 = 0; j0 < cols; j0 += 64) {
-    long j1 = j0 + 64 < cols ? j0 + 64 : cols;
-    for (long i = 0; i < rows; i++)
-      for (long j = j0; j < j1; j++)
-        dst[j] += x[i * cols + j];
+    long n = cols - j0 < 64 ? cols - j0 : 64;
+    for (long r = 0; r < rows; r++) {
+      const uint16_t *h = (const uint16_t *)x + r * ldx + j0;
+      const float *f = (const float *)x + r * ldx + j0;
+      if (half)
+        for (long j = 0; j < n; j++)
+          dst[j0 + j] += single(h[j]);
+      else
+        for (long j = 0; j < n; j++)
+          dst[j0 + j] += f[j];
+    }
   }
 }
 
@@ -84,57 +120,120 @@ static void scale(float *dst, float alpha, long n, int threads) {
   FOR_BLOCKS(n) for (long i = at; i < END(n); i++) dst[i] *= alpha;
 }
 
-static double sum_squares(const float *x, long n) {
-  double sum = 0;
-  for (long i = 0; i < n; i++)
-    sum += (double)x[i] * x[i];
-  return sum;
+static double sum_squares(const float *x, long n, int threads) {
+  enum { PART = 1 << 16 }; // a sum each, so that the order is the same for any number of threads
+  double total = 0, part[64];
+  for (long from = 0; from < n; from += 64 * PART) {
+    long parts = (n - from + PART - 1) / PART;
+    parts = parts < 64 ? parts : 64;
+    PARALLEL(n)
+    for (long k = 0; k < parts; k++) {
+      long i = from + k * PART, end = i + PART < n ? i + PART : n;
+      double sum = 0;
+      for (; i < end; i++)
+        sum += (double)x[i] * x[i];
+      part[k] = sum;
+    }
+    for (long k = 0; k < parts; k++)
+      total += part[k];
+  }
+  return total;
 }
 
-static void gelu(float *restrict dst, const float *restrict x, long n, int threads) {
-  FOR_BLOCKS(n) for (long i = at; i < END(n); i++) dst[i] = x[i] * cdf(x[i]);
-}
-
-static void gelu_backward(float *dx, const float *dy, const float *x, long n, int threads) {
+static void gelu(void *y, int half, float *x, long n, int threads) {
   FOR_BLOCKS(n) {
-    long end = END(n);
-#pragma GCC ivdep
-    for (long i = at; i < end; i++)
-      dx[i] = dy[i] * (cdf(x[i]) + x[i] * 0.39894228040143267794f * exp_(-0.5f * x[i] * x[i]));
+    float value[BLOCK];
+    float *restrict in = x + at;
+    long m = END(n) - at;
+    for (long i = 0; i < m; i++) {
+      float v = in[i], c = cdf(v);
+      value[i] = v * c;
+      in[i] = c + v * 0.39894228040143267794f * exp_(-0.5f * v * v);
+    }
+    STORE(y, half, at, m, value[i])
   }
 }
 
-static void normalize(float *restrict xhat, float *restrict rstd, const float *restrict x, float eps, long rows,
-                      long cols, int threads) {
-#pragma omp parallel for num_threads(threads) if (threads > 1 && rows * cols > BLOCK)
-  for (long i = 0; i < rows; i++) {
-    const float *row = x + i * cols;
+static void multiply(void *dst, int half, const float *x, const float *y, long n, int threads) {
+  FOR_BLOCKS(n) STORE(dst, half, at, END(n) - at, x[at + i] * y[at + i])
+}
+
+static void normalize(void *y, int half, float *xhat, float *rstd, const float *x, long ldx, const float *gamma,
+                      const float *beta, float eps, long rows, long cols, int threads) {
+  PARALLEL(rows * cols)
+  for (long r = 0; r < rows; r++) {
+    const float *restrict in = x + r * ldx;
+    float *restrict h = xhat + r * cols;
     float sum = 0, squares = 0;
     for (long j = 0; j < cols; j++)
-      sum += row[j];
+      sum += in[j];
     float mean = sum / cols;
     for (long j = 0; j < cols; j++)
-      squares += (row[j] - mean) * (row[j] - mean);
-    float r = 1.0f / sqrtf(squares / cols + eps);
-    rstd[i] = r;
+      squares += (in[j] - mean) * (in[j] - mean);
+    float scale = 1.0f / sqrtf(squares / cols + eps);
+    rstd[r] = scale;
     for (long j = 0; j < cols; j++)
-      xhat[i * cols + j] = (row[j] - mean) * r;
+      h[j] = (in[j] - mean) * scale;
+    if (gamma) {
+      STORE(y, half, r * cols, cols, h[i] * gamma[i] + beta[i])
+    } else if (y != xhat) {
+      STORE(y, half, r * cols, cols, h[i])
+    }
   }
 }
 
-static void normalize_backward(float *restrict dx, const float *restrict dy, const float *restrict xhat,
-                               const float *restrict rstd, long rows, long cols, int threads) {
-#pragma omp parallel for num_threads(threads) if (threads > 1 && rows * cols > BLOCK)
+static void normalize_backward(float *restrict dx, long ldx, const float *restrict dy, const float *restrict xhat,
+                               const float *restrict rstd, const float *restrict gamma, long rows, long cols,
+                               int threads) {
+  PARALLEL(rows * cols)
   for (long i = 0; i < rows; i++) {
     const float *g = dy + i * cols, *h = xhat + i * cols;
+    float *out = dx + i * ldx;
     float sum = 0, dot = 0;
-    for (long j = 0; j < cols; j++) {
-      sum += g[j];
-      dot += g[j] * h[j];
-    }
+    if (gamma)
+      for (long j = 0; j < cols; j++) {
+        sum += g[j] * gamma[j];
+        dot += g[j] * gamma[j] * h[j];
+      }
+    else
+      for (long j = 0; j < cols; j++) {
+        sum += g[j];
+        dot += g[j] * h[j];
+      }
     sum /= cols, dot /= cols;
-    for (long j = 0; j < cols; j++)
-      dx[i * cols + j] += rstd[i] * (g[j] - sum - h[j] * dot);
+    if (gamma)
+      for (long j = 0; j < cols; j++)
+        out[j] += rstd[i] * (g[j] * gamma[j] - sum - h[j] * dot);
+    else
+      for (long j = 0; j < cols; j++)
+        out[j] += rstd[i] * (g[j] - sum - h[j] * dot);
+  }
+}
+
+static void affine_backward(float *restrict dgamma, float *restrict dbeta, const float *restrict dy,
+                            const float *restrict xhat, long rows, long cols, int threads) {
+  PARALLEL(rows * cols) // as in sum_rows
+  for (long j0 = 0; j0 < cols; j0 += 64) {
+    long j1 = j0 + 64 < cols ? j0 + 64 : cols;
+    for (long i = 0; i < rows; i++)
+      for (long j = j0; j < j1; j++) {
+        dgamma[j] += dy[i * cols + j] * xhat[i * cols + j];
+        dbeta[j] += dy[i * cols + j];
+      }
+  }
+}
+
+static void patches(void *dst, int half, const float *images, lte_image_shape s, int threads) {
+  const long across = s.width / s.patch, down = s.height / s.patch, p = s.patch, cols = s.channels * p * p;
+  PARALLEL(s.images * across * down * cols)
+  for (long k = 0; k < s.images * down * across; k++) {
+    const float *corner =
+        images + (k / (down * across) * s.channels * s.height + k / across % down * p) * s.width + k % across * p;
+    for (long c = 0; c < s.channels; c++)
+      for (long row = 0; row < p; row++) {
+        const float *restrict in = corner + (c * s.height + row) * s.width;
+        STORE(dst, half, k * cols + (c * p + row) * p, p, in[i])
+      }
   }
 }
 
@@ -186,9 +285,10 @@ INLINE void pack_transposed(float *dst, const float *src, long ld, long tokens, 
   }
 }
 
-INLINE void unpack(float *dst, long ld, const float *src, long tokens, long dim) {
-  for (long i = 0; i < tokens; i++)
-    memcpy(dst + i * ld, src + i * PAD(dim), dim * sizeof(float));
+// The first dim columns of src (tokens, PAD(dim)) to dst[at …], whose rows lie ld apart.
+INLINE void unpack(void *dst, int half, long at, long ld, const float *src, long tokens, long dim) {
+  for (long t = 0; t < tokens; t++)
+    STORE(dst, half, at + t * ld, dim, src[t * PAD(dim) + i])
 }
 
 static float *scratch(long floats) {
@@ -198,7 +298,7 @@ static float *scratch(long floats) {
   return p;
 }
 
-static void attention(float *out, float *probs, const float *qkv, lte_attention_shape s, int threads) {
+static void attention(void *out, int half, float *probs, const float *qkv, lte_attention_shape s, int threads) {
   const long T = s.tokens, d = s.dim, width = (long)s.heads * d, ld = 3 * width, Tp = PAD(T), dp = PAD(d);
   const float factor = 1.0f / sqrtf((float)d);
 #pragma omp parallel num_threads(threads) if (threads > 1)
@@ -227,13 +327,13 @@ static void attention(float *out, float *probs, const float *qkv, lte_attention_
             row[j] = 0;
         }
         product(o, dp, p, Tp, 1, v, dp, T, dp, T); // O = P V
-        unpack(out + b * T * width + h * d, width, o, T, d);
+        unpack(out, half, b * T * width + h * d, width, o, T, d);
       }
     free(kt);
   }
 }
 
-static void attention_backward(float *dqkv, const float *dout, const float *probs, const float *qkv,
+static void attention_backward(void *dqkv, int half, const float *dout, const float *probs, const float *qkv,
                                lte_attention_shape s, int threads) {
   const long T = s.tokens, d = s.dim, width = (long)s.heads * d, ld = 3 * width, Tp = PAD(T), dp = PAD(d);
   const float factor = 1.0f / sqrtf((float)d);
@@ -245,11 +345,11 @@ static void attention_backward(float *dqkv, const float *dout, const float *prob
       for (long h = 0; h < s.heads; h++) {
         const float *q = qkv + b * T * ld + h * d, *k = q + width, *v = k + width;
         const float *p = probs + (b * s.heads + h) * T * Tp, *go = dout + b * T * width + h * d;
-        float *dq = dqkv + b * T * ld + h * d, *dk = dq + width, *dv = dk + width;
+        const long dq = b * T * ld + h * d, dk = dq + width, dv = dk + width;
 
         pack(in, go, width, T, d);
         product(res, dp, p, 1, Tp, in, dp, T, dp, T); // dV = Pᵀ dO
-        unpack(dv, ld, res, T, d);
+        unpack(dqkv, half, dv, ld, res, T, d);
 
         pack_transposed(vt, v, ld, T, d);
         product(ds, Tp, go, width, 1, vt, Tp, T, Tp, d); // dP = dO Vᵀ
@@ -263,11 +363,11 @@ static void attention_backward(float *dqkv, const float *dout, const float *prob
 
         pack(in, k, ld, T, d);
         product(res, dp, ds, Tp, 1, in, dp, T, dp, T); // dQ = dS K
-        unpack(dq, ld, res, T, d);
+        unpack(dqkv, half, dq, ld, res, T, d);
 
         pack(in, q, ld, T, d);
         product(res, dp, ds, 1, Tp, in, dp, T, dp, T); // dK = dSᵀ Q
-        unpack(dk, ld, res, T, d);
+        unpack(dqkv, half, dk, ld, res, T, d);
       }
     free(vt);
   }
@@ -301,17 +401,19 @@ static void sgd(float *restrict p, float *restrict buf, const float *restrict g,
 
 const lte_kernels LTE_TABLE = {
     .isa = LTE_ISA,
-    .add_rows = add_rows,
+    .round = round_,
     .sum_rows = sum_rows,
     .add = add,
     .scale = scale,
     .sum_squares = sum_squares,
     .gelu = gelu,
-    .gelu_backward = gelu_backward,
+    .multiply = multiply,
     .normalize = normalize,
     .normalize_backward = normalize_backward,
+    .affine_backward = affine_backward,
     .attention = attention,
     .attention_backward = attention_backward,
+    .patches = patches,
     .adamw = adamw,
     .sgd = sgd,
 };

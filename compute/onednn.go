@@ -9,6 +9,8 @@ package compute
 #include <oneapi/dnnl/dnnl.h>
 #include "kernels.h"
 
+#include "matmul.h"
+
 // OpenMP's number of threads belongs to the calling thread, and Go moves goroutines: so it is set at every call.
 static int sgemm(int threads, char ta, char tb, long m, long n, long k, float alpha, const float *a, long lda,
                  const float *b, long ldb, float beta, float *c, long ldc) {
@@ -18,28 +20,36 @@ static int sgemm(int threads, char ta, char tb, long m, long n, long k, float al
 
 // Go cannot call a C function pointer: one line each.
 #define K const lte_kernels *k
-static void add_rows(K, float *d, const float *b, long r, long c, int t) { k->add_rows(d, b, r, c, t); }
-static void sum_rows(K, float *d, const float *x, long r, long c, int t) { k->sum_rows(d, x, r, c, t); }
+static void round_(K, void *d, const float *x, long ld, long r, long c, int t) { k->round(d, x, ld, r, c, t); }
+static void sum_rows(K, float *d, const void *x, int half, long ld, long r, long c, int t) {
+  k->sum_rows(d, x, half, ld, r, c, t);
+}
 static void add(K, float *d, const float *x, long n, int t) { k->add(d, x, n, t); }
 static void scale(K, float *d, float a, long n, int t) { k->scale(d, a, n, t); }
-static double sum_squares(K, const float *x, long n) { return k->sum_squares(x, n); }
-static void gelu(K, float *d, const float *x, long n, int t) { k->gelu(d, x, n, t); }
-static void gelu_backward(K, float *dx, const float *dy, const float *x, long n, int t) {
-  k->gelu_backward(dx, dy, x, n, t);
+static double sum_squares(K, const float *x, long n, int t) { return k->sum_squares(x, n, t); }
+static void gelu(K, void *y, int half, float *x, long n, int t) { k->gelu(y, half, x, n, t); }
+static void multiply(K, void *d, int half, const float *x, const float *y, long n, int t) {
+  k->multiply(d, half, x, y, n, t);
 }
-static void normalize(K, float *h, float *s, const float *x, float e, long r, long c, int t) {
-  k->normalize(h, s, x, e, r, c, t);
+static void normalize(K, void *y, int half, float *h, float *s, const float *x, long ld, const float *g, const float *b,
+                      float e, long r, long c, int t) {
+  k->normalize(y, half, h, s, x, ld, g, b, e, r, c, t);
 }
-static void normalize_backward(K, float *dx, const float *dy, const float *h, const float *s, long r, long c, int t) {
-  k->normalize_backward(dx, dy, h, s, r, c, t);
+static void normalize_backward(K, float *dx, long ld, const float *dy, const float *h, const float *s, const float *g,
+                               long r, long c, int t) {
+  k->normalize_backward(dx, ld, dy, h, s, g, r, c, t);
 }
-static void attention(K, float *o, float *p, const float *qkv, lte_attention_shape s, int t) {
-  k->attention(o, p, qkv, s, t);
+static void affine_backward(K, float *dg, float *db, const float *dy, const float *h, long r, long c, int t) {
+  k->affine_backward(dg, db, dy, h, r, c, t);
 }
-static void attention_backward(K, float *d, const float *o, const float *p, const float *qkv, lte_attention_shape s,
-                               int t) {
-  k->attention_backward(d, o, p, qkv, s, t);
+static void attention(K, void *o, int half, float *p, const float *qkv, lte_attention_shape s, int t) {
+  k->attention(o, half, p, qkv, s, t);
 }
+static void attention_backward(K, void *d, int half, const float *o, const float *p, const float *qkv,
+                               lte_attention_shape s, int t) {
+  k->attention_backward(d, half, o, p, qkv, s, t);
+}
+static void patches(K, void *d, int half, const float *x, lte_image_shape s, int t) { k->patches(d, half, x, s, t); }
 static void adamw(K, float *p, float *m, float *v, const float *g, lte_adamw_step s, long n, int t) {
   k->adamw(p, m, v, g, s, n, t);
 }
@@ -73,19 +83,30 @@ import (
 )
 
 func init() {
-	makers["onednn"] = func(threads int) Backend {
-		return &onednn{kernels: C.lte_choose_kernels(), threads: C.int(threads)}
+	makers["onednn"] = func(threads int, d DType) (Backend, error) {
+		if d == BFloat16 && !hasBFloat16() {
+			return nil, fmt.Errorf("compute.dtype = \"bf16\" needs a CPU with AVX512_BF16 or AMX, and this one has %s: use compute.dtype = \"f32\"", Features())
+		}
+		return newOneDNN(C.lte_choose_kernels(), threads, d), nil
 	}
 	Auto = "onednn"
 }
 
-// onednn is the back end of a cgo build: oneDNN's sgemm, and the C kernels of this CPU's instruction set.
+// onednn is the back end of a cgo build: oneDNN's products, and the C kernels of this CPU's instruction set.
 type onednn struct {
 	kernels *C.lte_kernels
 	threads C.int
+	dtype   DType
+	// Making a product's primitive takes 0.2 to 0.5 ms. They live as long as the program.
+	products map[C.lte_product]*C.lte_matmul
+}
+
+func newOneDNN(kernels *C.lte_kernels, threads int, d DType) *onednn {
+	return &onednn{kernels: kernels, threads: C.int(threads), dtype: d, products: map[C.lte_product]*C.lte_matmul{}}
 }
 
 func (o *onednn) Name() string { return "onednn" }
+func (o *onednn) DType() DType { return o.dtype }
 
 // Describe names oneDNN's version and the kernels' instruction set.
 func Describe() string {
@@ -93,28 +114,97 @@ func Describe() string {
 	return fmt.Sprintf("oneDNN %d.%d.%d, %s kernels", v.major, v.minor, v.patch, C.GoString(C.lte_choose_kernels().isa))
 }
 
-func (o *onednn) Gemm(tA, tB blas.Transpose, alpha float32, a, b blas32.General, beta float32, c blas32.General) {
-	m, n, k := checkGemm(tA, tB, a, b, c)
+func (o *onednn) Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta float32, c blas32.General) {
+	m, n, k := checkGemm(tA, tB, a, b, F32(c))
 	if m*n == 0 {
 		return
 	}
-	status := C.sgemm(o.threads, C.char(tA), C.char(tB), C.long(m), C.long(n), C.long(k), C.float(alpha),
-		ptr(a.Data), C.long(a.Stride), ptr(b.Data), C.long(b.Stride), C.float(beta), ptr(c.Data), C.long(c.Stride))
-	if status != 0 {
-		panic("compute: dnnl_sgemm refused its arguments")
+	// Of float32 with a transposed a, sgemm is faster by a tenth. (Its bits depend on the number of threads where k is
+	// large; no product that ranks form alike is of that kind.)
+	if tA == blas.Trans && a.F32 != nil {
+		status := C.sgemm(o.threads, C.char(tA), C.char(tB), C.long(m), C.long(n), C.long(k), C.float(alpha),
+			ptr(a.F32), C.long(a.Stride), ptr(b.F32), C.long(b.Stride), C.float(beta), ptr(c.Data), C.long(c.Stride))
+		if status != 0 {
+			panic("compute: dnnl_sgemm refused its arguments")
+		}
+		return
 	}
+	o.product(C.lte_product{m: C.long(m), n: C.long(n), k: C.long(k), ta: truth(tA == blas.Trans), tb: truth(tB == blas.Trans),
+		alpha: C.float(alpha), accumulate: truth(beta != 0)}, a, b, nil, blas32.General{}, F32(c))
+}
+
+func (o *onednn) Affine(y blas32.General, x, w Operand, bias []float32, beta float32) {
+	m, n, k := checkGemm(blas.NoTrans, blas.Trans, x, w, F32(y))
+	checkEqual(n, bias)
+	o.product(C.lte_product{m: C.long(m), n: C.long(n), k: C.long(k), tb: 1, alpha: 1, bias: 1, accumulate: truth(beta != 0)},
+		x, w, bias, blas32.General{}, F32(y))
+}
+
+func (o *onednn) AddProduct(dst Operand, c blas32.General, alpha float32, a, b Operand) {
+	m, n, k := checkGemm(blas.NoTrans, blas.NoTrans, a, b, dst)
+	p := C.lte_product{m: C.long(m), n: C.long(n), k: C.long(k), alpha: C.float(alpha)}
+	if dst.F32 != nil && unsafe.SliceData(dst.F32) == unsafe.SliceData(c.Data) {
+		p.accumulate = 1
+		o.product(p, a, b, nil, blas32.General{}, dst)
+		return
+	}
+	checkSame(c, blas32.General{Rows: m, Cols: n})
+	o.product(p, a, b, nil, c, dst)
+}
+
+// product fills in strides and precisions, and computes.
+func (o *onednn) product(p C.lte_product, a, b Operand, bias []float32, addend blas32.General, c Operand) {
+	p.lda, p.ldb, p.ldc, p.ld_addend = C.long(a.Stride), C.long(b.Stride), C.long(c.Stride), C.long(addend.Stride)
+	p.half, p.half_out, p.threads = truth(a.BF16 != nil), truth(c.BF16 != nil), o.threads
+	primitive := o.products[p]
+	if primitive == nil {
+		primitive = newMatmul(p)
+		o.products[p] = primitive
+	}
+	if status := C.lte_matmul_run(primitive, a.ptr(), b.ptr(), ptr(bias), ptr(addend.Data), c.ptr()); status != 0 {
+		panic("compute: oneDNN refused a product")
+	}
+}
+
+func newMatmul(p C.lte_product) *C.lte_matmul {
+	primitive := C.lte_matmul_new(&p)
+	if primitive == nil {
+		panic(fmt.Sprintf("compute: oneDNN has no product %+v here", p))
+	}
+	return primitive
+}
+
+func truth(b bool) C.int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func ptr(x []float32) *C.float { return (*C.float)(unsafe.Pointer(unsafe.SliceData(x))) }
 
-func (o *onednn) AddRows(dst blas32.General, bias []float32) {
-	checkRows(dst, bias, dst.Cols)
-	C.add_rows(o.kernels, ptr(dst.Data), ptr(bias), C.long(dst.Rows), C.long(dst.Cols), o.threads)
+func (o Operand) ptr() unsafe.Pointer {
+	if o.BF16 != nil {
+		return unsafe.Pointer(unsafe.SliceData(o.BF16))
+	}
+	return unsafe.Pointer(unsafe.SliceData(o.F32))
 }
 
-func (o *onednn) SumRows(dst []float32, x blas32.General) {
+func (o Operand) half() C.int { return truth(o.BF16 != nil) }
+
+func (o *onednn) Round(dst Operand, x blas32.General) {
+	checkSame(blas32.General{Rows: dst.Rows, Cols: dst.Cols}, x)
+	if dst.F32 != nil {
+		gonumBackend{}.Round(dst, x)
+		return
+	}
+	dst.checkDense(x.Rows * x.Cols)
+	C.round_(o.kernels, dst.ptr(), ptr(x.Data), C.long(x.Stride), C.long(x.Rows), C.long(x.Cols), o.threads)
+}
+
+func (o *onednn) SumRows(dst []float32, x Operand) {
 	checkRows(x, dst, x.Cols)
-	C.sum_rows(o.kernels, ptr(dst), ptr(x.Data), C.long(x.Rows), C.long(x.Cols), o.threads)
+	C.sum_rows(o.kernels, ptr(dst), x.ptr(), x.half(), C.long(x.Stride), C.long(x.Rows), C.long(x.Cols), o.threads)
 }
 
 func (o *onednn) Add(dst, x []float32) {
@@ -127,45 +217,77 @@ func (o *onednn) Scale(dst []float32, alpha float32) {
 }
 
 func (o *onednn) SumSquares(x []float32) float64 {
-	return float64(C.sum_squares(o.kernels, ptr(x), C.long(len(x))))
+	return float64(C.sum_squares(o.kernels, ptr(x), C.long(len(x)), o.threads))
 }
 
-func (o *onednn) GELU(dst, x []float32) {
-	checkEqual(len(dst), x)
-	C.gelu(o.kernels, ptr(dst), ptr(x), C.long(len(x)), o.threads)
+func (o *onednn) GELU(y Operand, x []float32) {
+	y.checkDense(len(x))
+	C.gelu(o.kernels, y.ptr(), y.half(), ptr(x), C.long(len(x)), o.threads)
 }
 
-func (o *onednn) GELUBackward(dx, dy, x []float32) {
-	checkEqual(len(dx), dy, x)
-	C.gelu_backward(o.kernels, ptr(dx), ptr(dy), ptr(x), C.long(len(x)), o.threads)
+func (o *onednn) Multiply(dst Operand, x, y []float32) {
+	dst.checkDense(len(x))
+	checkEqual(len(x), y)
+	C.multiply(o.kernels, dst.ptr(), dst.half(), ptr(x), ptr(y), C.long(len(x)), o.threads)
 }
 
-func (o *onednn) Normalize(xhat blas32.General, rstd []float32, x blas32.General, eps float32) {
-	checkRows(x, rstd, x.Rows)
-	checkEqual(len(x.Data), xhat.Data)
-	C.normalize(o.kernels, ptr(xhat.Data), ptr(rstd), ptr(x.Data), C.float(eps), C.long(x.Rows), C.long(x.Cols), o.threads)
+func (o *onednn) Normalize(y Operand, xhat blas32.General, rstd []float32, x blas32.General, gamma, beta []float32, eps float32) {
+	checkRows(F32(x), rstd, x.Rows)
+	checkSame(x, xhat)
+	F32(xhat).checkDense(x.Rows * x.Cols)
+	y.checkDense(x.Rows * x.Cols)
+	checkGamma(x.Cols, gamma, beta)
+	C.normalize(o.kernels, y.ptr(), y.half(), ptr(xhat.Data), ptr(rstd), ptr(x.Data), C.long(x.Stride), ptr(gamma), ptr(beta),
+		C.float(eps), C.long(x.Rows), C.long(x.Cols), o.threads)
 }
 
-func (o *onednn) NormalizeBackward(dx, dy, xhat blas32.General, rstd []float32) {
-	checkRows(xhat, rstd, xhat.Rows)
-	checkEqual(len(xhat.Data), dx.Data, dy.Data)
-	C.normalize_backward(o.kernels, ptr(dx.Data), ptr(dy.Data), ptr(xhat.Data), ptr(rstd), C.long(xhat.Rows),
-		C.long(xhat.Cols), o.threads)
+// checkGamma panics unless gamma and beta are both nil or have a number a column.
+func checkGamma(cols int, gamma, beta []float32) {
+	if gamma == nil {
+		cols = 0
+	}
+	checkEqual(cols, gamma, beta)
+}
+
+func (o *onednn) NormalizeBackward(dx, dy, xhat blas32.General, rstd, gamma []float32) {
+	checkRows(F32(dx), rstd, xhat.Rows)
+	checkSame(dx, xhat)
+	F32(xhat).checkDense(dx.Rows * dx.Cols)
+	F32(dy).checkDense(dx.Rows * dx.Cols)
+	checkGamma(dx.Cols, gamma, gamma)
+	C.normalize_backward(o.kernels, ptr(dx.Data), C.long(dx.Stride), ptr(dy.Data), ptr(xhat.Data), ptr(rstd), ptr(gamma),
+		C.long(xhat.Rows), C.long(xhat.Cols), o.threads)
+}
+
+func (o *onednn) AffineBackward(dgamma, dbeta []float32, dy, xhat blas32.General) {
+	checkSame(dy, xhat)
+	checkEqual(dy.Cols, dgamma, dbeta)
+	F32(xhat).checkDense(dy.Rows * dy.Cols)
+	F32(dy).checkDense(dy.Rows * dy.Cols)
+	C.affine_backward(o.kernels, ptr(dgamma), ptr(dbeta), ptr(dy.Data), ptr(xhat.Data), C.long(dy.Rows), C.long(dy.Cols), o.threads)
 }
 
 func (s AttentionShape) c() C.lte_attention_shape {
 	return C.lte_attention_shape{batch: C.int(s.Batch), tokens: C.int(s.Tokens), heads: C.int(s.Heads), dim: C.int(s.Dim)}
 }
 
-func (o *onednn) Attention(out, probs, qkv []float32, s AttentionShape) {
-	s.check(out, probs, qkv)
-	C.attention(o.kernels, ptr(out), ptr(probs), ptr(qkv), s.c(), o.threads)
+func (o *onednn) Attention(out Operand, probs, qkv []float32, s AttentionShape) {
+	out.checkDense(s.Len())
+	s.check(s.Len(), probs, qkv)
+	C.attention(o.kernels, out.ptr(), out.half(), ptr(probs), ptr(qkv), s.c(), o.threads)
 }
 
-func (o *onednn) AttentionBackward(dqkv, dout, probs, qkv []float32, s AttentionShape) {
-	s.check(dout, probs, qkv)
-	checkEqual(len(qkv), dqkv)
-	C.attention_backward(o.kernels, ptr(dqkv), ptr(dout), ptr(probs), ptr(qkv), s.c(), o.threads)
+func (o *onednn) AttentionBackward(dqkv Operand, dout, probs, qkv []float32, s AttentionShape) {
+	s.check(len(dout), probs, qkv)
+	dqkv.checkDense(len(qkv))
+	C.attention_backward(o.kernels, dqkv.ptr(), dqkv.half(), ptr(dout), ptr(probs), ptr(qkv), s.c(), o.threads)
+}
+
+func (o *onednn) Patches(dst Operand, images []float32, s ImageShape) {
+	s.check(dst, images)
+	dst.checkDense(len(images))
+	shape := C.lte_image_shape{images: C.int(s.Images), channels: C.int(s.Channels), height: C.int(s.Height), width: C.int(s.Width), patch: C.int(s.Patch)}
+	C.patches(o.kernels, dst.ptr(), dst.half(), ptr(images), shape, o.threads)
 }
 
 func (o *onednn) AdamW(p, m, v, g []float32, s AdamWStep) {
@@ -182,13 +304,13 @@ func (o *onednn) SGD(p, buf, g []float32, lr, momentum, decay float32) {
 
 // everyISA returns a back end for every instruction set that this CPU runs, by name: the tests hold them all to one
 // table of cases.
-func everyISA(threads int) map[string]Backend {
+func everyISA(threads int, d DType) map[string]Backend {
 	all := map[string]Backend{}
 	for i := 0; ; i++ {
 		k := C.named(C.int(i))
 		if k == nil {
 			return all
 		}
-		all["onednn/"+C.GoString(k.isa)] = &onednn{kernels: k, threads: C.int(threads)}
+		all["onednn/"+C.GoString(k.isa)] = newOneDNN(k, threads, d)
 	}
 }

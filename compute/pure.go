@@ -5,4 +5,4 @@ package compute
 // Describe says that this build has the pure-Go back end alone.
 func Describe() string { return "gonum, pure Go (built without cgo)" }
 
-func everyISA(int) map[string]Backend { return nil }
+func everyISA(int, DType) map[string]Backend { return nil }

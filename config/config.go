@@ -97,6 +97,7 @@ type Schedule struct {
 // Compute says how the arithmetic is done.
 type Compute struct {
 	Backend string `toml:"backend" enum:"auto,onednn,gonum" doc:"back end: onednn, gonum (pure Go), or auto: the fastest that was built in"`
+	DType   string `toml:"dtype" enum:"f32,bf16" doc:"precision in which matrix products read weights and activations: f32, or bf16 (back end onednn, CPUs with AVX512_BF16 or AMX); factors, moments, norms, softmax and merges are float32 always"`
 	Threads int    `toml:"threads" min:"0" doc:"compute threads of a rank; 0: OMP_NUM_THREADS, else cores of the node / ranks on the node"`
 }
 
@@ -113,6 +114,6 @@ func Default() Config {
 		Optimizer: Optimizer{Name: "adamw", LR: 5e-4, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Momentum: 0.9,
 			WeightDecay: 0.01, ClipNorm: 1},
 		Schedule: Schedule{Warmup: 80},
-		Compute:  Compute{Backend: "auto"},
+		Compute:  Compute{Backend: "auto", DType: "f32"},
 	}
 }

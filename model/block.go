@@ -8,26 +8,49 @@ import (
 
 // block is a pre-norm transformer block: x += proj(attention(qkv(ln1(x)))); x += fc2(gelu(fc1(ln2(x)))).
 type block struct {
-	ln1, ln2              *norm
-	qkv, proj, fc1, fc2   *Linear
-	heads                 int
-	qkvOut, att, pre, act blas32.General // (rows, 3·width), (rows, width), (rows, mlp), (rows, mlp), kept for backward
-	probs                 []float32      // (batch, heads, tokens, padded tokens)
-	backend               compute.Backend
+	ln1, ln2            *norm
+	qkv, proj, fc1, fc2 *Linear
+	heads               int
+	// last: only the class tokens' output is read, so what stands behind the attention is done for them alone.
+	last bool
+
+	// Kept for the backward pass.
+	qkvOut  blas32.General  // (rows, 3·width)
+	att     compute.Operand // (rows, width)
+	pre     blas32.General  // (rows or batch, mlp): GELU's derivative, once forward is done
+	act     compute.Operand // (rows or batch, mlp)
+	probs   []float32       // (batch, heads, tokens, padded tokens)
+	backend compute.Backend
 }
 
 // work is scratch that all blocks share.
 type work struct {
-	width, width2 blas32.General // (rows, width)
-	wide, mlp     blas32.General // (rows, 3·width), (rows, mlp)
+	dnorm, datt blas32.General  // (rows, width)
+	dact        blas32.General  // (rows, mlp)
+	dpre        compute.Operand // (rows, mlp); dact's memory in float32
+	dqkv        compute.Operand // (rows, 3·width)
+	dx          compute.Operand // (rows, width): the residual stream's gradient where products do not read float32
+}
+
+func newWork(d compute.DType, rows, width, mlp int) work {
+	w := work{dnorm: compute.NewMatrix(rows, width), datt: compute.NewMatrix(rows, width),
+		dact: compute.NewMatrix(rows, mlp), dqkv: compute.NewOperand(d, rows, 3*width)}
+	w.dpre = compute.F32(w.dact)
+	if d != compute.Float32 {
+		w.dpre, w.dx = compute.NewOperand(d, rows, mlp), compute.NewOperand(d, rows, width)
+	}
+	return w
 }
 
 func (b *block) allocate(batch, tokens, width, mlp int) {
-	rows := batch * tokens
+	rows, behind, d := batch*tokens, batch*tokens, b.backend.DType()
+	if b.last {
+		behind = batch
+	}
 	b.ln1.allocate(rows, width)
-	b.ln2.allocate(rows, width)
-	b.qkvOut, b.att = compute.NewMatrix(rows, 3*width), compute.NewMatrix(rows, width)
-	b.pre, b.act = compute.NewMatrix(rows, mlp), compute.NewMatrix(rows, mlp)
+	b.ln2.allocate(behind, width)
+	b.qkvOut, b.att = compute.NewMatrix(rows, 3*width), compute.NewOperand(d, rows, width)
+	b.pre, b.act = compute.NewMatrix(behind, mlp), compute.NewOperand(d, behind, mlp)
 	b.probs = make([]float32, b.shape(batch, tokens).Probs())
 }
 
@@ -35,35 +58,43 @@ func (b *block) shape(batch, tokens int) compute.AttentionShape {
 	return compute.AttentionShape{Batch: batch, Tokens: tokens, Heads: b.heads, Dim: b.qkv.W.Cols / b.heads}
 }
 
-// forward changes the residual stream x (batch·tokens, width) in place.
-func (b *block) forward(x blas32.General, batch, tokens int, w *work) {
-	rows, out, shape := x.Rows, first(w.width, x.Rows), b.shape(batch, tokens)
-	qkv, att := first(b.qkvOut, rows), first(b.att, rows)
-	b.qkv.Forward(qkv, b.ln1.forward(x))
-	b.backend.Attention(att.Data, b.probs[:shape.Probs()], qkv.Data, shape)
-	b.proj.Forward(out, att)
-	b.backend.Add(x.Data, out.Data)
+// forward changes the residual stream x (batch·tokens, width) in place; the last block only its class tokens.
+func (b *block) forward(x blas32.General, batch, tokens int) {
+	shape, qkv, att := b.shape(batch, tokens), compute.First(b.qkvOut, x.Rows), b.att.First(x.Rows)
+	b.qkv.Forward(qkv, b.ln1.forward(x), 0)
+	b.backend.Attention(att, b.probs[:shape.Probs()], qkv.Data, shape)
+	if b.last {
+		x, att = compute.Every(x, tokens), att.Every(tokens)
+	}
+	b.proj.Forward(x, att, 1)
 
-	pre, act := first(b.pre, rows), first(b.act, rows)
-	b.fc1.Forward(pre, b.ln2.forward(x))
-	b.backend.GELU(act.Data, pre.Data)
-	b.fc2.Forward(out, act)
-	b.backend.Add(x.Data, out.Data)
+	pre, act := compute.First(b.pre, x.Rows), b.act.First(x.Rows)
+	b.fc1.Forward(pre, b.ln2.forward(x), 0)
+	b.backend.GELU(act, pre.Data)
+	b.fc2.Forward(x, act, 1)
 }
 
 // backward turns dx, the gradient of the block's output, into the gradient of its input: the residual sum passes dx
-// on as it is, and each branch adds its own.
+// on as it is, and each branch adds its own. The last block's dx is 0 but for the class tokens.
 func (b *block) backward(dx blas32.General, batch, tokens int, w *work) {
 	rows, shape := dx.Rows, b.shape(batch, tokens)
-	dpre, dy := first(w.mlp, rows), first(w.width, rows)
-	b.fc2.Backward(dpre, dx, first(b.act, rows))
-	b.backend.GELUBackward(dpre.Data, dpre.Data, b.pre.Data[:len(dpre.Data)])
-	b.fc1.Backward(dy, dpre, b.ln2.output(rows))
-	b.ln2.backward(dx, dy)
+	dout, att, datt := dx, b.att.First(rows), compute.First(w.datt, rows)
+	dbranch := datt
+	if b.last {
+		clear(datt.Data)
+		dout, att, dbranch = compute.Every(dx, tokens), att.Every(tokens), compute.Every(datt, tokens)
+	}
+	dact, dpre := compute.First(w.dact, dout.Rows), w.dpre.First(dout.Rows)
+	b.fc2.Backward(dact, compute.AsOperand(b.backend, w.dx, dout), b.act.First(dout.Rows))
+	b.backend.Multiply(dpre, dact.Data, compute.First(b.pre, dout.Rows).Data)
+	dnorm := compute.First(w.dnorm, dout.Rows)
+	b.fc1.Backward(dnorm, dpre, b.ln2.output(dout.Rows))
+	b.ln2.backward(dout, dnorm)
 
-	datt, dqkv := first(w.width2, rows), first(w.wide, rows)
-	b.proj.Backward(datt, dx, first(b.att, rows))
-	b.backend.AttentionBackward(dqkv.Data, datt.Data, b.probs[:shape.Probs()], b.qkvOut.Data[:len(dqkv.Data)], shape)
-	b.qkv.Backward(dy, dqkv, b.ln1.output(rows))
-	b.ln1.backward(dx, dy)
+	b.proj.Backward(dbranch, compute.AsOperand(b.backend, w.dx, dout), att)
+	dqkv := w.dqkv.First(rows)
+	dnorm = compute.First(w.dnorm, rows)
+	b.backend.AttentionBackward(dqkv, datt.Data, b.probs[:shape.Probs()], compute.First(b.qkvOut, rows).Data, shape)
+	b.qkv.Backward(dnorm, dqkv, b.ln1.output(rows))
+	b.ln1.backward(dx, dnorm)
 }

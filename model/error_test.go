@@ -17,7 +17,7 @@ func message(err error) string {
 // Fails when a shape that no model can have is accepted or one that a model can have refused, and when an error no
 // longer names the key, its value and what it must fit.
 func TestConfigErrors(t *testing.T) {
-	b, err := compute.New("gonum", 1)
+	b, err := compute.New("gonum", 1, compute.Float32)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -177,6 +177,7 @@ func TestGoldenLoRA(t *testing.T) {
 			copy(a.MergedA.Data, narrow(g.tensor("lora/"+l.Name+"/A_merged", rank, n)))
 			copy(a.MergedB.Data, narrow(g.tensor("lora/"+l.Name+"/B_merged", m, rank)))
 		}
+		v.Rebase()
 		v.UseLocal()
 		logits, loss := step(v, g.images, g.labels, g.number("label_smoothing"))
 		near(t, "logits", logits, g.logits, forwardTolerance)
@@ -236,7 +237,7 @@ heads.head.bias
 	for _, affine := range []bool{false, true} {
 		c := tiny()
 		c.Depth, c.NormAffine = 1, affine
-		b, err := compute.New("gonum", 1)
+		b, err := compute.New("gonum", 1, compute.Float32)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -42,14 +42,13 @@ func (v *ViT) AttachHead(c HeadConfig, rng *rand.Rand) (*Head, error) {
 	}
 	h := &Head{Value: make([]float32, total), Grad: make([]float32, total), Merged: make([]float32, total),
 		Scale: float32(c.Alpha / float64(c.Rank))}
-	at := 0
+	at, work, d := 0, &lowRankWork{}, v.backend.DType()
 	for _, l := range v.layers {
 		m, n, r := l.W.Rows, l.W.Cols, l.rank(c.Rank)
 		view := func(flat []float32) (a, b blas32.General) {
 			return compute.Matrix(r, n, flat[at:at+r*n]), compute.Matrix(m, r, flat[at+r*n:at+r*(m+n)])
 		}
-		a := &Adapter{scale: h.Scale, effective: compute.NewMatrix(m, n),
-			xa: make([]float32, l.maxRows(v)*r), dyb: make([]float32, l.maxRows(v)*r)}
+		a := &Adapter{scale: h.Scale, base: compute.NewMatrix(m, n), work: work, backend: compute.CountAs(v.backend, compute.LoRA)}
 		a.A, a.B = view(h.Value)
 		a.GradA, a.GradB = view(h.Grad)
 		a.MergedA, a.MergedB = view(h.Merged)
@@ -58,8 +57,15 @@ func (v *ViT) AttachHead(c HeadConfig, rng *rand.Rand) (*Head, error) {
 		}
 		at += r * (m + n)
 		l.adapter = a
+		rows := l.maxRows(v)
+		a.dense = 2*rows*m*n+4*r*m*n < 4*rows*r*(m+n)
+		work.reserve(a, rows, d)
+		if l.own = compute.NewOperand(d, m, n); d != compute.Float32 {
+			a.aRound, a.bRound = compute.NewOperand(d, r, n), compute.NewOperand(d, m, r)
+		}
 	}
 	copy(h.Merged, h.Value)
+	v.Rebase()
 	return h, nil
 }
 

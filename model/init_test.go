@@ -66,7 +66,7 @@ func start(name string, c Config) (law string, size float64) {
 // their draws. Mean and deviation may stray by five standard errors; a uniform's largest value comes within 20/n of its
 // bound (else with probability e⁻²⁰), and a normal's goes beyond 1.8σ, which a uniform's of that σ cannot.
 func TestInitialisationStatistics(t *testing.T) {
-	b, err := compute.New("gonum", 1) // draws do not pass through the back end
+	b, err := compute.New("gonum", 1, compute.Float32) // draws do not pass through the back end
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 func backends(t *testing.T, f func(t *testing.T, b compute.Backend)) {
 	for _, name := range []string{"onednn", "gonum"} {
 		t.Run(name, func(t *testing.T) {
-			b, err := compute.New(name, 1)
+			b, err := compute.New(name, 1, compute.Float32)
 			if err != nil {
 				t.Skip(err)
 			}
@@ -80,6 +80,7 @@ func livelyHead(t *testing.T, v *ViT) *Head {
 	rng := source(4)
 	normal(h.Value, 0.25, rng)
 	normal(h.Merged, 0.25, rng)
+	v.Rebase()
 	return h
 }
 

@@ -16,61 +16,45 @@ type norm struct {
 	gamma, beta         []float32 // (width); ones and zeros where the norm has no affine parameters
 	gradGamma, gradBeta []float32 // nil unless they train
 	affine              bool
-	xhat, y             blas32.General // (rows, width), kept for the backward pass; one matrix without affine
-	rstd                []float32      // (rows)
-	dxhat               blas32.General // scratch, affine alone
+	xhat                blas32.General  // (rows, width), kept for the backward pass
+	y                   compute.Operand // (rows, width); x̂'s memory where it is x̂ in float32
+	rstd                []float32       // (rows)
 	backend             compute.Backend
 }
 
 func (n *norm) allocate(rows, width int) {
 	n.xhat, n.rstd = compute.NewMatrix(rows, width), make([]float32, rows)
-	n.y = n.xhat
-	if n.affine {
-		n.y, n.dxhat = compute.NewMatrix(rows, width), compute.NewMatrix(rows, width)
+	n.y = compute.F32(n.xhat)
+	if d := n.backend.DType(); n.affine || d != compute.Float32 {
+		n.y = compute.NewOperand(d, rows, width)
 	}
 }
 
-// forward returns y for x (rows, width).
-func (n *norm) forward(x blas32.General) blas32.General {
-	xhat := first(n.xhat, x.Rows)
-	n.backend.Normalize(xhat, n.rstd[:x.Rows], x, eps)
+// scale and shift are γ and β, nil without affine parameters.
+func (n *norm) scaleAndShift() (gamma, beta []float32) {
 	if !n.affine {
-		return xhat
+		return nil, nil
 	}
-	y := first(n.y, x.Rows)
-	for i := range x.Rows {
-		at := i * x.Cols
-		for j, g := range n.gamma {
-			y.Data[at+j] = xhat.Data[at+j]*g + n.beta[j]
-		}
-	}
+	return n.gamma, n.beta
+}
+
+// forward returns y for x (rows, width).
+func (n *norm) forward(x blas32.General) compute.Operand {
+	gamma, beta := n.scaleAndShift()
+	y := n.output(x.Rows)
+	n.backend.Normalize(y, compute.First(n.xhat, x.Rows), n.rstd[:x.Rows], x, gamma, beta, eps)
 	return y
 }
 
 // output is what forward returned, for that many rows.
-func (n *norm) output(rows int) blas32.General { return first(n.y, rows) }
+func (n *norm) output(rows int) compute.Operand { return n.y.First(rows) }
 
 // backward adds the gradient of x to dx: of y = x̂γ + β, ∂L/∂x̂ = dy·γ, ∂L/∂γ = Σ dy·x̂ and ∂L/∂β = Σ dy.
 func (n *norm) backward(dx, dy blas32.General) {
-	xhat := first(n.xhat, dy.Rows)
-	dxhat := dy
-	if n.affine {
-		dxhat = first(n.dxhat, dy.Rows)
-		for i := range dy.Rows {
-			at := i * dy.Cols
-			for j, g := range n.gamma {
-				dxhat.Data[at+j] = dy.Data[at+j] * g
-				if n.gradGamma != nil {
-					n.gradGamma[j] += dy.Data[at+j] * xhat.Data[at+j]
-					n.gradBeta[j] += dy.Data[at+j]
-				}
-			}
-		}
+	xhat := compute.First(n.xhat, dy.Rows)
+	if n.gradGamma != nil {
+		n.backend.AffineBackward(n.gradGamma, n.gradBeta, dy, xhat)
 	}
-	n.backend.NormalizeBackward(dx, dxhat, xhat, n.rstd[:dy.Rows])
-}
-
-// first returns the first rows of m.
-func first(m blas32.General, rows int) blas32.General {
-	return compute.Matrix(rows, m.Cols, m.Data[:rows*m.Cols])
+	gamma, _ := n.scaleAndShift()
+	n.backend.NormalizeBackward(dx, dy, xhat, n.rstd[:dy.Rows], gamma)
 }

@@ -44,6 +44,7 @@ func TestMergeKeepsFunction(t *testing.T) {
 		all, _ := merged.Flat()
 		copy(w, all)
 		copy(h.Merged, h.Value)
+		v.Rebase()
 		v.UseLocal()
 		near(t, "local weights, after the merge", v.Forward(images).Data, want, 1e-5)
 		v.UseMerged()
@@ -101,8 +102,7 @@ func TestSmallerBatchAfterLarger(t *testing.T) {
 		small, smallLabels := batchOf(c, 3, 6)
 		step(used.v, large, largeLabels, 0.1)
 		_, grads := used.v.Flat()
-		clear(grads)
-		clear(used.h.Grad)
+		used.v.ZeroGrad()
 		got, _ := step(used.v, small, smallLabels, 0.1)
 		want, _ := step(fresh.v, small, smallLabels, 0.1)
 		near(t, "logits", got, wide(want), forwardTolerance)
@@ -124,7 +124,7 @@ func TestSmallerBatchAfterLarger(t *testing.T) {
 // Fails when Flat leaves out a parameter that trains or holds one that does not, and when a gradient does not lie where
 // its parameter does: an optimizer runs over both slices as they lie.
 func TestFlat(t *testing.T) {
-	b, err := compute.New("gonum", 1)
+	b, err := compute.New("gonum", 1, compute.Float32)
 	if err != nil {
 		t.Fatal(err)
 	}

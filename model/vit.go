@@ -72,10 +72,13 @@ type ViT struct {
 	trainable      int
 	parameters     []Parameter // in torchvision's order
 
-	work                       work
-	patch, embedded, x, dx     blas32.General // (batch·patches, c·p·p), (batch·patches, width), (batch·tokens, width) twice
-	class, dclass, out, logits blas32.General // (batch, width) thrice, (batch, classes)
-	batch                      int            // of the last forward pass
+	work           work
+	patch          compute.Operand // (batch·patches, channels·patch·patch)
+	embedded       blas32.General  // (batch·patches, width)
+	x, dx          blas32.General  // (batch·tokens, width)
+	dclass, logits blas32.General  // (batch, width), (batch, classes)
+	dlogits        compute.Operand // (batch, classes): where products do not read float32
+	batch          int             // of the last forward pass
 }
 
 // NewViT builds a model and draws its weights from rng.
@@ -87,6 +90,7 @@ func NewViT(c Config, backend compute.Backend, rng *rand.Rand) (*ViT, error) {
 	v.build()
 	v.allocate()
 	v.initialise(rng)
+	v.UseMerged()
 	return v, nil
 }
 
@@ -132,7 +136,7 @@ func (v *ViT) build() {
 	addFixed(c.Positions == "sincos", "encoder.pos_embedding", func(x []float32) { v.positions = x }, 1, c.tokens(), c.Width)
 	for i := range c.Depth {
 		at := fmt.Sprintf("encoder.layers.encoder_layer_%d.", i)
-		b := &block{heads: c.Heads, backend: v.backend}
+		b := &block{heads: c.Heads, last: i == c.Depth-1, backend: v.backend}
 		b.ln1 = newNorm(at + "ln_1")
 		in := at + "self_attention.in_proj"
 		b.qkv = linear(in, in+"_weight", in+"_bias", 3*c.Width, c.Width)
@@ -189,18 +193,22 @@ func (v *ViT) norms() []*norm {
 // allocate makes the buffers of passes with up to config.Batch images.
 func (v *ViT) allocate() {
 	c := v.config
-	rows := c.Batch * c.tokens()
-	v.patch = compute.NewMatrix(c.Batch*c.patches(), v.embed.W.Cols)
+	rows, d := c.Batch*c.tokens(), v.backend.DType()
+	v.patch = compute.NewOperand(d, c.Batch*c.patches(), v.embed.W.Cols)
 	v.embedded = compute.NewMatrix(c.Batch*c.patches(), c.Width)
 	v.x, v.dx = compute.NewMatrix(rows, c.Width), compute.NewMatrix(rows, c.Width)
-	v.class, v.dclass = compute.NewMatrix(c.Batch, c.Width), compute.NewMatrix(c.Batch, c.Width)
-	v.out, v.logits = compute.NewMatrix(c.Batch, c.Width), compute.NewMatrix(c.Batch, c.Classes)
-	v.work = work{width: compute.NewMatrix(rows, c.Width), width2: compute.NewMatrix(rows, c.Width),
-		wide: compute.NewMatrix(rows, 3*c.Width), mlp: compute.NewMatrix(rows, c.MLP)}
+	v.dclass, v.logits = compute.NewMatrix(c.Batch, c.Width), compute.NewMatrix(c.Batch, c.Classes)
+	v.work = newWork(d, rows, c.Width, c.MLP)
 	for _, b := range v.blocks {
 		b.allocate(c.Batch, c.tokens(), c.Width, c.MLP)
 	}
 	v.ln.allocate(c.Batch, c.Width)
+	if d != compute.Float32 {
+		v.dlogits = compute.NewOperand(d, c.Batch, c.Classes)
+		for _, l := range v.layers {
+			l.own = compute.NewOperand(d, l.W.Rows, l.W.Cols)
+		}
+	}
 }
 
 // Layers returns all linear layers, input to output.
@@ -232,22 +240,45 @@ func (v *ViT) TrainWeights() {
 	}
 }
 
+// ZeroGrad makes the next backward pass begin its gradients anew; those of the linear layers are replaced as they are
+// formed, so only the rest is cleared.
+func (v *ViT) ZeroGrad() {
+	for _, p := range v.parameters {
+		if !p.Decay {
+			clear(p.Grad)
+		}
+	}
+	for _, l := range v.layers {
+		l.fresh = true
+	}
+}
+
 // UseLocal makes passes read every layer's effective weight, formed now from the head's factors; UseMerged makes them
-// read the main weights, as evaluation does.
+// read the main weights, as evaluation does. Either is called again when weights or factors have changed.
 func (v *ViT) UseLocal() {
 	for _, l := range v.layers {
-		l.merged = false
-		if l.adapter != nil {
-			l.formEffective()
-		}
+		l.useLocal()
 	}
 }
 
 // UseMerged makes passes read the main weights W.
 func (v *ViT) UseMerged() {
 	for _, l := range v.layers {
-		l.merged = true
+		l.useMerged()
 	}
+}
+
+// Rebase is called when W, A' or B' have changed: it forms W − s·B'A' of every layer that carries an adapter.
+func (v *ViT) Rebase() {
+	for _, l := range v.layers {
+		if l.adapter != nil {
+			l.adapter.rebase(l.W)
+		}
+	}
+}
+
+func (c Config) images(n int) compute.ImageShape {
+	return compute.ImageShape{Images: n, Channels: c.Channels, Height: c.ImageHeight, Width: c.ImageWidth, Patch: c.Patch}
 }
 
 // Forward returns the logits (batch, classes) of images (batch, channels, height, width). They are valid until the
@@ -259,9 +290,9 @@ func (v *ViT) Forward(images []float32) blas32.General {
 		panic("model: batch larger than the model's buffers")
 	}
 	n, p, t, w := v.batch, c.patches(), c.tokens(), c.Width
-	patch, embedded, x := first(v.patch, n*p), first(v.embedded, n*p), first(v.x, n*t)
-	patchify(patch.Data, images, c, n)
-	v.embed.Forward(embedded, patch)
+	patch, embedded, x := v.patch.First(n*p), compute.First(v.embedded, n*p), compute.First(v.x, n*t)
+	v.backend.Patches(patch, images, c.images(n))
+	v.embed.Forward(embedded, patch, 0)
 	for i := range n {
 		row := x.Data[i*t*w:]
 		copy(row[:w], v.classToken)
@@ -269,14 +300,11 @@ func (v *ViT) Forward(images []float32) blas32.General {
 		v.backend.Add(row[:t*w], v.positions)
 	}
 	for _, b := range v.blocks {
-		b.forward(x, n, t, &v.work)
+		b.forward(x, n, t)
 	}
 	// LayerNorm and classifier read the class tokens alone.
-	class, logits := first(v.class, n), first(v.logits, n)
-	for i := range n {
-		copy(class.Data[i*w:(i+1)*w], x.Data[i*t*w:])
-	}
-	v.head.Forward(logits, v.ln.forward(class))
+	logits := compute.First(v.logits, n)
+	v.head.Forward(logits, v.ln.forward(compute.Every(x, t)), 0)
 	return logits
 }
 
@@ -284,18 +312,14 @@ func (v *ViT) Forward(images []float32) blas32.General {
 func (v *ViT) Backward(dlogits blas32.General) {
 	c, n := v.config, v.batch
 	p, t, w := c.patches(), c.tokens(), c.Width
-	dy, dclass, dx := first(v.out, n), first(v.dclass, n), first(v.dx, n*t)
-	v.head.Backward(dy, dlogits, v.ln.output(n))
-	clear(dclass.Data)
-	v.ln.backward(dclass, dy)
+	dclass, dx := compute.First(v.dclass, n), compute.First(v.dx, n*t)
+	v.head.Backward(dclass, compute.AsOperand(v.backend, v.dlogits, dlogits), v.ln.output(n))
 	clear(dx.Data)
-	for i := range n {
-		copy(dx.Data[i*t*w:], dclass.Data[i*w:(i+1)*w])
-	}
+	v.ln.backward(compute.Every(dx, t), dclass)
 	for i := len(v.blocks) - 1; i >= 0; i-- {
 		v.blocks[i].backward(dx, n, t, &v.work)
 	}
-	dembedded := first(v.embedded, n*p)
+	dembedded := compute.First(v.embedded, n*p)
 	for i := range n {
 		row := dx.Data[i*t*w : (i+1)*t*w]
 		copy(dembedded.Data[i*p*w:], row[w:])
@@ -306,26 +330,8 @@ func (v *ViT) Backward(dlogits blas32.General) {
 			}
 		}
 	}
-	v.embed.Backward(blas32.General{}, dembedded, first(v.patch, n*p))
+	v.embed.Backward(blas32.General{}, compute.AsOperand(v.backend, v.work.dx, dembedded), v.patch.First(n*p))
 }
 
 // position is the position embedding's parameter: the fourth, after class_token and conv_proj's two.
 func (v *ViT) position() *Parameter { return &v.parameters[3] }
-
-// patchify cuts images (n, channels, height, width) into rows (n·patches, channels·patch·patch), each in the
-// convolution's column order: channel, row, column.
-func patchify(dst, images []float32, c Config, n int) {
-	at := 0
-	for i := range n {
-		for py := 0; py < c.ImageHeight; py += c.Patch {
-			for px := 0; px < c.ImageWidth; px += c.Patch {
-				for ch := range c.Channels {
-					for y := range c.Patch {
-						src := ((i*c.Channels+ch)*c.ImageHeight+py+y)*c.ImageWidth + px
-						at += copy(dst[at:], images[src:src+c.Patch])
-					}
-				}
-			}
-		}
-	}
-}

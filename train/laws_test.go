@@ -112,6 +112,7 @@ func lawFullRank(t *testing.T, w *mpi.World) {
 		t.Fatalf("%d layers take part", taking)
 	}
 	copy(m.head.Merged, m.head.Value)
+	tr.model.Rebase()
 	tr.feed = common(set, 4)
 	_, err := tr.interval(1)
 	must(t, err)

@@ -83,6 +83,7 @@ func (m *lte) merge(step int, status collective.Status) (float64, error) {
 		addProduct(m.backend, l.W, m.head.Scale/float32(n), compute.Matrix(l.W.Rows, stack, b), compute.Matrix(stack, l.W.Cols, a))
 	}
 	copy(m.head.Merged, m.head.Value)
+	m.model.Rebase()
 	m.mergings++
 	return mean, lockstep(m.group, m.model)
 }
@@ -96,8 +97,8 @@ func addProduct(be compute.Backend, w blas32.General, scale float32, b, a blas32
 	for k := 0; k < a.Rows; k += inner {
 		n := min(inner, a.Rows-k)
 		be.Gemm(blas.NoTrans, blas.NoTrans, scale,
-			blas32.General{Rows: b.Rows, Cols: n, Stride: b.Stride, Data: b.Data[k:]},
-			compute.Matrix(n, a.Cols, a.Data[k*a.Cols:(k+n)*a.Cols]), 1, w)
+			compute.Operand{Rows: b.Rows, Cols: n, Stride: b.Stride, F32: b.Data[k:]},
+			compute.F32(compute.Matrix(n, a.Cols, a.Data[k*a.Cols:(k+n)*a.Cols])), 1, w)
 	}
 }
 

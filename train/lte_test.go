@@ -25,7 +25,7 @@ func TestMergeBitsWhateverTheThreads(t *testing.T) {
 		}
 		var want []float32
 		for _, threads := range []int{1, 2, 8, 16} {
-			be, err := compute.New("onednn", threads)
+			be, err := compute.New("onednn", threads, compute.Float32)
 			if err != nil {
 				t.Fatal(err)
 			}

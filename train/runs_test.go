@@ -99,6 +99,7 @@ func runInfiniteGradient(t *testing.T, w *mpi.World) {
 	overflow := func() { // B is 0, and so the loss is finite; ∂L/∂B = s·Gᵀ·x·Aᵀ is not
 		clear(m.head.Value)
 		clear(m.head.Merged)
+		tr.model.Rebase()
 		for _, l := range tr.model.Layers() {
 			a := l.Adapter().A
 			for i := range a.Rows {

@@ -67,7 +67,7 @@ func tinyConfig(method string) config.Config {
 
 func backend(t *testing.T, name string, threads int) compute.Backend {
 	t.Helper()
-	b, err := compute.New(name, threads)
+	b, err := compute.New(name, threads, compute.Float32)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,6 +107,7 @@ func newTrainerOn(t *testing.T, c config.Config, g collective.Group, set *data.S
 		for i, l := range tr.model.Layers() {
 			copy(m.w0[i], l.W.Data)
 		}
+		tr.model.Rebase()
 	}
 	return tr
 }

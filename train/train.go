@@ -65,6 +65,9 @@ func New(c config.Config, g collective.Group, set *data.Set, be compute.Backend)
 // Model returns the model; its main weights are those of the last merge.
 func (t *Trainer) Model() *model.ViT { return t.model }
 
+// Trained is how many numbers the optimizer moves on this rank.
+func (t *Trainer) Trained() int { return len(t.trained.value) }
+
 // Run trains to the configured number of steps and returns the summary, but for what the caller knows (threads, MPI,
 // version). obs, nil on all ranks but 0, is told what happens. On a *NonFiniteError rank 0's model has the last good
 // weights: those of the last merge, or where they overflowed too, of the last record.
@@ -104,7 +107,7 @@ func (t *Trainer) run() (Summary, error) {
 		if err != nil {
 			return Summary{}, err
 		}
-		loss, err := t.method.merge(t.step, status)
+		loss, err := t.Merge(status)
 		if err != nil {
 			return Summary{}, err
 		}
@@ -131,7 +134,11 @@ func (t *Trainer) localSteps(k int) (collective.Status, error) {
 	var status collective.Status
 	for i := range k {
 		if status.Failed == 0 {
-			loss, ok, err := t.localStep()
+			batch, err := t.feed.Next()
+			if err != nil {
+				return status, err
+			}
+			loss, ok, err := t.LocalStep(batch)
 			if err != nil {
 				return status, err
 			}
@@ -148,14 +155,10 @@ func (t *Trainer) localSteps(k int) (collective.Status, error) {
 	return status, nil
 }
 
-// localStep is one forward and backward pass over this rank's mini-batch and one move of the optimizer. Unless ok,
+// LocalStep is one forward and backward pass over this rank's mini-batch and one move of the optimizer. Unless ok,
 // loss or gradient is not finite and nothing has moved.
-func (t *Trainer) localStep() (loss float64, ok bool, err error) {
-	batch, err := t.feed.Next()
-	if err != nil {
-		return 0, false, err
-	}
-	clear(t.trained.grad)
+func (t *Trainer) LocalStep(batch *data.Batch) (loss float64, ok bool, err error) {
+	t.model.ZeroGrad()
 	t.model.UseLocal()
 	logits := t.model.Forward(batch.Images)
 	dlogits := logits // the logits are not needed again
@@ -173,6 +176,11 @@ func (t *Trainer) localStep() (loss float64, ok bool, err error) {
 	t.lr = learningRate(t.config.Optimizer.LR, t.config.Schedule, t.step, t.config.Train.Steps)
 	t.opt.step(t.lr)
 	return loss, true, nil
+}
+
+// Merge ends an interval in lockstep on all ranks; it returns the mean loss of all ranks over the interval.
+func (t *Trainer) Merge(status collective.Status) (loss float64, err error) {
+	return t.method.merge(t.step, status)
 }
 
 // report evaluates and records where one of the last k steps was a multiple of the interval for it, or the last.
@@ -225,13 +233,13 @@ func (t *Trainer) evaluate() (loss, top1 float64, err error) {
 func (t *Trainer) summary() Summary {
 	c, size := t.config, t.group.Size()
 	weights, _ := t.model.Flat()
-	s := Summary{Method: c.Method, Model: modelName(c.Model), Dataset: t.set.Name, Ranks: size, Steps: t.step,
+	s := Summary{Method: c.Method, Model: ModelName(c.Model), Dataset: t.set.Name, Ranks: size, Steps: t.step,
 		Merges: t.method.merges(), Images: t.last.Images, Seconds: t.last.Seconds,
 		ImagesPerSecond: float64(t.last.Images) / t.last.Seconds,
 		TestTop1:        *t.last.TestTop1, TestLoss: *t.last.TestLoss, TrainLoss: t.last.TrainLoss,
 		BytesSentPerRank: t.last.BytesSent,
 		DDPBytesPerRank:  int64(t.step) * collective.AllreduceBytes(int64(len(weights)), size),
-		WeightsDigest:    t.digest(), Parameters: int64(len(weights)), Trained: int64(len(t.trained.value)),
+		WeightsDigest:    t.digest(), Parameters: int64(len(weights)), Trained: int64(t.Trained()),
 		Seed: c.Seed, Backend: t.backend.Name()}
 	if c.Method == "lte" {
 		s.Heads, s.LoRARank, s.LoRAAlpha, s.MergeEvery = size, c.LTE.Rank, c.LTE.Alpha, c.LTE.MergeEvery
@@ -248,8 +256,8 @@ func (t *Trainer) digest() string {
 	return fmt.Sprintf("%016x", collective.Digest(all))
 }
 
-// modelName is the preset's, or "vit-WIDTHxDEPTH/PATCH".
-func modelName(m config.Model) string {
+// ModelName is the preset's, or "vit-WIDTHxDEPTH/PATCH".
+func ModelName(m config.Model) string {
 	if m.Preset != "" {
 		return m.Preset
 	}

@@ -206,6 +206,7 @@ func TestInfiniteGradient(t *testing.T) {
 	weights, head := tr.digest(), m.head.Value
 	clear(head)
 	clear(m.head.Merged)
+	tr.model.Rebase()
 	for _, l := range tr.model.Layers() { // B is 0, and so the loss is finite; ∂L/∂B = s·Gᵀ·x·Aᵀ is not
 		a := l.Adapter().A
 		for i := range a.Rows {

@@ -24,6 +24,7 @@ var table = map[string][]string{
 	"model":         {"compute", "random"},
 	"train":         {"config", "model", "data", "collective", "compute", "random"},
 	"report":        {"config", "train"},
+	"bench":         {"config", "model", "data", "collective", "compute", "random", "train"},
 	"internal/lint": {},
 	".":             {"*"}, // main wires all of them
 }

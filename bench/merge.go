@@ -1,0 +1,55 @@
+package bench
+
+import (
+	"time"
+
+	"lte/collective"
+)
+
+// Merge is the cost of merging the heads of all ranks: the exchange of factors, the new W, and the digest that proves
+// it equal everywhere.
+type Merge struct {
+	Kind         string  `json:"kind"` // "merge"
+	Model        string  `json:"model"`
+	Rank         int     `json:"rank"` // of the LoRA heads
+	Ranks        int     `json:"ranks"`
+	Threads      int     `json:"threads"`
+	Merges       int     `json:"merges"`
+	MS           float64 `json:"ms"`            // the median merge, from the first rank's start to the last one's end, milliseconds
+	BytesSent    int64   `json:"bytes_sent"`    // by a rank, in a merge
+	DenseBytes   int64   `json:"dense_bytes"`   // that a ring allreduce of all weights would send
+	FactorsBytes int64   `json:"factors_bytes"` // that a rank holds: r(m+n) numbers a layer
+}
+
+// RunMerge measures merges; every rank of the group calls it. The result is whole on every rank.
+func RunMerge(o Options, g collective.Group) (Merge, error) {
+	t, batch, _, err := o.trainer(g)
+	if err := collective.Agree(g, err); err != nil {
+		return Merge{}, err
+	}
+	if err := collective.Agree(g, step(t, batch)); err != nil { // so that B is not 0
+		return Merge{}, err
+	}
+	var ms []float64
+	sent := int64(0)
+	for i := range o.Warmup + o.Rounds {
+		if err := g.Barrier(); err != nil {
+			return Merge{}, err
+		}
+		before, began := g.Sent(), time.Now()
+		if _, err := t.Merge(collective.Status{}); err != nil {
+			return Merge{}, err
+		}
+		sent = g.Sent() - before
+		if err := g.Barrier(); err != nil {
+			return Merge{}, err
+		}
+		if i >= o.Warmup {
+			ms = append(ms, 1e3*time.Since(began).Seconds())
+		}
+	}
+	weights, _ := t.Model().Flat()
+	return Merge{Kind: "merge", Model: o.name(), Rank: o.Config.LTE.Rank, Ranks: g.Size(), Threads: o.Threads, Merges: o.Rounds,
+		MS: median(ms), BytesSent: sent, DenseBytes: collective.AllreduceBytes(int64(len(weights)), g.Size()),
+		FactorsBytes: 4 * int64(t.Trained())}, nil
+}

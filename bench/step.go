@@ -1,0 +1,117 @@
+package bench
+
+import (
+	"runtime"
+	"syscall"
+	"time"
+
+	"lte/collective"
+	"lte/compute"
+)
+
+// Step is the speed of local steps of one rank: one LoRA head (lte) or all weights (full), on one fixed batch.
+//
+// FLOPs are counted as they are made, 2·m·n·k for every matrix product and nothing else. An image of T tokens (P of
+// them patches) and a block of width w then costs, over the linear layers (out, in) = (m, n) of rank r,
+//
+//	forward                 Σ 2·ρmn           ρ rows an image: P for the patch embedding; 1 for the classifier and, in
+//	input gradient          Σ 2·ρmn           the last block, behind the attention; T elsewhere. None for the embedding
+//	full: weight gradient   Σ 2·ρmn
+//	lte: effective weight   Σ 2·mnr/batch
+//	lte: factor gradients   Σ 4·ρr(m+n), or 2·ρmn + 4·mnr/batch where that is less
+//	attention, each block   12·T²w            two products forward, four backward
+type Step struct {
+	Kind            string             `json:"kind"` // "step"
+	Model           string             `json:"model"`
+	Method          string             `json:"method"`
+	Image           int                `json:"image"`
+	Batch           int                `json:"batch"`
+	Rank            int                `json:"rank,omitempty"` // of the LoRA head
+	Backend         string             `json:"backend"`
+	DType           string             `json:"dtype"`
+	Threads         int                `json:"threads"`
+	Steps           int                `json:"steps"`
+	ImagesPerSecond float64            `json:"images_per_second"` // of the median step
+	FLOPsPerImage   float64            `json:"flops_per_image"`
+	GFLOPS          float64            `json:"gflops"`          // FLOPs / second of the median step, in 10⁹
+	RooflineGFLOPS  float64            `json:"roofline_gflops"` // see Roofline; measured between the steps
+	Share           float64            `json:"share"`           // GFLOPS / RooflineGFLOPS
+	StepMS          float64            `json:"step_ms"`         // the median step, milliseconds
+	MS              map[string]float64 `json:"ms"`              // mean milliseconds of a step, by kind of work
+	Allocations     float64            `json:"allocations_per_step"`
+	PeakBytes       int64              `json:"peak_bytes"`   // resident, of the process
+	GrowthBytes     int64              `json:"growth_bytes"` // of PeakBytes, from after the warm-up to the end
+}
+
+// RunStep measures local steps, with a round of products between them for the roofline.
+func RunStep(o Options) (Step, error) {
+	t, batch, meter, err := o.trainer(collective.Alone{})
+	if err != nil {
+		return Step{}, err
+	}
+	products := o.products()
+	var (
+		before, after runtime.MemStats
+		seconds       []float64
+		total         time.Duration
+		allocations   uint64
+		start         int64
+	)
+	for i := range o.Warmup + o.Rounds {
+		if i == o.Warmup {
+			forget(products)
+			*meter.Tallies = [compute.Kinds]compute.Tally{}
+			seconds, total, allocations, start = seconds[:0], 0, 0, peak()
+		}
+		if i%rooflineEvery == 0 || i <= o.Warmup {
+			round(meter.Backend, products)
+		}
+		runtime.ReadMemStats(&before)
+		began := time.Now()
+		if err := step(t, batch); err != nil {
+			return Step{}, err
+		}
+		d := time.Since(began)
+		runtime.ReadMemStats(&after)
+		total += d
+		seconds = append(seconds, d.Seconds())
+		allocations += after.Mallocs - before.Mallocs
+	}
+	n := float64(o.Rounds)
+	s := Step{Kind: "step", Model: o.name(), Method: o.Config.Method, Image: o.Image, Batch: o.Config.Train.Batch,
+		Backend: meter.Name(), DType: o.Config.Compute.DType, Threads: o.Threads, Steps: o.Rounds,
+		StepMS: 1e3 * median(seconds), RooflineGFLOPS: roofline(products), MS: map[string]float64{},
+		Allocations: float64(allocations) / n, PeakBytes: peak(), GrowthBytes: peak() - start}
+	if s.Method == "lte" {
+		s.Rank = o.Config.LTE.Rank
+	}
+	flops, other := 0.0, total
+	for k := range compute.Kind(compute.Kinds) {
+		tally := meter.Tallies[k]
+		flops += tally.FLOPs / n
+		if other -= tally.Time; k != compute.Other {
+			s.MS[k.String()] = 1e3 * tally.Time.Seconds() / n
+		}
+	}
+	s.MS[compute.Other.String()] = 1e3 * (other + meter.Tallies[compute.Other].Time).Seconds() / n
+	s.ImagesPerSecond = 1e3 * float64(s.Batch) / s.StepMS
+	s.FLOPsPerImage = flops / float64(s.Batch)
+	s.GFLOPS = flops / s.StepMS / 1e6
+	s.Share = s.GFLOPS / s.RooflineGFLOPS
+	return s, nil
+}
+
+// rooflineEvery spaces the rounds of products, which last a fraction of a step.
+const rooflineEvery = 2
+
+// peak is the largest resident size of this process so far, in bytes.
+func peak() int64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	if runtime.GOOS == "darwin" {
+		return u.Maxrss
+	}
+	return u.Maxrss * 1024
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"text/tabwriter"
+
+	"lte/bench"
+	"lte/collective"
+	"lte/compute"
+	"lte/config"
+	"lte/mpi"
+)
+
+// benchCommand holds the flags that all benchmarks share: short names of configuration keys, and the data's shape.
+type benchCommand struct {
+	settings
+	Model   string `help:"Preset; empty: the model of the configuration." default:"vit-s/32" placeholder:"NAME"`
+	Method  string `help:"lte or full." default:"lte"`
+	Image   int    `help:"Side of an image, in pixels." default:"224"`
+	Classes int    `help:"Classes." default:"1000"`
+	Batch   int    `help:"Images of a step." default:"32"`
+	Rank    int    `help:"Rank r of a LoRA head." default:"64"`
+	DType   string `name:"dtype" help:"f32 or bf16." default:"f32"`
+	Threads int    `help:"Compute threads of a rank." default:"1"`
+	Warmup  int    `help:"Rounds before those that count." default:"3"`
+	Steps   int    `help:"Rounds that count." default:"20"`
+	JSON    bool   `help:"One JSON object a line."`
+}
+
+type benchCommands struct {
+	Gemm  benchCommand `cmd:"" help:"Matrix products of a model's linear layers, in GFLOP/s: the roofline of this machine, now."`
+	Step  benchCommand `cmd:"" help:"Local steps of one rank, on one batch: images/s, the share of the roofline, where the time goes, allocations, memory."`
+	Merge benchCommand `cmd:"" help:"Merges of all ranks, under mpirun: milliseconds and bytes."`
+}
+
+// options are what the flags and the configuration say together.
+func (b benchCommand) options() (bench.Options, error) {
+	set := func(key string, value any) { b.Set = append(b.Set, fmt.Sprintf("%s=%v", key, value)) }
+	if b.Model != "" {
+		set("model.preset", strconv.Quote(b.Model))
+	}
+	set("method", strconv.Quote(b.Method))
+	set("train.batch", b.Batch)
+	set("train.eval_batch", 1)
+	set("lte.rank", b.Rank)
+	set("compute.dtype", strconv.Quote(b.DType))
+	set("compute.threads", b.Threads)
+	c, err := b.load()
+	if err != nil {
+		return bench.Options{}, err
+	}
+	for _, f := range []struct {
+		name   string
+		got, n int
+	}{{"image", b.Image, 1}, {"classes", b.Classes, 1}, {"steps", b.Steps, 1}, {"warmup", b.Warmup, 0}, {"threads", b.Threads, 1}} {
+		if f.got < f.n {
+			return bench.Options{}, &config.Error{Problem: fmt.Sprintf("--%s must be at least %d, not %d", f.name, f.n, f.got)}
+		}
+	}
+	c.Resolve(1)
+	return bench.Options{Config: c, Image: b.Image, Classes: b.Classes, Threads: b.Threads, Warmup: b.Warmup, Rounds: b.Steps}, nil
+}
+
+// runBench measures what name says and prints it.
+func runBench(name string, b benchCommand, stdout, stderr io.Writer) int {
+	runtime.LockOSThread() // OpenMP's threads belong to the thread that computes
+	o, err := b.options()
+	if err != nil {
+		return complain(stderr, err)
+	}
+	p := printer{stdout, b.JSON}
+	switch name {
+	case "gemm":
+		rows, total, err := bench.RunGemm(o)
+		if err == nil {
+			err = p.gemm(rows, total)
+		}
+		return complain(stderr, err)
+	case "step":
+		s, err := bench.RunStep(o)
+		if err == nil {
+			err = p.step(s)
+		}
+		return complain(stderr, err)
+	}
+	return launch(os.Stderr, func(w *mpi.World) error {
+		o.Config.Resolve(w.Size())
+		m, err := bench.RunMerge(o, w)
+		if err != nil || w.Rank() > 0 {
+			return err
+		}
+		return collective.Agree(w, p.merge(m))
+	})
+}
+
+// printer writes results as text or as JSON.
+type printer struct {
+	to   io.Writer
+	json bool
+}
+
+func (p printer) line(v any) error { return json.NewEncoder(p.to).Encode(v) }
+
+func (p printer) gemm(rows []bench.Gemm, total bench.Roofline) error {
+	if p.json {
+		for _, r := range rows {
+			if err := p.line(r); err != nil {
+				return err
+			}
+		}
+		return p.line(total)
+	}
+	w := tabwriter.NewWriter(p.to, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "layer\tpass\tm\tn\tk\ta step\tGFLOP/s\t")
+	for _, r := range rows {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%.0f\t\n", r.Layer, r.Pass, r.M, r.N, r.K, r.Count, r.GFLOPS)
+	}
+	fmt.Fprintf(w, "roofline\t%s %s, threads: %d\t\t\t\t\t%.0f\t\n", total.Backend, total.DType, total.Threads, total.GFLOPS)
+	return w.Flush()
+}
+
+func (p printer) step(s bench.Step) error {
+	if p.json {
+		return p.line(s)
+	}
+	method := s.Method
+	if s.Rank > 0 {
+		method = fmt.Sprintf("%s of rank %d", s.Method, s.Rank)
+	}
+	fmt.Fprintf(p.to, "%s, %d×%d, batch %d, %s; %s %s, threads: %d; %d steps\n", s.Model, s.Image, s.Image, s.Batch, method,
+		s.Backend, s.DType, s.Threads, s.Steps)
+	fmt.Fprintf(p.to, "%.1f images/s, %.1f ms a step, %.2f GFLOP an image\n", s.ImagesPerSecond, s.StepMS, s.FLOPsPerImage/1e9)
+	fmt.Fprintf(p.to, "%.0f GFLOP/s of %.0f: %.1f %% of the roofline\n", s.GFLOPS, s.RooflineGFLOPS, 100*s.Share)
+	kinds := make([]compute.Kind, compute.Kinds)
+	for i := range kinds {
+		kinds[i] = compute.Kind(i)
+	}
+	slices.SortStableFunc(kinds, func(a, b compute.Kind) int { return cmp.Compare(s.MS[b.String()], s.MS[a.String()]) })
+	for _, k := range kinds {
+		fmt.Fprintf(p.to, "  %-14s %9.2f ms  %4.1f %%\n", k, s.MS[k.String()], 100*s.MS[k.String()]/s.StepMS)
+	}
+	fmt.Fprintf(p.to, "%g allocations a step, %.0f MiB at most, grown by %.1f MiB since the warm-up\n", s.Allocations,
+		float64(s.PeakBytes)/(1<<20), float64(s.GrowthBytes)/(1<<20))
+	return nil
+}
+
+func (p printer) merge(m bench.Merge) error {
+	if p.json {
+		return p.line(m)
+	}
+	_, err := fmt.Fprintf(p.to, "%s, %d ranks, heads of rank %d: %.1f ms a merge; %.2f MB sent by a rank (a dense allreduce: %.2f MB)\n",
+		m.Model, m.Ranks, m.Rank, m.MS, float64(m.BytesSent)/1e6, float64(m.DenseBytes)/1e6)
+	return err
+}

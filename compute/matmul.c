@@ -1,0 +1,113 @@
+#include "matmul.h"
+
+#include <omp.h>
+#include <oneapi/dnnl/dnnl.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+enum { SRC, WEIGHTS, DST, SCRATCHPAD, BIAS, ADDEND, ARGS };
+
+struct lte_matmul {
+  dnnl_primitive_t primitive;
+  dnnl_stream_t stream;
+  dnnl_memory_t memory[ARGS]; // null where the product has none
+  dnnl_exec_arg_t args[ARGS];
+  int count, threads;
+  size_t scratchpad; // bytes
+};
+
+static dnnl_engine_t engine;
+static void make_engine(void) {
+  if (dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success)
+    abort();
+}
+
+// The scratchpad of whatever product runs on this thread. oneDNN's own would belong to the thread that made the
+// primitive, and Go moves goroutines.
+static _Thread_local void *scratch;
+static _Thread_local size_t scratch_size;
+
+static void *scratchpad(size_t bytes) {
+  if (bytes > scratch_size) {
+    free(scratch);
+    scratch_size = (bytes + 4095) & ~(size_t)4095;
+    scratch = aligned_alloc(4096, scratch_size);
+    if (!scratch)
+      abort();
+  }
+  return scratch;
+}
+
+static dnnl_memory_desc_t matrix(long rows, long cols, long ld, int transposed, int half) {
+  dnnl_memory_desc_t d;
+  dnnl_dims_t dims = {rows, cols}, strides = {transposed ? 1 : ld, transposed ? ld : 1};
+  dnnl_memory_desc_init_by_strides(&d, 2, dims, half ? dnnl_bf16 : dnnl_f32, strides);
+  return d;
+}
+
+static void add(lte_matmul *p, int slot, int arg, const dnnl_memory_desc_t *d) {
+  dnnl_memory_create(&p->memory[slot], d, engine, DNNL_MEMORY_NONE);
+  p->args[p->count++] = (dnnl_exec_arg_t){arg, p->memory[slot]};
+}
+
+lte_matmul *lte_matmul_new(const lte_product *s) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, make_engine);
+  omp_set_num_threads(s->threads); // the primitive is made for them
+
+  dnnl_memory_desc_t a = matrix(s->m, s->k, s->lda, s->ta, s->half), b = matrix(s->k, s->n, s->ldb, s->tb, s->half),
+                     c = matrix(s->m, s->n, s->ldc, 0, s->half_out), bias = matrix(1, s->n, s->n, 0, 0),
+                     addend = matrix(s->m, s->n, s->ld_addend, 0, 0);
+  dnnl_post_ops_t post;
+  dnnl_post_ops_create(&post);
+  if (s->accumulate)
+    dnnl_post_ops_append_sum(post, 1);
+  if (s->ld_addend)
+    dnnl_post_ops_append_binary(post, dnnl_binary_add, &addend);
+  dnnl_primitive_attr_t attr;
+  dnnl_primitive_attr_create(&attr);
+  dnnl_primitive_attr_set_post_ops(attr, post);
+  dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
+  if (s->alpha != 1)
+    dnnl_primitive_attr_set_output_scales(attr, 1, 0, &s->alpha);
+
+  dnnl_matmul_desc_t desc;
+  dnnl_primitive_desc_t pd = NULL;
+  lte_matmul *p = calloc(1, sizeof *p);
+  int ok = p && dnnl_matmul_desc_init(&desc, &a, &b, s->bias ? &bias : NULL, &c) == dnnl_success &&
+           dnnl_primitive_desc_create(&pd, &desc, attr, engine, NULL) == dnnl_success &&
+           dnnl_primitive_create(&p->primitive, pd) == dnnl_success &&
+           dnnl_stream_create(&p->stream, engine, dnnl_stream_default_flags) == dnnl_success;
+  dnnl_primitive_attr_destroy(attr);
+  dnnl_post_ops_destroy(post);
+  if (!ok) {
+    free(p);
+    return NULL;
+  }
+  p->threads = s->threads;
+  const dnnl_memory_desc_t *pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+  p->scratchpad = dnnl_memory_desc_get_size(pad);
+  add(p, SRC, DNNL_ARG_SRC, &a);
+  add(p, WEIGHTS, DNNL_ARG_WEIGHTS, &b);
+  add(p, DST, DNNL_ARG_DST, &c);
+  if (p->scratchpad)
+    add(p, SCRATCHPAD, DNNL_ARG_SCRATCHPAD, pad);
+  if (s->bias)
+    add(p, BIAS, DNNL_ARG_BIAS, &bias);
+  if (s->ld_addend)
+    add(p, ADDEND, DNNL_ARG_ATTR_MULTIPLE_POST_OP(s->accumulate ? 1 : 0) | DNNL_ARG_SRC_1, &addend);
+  dnnl_primitive_desc_destroy(pd);
+  return p;
+}
+
+int lte_matmul_run(lte_matmul *p, const void *a, const void *b, const float *bias, const float *addend, void *c) {
+  const void *data[ARGS] = {[SRC] = a, [WEIGHTS] = b, [DST] = c, [BIAS] = bias, [ADDEND] = addend};
+  omp_set_num_threads(p->threads); // OpenMP's number belongs to the thread
+  if (p->scratchpad)
+    data[SCRATCHPAD] = scratchpad(p->scratchpad);
+  for (int i = 0; i < ARGS; i++)
+    if (p->memory[i])
+      dnnl_memory_set_data_handle(p->memory[i], (void *)data[i]);
+  dnnl_status_t status = dnnl_primitive_execute(p->primitive, p->stream, p->count, p->args);
+  return status ? status : dnnl_stream_wait(p->stream);
+}

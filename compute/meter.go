@@ -1,0 +1,174 @@
+package compute
+
+import (
+	"time"
+
+	"gonum.org/v1/gonum/blas"
+	"gonum.org/v1/gonum/blas/blas32"
+)
+
+// Kind is a kind of work, as a benchmark tells them apart.
+type Kind int
+
+// The kinds. LoRA is what only the adapters do: effective weights and the factors' gradients.
+const (
+	Product Kind = iota
+	LoRA
+	AttentionKind
+	Normalisation
+	Activation
+	Optimizer
+	Other
+	Kinds int = iota
+)
+
+func (k Kind) String() string {
+	return [...]string{"product", "lora", "attention", "normalisation", "activation", "optimizer", "other"}[k]
+}
+
+// Tally is what was spent on a kind of work.
+type Tally struct {
+	Time  time.Duration
+	FLOPs float64 // of products: 2·m·n·k each; a softmax and element-wise work count nothing
+}
+
+// Meter is a back end that counts what it does.
+type Meter struct {
+	Backend
+	Tallies *[Kinds]Tally
+	kind    Kind // of products and roundings
+}
+
+// NewMeter returns a meter of b.
+func NewMeter(b Backend) *Meter { return &Meter{Backend: b, Tallies: new([Kinds]Tally)} }
+
+// CountAs returns b, with its products and roundings counted as k where b is a Meter.
+func CountAs(b Backend, k Kind) Backend {
+	if m, ok := b.(*Meter); ok {
+		return &Meter{Backend: m.Backend, Tallies: m.Tallies, kind: k}
+	}
+	return b
+}
+
+func (m *Meter) add(k Kind, began time.Time, flops float64) {
+	t := &m.Tallies[k]
+	t.Time += time.Since(began)
+	t.FLOPs += flops
+}
+
+// Gemm is counted.
+func (m *Meter) Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta float32, c blas32.General) {
+	began := time.Now()
+	m.Backend.Gemm(tA, tB, alpha, a, b, beta, c)
+	inner := a.Cols
+	if tA == blas.Trans {
+		inner = a.Rows
+	}
+	m.add(m.kind, began, 2*float64(c.Rows)*float64(c.Cols)*float64(inner))
+}
+
+// Affine is counted.
+func (m *Meter) Affine(y blas32.General, x, w Operand, bias []float32, beta float32) {
+	began := time.Now()
+	m.Backend.Affine(y, x, w, bias, beta)
+	m.add(m.kind, began, 2*float64(y.Rows)*float64(y.Cols)*float64(x.Cols))
+}
+
+// AddProduct is counted.
+func (m *Meter) AddProduct(dst Operand, c blas32.General, alpha float32, a, b Operand) {
+	began := time.Now()
+	m.Backend.AddProduct(dst, c, alpha, a, b)
+	m.add(m.kind, began, 2*float64(dst.Rows)*float64(dst.Cols)*float64(a.Cols))
+}
+
+// Round is counted.
+func (m *Meter) Round(dst Operand, x blas32.General) {
+	began := time.Now()
+	m.Backend.Round(dst, x)
+	k := m.kind
+	if k == Product {
+		k = Other
+	}
+	m.add(k, began, 0)
+}
+
+// GELU is counted.
+func (m *Meter) GELU(y Operand, x []float32) {
+	began := time.Now()
+	m.Backend.GELU(y, x)
+	m.add(Activation, began, 0)
+}
+
+// Multiply is counted.
+func (m *Meter) Multiply(dst Operand, x, y []float32) {
+	began := time.Now()
+	m.Backend.Multiply(dst, x, y)
+	m.add(Activation, began, 0)
+}
+
+// Normalize is counted.
+func (m *Meter) Normalize(y Operand, xhat blas32.General, rstd []float32, x blas32.General, gamma, beta []float32, eps float32) {
+	began := time.Now()
+	m.Backend.Normalize(y, xhat, rstd, x, gamma, beta, eps)
+	m.add(Normalisation, began, 0)
+}
+
+// NormalizeBackward is counted.
+func (m *Meter) NormalizeBackward(dx, dy, xhat blas32.General, rstd, gamma []float32) {
+	began := time.Now()
+	m.Backend.NormalizeBackward(dx, dy, xhat, rstd, gamma)
+	m.add(Normalisation, began, 0)
+}
+
+// AffineBackward is counted.
+func (m *Meter) AffineBackward(dgamma, dbeta []float32, dy, xhat blas32.General) {
+	began := time.Now()
+	m.Backend.AffineBackward(dgamma, dbeta, dy, xhat)
+	m.add(Normalisation, began, 0)
+}
+
+// product is the operations of one product Q Kᵀ, and of each of the others, over all images and heads.
+func (s AttentionShape) product() float64 { return 2 * float64(s.Len()) * float64(s.Tokens) }
+
+// Attention is counted: two products.
+func (m *Meter) Attention(out Operand, probs, qkv []float32, s AttentionShape) {
+	began := time.Now()
+	m.Backend.Attention(out, probs, qkv, s)
+	m.add(AttentionKind, began, 2*s.product())
+}
+
+// AttentionBackward is counted: four products.
+func (m *Meter) AttentionBackward(dqkv Operand, dout, probs, qkv []float32, s AttentionShape) {
+	began := time.Now()
+	m.Backend.AttentionBackward(dqkv, dout, probs, qkv, s)
+	m.add(AttentionKind, began, 4*s.product())
+}
+
+// SumSquares is counted: the gradient's norm.
+func (m *Meter) SumSquares(x []float32) float64 {
+	began := time.Now()
+	sum := m.Backend.SumSquares(x)
+	m.add(Optimizer, began, 0)
+	return sum
+}
+
+// Scale is counted: gradient clipping.
+func (m *Meter) Scale(dst []float32, alpha float32) {
+	began := time.Now()
+	m.Backend.Scale(dst, alpha)
+	m.add(Optimizer, began, 0)
+}
+
+// AdamW is counted.
+func (m *Meter) AdamW(p, mom, v, g []float32, s AdamWStep) {
+	began := time.Now()
+	m.Backend.AdamW(p, mom, v, g, s)
+	m.add(Optimizer, began, 0)
+}
+
+// SGD is counted.
+func (m *Meter) SGD(p, buf, g []float32, lr, momentum, decay float32) {
+	began := time.Now()
+	m.Backend.SGD(p, buf, g, lr, momentum, decay)
+	m.add(Optimizer, began, 0)
+}
