@@ -45,9 +45,9 @@ func (g gonumBackend) Affine(y blas32.General, x, w Operand, bias []float32, bet
 	}
 }
 
-func (g gonumBackend) AddProduct(dst Operand, c blas32.General, alpha float32, a, b Operand) {
+func (g gonumBackend) AddProduct(dst Operand, c blas32.General, alpha float32, a, b blas32.General) {
 	g.Round(dst, c)
-	g.Gemm(blas.NoTrans, blas.NoTrans, alpha, a, b, 1, dst.general())
+	g.Gemm(blas.NoTrans, blas.NoTrans, alpha, F32(a), F32(b), 1, dst.general())
 }
 
 func (gonumBackend) Round(dst Operand, x blas32.General) {

@@ -18,6 +18,9 @@ typedef struct {
 typedef struct {
   const char *isa;
   void (*round)(void *dst, const float *x, long ldx, long rows, long cols, int threads); // to bfloat16
+  void (*transpose)(float *dst, const float *src, float beta, long rows, long cols, int threads);
+  void (*add_product)(void *dst, int half, const float *c, float alpha, const float *a, const float *b, long m, long n,
+                      long k, int threads);
   void (*sum_rows)(float *dst, const void *x, int half, long ldx, long rows, long cols, int threads);
   void (*add)(float *dst, const float *x, long n, int threads);
   void (*scale)(float *dst, float alpha, long n, int threads);

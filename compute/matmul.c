@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum { SRC, WEIGHTS, DST, SCRATCHPAD, BIAS, ADDEND, ARGS };
+enum { SRC, WEIGHTS, DST, SCRATCHPAD, BIAS, ARGS };
 
 struct lte_matmul {
   dnnl_primitive_t primitive;
@@ -56,14 +56,11 @@ lte_matmul *lte_matmul_new(const lte_product *s) {
   omp_set_num_threads(s->threads); // the primitive is made for them
 
   dnnl_memory_desc_t a = matrix(s->m, s->k, s->lda, s->ta, s->half), b = matrix(s->k, s->n, s->ldb, s->tb, s->half),
-                     c = matrix(s->m, s->n, s->ldc, 0, s->half_out), bias = matrix(1, s->n, s->n, 0, 0),
-                     addend = matrix(s->m, s->n, s->ld_addend, 0, 0);
+                     c = matrix(s->m, s->n, s->ldc, 0, 0), bias = matrix(1, s->n, s->n, 0, 0);
   dnnl_post_ops_t post;
   dnnl_post_ops_create(&post);
   if (s->accumulate)
     dnnl_post_ops_append_sum(post, 1);
-  if (s->ld_addend)
-    dnnl_post_ops_append_binary(post, dnnl_binary_add, &addend);
   dnnl_primitive_attr_t attr;
   dnnl_primitive_attr_create(&attr);
   dnnl_primitive_attr_set_post_ops(attr, post);
@@ -94,14 +91,12 @@ lte_matmul *lte_matmul_new(const lte_product *s) {
     add(p, SCRATCHPAD, DNNL_ARG_SCRATCHPAD, pad);
   if (s->bias)
     add(p, BIAS, DNNL_ARG_BIAS, &bias);
-  if (s->ld_addend)
-    add(p, ADDEND, DNNL_ARG_ATTR_MULTIPLE_POST_OP(s->accumulate ? 1 : 0) | DNNL_ARG_SRC_1, &addend);
   dnnl_primitive_desc_destroy(pd);
   return p;
 }
 
-int lte_matmul_run(lte_matmul *p, const void *a, const void *b, const float *bias, const float *addend, void *c) {
-  const void *data[ARGS] = {[SRC] = a, [WEIGHTS] = b, [DST] = c, [BIAS] = bias, [ADDEND] = addend};
+int lte_matmul_run(lte_matmul *p, const void *a, const void *b, const float *bias, float *c) {
+  const void *data[ARGS] = {[SRC] = a, [WEIGHTS] = b, [DST] = c, [BIAS] = bias};
   omp_set_num_threads(p->threads); // OpenMP's number belongs to the thread
   if (p->scratchpad)
     data[SCRATCHPAD] = scratchpad(p->scratchpad);

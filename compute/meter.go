@@ -75,7 +75,7 @@ func (m *Meter) Affine(y blas32.General, x, w Operand, bias []float32, beta floa
 }
 
 // AddProduct is counted.
-func (m *Meter) AddProduct(dst Operand, c blas32.General, alpha float32, a, b Operand) {
+func (m *Meter) AddProduct(dst Operand, c blas32.General, alpha float32, a, b blas32.General) {
 	began := time.Now()
 	m.Backend.AddProduct(dst, c, alpha, a, b)
 	m.add(m.kind, began, 2*float64(dst.Rows)*float64(dst.Cols)*float64(a.Cols))

@@ -52,13 +52,13 @@ func (w *lowRankWork) reserve(a *Adapter, rows int, d compute.DType) {
 
 // rebase forms what W_k adds to: W − s·B'A'.
 func (a *Adapter) rebase(w blas32.General) {
-	a.backend.AddProduct(compute.F32(a.base), w, -a.scale, compute.F32(a.MergedB), compute.F32(a.MergedA))
+	a.backend.AddProduct(compute.F32(a.base), w, -a.scale, a.MergedB, a.MergedA)
 }
 
 // formEffective computes W_k = (W − s·B'A') + s·BA (algorithm.md; the paper's section 3.2).
 func (a *Adapter) formEffective(dst compute.Operand) {
 	a.a, a.b = compute.AsOperand(a.backend, a.aRound, a.A), compute.AsOperand(a.backend, a.bRound, a.B)
-	a.backend.AddProduct(dst, a.base, a.scale, a.b, a.a)
+	a.backend.AddProduct(dst, a.base, a.scale, a.B, a.A)
 }
 
 // backward adds the factors' gradients. With W_k = … + s·BA and G = dyᵀx: ∂L/∂B = s·G·Aᵀ = s·dyᵀ(xAᵀ) and

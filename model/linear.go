@@ -22,6 +22,8 @@ type Linear struct {
 	adapter *Adapter        // nil: none
 	weight  compute.Operand // (out, in): what passes read
 	own     compute.Operand // (out, in): weight's memory where it is not W itself
+	local   bool            // passes read the effective weight
+	stale   bool            // weight is to be formed before it is read
 	fresh   bool            // the next backward pass replaces gradients instead of adding to them
 	backend compute.Backend
 }
@@ -29,21 +31,25 @@ type Linear struct {
 // Adapter returns the layer's share of the head that it carries, or nil.
 func (l *Linear) Adapter() *Adapter { return l.adapter }
 
-// useMerged makes passes read W.
-func (l *Linear) useMerged() { l.weight = compute.AsOperand(l.backend, l.own, l.W) }
+// use makes passes read the head's effective weight, where local is set and there is a head, or W. The next forward
+// pass forms it, layer by layer: what it then reads is still in the cache.
+func (l *Linear) use(local bool) { l.local, l.stale = local && l.adapter != nil, true }
 
-// useLocal makes passes read the effective weight of the head, which it forms now; W where there is none.
-func (l *Linear) useLocal() {
-	if l.adapter == nil {
-		l.useMerged()
+func (l *Linear) form() {
+	l.stale = false
+	if l.local {
+		l.adapter.formEffective(l.own)
+		l.weight = l.own
 		return
 	}
-	l.adapter.formEffective(l.own)
-	l.weight = l.own
+	l.weight = compute.AsOperand(l.backend, l.own, l.W)
 }
 
 // Forward computes y = xWᵀ + b + beta·y for x (rows, in) and y (rows, out).
 func (l *Linear) Forward(y blas32.General, x compute.Operand, beta float32) {
+	if l.stale {
+		l.form()
+	}
 	l.backend.Affine(y, x, l.weight, l.B, beta)
 }
 

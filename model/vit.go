@@ -253,18 +253,19 @@ func (v *ViT) ZeroGrad() {
 	}
 }
 
-// UseLocal makes passes read every layer's effective weight, formed now from the head's factors; UseMerged makes them
-// read the main weights, as evaluation does. Either is called again when weights or factors have changed.
+// UseLocal makes passes read every layer's effective weight, which the next forward pass forms of the head's factors;
+// UseMerged makes them read the main weights, as evaluation does. Either is called again when weights or factors have
+// changed.
 func (v *ViT) UseLocal() {
 	for _, l := range v.layers {
-		l.useLocal()
+		l.use(true)
 	}
 }
 
 // UseMerged makes passes read the main weights W.
 func (v *ViT) UseMerged() {
 	for _, l := range v.layers {
-		l.useMerged()
+		l.use(false)
 	}
 }
 

@@ -6,9 +6,6 @@ import (
 	"lte/config"
 	"lte/model"
 	"lte/random"
-
-	"gonum.org/v1/gonum/blas"
-	"gonum.org/v1/gonum/blas/blas32"
 )
 
 // lte is LoRA-the-Explorer without resets (Huh et al. 2024, algorithm 1 and the authors' code): rank k trains head k
@@ -79,27 +76,13 @@ func (m *lte) merge(step int, status collective.Status) (float64, error) {
 	for i, l := range m.model.Layers() {
 		a, b := m.factors.Stacks(i) // (N·r, in), (out, N·r)
 		stack := n * l.Adapter().A.Rows
-		copy(l.W.Data, m.w0[i])
-		addProduct(m.backend, l.W, m.head.Scale/float32(n), compute.Matrix(l.W.Rows, stack, b), compute.Matrix(stack, l.W.Cols, a))
+		w0 := compute.Matrix(l.W.Rows, l.W.Cols, m.w0[i])
+		m.backend.AddProduct(compute.F32(l.W), w0, m.head.Scale/float32(n), compute.Matrix(l.W.Rows, stack, b), compute.Matrix(stack, l.W.Cols, a))
 	}
 	copy(m.head.Merged, m.head.Value)
 	m.model.Rebase()
 	m.mergings++
 	return mean, lockstep(m.group, m.model)
-}
-
-// inner is the longest inner side of a product whose bits do not depend on the number of threads: oneDNN shares out
-// longer sums (seen from 512 at 16 threads), and ranks may have unequal threads.
-const inner = 256
-
-// addProduct computes w += scale·b·a in blocks of the inner side, in one order.
-func addProduct(be compute.Backend, w blas32.General, scale float32, b, a blas32.General) {
-	for k := 0; k < a.Rows; k += inner {
-		n := min(inner, a.Rows-k)
-		be.Gemm(blas.NoTrans, blas.NoTrans, scale,
-			compute.Operand{Rows: b.Rows, Cols: n, Stride: b.Stride, F32: b.Data[k:]},
-			compute.F32(compute.Matrix(n, a.Cols, a.Data[k*a.Cols:(k+n)*a.Cols])), 1, w)
-	}
 }
 
 // failure finds the ranks that met the first number that is not finite, in the interval that ended before step.
