@@ -44,8 +44,6 @@ type Backend interface {
 	SumRows(dst []float32, x Operand)
 	// Add computes dst += x.
 	Add(dst, x []float32)
-	// Scale computes dst *= alpha.
-	Scale(dst []float32, alpha float32)
 	// SumSquares returns Σ x², summed in float64 in an order that depends on the length alone.
 	SumSquares(x []float32) float64
 
@@ -74,15 +72,17 @@ type Backend interface {
 	Patches(dst Operand, images []float32, shape ImageShape)
 
 	// AdamW makes one step of AdamW (Loshchilov and Hutter, arXiv 1711.05101) as PyTorch computes it:
-	// p −= lr·decay·p; m = β1·m + (1−β1)·g; v = β2·v + (1−β2)·g²; p −= lr/c1 · m/(√v/√c2 + eps), c = 1 − βᵗ.
+	// p −= lr·decay·p; m = β1·m + (1−β1)·g; v = β2·v + (1−β2)·g²; p −= lr/c1 · m/(√v/√c2 + eps), c = 1 − βᵗ. Here
+	// and in SGD, g is the gradient times clip.
 	AdamW(p, m, v, g []float32, s AdamWStep)
 	// SGD makes one step as PyTorch computes it: g' = g + decay·p; buf = momentum·buf + g'; p −= lr·buf.
-	SGD(p, buf, g []float32, lr, momentum, decay float32)
+	SGD(p, buf, g []float32, clip, lr, momentum, decay float32)
 }
 
 // AttentionShape is the shape of self-attention: qkv is (Batch, Tokens, 3, Heads, Dim), out is (Batch, Tokens, Heads,
-// Dim) and probs is (Batch, Heads, Tokens, ProbStride): its rows are padded.
-type AttentionShape struct{ Batch, Tokens, Heads, Dim int }
+// Dim) and probs is (Batch, Heads, Tokens, ProbStride): its rows are padded. The first Queries tokens of an image ask;
+// out's rows of the others are neither written nor, their gradients, read.
+type AttentionShape struct{ Batch, Tokens, Queries, Heads, Dim int }
 
 // ProbStride is the length of a padded row of attention probabilities: Tokens, rounded up to 16.
 func (s AttentionShape) ProbStride() int { return (s.Tokens + 15) &^ 15 }
@@ -113,8 +113,9 @@ func (s ImageShape) check(dst Operand, images []float32) {
 	}
 }
 
-// AdamWStep holds the numbers of one AdamW step; C1 and C2 are the bias corrections 1 − βᵗ.
-type AdamWStep struct{ LR, Beta1, Beta2, Eps, Decay, C1, C2 float32 }
+// AdamWStep holds the numbers of one AdamW step; C1 and C2 are the bias corrections 1 − βᵗ, Clip what the
+// gradient is multiplied by.
+type AdamWStep struct{ LR, Beta1, Beta2, Eps, Decay, C1, C2, Clip float32 }
 
 // Constants of tier 1: misuse inside the program.
 const (

@@ -77,12 +77,6 @@ func addTo(dst, x []float32) {
 	}
 }
 
-func (gonumBackend) Scale(dst []float32, alpha float32) {
-	for i := range dst {
-		dst[i] *= alpha
-	}
-}
-
 func (gonumBackend) SumSquares(x []float32) float64 {
 	sum := 0.0
 	for _, v := range x {
@@ -196,7 +190,7 @@ func (gonumBackend) Attention(y Operand, probs, qkv []float32, s AttentionShape)
 	scale := 1 / float32(math.Sqrt(float64(s.Dim)))
 	s.each(func(b, h int) {
 		q, k, v := s.offset(b, 0, h), s.offset(b, 1, h), s.offset(b, 2, h)
-		for i := range s.Tokens {
+		for i := range s.Queries {
 			at := ((b*s.Heads+h)*s.Tokens + i) * stride
 			p := probs[at : at+s.Tokens]
 			clear(probs[at+s.Tokens : at+stride])
@@ -223,7 +217,7 @@ func (gonumBackend) AttentionBackward(dx Operand, dout, probs, qkv []float32, s 
 	dp := make([]float32, s.Tokens)
 	s.each(func(b, h int) {
 		q, k, v := s.offset(b, 0, h), s.offset(b, 1, h), s.offset(b, 2, h)
-		for i := range s.Tokens {
+		for i := range s.Queries {
 			p := probs[((b*s.Heads+h)*s.Tokens+i)*stride:][:s.Tokens]
 			do := dout[(b*s.Tokens+i)*width+h*s.Dim:][:s.Dim]
 			var sum float32 // Σ_j P_ij·dP_ij
@@ -289,6 +283,7 @@ func (gonumBackend) AdamW(p, m, v, g []float32, s AdamWStep) {
 	checkEqual(len(p), m, v, g)
 	root := float32(math.Sqrt(float64(s.C2)))
 	for i, gi := range g {
+		gi *= s.Clip
 		m[i] = s.Beta1*m[i] + (1-s.Beta1)*gi
 		v[i] = s.Beta2*v[i] + (1-s.Beta2)*gi*gi
 		p[i] -= s.LR * s.Decay * p[i]
@@ -296,10 +291,10 @@ func (gonumBackend) AdamW(p, m, v, g []float32, s AdamWStep) {
 	}
 }
 
-func (gonumBackend) SGD(p, buf, g []float32, lr, momentum, decay float32) {
+func (gonumBackend) SGD(p, buf, g []float32, clip, lr, momentum, decay float32) {
 	checkEqual(len(p), buf, g)
 	for i, gi := range g {
-		buf[i] = momentum*buf[i] + gi + decay*p[i]
+		buf[i] = momentum*buf[i] + clip*gi + decay*p[i]
 		p[i] -= lr * buf[i]
 	}
 }

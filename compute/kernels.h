@@ -3,7 +3,7 @@
 #define LTE_KERNELS_H
 
 typedef struct {
-  int batch, tokens, heads, dim;
+  int batch, tokens, heads, dim, queries;
 } lte_attention_shape;
 
 typedef struct {
@@ -11,7 +11,7 @@ typedef struct {
 } lte_image_shape;
 
 typedef struct {
-  float lr, beta1, beta2, eps, decay, c1, c2;
+  float lr, beta1, beta2, eps, decay, c1, c2, clip;
 } lte_adamw_step;
 
 // What products read is float, or bfloat16 where half is set.
@@ -21,9 +21,9 @@ typedef struct {
   void (*transpose)(float *dst, const float *src, float beta, long rows, long cols, int threads);
   void (*add_product)(void *dst, int half, const float *c, float alpha, const float *a, const float *b, long m, long n,
                       long k, int threads);
+  void (*add_rows)(float *dst, long ld, const float *bias, long rows, long cols, int threads);
   void (*sum_rows)(float *dst, const void *x, int half, long ldx, long rows, long cols, int threads);
   void (*add)(float *dst, const float *x, long n, int threads);
-  void (*scale)(float *dst, float alpha, long n, int threads);
   double (*sum_squares)(const float *x, long n, int threads);
   void (*gelu)(void *y, int half, float *x, long n, int threads);
   void (*multiply)(void *dst, int half, const float *x, const float *y, long n, int threads);
@@ -38,7 +38,7 @@ typedef struct {
                              lte_attention_shape s, int threads);
   void (*patches)(void *dst, int half, const float *images, lte_image_shape s, int threads);
   void (*adamw)(float *p, float *m, float *v, const float *g, lte_adamw_step s, long n, int threads);
-  void (*sgd)(float *p, float *buf, const float *g, float lr, float momentum, float decay, long n, int threads);
+  void (*sgd)(float *p, float *buf, const float *g, float clip, float lr, float momentum, float decay, long n, int threads);
 } lte_kernels;
 
 // The kernels of one instruction set each; see kernels_*.c.

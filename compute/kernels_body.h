@@ -83,6 +83,7 @@ INLINE float single(uint16_t h) {
 
 #define PRAGMA(...) _Pragma(#__VA_ARGS__)
 #define PARALLEL(n) PRAGMA(omp parallel for num_threads(threads) if (threads > 1 && (n) > BLOCK))
+#define SHARE(n) (((n) + 64L * threads - 1) / (64L * threads) * 64) // a thread's columns, in whole cache lines
 #define FOR_BLOCKS(n) PARALLEL(n) for (long at = 0; at < (n); at += BLOCK)
 #define END(n) (at + BLOCK < (n) ? at + BLOCK : (n))
 
@@ -94,11 +95,19 @@ static void round_(void *dst, const float *x, long ldx, long rows, long cols, in
   }
 }
 
-static void sum_rows(float *dst, const void *x, int half, long ldx, long rows, long cols, int threads) {
-  // Columns are shared out, in blocks of 64: every column's sum keeps its order.
+static void add_rows(float *dst, long ld, const float *bias, long rows, long cols, int threads) {
   PARALLEL(rows * cols)
-  for (long j0 = 0; j0 < cols; j0 += 64) {
-    long n = cols - j0 < 64 ? cols - j0 : 64;
+  for (long i = 0; i < rows; i++)
+    for (long j = 0; j < cols; j++)
+      dst[i * ld + j] += bias[j];
+}
+
+static void sum_rows(float *dst, const void *x, int half, long ldx, long rows, long cols, int threads) {
+  // Columns are shared out: every column's sum keeps its order.
+  const long width = SHARE(cols);
+  PARALLEL(rows * cols)
+  for (long j0 = 0; j0 < cols; j0 += width) {
+    long n = cols - j0 < width ? cols - j0 : width;
     for (long r = 0; r < rows; r++) {
       const uint16_t *h = (const uint16_t *)x + r * ldx + j0;
       const float *f = (const float *)x + r * ldx + j0;
@@ -114,10 +123,6 @@ static void sum_rows(float *dst, const void *x, int half, long ldx, long rows, l
 
 static void add(float *restrict dst, const float *restrict x, long n, int threads) {
   FOR_BLOCKS(n) for (long i = at; i < END(n); i++) dst[i] += x[i];
-}
-
-static void scale(float *dst, float alpha, long n, int threads) {
-  FOR_BLOCKS(n) for (long i = at; i < END(n); i++) dst[i] *= alpha;
 }
 
 static double sum_squares(const float *x, long n, int threads) {
@@ -212,9 +217,10 @@ static void normalize_backward(float *restrict dx, long ldx, const float *restri
 
 static void affine_backward(float *restrict dgamma, float *restrict dbeta, const float *restrict dy,
                             const float *restrict xhat, long rows, long cols, int threads) {
-  PARALLEL(rows * cols) // as in sum_rows
-  for (long j0 = 0; j0 < cols; j0 += 64) {
-    long j1 = j0 + 64 < cols ? j0 + 64 : cols;
+  const long width = SHARE(cols); // as in sum_rows
+  PARALLEL(rows * cols)
+  for (long j0 = 0; j0 < cols; j0 += width) {
+    long j1 = j0 + width < cols ? j0 + width : cols;
     for (long i = 0; i < rows; i++)
       for (long j = j0; j < j1; j++) {
         dgamma[j] += dy[i * cols + j] * xhat[i * cols + j];
@@ -426,7 +432,7 @@ INLINE void softmax(float *row, const float *on, const float *off, float factor,
 }
 
 static void attention(void *out, int half, float *probs, const float *qkv, lte_attention_shape s, int threads) {
-  const long T = s.tokens, d = s.dim, width = (long)s.heads * d, ld = 3 * width, Tp = PAD(T), dp = PAD(d);
+  const long T = s.tokens, Q = s.queries, d = s.dim, width = (long)s.heads * d, ld = 3 * width, Tp = PAD(T), dp = PAD(d);
   const float factor = 1.0f / sqrtf((float)d);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
@@ -446,11 +452,11 @@ static void attention(void *out, int half, float *probs, const float *qkv, lte_a
           prefetch(next + i * width, ld, T, d);
         pack_transposed(kt, q + width, ld, T, d);
         pack(v, q + 2 * width, ld, T, d);
-        product(p, Tp, q, ld, 1, kt, Tp, T, Tp, d); // S = Q Kᵀ
-        for (long i = 0; i < T; i++)
+        product(p, Tp, q, ld, 1, kt, Tp, Q, Tp, d); // S = Q Kᵀ
+        for (long i = 0; i < Q; i++)
           softmax(p + i * Tp, on, off, factor, Tp);
-        product(o, dp, p, Tp, 1, v, dp, T, dp, T); // O = P V
-        unpack(out, half, b * T * width + h * d, width, o, T, d);
+        product(o, dp, p, Tp, 1, v, dp, Q, dp, T); // O = P V
+        unpack(out, half, b * T * width + h * d, width, o, Q, d);
       }
     free(kt);
   }
@@ -458,7 +464,7 @@ static void attention(void *out, int half, float *probs, const float *qkv, lte_a
 
 static void attention_backward(void *dqkv, int half, const float *dout, const float *probs, const float *qkv,
                                lte_attention_shape s, int threads) {
-  const long T = s.tokens, d = s.dim, width = (long)s.heads * d, ld = 3 * width, Tp = PAD(T), dp = PAD(d);
+  const long T = s.tokens, Q = s.queries, d = s.dim, width = (long)s.heads * d, ld = 3 * width, Tp = PAD(T), dp = PAD(d);
   const float factor = 1.0f / sqrtf((float)d);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
@@ -473,13 +479,13 @@ static void attention_backward(void *dqkv, int half, const float *dout, const fl
         for (int i = 0; i < 3; i++)
           prefetch(next + i * width, ld, T, d);
         prefetch(h + 1 < s.heads ? go + d : go + T * width - h * d, width, T, d);
-        pack(in, go, width, T, d);
-        product(res, dp, p, 1, Tp, in, dp, T, dp, T); // dV = Pᵀ dO
+        pack(in, go, width, Q, d);
+        product(res, dp, p, 1, Tp, in, dp, T, dp, Q); // dV = Pᵀ dO
         unpack(dqkv, half, dv, ld, res, T, d);
 
         pack_transposed(vt, v, ld, T, d);
-        product(ds, Tp, go, width, 1, vt, Tp, T, Tp, d); // dP = dO Vᵀ
-        for (long i = 0; i < T; i++) {                   // dS = P∘(dP − rowsum(P∘dP))/√d
+        product(ds, Tp, go, width, 1, vt, Tp, Q, Tp, d); // dP = dO Vᵀ
+        for (long i = 0; i < Q; i++) {                   // dS = P∘(dP − rowsum(P∘dP))/√d
           float sum = 0;
           for (long j = 0; j < Tp; j++)
             sum += p[i * Tp + j] * ds[i * Tp + j];
@@ -488,11 +494,12 @@ static void attention_backward(void *dqkv, int half, const float *dout, const fl
         }
 
         pack(in, k, ld, T, d);
-        product(res, dp, ds, Tp, 1, in, dp, T, dp, T); // dQ = dS K
+        product(res, dp, ds, Tp, 1, in, dp, Q, dp, T); // dQ = dS K
+        memset(res + Q * dp, 0, (T - Q) * dp * sizeof *res);
         unpack(dqkv, half, dq, ld, res, T, d);
 
-        pack(in, q, ld, T, d);
-        product(res, dp, ds, 1, Tp, in, dp, T, dp, T); // dK = dSᵀ Q
+        pack(in, q, ld, Q, d);
+        product(res, dp, ds, 1, Tp, in, dp, T, dp, Q); // dK = dSᵀ Q
         unpack(dqkv, half, dk, ld, res, T, d);
       }
     free(vt);
@@ -507,19 +514,20 @@ static void adamw(float *restrict p, float *restrict m, float *restrict v, const
   FOR_BLOCKS(n) {
     long end = END(n);
     for (long i = at; i < end; i++) {
-      m[i] = s.beta1 * m[i] + (1.0f - s.beta1) * g[i];
-      v[i] = s.beta2 * v[i] + (1.0f - s.beta2) * g[i] * g[i];
+      float x = s.clip * g[i];
+      m[i] = s.beta1 * m[i] + (1.0f - s.beta1) * x;
+      v[i] = s.beta2 * v[i] + (1.0f - s.beta2) * x * x;
       p[i] = keep * p[i] - rate * m[i] / (sqrtf(v[i]) * root + s.eps);
     }
   }
 }
 
-static void sgd(float *restrict p, float *restrict buf, const float *restrict g, float lr, float momentum, float decay,
-                long n, int threads) {
+static void sgd(float *restrict p, float *restrict buf, const float *restrict g, float clip, float lr, float momentum,
+                float decay, long n, int threads) {
   FOR_BLOCKS(n) {
     long end = END(n);
     for (long i = at; i < end; i++) {
-      buf[i] = momentum * buf[i] + g[i] + decay * p[i];
+      buf[i] = momentum * buf[i] + clip * g[i] + decay * p[i];
       p[i] -= lr * buf[i];
     }
   }
@@ -530,9 +538,9 @@ const lte_kernels LTE_TABLE = {
     .round = round_,
     .transpose = transpose,
     .add_product = add_product,
+    .add_rows = add_rows,
     .sum_rows = sum_rows,
     .add = add,
-    .scale = scale,
     .sum_squares = sum_squares,
     .gelu = gelu,
     .multiply = multiply,

@@ -128,7 +128,9 @@ func (m *Meter) AffineBackward(dgamma, dbeta []float32, dy, xhat blas32.General)
 }
 
 // product is the operations of one product Q Kᵀ, and of each of the others, over all images and heads.
-func (s AttentionShape) product() float64 { return 2 * float64(s.Len()) * float64(s.Tokens) }
+func (s AttentionShape) product() float64 {
+	return 2 * float64(s.Batch*s.Heads*s.Dim) * float64(s.Tokens*s.Queries)
+}
 
 // Attention is counted: two products.
 func (m *Meter) Attention(out Operand, probs, qkv []float32, s AttentionShape) {
@@ -152,13 +154,6 @@ func (m *Meter) SumSquares(x []float32) float64 {
 	return sum
 }
 
-// Scale is counted: gradient clipping.
-func (m *Meter) Scale(dst []float32, alpha float32) {
-	began := time.Now()
-	m.Backend.Scale(dst, alpha)
-	m.add(Optimizer, began, 0)
-}
-
 // AdamW is counted.
 func (m *Meter) AdamW(p, mom, v, g []float32, s AdamWStep) {
 	began := time.Now()
@@ -167,8 +162,8 @@ func (m *Meter) AdamW(p, mom, v, g []float32, s AdamWStep) {
 }
 
 // SGD is counted.
-func (m *Meter) SGD(p, buf, g []float32, lr, momentum, decay float32) {
+func (m *Meter) SGD(p, buf, g []float32, clip, lr, momentum, decay float32) {
 	began := time.Now()
-	m.Backend.SGD(p, buf, g, lr, momentum, decay)
+	m.Backend.SGD(p, buf, g, clip, lr, momentum, decay)
 	m.add(Optimizer, began, 0)
 }

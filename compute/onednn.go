@@ -28,11 +28,11 @@ static void add_product(K, void *d, int half, const float *c, float alpha, const
                         long n, long k_, int t) {
   k->add_product(d, half, c, alpha, a, b, m, n, k_, t);
 }
+static void add_rows(K, float *d, long ld, const float *b, long r, long c, int t) { k->add_rows(d, ld, b, r, c, t); }
 static void sum_rows(K, float *d, const void *x, int half, long ld, long r, long c, int t) {
   k->sum_rows(d, x, half, ld, r, c, t);
 }
 static void add(K, float *d, const float *x, long n, int t) { k->add(d, x, n, t); }
-static void scale(K, float *d, float a, long n, int t) { k->scale(d, a, n, t); }
 static double sum_squares(K, const float *x, long n, int t) { return k->sum_squares(x, n, t); }
 static void gelu(K, void *y, int half, float *x, long n, int t) { k->gelu(y, half, x, n, t); }
 static void multiply(K, void *d, int half, const float *x, const float *y, long n, int t) {
@@ -60,8 +60,8 @@ static void patches(K, void *d, int half, const float *x, lte_image_shape s, int
 static void adamw(K, float *p, float *m, float *v, const float *g, lte_adamw_step s, long n, int t) {
   k->adamw(p, m, v, g, s, n, t);
 }
-static void sgd(K, float *p, float *b, const float *g, float lr, float mu, float decay, long n, int t) {
-  k->sgd(p, b, g, lr, mu, decay, n, t);
+static void sgd(K, float *p, float *b, const float *g, float clip, float lr, float mu, float decay, long n, int t) {
+  k->sgd(p, b, g, clip, lr, mu, decay, n, t);
 }
 static const lte_kernels *named(int i) {
 #if defined(__x86_64__)
@@ -144,27 +144,34 @@ func (o *onednn) gemmTN(alpha float32, a, b Operand, beta float32, c blas32.Gene
 		if n > len(o.scratch) {
 			o.scratch = make([]float32, n)
 		}
-		o.sgemmTN(alpha, b, a, 0, Matrix(c.Cols, c.Rows, o.scratch[:n]))
+		o.sgemm(blas.Trans, blas.NoTrans, alpha, b, a, 0, Matrix(c.Cols, c.Rows, o.scratch[:n]))
 		C.transpose(o.kernels, ptr(c.Data), ptr(o.scratch), C.float(beta), C.long(c.Cols), C.long(c.Rows), o.threads)
 		return
 	}
-	o.sgemmTN(alpha, a, b, beta, c)
+	o.sgemm(blas.Trans, blas.NoTrans, alpha, a, b, beta, c)
 }
 
 // narrow is the number of columns from which sgemm no longer cares.
 const narrow = 256
 
-func (o *onednn) sgemmTN(alpha float32, a, b Operand, beta float32, c blas32.General) {
-	status := C.sgemm(o.threads, 'T', 'N', C.long(c.Rows), C.long(c.Cols), C.long(a.Rows), C.float(alpha),
+func (o *onednn) sgemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta float32, c blas32.General) {
+	m, n, k := checkGemm(tA, tB, a, b, F32(c))
+	status := C.sgemm(o.threads, C.char(tA), C.char(tB), C.long(m), C.long(n), C.long(k), C.float(alpha),
 		ptr(a.F32), C.long(a.Stride), ptr(b.F32), C.long(b.Stride), C.float(beta), ptr(c.Data), C.long(c.Stride))
 	if status != 0 {
 		panic("compute: dnnl_sgemm refused its arguments")
 	}
 }
 
+// Affine is a primitive with bias.
 func (o *onednn) Affine(y blas32.General, x, w Operand, bias []float32, beta float32) {
 	m, n, k := checkGemm(blas.NoTrans, blas.Trans, x, w, F32(y))
 	checkEqual(n, bias)
+	if beta != 0 && x.F32 != nil { // the primitive's own sum is slower
+		C.add_rows(o.kernels, ptr(y.Data), C.long(y.Stride), ptr(bias), C.long(m), C.long(n), o.threads)
+		o.sgemm(blas.NoTrans, blas.Trans, 1, x, w, 1, y)
+		return
+	}
 	o.product(C.lte_product{m: C.long(m), n: C.long(n), k: C.long(k), tb: 1, alpha: 1, bias: 1, accumulate: truth(beta != 0)},
 		x, w, bias, y)
 }
@@ -239,10 +246,6 @@ func (o *onednn) Add(dst, x []float32) {
 	C.add(o.kernels, ptr(dst), ptr(x), C.long(len(x)), o.threads)
 }
 
-func (o *onednn) Scale(dst []float32, alpha float32) {
-	C.scale(o.kernels, ptr(dst), C.float(alpha), C.long(len(dst)), o.threads)
-}
-
 func (o *onednn) SumSquares(x []float32) float64 {
 	return float64(C.sum_squares(o.kernels, ptr(x), C.long(len(x)), o.threads))
 }
@@ -295,7 +298,7 @@ func (o *onednn) AffineBackward(dgamma, dbeta []float32, dy, xhat blas32.General
 }
 
 func (s AttentionShape) c() C.lte_attention_shape {
-	return C.lte_attention_shape{batch: C.int(s.Batch), tokens: C.int(s.Tokens), heads: C.int(s.Heads), dim: C.int(s.Dim)}
+	return C.lte_attention_shape{batch: C.int(s.Batch), tokens: C.int(s.Tokens), heads: C.int(s.Heads), dim: C.int(s.Dim), queries: C.int(s.Queries)}
 }
 
 func (o *onednn) Attention(out Operand, probs, qkv []float32, s AttentionShape) {
@@ -320,13 +323,13 @@ func (o *onednn) Patches(dst Operand, images []float32, s ImageShape) {
 func (o *onednn) AdamW(p, m, v, g []float32, s AdamWStep) {
 	checkEqual(len(p), m, v, g)
 	step := C.lte_adamw_step{lr: C.float(s.LR), beta1: C.float(s.Beta1), beta2: C.float(s.Beta2), eps: C.float(s.Eps),
-		decay: C.float(s.Decay), c1: C.float(s.C1), c2: C.float(s.C2)}
+		decay: C.float(s.Decay), c1: C.float(s.C1), c2: C.float(s.C2), clip: C.float(s.Clip)}
 	C.adamw(o.kernels, ptr(p), ptr(m), ptr(v), ptr(g), step, C.long(len(p)), o.threads)
 }
 
-func (o *onednn) SGD(p, buf, g []float32, lr, momentum, decay float32) {
+func (o *onednn) SGD(p, buf, g []float32, clip, lr, momentum, decay float32) {
 	checkEqual(len(p), buf, g)
-	C.sgd(o.kernels, ptr(p), ptr(buf), ptr(g), C.float(lr), C.float(momentum), C.float(decay), C.long(len(p)), o.threads)
+	C.sgd(o.kernels, ptr(p), ptr(buf), ptr(g), C.float(clip), C.float(lr), C.float(momentum), C.float(decay), C.long(len(p)), o.threads)
 }
 
 // everyISA returns a back end for every instruction set that this CPU runs, by name: the tests hold them all to one

@@ -55,7 +55,11 @@ func (b *block) allocate(batch, tokens, width, mlp int) {
 }
 
 func (b *block) shape(batch, tokens int) compute.AttentionShape {
-	return compute.AttentionShape{Batch: batch, Tokens: tokens, Heads: b.heads, Dim: b.qkv.W.Cols / b.heads}
+	s := compute.AttentionShape{Batch: batch, Tokens: tokens, Queries: tokens, Heads: b.heads, Dim: b.qkv.W.Cols / b.heads}
+	if b.last {
+		s.Queries = 1
+	}
+	return s
 }
 
 // forward changes the residual stream x (batch·tokens, width) in place; the last block only its class tokens.
@@ -81,7 +85,6 @@ func (b *block) backward(dx blas32.General, batch, tokens int, w *work) {
 	dout, att, datt := dx, b.att.First(rows), compute.First(w.datt, rows)
 	dbranch := datt
 	if b.last {
-		clear(datt.Data)
 		dout, att, dbranch = compute.Every(dx, tokens), att.Every(tokens), compute.Every(datt, tokens)
 	}
 	dact, dpre := compute.First(w.dact, dout.Rows), w.dpre.First(dout.Rows)

@@ -53,6 +53,10 @@ func (m *full) trained() parameters {
 
 func (m *full) exchange(loss float64) (float64, error) {
 	m.step++
+	m.loss = loss
+	if m.group.Size() == 1 {
+		return loss, nil // a loss or gradient that is not finite is merge's to tell
+	}
 	_, grads := m.model.Flat()
 	copy(m.message, grads)
 	m.message[len(grads)] = float32(loss)
@@ -93,7 +97,10 @@ func (m *full) blame(loss float64) error {
 }
 
 // merge has nothing to merge; it proves the lockstep now and then.
-func (m *full) merge(step int, _ collective.Status) (float64, error) {
+func (m *full) merge(step int, status collective.Status) (float64, error) {
+	if status.Failed > 0 {
+		return 0, m.blame(status.Loss)
+	}
 	if step%m.check == 0 || step == m.last {
 		return m.loss, lockstep(m.group, m.model)
 	}

@@ -81,7 +81,7 @@ func golden(t *testing.T, g collective.Group) {
 		loss, err := m.exchange(loss / float64(run.Batch))
 		must(t, err)
 		near(t, "loss", []float64{loss}, []float64{run.Losses[step][rank]}, 2e-6)
-		tr.opt.step(o.LR)
+		tr.opt.step(o.LR, 1)
 		if (step+1)%run.MergeEvery != 0 {
 			continue
 		}

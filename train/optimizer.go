@@ -7,8 +7,8 @@ import (
 	"lte/config"
 )
 
-// optimizer moves parameters by their gradients.
-type optimizer interface{ step(lr float64) }
+// optimizer moves parameters by their gradients, which it first multiplies by clip.
+type optimizer interface{ step(lr, clip float64) }
 
 func newOptimizer(c config.Optimizer, be compute.Backend, p parameters) optimizer {
 	if c.Name == "sgd" {
@@ -26,12 +26,12 @@ type adamW struct {
 	t       int       // steps done
 }
 
-func (o *adamW) step(lr float64) {
+func (o *adamW) step(lr, clip float64) {
 	o.t++
 	s := compute.AdamWStep{LR: float32(lr), Beta1: float32(o.config.Beta1), Beta2: float32(o.config.Beta2),
-		Eps: float32(o.config.Eps),
-		C1:  float32(1 - math.Pow(o.config.Beta1, float64(o.t))),
-		C2:  float32(1 - math.Pow(o.config.Beta2, float64(o.t)))}
+		Eps: float32(o.config.Eps), Clip: float32(clip),
+		C1: float32(1 - math.Pow(o.config.Beta1, float64(o.t))),
+		C2: float32(1 - math.Pow(o.config.Beta2, float64(o.t)))}
 	for _, span := range o.p.spans {
 		i, j := span.from, span.to
 		s.Decay = 0
@@ -50,23 +50,24 @@ type sgd struct {
 	buffer  []float32
 }
 
-func (o *sgd) step(lr float64) {
+func (o *sgd) step(lr, clip float64) {
 	for _, span := range o.p.spans {
 		i, j := span.from, span.to
 		decay := 0.0
 		if span.decay {
 			decay = o.config.WeightDecay
 		}
-		o.backend.SGD(o.p.value[i:j], o.buffer[i:j], o.p.grad[i:j], float32(lr), float32(o.config.Momentum), float32(decay))
+		o.backend.SGD(o.p.value[i:j], o.buffer[i:j], o.p.grad[i:j], float32(clip), float32(lr), float32(o.config.Momentum), float32(decay))
 	}
 }
 
-// clip scales the gradient down to the 2-norm limit, if that is not 0 and the norm is larger, with
+// clip is what the gradient of that 2-norm is multiplied by so that its norm keeps to the limit, if that is not 0, with
 // torch.nn.utils.clip_grad_norm_'s arithmetic.
-func clip(be compute.Backend, grad []float32, norm, limit float64) {
+func clip(norm, limit float64) float64 {
 	if limit > 0 && limit/(norm+1e-6) < 1 {
-		be.Scale(grad, float32(limit/(norm+1e-6)))
+		return limit / (norm + 1e-6)
 	}
+	return 1
 }
 
 // learningRate is the rate of a step, counting from 0: a linear rise over the warm-up, (step+1)/warmup of the peak,

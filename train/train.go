@@ -172,9 +172,8 @@ func (t *Trainer) LocalStep(batch *data.Batch) (loss float64, ok bool, err error
 	if !finite(loss) || !finite(norm) {
 		return loss, false, nil
 	}
-	clip(t.backend, t.trained.grad, norm, t.config.Optimizer.ClipNorm)
 	t.lr = learningRate(t.config.Optimizer.LR, t.config.Schedule, t.step, t.config.Train.Steps)
-	t.opt.step(t.lr)
+	t.opt.step(t.lr, clip(norm, t.config.Optimizer.ClipNorm))
 	return loss, true, nil
 }
 
