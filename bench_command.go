@@ -36,7 +36,7 @@ type benchCommand struct {
 
 type benchCommands struct {
 	Gemm  benchCommand `cmd:"" help:"Matrix products of a model's linear layers, in GFLOP/s: the roofline of this machine, now."`
-	Step  benchCommand `cmd:"" help:"Local steps of one rank, on one batch: images/s, the share of the roofline, where the time goes, allocations, memory."`
+	Step  benchCommand `cmd:"" help:"Local steps, on one batch: images/s of all ranks, the share of the roofline, where the time goes, allocations, memory."`
 	Merge benchCommand `cmd:"" help:"Merges of all ranks, under mpirun: milliseconds and bytes."`
 }
 
@@ -83,20 +83,28 @@ func runBench(name string, b benchCommand, stdout, stderr io.Writer) int {
 			err = p.gemm(rows, total)
 		}
 		return complain(stderr, err)
-	case "step":
-		s, err := bench.RunStep(o)
-		if err == nil {
-			err = p.step(s)
-		}
-		return complain(stderr, err)
 	}
 	return launch(os.Stderr, func(w *mpi.World) error {
 		o.Config.Resolve(w.Size())
-		m, err := bench.RunMerge(o, w)
-		if err != nil || w.Rank() > 0 {
-			return err
+		print := func() error { return nil }
+		if name == "step" {
+			s, err := bench.RunStep(o, w)
+			if err != nil {
+				return err
+			}
+			print = func() error { return p.step(s) }
+		} else {
+			m, err := bench.RunMerge(o, w)
+			if err != nil {
+				return err
+			}
+			print = func() error { return p.merge(m) }
 		}
-		return collective.Agree(w, p.merge(m))
+		var err error
+		if w.Rank() == 0 {
+			err = print()
+		}
+		return collective.Agree(w, err)
 	})
 }
 
@@ -134,8 +142,8 @@ func (p printer) step(s bench.Step) error {
 	if s.Rank > 0 {
 		method = fmt.Sprintf("%s of rank %d", s.Method, s.Rank)
 	}
-	fmt.Fprintf(p.to, "%s, %d×%d, batch %d, %s; %s %s, threads: %d; %d steps\n", s.Model, s.Image, s.Image, s.Batch, method,
-		s.Backend, s.DType, s.Threads, s.Steps)
+	fmt.Fprintf(p.to, "%s, %d×%d, batch %d, %s; %s %s, ranks: %d, threads: %d; %d steps\n", s.Model, s.Image, s.Image, s.Batch,
+		method, s.Backend, s.DType, s.Ranks, s.Threads, s.Steps)
 	fmt.Fprintf(p.to, "%.1f images/s, %.1f ms a step, %.2f GFLOP an image\n", s.ImagesPerSecond, s.StepMS, s.FLOPsPerImage/1e9)
 	fmt.Fprintf(p.to, "%.0f GFLOP/s of %.0f: %.1f %% of the roofline\n", s.GFLOPS, s.RooflineGFLOPS, 100*s.Share)
 	kinds := make([]compute.Kind, compute.Kinds)

@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"lte/collective"
@@ -81,7 +82,25 @@ type commandLine struct {
 	Version struct{}      `cmd:"" help:"Print version, MPI library, compute back end and CPU features."`
 }
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	shortenSpin()
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// shortenSpin starts the program anew with a bound on how long OpenMP's threads spin for work, unless the environment
+// has one. libgomp reads it before main; its default, some milliseconds, is no faster where every thread has a core
+// and a hundred times slower where ranks share cores.
+func shortenSpin() {
+	const count = "GOMP_SPINCOUNT"
+	for _, name := range []string{count, "OMP_WAIT_POLICY"} {
+		if _, ok := os.LookupEnv(name); ok {
+			return
+		}
+	}
+	if self, err := os.Executable(); err == nil {
+		_ = syscall.Exec(self, os.Args, append(os.Environ(), count+"=1000")) // returns only where it cannot
+	}
+}
 
 // run is main without the exit.
 func run(args []string, stdout, stderr io.Writer) int {

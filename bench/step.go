@@ -9,7 +9,8 @@ import (
 	"lte/compute"
 )
 
-// Step is the speed of local steps of one rank: one LoRA head (lte) or all weights (full), on one fixed batch.
+// Step is the speed of local steps of a rank: one LoRA head (lte) or all weights (full), on one fixed batch. Where there
+// are several ranks all take steps at once, without a word; what is not said to be of all is of rank 0.
 //
 // FLOPs are counted as they are made, 2·m·n·k for every matrix product and nothing else. An image of T tokens (P of
 // them patches) and a block of width w then costs, over the linear layers (out, in) = (m, n) of rank r,
@@ -29,11 +30,12 @@ type Step struct {
 	Rank            int                `json:"rank,omitempty"` // of the LoRA head
 	Backend         string             `json:"backend"`
 	DType           string             `json:"dtype"`
+	Ranks           int                `json:"ranks"` // that took steps side by side, each a head of its own
 	Threads         int                `json:"threads"`
 	Steps           int                `json:"steps"`
-	ImagesPerSecond float64            `json:"images_per_second"` // of the median step
+	ImagesPerSecond float64            `json:"images_per_second"` // of the median step, all ranks together
 	FLOPsPerImage   float64            `json:"flops_per_image"`
-	GFLOPS          float64            `json:"gflops"`          // FLOPs / second of the median step, in 10⁹
+	GFLOPS          float64            `json:"gflops"`          // of one rank: FLOPs / second of the median step, in 10⁹
 	RooflineGFLOPS  float64            `json:"roofline_gflops"` // see Roofline; measured between the steps
 	Share           float64            `json:"share"`           // GFLOPS / RooflineGFLOPS
 	StepMS          float64            `json:"step_ms"`         // the median step, milliseconds
@@ -43,10 +45,10 @@ type Step struct {
 	GrowthBytes     int64              `json:"growth_bytes"` // of PeakBytes, from after the warm-up to the end
 }
 
-// RunStep measures local steps, with a round of products between them for the roofline.
-func RunStep(o Options) (Step, error) {
+// RunStep measures local steps, with a round of products between them for the roofline. Every rank of the group calls it.
+func RunStep(o Options, g collective.Group) (Step, error) {
 	t, batch, meter, err := o.trainer(collective.Alone{})
-	if err != nil {
+	if err := collective.Agree(g, err); err != nil {
 		return Step{}, err
 	}
 	products := o.products()
@@ -79,7 +81,7 @@ func RunStep(o Options) (Step, error) {
 	}
 	n := float64(o.Rounds)
 	s := Step{Kind: "step", Model: o.name(), Method: o.Config.Method, Image: o.Image, Batch: o.Config.Train.Batch,
-		Backend: meter.Name(), DType: o.Config.Compute.DType, Threads: o.Threads, Steps: o.Rounds,
+		Backend: meter.Name(), DType: o.Config.Compute.DType, Ranks: g.Size(), Threads: o.Threads, Steps: o.Rounds,
 		StepMS: 1e3 * median(seconds), RooflineGFLOPS: roofline(products), MS: map[string]float64{},
 		Allocations: float64(allocations) / n, PeakBytes: peak(), GrowthBytes: peak() - start}
 	if s.Method == "lte" {
@@ -94,11 +96,13 @@ func RunStep(o Options) (Step, error) {
 		}
 	}
 	s.MS[compute.Other.String()] = 1e3 * (other + meter.Tallies[compute.Other].Time).Seconds() / n
-	s.ImagesPerSecond = 1e3 * float64(s.Batch) / s.StepMS
 	s.FLOPsPerImage = flops / float64(s.Batch)
 	s.GFLOPS = flops / s.StepMS / 1e6
 	s.Share = s.GFLOPS / s.RooflineGFLOPS
-	return s, nil
+	speed := []float64{1e3 * float64(s.Batch) / s.StepMS}
+	err = collective.Sum(g, speed)
+	s.ImagesPerSecond = speed[0]
+	return s, err
 }
 
 // rooflineEvery spaces the rounds of products, which last a fraction of a step.

@@ -167,7 +167,7 @@ func (o *onednn) sgemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta 
 func (o *onednn) Affine(y blas32.General, x, w Operand, bias []float32, beta float32) {
 	m, n, k := checkGemm(blas.NoTrans, blas.Trans, x, w, F32(y))
 	checkEqual(n, bias)
-	if beta != 0 && x.F32 != nil { // the primitive's own sum is slower
+	if beta != 0 && x.F32 != nil && o.threads == 1 { // the primitive's own sum is slower, but for threads
 		C.add_rows(o.kernels, ptr(y.Data), C.long(y.Stride), ptr(bias), C.long(m), C.long(n), o.threads)
 		o.sgemm(blas.NoTrans, blas.Trans, 1, x, w, 1, y)
 		return
