@@ -82,23 +82,21 @@ type commandLine struct {
 	Version struct{}      `cmd:"" help:"Print version, MPI library, compute back end and CPU features."`
 }
 
-func main() {
-	shortenSpin()
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
-}
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// shortenSpin starts the program anew with a bound on how long OpenMP's threads spin for work, unless the environment
-// has one. libgomp reads it before main; its default, some milliseconds, is no faster where every thread has a core
-// and a hundred times slower where ranks share cores.
-func shortenSpin() {
-	const count = "GOMP_SPINCOUNT"
-	for _, name := range []string{count, "OMP_WAIT_POLICY"} {
-		if _, ok := os.LookupEnv(name); ok {
-			return
-		}
+// waitPolitely starts the program anew without OpenMP's spinning where ranks and threads outnumber the cores: a waiting
+// thread then takes the core from a working one, hundreds of times slower. libgomp asks the environment, before main.
+func waitPolitely(threads int) {
+	if threads == 0 {
+		threads, _ = strconv.Atoi(os.Getenv("OMP_NUM_THREADS"))
+	}
+	_, count := os.LookupEnv("GOMP_SPINCOUNT")
+	_, policy := os.LookupEnv("OMP_WAIT_POLICY")
+	if count || policy || !compute.Crowded(mpi.LaunchedHere(), threads) {
+		return
 	}
 	if self, err := os.Executable(); err == nil {
-		_ = syscall.Exec(self, os.Args, append(os.Environ(), count+"=1000")) // returns only where it cannot
+		_ = syscall.Exec(self, os.Args, append(os.Environ(), "OMP_WAIT_POLICY=passive")) // returns only where it cannot
 	}
 }
 
@@ -140,6 +138,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return runBench("step", cli.Bench.Step, stdout, stderr)
 	case "bench merge":
 		return runBench("merge", cli.Bench.Merge, stdout, stderr)
+	}
+	if c, err := cli.Train.load(); err == nil { // an error is for all ranks to agree on
+		waitPolitely(c.Compute.Threads)
 	}
 	return launch(os.Stderr, func(w *mpi.World) error { return trainOn(w, cli.Train, os.Stdout, os.Stderr) })
 }
@@ -223,7 +224,7 @@ func trainOn(world *mpi.World, cmd trainCommand, stdout, stderr io.Writer) error
 		return err
 	}
 	if cores := world.NodeCores(); threads > 1 && threads*world.NodeSize() > cores && world.Rank() == 0 {
-		fmt.Fprintf(stderr, "lte: warning: %d ranks of %d threads share %d cores of this node, and waiting threads spin: far slower than one thread a rank; lower compute.threads or OMP_NUM_THREADS\n",
+		fmt.Fprintf(stderr, "lte: warning: %d ranks of %d threads share %d cores of this node: slower than one thread a rank; lower compute.threads or OMP_NUM_THREADS\n",
 			world.NodeSize(), threads, cores)
 	}
 	backend, err := compute.New(c.Compute.Backend, threads, compute.DType(c.Compute.DType))

@@ -6,6 +6,7 @@ package compute
 #cgo CFLAGS: -O3 -fopenmp -Wall -Wno-psabi -Wno-unknown-pragmas
 #cgo LDFLAGS: -ldnnl -lgomp -lm
 #include <omp.h>
+#include <unistd.h>
 #include <oneapi/dnnl/dnnl.h>
 #include "kernels.h"
 
@@ -83,6 +84,7 @@ import "C"
 
 import (
 	"fmt"
+	"runtime"
 	"unsafe"
 
 	"gonum.org/v1/gonum/blas"
@@ -97,6 +99,11 @@ func init() {
 		return newOneDNN(C.lte_choose_kernels(), threads, d), nil
 	}
 	Auto = "onednn"
+}
+
+// Crowded says whether that many ranks of this machine, of that many threads, are more threads than cores.
+func Crowded(ranks, threads int) bool {
+	return threads > 1 && (threads > runtime.NumCPU() || ranks*threads > int(C.sysconf(C._SC_NPROCESSORS_ONLN)))
 }
 
 // onednn is the back end of a cgo build: oneDNN's products, and the C kernels of this CPU's instruction set.

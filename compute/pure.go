@@ -6,3 +6,6 @@ package compute
 func Describe() string { return "gonum, pure Go (built without cgo)" }
 
 func everyISA(int, DType) map[string]Backend { return nil }
+
+// Crowded is false: no threads.
+func Crowded(ranks, threads int) bool { return false }

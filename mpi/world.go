@@ -190,6 +190,18 @@ func FirstOfLaunch() bool {
 	return true
 }
 
+// LaunchedHere is the number of ranks that the launcher put on this machine, by its word, before MPI is up; 1 where it
+// says nothing.
+func LaunchedHere() int {
+	for _, name := range []string{"MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_STEP_TASKS_PER_NODE"} {
+		var n int // SLURM: "4(x2)", "2,1"; which of them this machine is, it does not say
+		if _, err := fmt.Sscanf(os.Getenv(name), "%d", &n); err == nil && n > 0 {
+			return n
+		}
+	}
+	return 1
+}
+
 // checkLauncher finds the launcher of another MPI: each of its processes would train alone, as rank 0 of 1.
 func checkLauncher(size int, library string) error {
 	n, variable := launched()

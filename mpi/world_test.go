@@ -103,6 +103,23 @@ func TestLauncher(t *testing.T) {
 	}
 }
 
+// Fails if a launcher's word for the ranks of this machine is misread.
+func TestLaunchedHere(t *testing.T) {
+	names := []string{"MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_STEP_TASKS_PER_NODE"}
+	for _, c := range []struct {
+		name, value string
+		want        int
+	}{{"MPI_LOCALNRANKS", "8", 8}, {"OMPI_COMM_WORLD_LOCAL_SIZE", "3", 3}, {"SLURM_STEP_TASKS_PER_NODE", "4(x2)", 4}, {"SLURM_STEP_TASKS_PER_NODE", "2,1", 2}, {"MPI_LOCALNRANKS", "", 1}} {
+		for _, name := range names {
+			t.Setenv(name, "")
+		}
+		t.Setenv(c.name, c.value)
+		if got := LaunchedHere(); got != c.want {
+			t.Errorf("%s=%s: %d ranks, want %d", c.name, c.value, got, c.want)
+		}
+	}
+}
+
 // One process without a launcher is a world of one rank, with either MPI and without cgo.
 func TestAlone(t *testing.T) {
 	for _, name := range launcherVariables {
