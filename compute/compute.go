@@ -23,8 +23,8 @@ import (
 
 // Backend is the arithmetic that a network needs. A Backend is for one goroutine at a time.
 //
-// What only products read is an Operand, in the precision of the back end; all else is float32. A kernel that makes an
-// operand rounds as it writes.
+// What a pass keeps, and what products read, is an Operand, in the precision of the back end; all else is float32, and so
+// is every sum. A kernel that makes an operand rounds as it writes.
 type Backend interface {
 	// Name is the name under which New makes it.
 	Name() string
@@ -34,11 +34,13 @@ type Backend interface {
 	// Gemm computes c = alpha·op(a)·op(b) + beta·c, for beta 0 (c is not read) or 1.
 	Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta float32, c blas32.General)
 	// Affine computes y = x·wᵀ + bias + beta·y, bias added to every row, for beta 0 or 1.
-	Affine(y blas32.General, x, w Operand, bias []float32, beta float32)
+	Affine(y, x, w Operand, bias []float32, beta float32)
 	// AddProduct computes dst = c + alpha·a·b, for an inner side that is short beside the others. c may be dst's memory.
 	AddProduct(dst Operand, c blas32.General, alpha float32, a, b blas32.General)
 	// Round copies x into dst, in dst's precision, to nearest even.
 	Round(dst Operand, x blas32.General)
+	// Transpose copies xᵀ into dst, in dst's precision.
+	Transpose(dst Operand, x blas32.General)
 
 	// SumRows adds up rows: dst[j] += Σ_i x[i,j].
 	SumRows(dst []float32, x Operand)
@@ -47,11 +49,11 @@ type Backend interface {
 	// SumSquares returns Σ x², summed in float64 in an order that depends on the length alone.
 	SumSquares(x []float32) float64
 
-	// GELU computes y = x·Φ(x), Φ by the error function (Hendrycks and Gimpel, arXiv 1606.08415), and leaves the
-	// derivative Φ(x) + x·φ(x) in x: the backward pass is then Multiply.
-	GELU(y Operand, x []float32)
+	// GELU computes y = x·Φ(x), Φ by the error function (Hendrycks and Gimpel, arXiv 1606.08415), and its derivative
+	// dydx = Φ(x) + x·φ(x), which may be x's memory: the backward pass is then Multiply.
+	GELU(y, dydx Operand, x []float32)
 	// Multiply computes dst = x∘y, element by element. dst may be x's memory.
-	Multiply(dst Operand, x, y []float32)
+	Multiply(dst Operand, x []float32, y Operand)
 
 	// Normalize computes x̂ = (x − mean)·rstd over every row, with rstd = 1/√(var + eps), and y = x̂·gamma + beta; y =
 	// x̂ where gamma is nil, and may then be x̂'s memory. rstd has a number a row.
@@ -63,9 +65,9 @@ type Backend interface {
 	AffineBackward(dgamma, dbeta []float32, dy, xhat blas32.General)
 
 	// Attention computes softmax(Q Kᵀ/√d) V for every image and attention head.
-	Attention(out Operand, probs, qkv []float32, shape AttentionShape)
+	Attention(out Operand, probs []float32, qkv Operand, shape AttentionShape)
 	// AttentionBackward computes the gradient of qkv from dout, the gradient of out.
-	AttentionBackward(dqkv Operand, dout, probs, qkv []float32, shape AttentionShape)
+	AttentionBackward(dqkv Operand, dout, probs []float32, qkv Operand, shape AttentionShape)
 
 	// Patches cuts images (images, channels, height, width) into rows (images·patches, channels·patch·patch), each in a
 	// convolution's column order: channel, row, column.
@@ -93,10 +95,19 @@ func (s AttentionShape) Probs() int { return s.Batch * s.Heads * s.Tokens * s.Pr
 // Len is the length of out; qkv is three times as long.
 func (s AttentionShape) Len() int { return s.Batch * s.Tokens * s.Heads * s.Dim }
 
-func (s AttentionShape) check(out int, probs, qkv []float32) {
-	if n := s.Len(); out != n || len(qkv) != 3*n || len(probs) != s.Probs() {
-		panic(errLength)
-	}
+func (s AttentionShape) check(out Operand, probs []float32, qkv Operand) {
+	out.checkDense(s.Len())
+	qkv.checkDense(3 * s.Len())
+	checkEqual(s.Probs(), probs)
+	checkDType(out, qkv)
+}
+
+func (s AttentionShape) checkBackward(dqkv Operand, dout, probs []float32, qkv Operand) {
+	dqkv.checkDense(3 * s.Len())
+	qkv.checkDense(3 * s.Len())
+	checkEqual(s.Len(), dout)
+	checkEqual(s.Probs(), probs)
+	checkDType(dqkv, qkv)
 }
 
 // ImageShape is the shape of images (Images, Channels, Height, Width) and of the square patches that they are cut into;
@@ -159,13 +170,17 @@ func checkGemm(tA, tB blas.Transpose, a, b, c Operand) (m, n, k int) {
 	if k != kb || c.Rows != m || c.Cols != n {
 		panic(errShape)
 	}
-	if (a.BF16 == nil) != (b.BF16 == nil) {
-		panic(errDType)
-	}
+	checkDType(a, b)
 	a.check()
 	b.check()
 	c.check()
 	return m, n, k
+}
+
+func checkDType(a, b Operand) {
+	if (a.BF16 == nil) != (b.BF16 == nil) {
+		panic(errDType)
+	}
 }
 
 // check panics unless the operand's slice is long enough.

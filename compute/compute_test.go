@@ -140,7 +140,7 @@ func TestAffine(t *testing.T) {
 					}
 					want[i], size = sum, max(size, abs)
 				}
-				b.Affine(Every(Matrix(2*m, n, y), 2), F32(Matrix(m, k, x)), F32(Matrix(n, k, w)), bias, beta)
+				b.Affine(F32(Every(Matrix(2*m, n, y), 2)), F32(Matrix(m, k, x)), F32(Matrix(n, k, w)), bias, beta)
 				near(t, fmt.Sprint(name, s, beta), y, want, size*0x1p-22)
 			}
 		}
@@ -156,13 +156,13 @@ func TestElementwise(t *testing.T) {
 			}
 			y, want := make([]float32, n), make([]float64, n)
 			dydx := slices.Clone(x)
-			b.GELU(F32(Matrix(1, n, y)), dydx)
+			b.GELU(F32(Matrix(1, n, y)), F32(Matrix(1, n, dydx)), dydx)
 			for i, v := range x {
 				want[i] = float64(v) * 0.5 * math.Erfc(-float64(v)/math.Sqrt2)
 			}
 			near(t, name+" GELU", y, want, 1e-6) // 1 + erf cancels: an error of a few ulp of 1, times |x| ≤ 6
 
-			b.Multiply(F32(Matrix(1, n, y)), dy, dydx)
+			b.Multiply(F32(Matrix(1, n, y)), dy, F32(Matrix(1, n, dydx)))
 			for i, v := range x {
 				z := float64(v)
 				want[i] = float64(dy[i]) * (0.5*math.Erfc(-z/math.Sqrt2) + z*math.Exp(-z*z/2)/math.Sqrt(2*math.Pi))
@@ -192,7 +192,7 @@ func TestNaNGoesThrough(t *testing.T) {
 		y, rstd := make([]float32, 40), make([]float32, 1)
 		x := make([]float32, 40)
 		x[3] = nan
-		b.GELU(F32(Matrix(1, 40, y)), slices.Clone(x))
+		b.GELU(F32(Matrix(1, 40, y)), F32(NewMatrix(1, 40)), x)
 		if y[3] == y[3] {
 			t.Errorf("%s: GELU hides a NaN", name)
 		}
@@ -202,7 +202,7 @@ func TestNaNGoesThrough(t *testing.T) {
 		}
 		out, probs, qkv := make([]float32, 12), make([]float32, s.Probs()), make([]float32, 36)
 		qkv[0] = nan
-		b.Attention(F32(Matrix(1, len(out), out)), probs, qkv, s)
+		b.Attention(F32(Matrix(1, len(out), out)), probs, F32(Matrix(1, len(qkv), qkv)), s)
 		if out[0] == out[0] {
 			t.Errorf("%s: Attention hides a NaN", name)
 		}
@@ -223,6 +223,13 @@ func TestRows(t *testing.T) {
 				}
 			}
 			b.SumRows(sums, F32(Matrix(rows, cols, x)))
+			across := NewMatrix(cols, rows)
+			b.Transpose(F32(across), Matrix(rows, cols, x))
+			for i, v := range x {
+				if across.Data[i%cols*rows+i/cols] != v {
+					t.Fatalf("%s Transpose %d×%d: number %d is elsewhere", name, rows, cols, i)
+				}
+			}
 			near(t, name+" SumRows", sums, wantSums, 1e-5)
 
 			// x and dx lie two rows apart, as the class tokens of a batch do.
@@ -339,7 +346,7 @@ func TestAttention(t *testing.T) {
 			n := s.Batch * s.Tokens * s.Heads * s.Dim
 			qkv, dout := randoms(r, 3*n), randoms(r, n)
 			out, probs, dqkv := make([]float32, n), make([]float32, s.Probs()), make([]float32, 3*n)
-			b.Attention(F32(Matrix(1, len(out), out)), probs, qkv, s)
+			b.Attention(F32(Matrix(1, len(out), out)), probs, F32(Matrix(1, len(qkv), qkv)), s)
 			q64 := make([]float64, 3*n)
 			for i, v := range qkv {
 				q64[i] = float64(v)
@@ -362,7 +369,7 @@ func TestAttention(t *testing.T) {
 					dout[i] = float32(math.NaN()) // not to be read
 				}
 			}
-			b.AttentionBackward(F32(Matrix(1, len(dqkv), dqkv)), dout, probs, qkv, s)
+			b.AttentionBackward(F32(Matrix(1, len(dqkv), dqkv)), dout, probs, F32(Matrix(1, len(qkv), qkv)), s)
 			near(t, fmt.Sprint(name, s, " backward"), dqkv, want, 1e-5)
 		}
 	}
@@ -380,8 +387,8 @@ func TestThreadsKeepBits(t *testing.T) {
 	run := func(b Backend) (all []float32) {
 		y, rstd, sums := NewMatrix(rows, cols), make([]float32, rows), make([]float32, cols)
 		d := slices.Clone(x.Data)
-		b.GELU(F32(y), d)
-		b.Multiply(F32(y), y.Data, d)
+		b.GELU(F32(y), F32(Matrix(rows, cols, d)), d)
+		b.Multiply(F32(y), y.Data, F32(Matrix(rows, cols, d)))
 		all = append(all, y.Data...)
 		all = append(all, float32(b.SumSquares(y.Data)))
 		b.Normalize(F32(y), y, rstd, x, nil, nil, 1e-6)
@@ -390,8 +397,8 @@ func TestThreadsKeepBits(t *testing.T) {
 		b.NormalizeBackward(y, dy, x, rstd, nil)
 		all = append(append(append(all, y.Data...), rstd...), sums...)
 		out, probs, dqkv := make([]float32, len(dout)), make([]float32, s.Probs()), make([]float32, len(qkv))
-		b.Attention(F32(Matrix(1, len(out), out)), probs, qkv, s)
-		b.AttentionBackward(F32(Matrix(1, len(dqkv), dqkv)), dout, probs, qkv, s)
+		b.Attention(F32(Matrix(1, len(out), out)), probs, F32(Matrix(1, len(qkv), qkv)), s)
+		b.AttentionBackward(F32(Matrix(1, len(dqkv), dqkv)), dout, probs, F32(Matrix(1, len(qkv), qkv)), s)
 		all = append(append(all, out...), dqkv...)
 		// The merge of ranks with unequal threads: an inner side at which a product's bits do depend on them.
 		w := NewMatrix(rows, 100)

@@ -37,11 +37,11 @@ func (gonumBackend) Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, bet
 	blas32.Gemm(tA, tB, alpha, a.general(), b.general(), beta, c)
 }
 
-func (g gonumBackend) Affine(y blas32.General, x, w Operand, bias []float32, beta float32) {
-	checkRows(F32(y), bias, y.Cols)
-	g.Gemm(blas.NoTrans, blas.Trans, 1, x, w, beta, y)
+func (g gonumBackend) Affine(y, x, w Operand, bias []float32, beta float32) {
+	checkRows(y, bias, y.Cols)
+	g.Gemm(blas.NoTrans, blas.Trans, 1, x, w, beta, y.general())
 	for i := range y.Rows {
-		addTo(row(y, i), bias)
+		addTo(row(y.general(), i), bias)
 	}
 }
 
@@ -54,6 +54,16 @@ func (gonumBackend) Round(dst Operand, x blas32.General) {
 	checkSame(dst.general(), x)
 	for i := range x.Rows {
 		copy(row(dst.general(), i), row(x, i))
+	}
+}
+
+func (gonumBackend) Transpose(dst Operand, x blas32.General) {
+	y := dst.general()
+	checkSame(blas32.General{Rows: y.Cols, Cols: y.Rows}, x)
+	for i := range x.Rows {
+		for j, v := range row(x, i) {
+			y.Data[j*y.Stride+i] = v
+		}
 	}
 }
 
@@ -85,20 +95,21 @@ func (gonumBackend) SumSquares(x []float32) float64 {
 	return sum
 }
 
-func (gonumBackend) GELU(y Operand, x []float32) {
+func (gonumBackend) GELU(y, dydx Operand, x []float32) {
 	y.checkDense(len(x))
-	dst := y.general().Data
+	dydx.checkDense(len(x))
+	dst, slope := y.general().Data, dydx.general().Data
 	for i, v := range x {
 		c := cdf(v)
-		dst[i], x[i] = v*c, c+v*invSqrt2Pi*exp(-0.5*v*v)
+		dst[i], slope[i] = v*c, c+v*invSqrt2Pi*exp(-0.5*v*v)
 	}
 }
 
-func (gonumBackend) Multiply(dst Operand, x, y []float32) {
+func (gonumBackend) Multiply(dst Operand, x []float32, y Operand) {
 	dst.checkDense(len(x))
-	checkEqual(len(x), y)
+	y.checkDense(len(x))
 	for i, v := range x {
-		dst.general().Data[i] = v * y[i]
+		dst.general().Data[i] = v * y.general().Data[i]
 	}
 }
 
@@ -183,9 +194,9 @@ func (gonumBackend) Patches(dst Operand, images []float32, s ImageShape) {
 	}
 }
 
-func (gonumBackend) Attention(y Operand, probs, qkv []float32, s AttentionShape) {
-	s.check(len(y.F32), probs, qkv)
-	out := y.general().Data
+func (gonumBackend) Attention(y Operand, probs []float32, x Operand, s AttentionShape) {
+	s.check(y, probs, x)
+	out, qkv := y.general().Data, x.general().Data
 	width, stride := s.Heads*s.Dim, s.ProbStride()
 	scale := 1 / float32(math.Sqrt(float64(s.Dim)))
 	s.each(func(b, h int) {
@@ -207,10 +218,9 @@ func (gonumBackend) Attention(y Operand, probs, qkv []float32, s AttentionShape)
 	})
 }
 
-func (gonumBackend) AttentionBackward(dx Operand, dout, probs, qkv []float32, s AttentionShape) {
-	s.check(len(dout), probs, qkv)
-	dx.checkDense(len(qkv))
-	dqkv := dx.general().Data
+func (gonumBackend) AttentionBackward(dx Operand, dout, probs []float32, x Operand, s AttentionShape) {
+	s.checkBackward(dx, dout, probs, x)
+	dqkv, qkv := dx.general().Data, x.general().Data
 	width, stride := s.Heads*s.Dim, s.ProbStride()
 	scale := 1 / float32(math.Sqrt(float64(s.Dim)))
 	clear(dqkv)

@@ -18,23 +18,23 @@ typedef struct {
 typedef struct {
   const char *isa;
   void (*round)(void *dst, const float *x, long ldx, long rows, long cols, int threads); // to bfloat16
-  void (*transpose)(float *dst, const float *src, float beta, long rows, long cols, int threads);
+  void (*transpose)(void *dst, int half, const float *src, float beta, long rows, long cols, int threads);
   void (*add_product)(void *dst, int half, const float *c, float alpha, const float *a, const float *b, long m, long n,
                       long k, int threads);
   void (*add_rows)(float *dst, long ld, const float *bias, long rows, long cols, int threads);
   void (*sum_rows)(float *dst, const void *x, int half, long ldx, long rows, long cols, int threads);
   void (*add)(float *dst, const float *x, long n, int threads);
   double (*sum_squares)(const float *x, long n, int threads);
-  void (*gelu)(void *y, int half, float *x, long n, int threads);
-  void (*multiply)(void *dst, int half, const float *x, const float *y, long n, int threads);
+  void (*gelu)(void *y, void *dydx, int half, const float *x, long n, int threads);
+  void (*multiply)(void *dst, int half, const float *x, const void *y, long n, int threads);
   void (*normalize)(void *y, int half, float *xhat, float *rstd, const float *x, long ldx, const float *gamma,
                     const float *beta, float eps, long rows, long cols, int threads);
   void (*normalize_backward)(float *dx, long ldx, const float *dy, const float *xhat, const float *rstd,
                              const float *gamma, long rows, long cols, int threads);
   void (*affine_backward)(float *dgamma, float *dbeta, const float *dy, const float *xhat, long rows, long cols,
                           int threads);
-  void (*attention)(void *out, int half, float *probs, const float *qkv, lte_attention_shape s, int threads);
-  void (*attention_backward)(void *dqkv, int half, const float *dout, const float *probs, const float *qkv,
+  void (*attention)(void *out, int half, float *probs, const void *qkv, lte_attention_shape s, int threads);
+  void (*attention_backward)(void *dqkv, int half, const float *dout, const float *probs, const void *qkv,
                              lte_attention_shape s, int threads);
   void (*patches)(void *dst, int half, const float *images, lte_image_shape s, int threads);
   void (*adamw)(float *p, float *m, float *v, const float *g, lte_adamw_step s, long n, int threads);

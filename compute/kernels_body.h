@@ -145,22 +145,43 @@ static double sum_squares(const float *x, long n, int threads) {
   return total;
 }
 
-static void gelu(void *y, int half, float *x, long n, int threads) {
-  FOR_BLOCKS(n) {
-    float value[BLOCK];
-    float *restrict in = x + at;
-    long m = END(n) - at;
-    for (long i = 0; i < m; i++) {
-      float v = in[i], c = cdf(v);
-      value[i] = v * c;
-      in[i] = c + v * 0.39894228040143267794f * exp_(-0.5f * v * v);
-    }
-    STORE(y, half, at, m, value[i])
+// y = x·Φ(x), dydx = Φ(x) + x·φ(x).
+INLINE void gelu_of(float *y, float *dydx, const float *x, long n) {
+#pragma GCC ivdep
+  for (long i = 0; i < n; i++) {
+    float v = x[i], c = cdf(v);
+    y[i] = v * c;
+    dydx[i] = c + v * 0.39894228040143267794f * exp_(-0.5f * v * v);
   }
 }
 
-static void multiply(void *dst, int half, const float *x, const float *y, long n, int threads) {
-  FOR_BLOCKS(n) STORE(dst, half, at, END(n) - at, x[at + i] * y[at + i])
+static void gelu(void *y, void *dydx, int half, const float *x, long n, int threads) {
+  enum { PART = 256 }; // stays in the nearest cache until it is rounded
+  FOR_BLOCKS(n) {
+    if (half)
+      for (long from = at; from < END(n); from += PART) {
+        float value[PART], slope[PART];
+        long m = END(n) - from < PART ? END(n) - from : PART;
+        gelu_of(value, slope, x + from, m);
+        STORE(y, 1, from, m, value[i])
+        STORE(dydx, 1, from, m, slope[i])
+      }
+    else
+      gelu_of((float *)y + at, (float *)dydx + at, x + at, END(n) - at);
+  }
+}
+
+static void multiply(void *dst, int half, const float *x, const void *y, long n, int threads) {
+  FOR_BLOCKS(n) {
+    const uint16_t *h = (const uint16_t *)y + at;
+    const float *f = (const float *)y + at;
+    long m = END(n) - at;
+    if (half) {
+      STORE(dst, 1, at, m, x[at + i] * single(h[i]))
+    } else {
+      STORE(dst, 0, at, m, x[at + i] * f[i])
+    }
+  }
 }
 
 static void normalize(void *y, int half, float *xhat, float *rstd, const float *x, long ldx, const float *gamma,
@@ -305,15 +326,29 @@ static void add_product(void *dst, int half, const float *c, float alpha, const 
   }
 }
 
-// dst (tokens, PAD(dim)) from rows of src that lie ld apart.
-INLINE void pack(float *dst, const float *src, long ld, long tokens, long dim) {
+typedef uint16_t halves __attribute__((vector_size(32), aligned(2), may_alias));
+typedef uint32_t words __attribute__((vector_size(64)));
+
+// LANES numbers of src, in its precision, from at on.
+INLINE lanes load(const void *src, int half, long at) {
+  if (half)
+    return (lanes)(__builtin_convertvector(*(const halves *)((const uint16_t *)src + at), words) << 16);
+  return *(const lanes *)((const float *)src + at);
+}
+
+INLINE float load1(const void *src, int half, long at) {
+  return half ? single(((const uint16_t *)src)[at]) : ((const float *)src)[at];
+}
+
+// dst (tokens, PAD(dim)) from rows of src that lie ld apart, the first at at.
+INLINE void pack(float *dst, const void *src, int half, long at, long ld, long tokens, long dim) {
   long pad = PAD(dim);
   for (long i = 0; i < tokens; i++) {
     long j = 0;
     for (; j + LANES <= dim; j += LANES)
-      *(lanes *)(dst + i * pad + j) = *(const lanes *)(src + i * ld + j);
+      *(lanes *)(dst + i * pad + j) = load(src, half, at + i * ld + j);
     for (; j < pad; j++)
-      dst[i * pad + j] = j < dim ? src[i * ld + j] : 0;
+      dst[i * pad + j] = j < dim ? load1(src, half, at + i * ld + j) : 0;
   }
 }
 
@@ -335,16 +370,16 @@ typedef int32_t indices __attribute__((vector_size(64)));
       t[i + S] = __builtin_shuffle(a, b, (indices)ALL(FROM_RIGHT, S));                                                 \
     }
 
-// t = the transpose of src's first LANES rows and columns, or 0 beyond the last: blocks of 8×8, then 4×4, … change sides.
-INLINE void transpose_tile(lanes *t, const float *src, long ld, long rows, long cols) {
-  static const float nothing[LANES];
+// t = the transpose of LANES rows and columns of src from at on, or 0 beyond the last: blocks of 8×8, then 4×4, … change
+// sides.
+INLINE void transpose_tile(lanes *t, const void *src, int half, long at, long ld, long rows, long cols) {
   for (int i = 0; i < LANES; i++) {
-    const float *row = i < rows ? src + i * ld : nothing;
-    if (cols >= LANES)
-      t[i] = *(const lanes *)row;
-    else
-      for (int j = 0; j < LANES; j++)
-        t[i][j] = j < cols ? row[j] : 0;
+    t[i] = (lanes){0};
+    if (i < rows && cols >= LANES)
+      t[i] = load(src, half, at + i * ld);
+    else if (i < rows)
+      for (int j = 0; j < cols; j++)
+        t[i][j] = load1(src, half, at + i * ld + j);
   }
   SWAP(8)
   SWAP(4)
@@ -352,28 +387,33 @@ INLINE void transpose_tile(lanes *t, const float *src, long ld, long rows, long 
   SWAP(1)
 }
 
-// dst (cols, rows) = beta·dst + the transpose of src (rows, cols), beta 0 (dst is not read) or 1.
-static void transpose(float *dst, const float *src, float beta, long rows, long cols, int threads) {
+// dst (cols, rows), in its precision, = beta·dst + the transpose of src (rows, cols), beta 0 (dst is not read) or, in
+// float32, 1.
+static void transpose(void *dst, int half, const float *src, float beta, long rows, long cols, int threads) {
   PARALLEL(rows * cols)
   for (long c = 0; c < cols; c += LANES)
     for (long r = 0; r < rows; r += LANES) {
       lanes t[LANES];
-      transpose_tile(t, src + r * cols + c, cols, rows - r, cols - c);
+      transpose_tile(t, src, 0, r * cols + c, cols, rows - r, cols - c);
+      const long n = rows - r < LANES ? rows - r : LANES;
       for (int j = 0; j < LANES && c + j < cols; j++) {
-        float *out = dst + (c + j) * rows + r;
-        for (int i = 0; i < LANES && r + i < rows; i++)
-          out[i] = t[j][i] + (beta ? out[i] : 0);
+        const float *row = (float *)(t + j), *old = (float *)dst + (c + j) * rows + r;
+        if (beta) {
+          STORE(dst, 0, (c + j) * rows + r, n, row[i] + old[i])
+        } else {
+          STORE(dst, half, (c + j) * rows + r, n, row[i])
+        }
       }
     }
 }
 
 // dst (dim, PAD(tokens)): the transpose of the same, tile by tile.
-INLINE void pack_transposed(float *dst, const float *src, long ld, long tokens, long dim) {
+INLINE void pack_transposed(float *dst, const void *src, int half, long at, long ld, long tokens, long dim) {
   long pad = PAD(tokens);
   for (long r = 0; r < tokens; r += LANES)
     for (long c = 0; c < dim; c += LANES) {
       lanes t[LANES];
-      transpose_tile(t, src + r * ld + c, ld, tokens - r, dim - c);
+      transpose_tile(t, src, half, at + r * ld + c, ld, tokens - r, dim - c);
       for (int j = 0; j < LANES && c + j < dim; j++)
         *(lanes *)(dst + (c + j) * pad + r) = t[j];
     }
@@ -392,10 +432,11 @@ INLINE void unpack(void *dst, int half, long at, long ld, const float *src, long
 }
 
 // Asks for dim columns of rows that lie ld apart, too far for the CPU to see a pattern.
-INLINE void prefetch(const float *src, long ld, long tokens, long dim) {
+INLINE void prefetch(const void *src, int half, long at, long ld, long tokens, long dim) {
+  const long size = half ? 2 : 4;
   for (long i = 0; i < tokens; i++)
-    for (long j = 0; j < dim; j += LANES)
-      __builtin_prefetch(src + i * ld + j, 0, 2);
+    for (long j = 0; j < dim * size; j += 64)
+      __builtin_prefetch((const char *)src + (at + i * ld) * size + j, 0, 2);
 }
 
 static float *scratch(long floats) {
@@ -431,13 +472,13 @@ INLINE void softmax(float *row, const float *on, const float *off, float factor,
     row[j] *= inverse;
 }
 
-static void attention(void *out, int half, float *probs, const float *qkv, lte_attention_shape s, int threads) {
+static void attention(void *out, int half, float *probs, const void *qkv, lte_attention_shape s, int threads) {
   const long T = s.tokens, Q = s.queries, d = s.dim, width = (long)s.heads * d, ld = 3 * width, Tp = PAD(T), dp = PAD(d);
   const float factor = 1.0f / sqrtf((float)d);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
-    float *kt = scratch(d * Tp + 2 * T * dp + 2 * Tp), *v = kt + d * Tp, *o = v + T * dp, *on = o + T * dp,
-          *off = on + Tp;
+    float *kt = scratch(d * Tp + 3 * T * dp + 2 * Tp), *q = kt + d * Tp, *v = q + T * dp, *o = v + T * dp,
+          *on = o + T * dp, *off = on + Tp;
     for (long j = 0; j < Tp; j++) {
       on[j] = j < T;
       off[j] = j < T ? 0 : -1e30f;
@@ -445,14 +486,20 @@ static void attention(void *out, int half, float *probs, const float *qkv, lte_a
 #pragma omp for collapse(2)
     for (long b = 0; b < s.batch; b++)
       for (long h = 0; h < s.heads; h++) {
-        const float *q = qkv + b * T * ld + h * d;
+        const long at = b * T * ld + h * d, next = h + 1 < s.heads ? at + d : at + T * ld - h * d;
         float *p = probs + (b * s.heads + h) * T * Tp;
-        const float *next = h + 1 < s.heads ? q + d : q + T * ld - h * d;
-        for (int i = 0; i < 3; i++)
-          prefetch(next + i * width, ld, T, d);
-        pack_transposed(kt, q + width, ld, T, d);
-        pack(v, q + 2 * width, ld, T, d);
-        product(p, Tp, q, ld, 1, kt, Tp, Q, Tp, d); // S = Q Kᵀ
+        if (b * s.heads + h + 1 < s.batch * s.heads)
+          for (int i = 0; i < 3; i++)
+            prefetch(qkv, half, next + i * width, ld, T, d);
+        const float *rows = q;
+        long lead = dp;
+        if (half)
+          pack(q, qkv, half, at, ld, Q, d);
+        else
+          rows = (const float *)qkv + at, lead = ld;
+        pack_transposed(kt, qkv, half, at + width, ld, T, d);
+        pack(v, qkv, half, at + 2 * width, ld, T, d);
+        product(p, Tp, rows, lead, 1, kt, Tp, Q, Tp, d); // S = Q Kᵀ
         for (long i = 0; i < Q; i++)
           softmax(p + i * Tp, on, off, factor, Tp);
         product(o, dp, p, Tp, 1, v, dp, Q, dp, T); // O = P V
@@ -462,30 +509,32 @@ static void attention(void *out, int half, float *probs, const float *qkv, lte_a
   }
 }
 
-static void attention_backward(void *dqkv, int half, const float *dout, const float *probs, const float *qkv,
+static void attention_backward(void *dqkv, int half, const float *dout, const float *probs, const void *qkv,
                                lte_attention_shape s, int threads) {
   const long T = s.tokens, Q = s.queries, d = s.dim, width = (long)s.heads * d, ld = 3 * width, Tp = PAD(T), dp = PAD(d);
   const float factor = 1.0f / sqrtf((float)d);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
-    float *vt = scratch(d * Tp + T * Tp + 2 * T * dp), *ds = vt + d * Tp, *in = ds + T * Tp, *res = in + T * dp;
+    float *vt = scratch(d * Tp + T * Tp + 3 * T * dp), *ds = vt + d * Tp, *go = ds + T * Tp, *in = go + T * dp,
+          *res = in + T * dp;
 #pragma omp for collapse(2)
     for (long b = 0; b < s.batch; b++)
       for (long h = 0; h < s.heads; h++) {
-        const float *q = qkv + b * T * ld + h * d, *k = q + width, *v = k + width;
-        const float *p = probs + (b * s.heads + h) * T * Tp, *go = dout + b * T * width + h * d;
-        const long dq = b * T * ld + h * d, dk = dq + width, dv = dk + width;
-        const float *next = h + 1 < s.heads ? q + d : q + T * ld - h * d;
-        for (int i = 0; i < 3; i++)
-          prefetch(next + i * width, ld, T, d);
-        prefetch(h + 1 < s.heads ? go + d : go + T * width - h * d, width, T, d);
-        pack(in, go, width, Q, d);
-        product(res, dp, p, 1, Tp, in, dp, T, dp, Q); // dV = Pᵀ dO
-        unpack(dqkv, half, dv, ld, res, T, d);
+        const long q = b * T * ld + h * d, k = q + width, v = k + width, out = b * T * width + h * d;
+        const float *p = probs + (b * s.heads + h) * T * Tp;
+        if (b * s.heads + h + 1 < s.batch * s.heads) {
+          const int last = h + 1 == s.heads;
+          for (int i = 0; i < 3; i++)
+            prefetch(qkv, half, (last ? q + T * ld - h * d : q + d) + i * width, ld, T, d);
+          prefetch(dout, 0, last ? out + T * width - h * d : out + d, width, T, d);
+        }
+        pack(go, dout, 0, out, width, Q, d);
+        product(res, dp, p, 1, Tp, go, dp, T, dp, Q); // dV = Pᵀ dO
+        unpack(dqkv, half, v, ld, res, T, d);
 
-        pack_transposed(vt, v, ld, T, d);
-        product(ds, Tp, go, width, 1, vt, Tp, Q, Tp, d); // dP = dO Vᵀ
-        for (long i = 0; i < Q; i++) {                   // dS = P∘(dP − rowsum(P∘dP))/√d
+        pack_transposed(vt, qkv, half, v, ld, T, d);
+        product(ds, Tp, go, dp, 1, vt, Tp, Q, Tp, d); // dP = dO Vᵀ
+        for (long i = 0; i < Q; i++) {                // dS = P∘(dP − rowsum(P∘dP))/√d
           float sum = 0;
           for (long j = 0; j < Tp; j++)
             sum += p[i * Tp + j] * ds[i * Tp + j];
@@ -493,14 +542,14 @@ static void attention_backward(void *dqkv, int half, const float *dout, const fl
             ds[i * Tp + j] = factor * p[i * Tp + j] * (ds[i * Tp + j] - sum);
         }
 
-        pack(in, k, ld, T, d);
+        pack(in, qkv, half, k, ld, T, d);
         product(res, dp, ds, Tp, 1, in, dp, Q, dp, T); // dQ = dS K
         memset(res + Q * dp, 0, (T - Q) * dp * sizeof *res);
-        unpack(dqkv, half, dq, ld, res, T, d);
+        unpack(dqkv, half, q, ld, res, T, d);
 
-        pack(in, q, ld, Q, d);
+        pack(in, qkv, half, q, ld, Q, d);
         product(res, dp, ds, 1, Tp, in, dp, T, dp, Q); // dK = dSᵀ Q
-        unpack(dqkv, half, dk, ld, res, T, d);
+        unpack(dqkv, half, k, ld, res, T, d);
       }
     free(vt);
   }

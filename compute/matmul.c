@@ -56,7 +56,7 @@ lte_matmul *lte_matmul_new(const lte_product *s) {
   omp_set_num_threads(s->threads); // the primitive is made for them
 
   dnnl_memory_desc_t a = matrix(s->m, s->k, s->lda, s->ta, s->half), b = matrix(s->k, s->n, s->ldb, s->tb, s->half),
-                     c = matrix(s->m, s->n, s->ldc, 0, 0), bias = matrix(1, s->n, s->n, 0, 0);
+                     c = matrix(s->m, s->n, s->ldc, 0, s->half_out), bias = matrix(1, s->n, s->n, 0, 0);
   dnnl_post_ops_t post;
   dnnl_post_ops_create(&post);
   if (s->accumulate)
@@ -95,7 +95,7 @@ lte_matmul *lte_matmul_new(const lte_product *s) {
   return p;
 }
 
-int lte_matmul_run(lte_matmul *p, const void *a, const void *b, const float *bias, float *c) {
+int lte_matmul_run(lte_matmul *p, const void *a, const void *b, const float *bias, void *c) {
   const void *data[ARGS] = {[SRC] = a, [WEIGHTS] = b, [DST] = c, [BIAS] = bias};
   omp_set_num_threads(p->threads); // OpenMP's number belongs to the thread
   if (p->scratchpad)

@@ -2,11 +2,12 @@
 #ifndef LTE_MATMUL_H
 #define LTE_MATMUL_H
 
-// c = alpha·op(a)·op(b) + bias, and + c where accumulate is set. a and b are bfloat16 where half is set.
+// c = alpha·op(a)·op(b) + bias, and + c where accumulate is set. a and b are bfloat16 where
+// half is set, c where half_out is.
 typedef struct {
   long m, n, k, lda, ldb, ldc;
   float alpha;
-  int ta, tb, half, bias, accumulate, threads;
+  int ta, tb, half, half_out, bias, accumulate, threads;
 } lte_product;
 
 typedef struct lte_matmul lte_matmul;
@@ -15,6 +16,6 @@ typedef struct lte_matmul lte_matmul;
 lte_matmul *lte_matmul_new(const lte_product *p);
 
 // Computes; 0, or oneDNN's status.
-int lte_matmul_run(lte_matmul *p, const void *a, const void *b, const float *bias, float *c);
+int lte_matmul_run(lte_matmul *p, const void *a, const void *b, const float *bias, void *c);
 
 #endif

@@ -68,7 +68,7 @@ func (m *Meter) Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta fl
 }
 
 // Affine is counted.
-func (m *Meter) Affine(y blas32.General, x, w Operand, bias []float32, beta float32) {
+func (m *Meter) Affine(y, x, w Operand, bias []float32, beta float32) {
 	began := time.Now()
 	m.Backend.Affine(y, x, w, bias, beta)
 	m.add(m.kind, began, 2*float64(y.Rows)*float64(y.Cols)*float64(x.Cols))
@@ -92,15 +92,22 @@ func (m *Meter) Round(dst Operand, x blas32.General) {
 	m.add(k, began, 0)
 }
 
-// GELU is counted.
-func (m *Meter) GELU(y Operand, x []float32) {
+// Transpose is counted.
+func (m *Meter) Transpose(dst Operand, x blas32.General) {
 	began := time.Now()
-	m.Backend.GELU(y, x)
+	m.Backend.Transpose(dst, x)
+	m.add(m.kind, began, 0)
+}
+
+// GELU is counted.
+func (m *Meter) GELU(y, dydx Operand, x []float32) {
+	began := time.Now()
+	m.Backend.GELU(y, dydx, x)
 	m.add(Activation, began, 0)
 }
 
 // Multiply is counted.
-func (m *Meter) Multiply(dst Operand, x, y []float32) {
+func (m *Meter) Multiply(dst Operand, x []float32, y Operand) {
 	began := time.Now()
 	m.Backend.Multiply(dst, x, y)
 	m.add(Activation, began, 0)
@@ -133,14 +140,14 @@ func (s AttentionShape) product() float64 {
 }
 
 // Attention is counted: two products.
-func (m *Meter) Attention(out Operand, probs, qkv []float32, s AttentionShape) {
+func (m *Meter) Attention(out Operand, probs []float32, qkv Operand, s AttentionShape) {
 	began := time.Now()
 	m.Backend.Attention(out, probs, qkv, s)
 	m.add(AttentionKind, began, 2*s.product())
 }
 
 // AttentionBackward is counted: four products.
-func (m *Meter) AttentionBackward(dqkv Operand, dout, probs, qkv []float32, s AttentionShape) {
+func (m *Meter) AttentionBackward(dqkv Operand, dout, probs []float32, qkv Operand, s AttentionShape) {
 	began := time.Now()
 	m.Backend.AttentionBackward(dqkv, dout, probs, qkv, s)
 	m.add(AttentionKind, began, 4*s.product())

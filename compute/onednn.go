@@ -22,8 +22,8 @@ static int sgemm(int threads, char ta, char tb, long m, long n, long k, float al
 // Go cannot call a C function pointer: one line each.
 #define K const lte_kernels *k
 static void round_(K, void *d, const float *x, long ld, long r, long c, int t) { k->round(d, x, ld, r, c, t); }
-static void transpose(K, float *d, const float *x, float beta, long r, long c, int t) {
-  k->transpose(d, x, beta, r, c, t);
+static void transpose(K, void *d, int half, const float *x, float beta, long r, long c, int t) {
+  k->transpose(d, half, x, beta, r, c, t);
 }
 static void add_product(K, void *d, int half, const float *c, float alpha, const float *a, const float *b, long m,
                         long n, long k_, int t) {
@@ -35,8 +35,8 @@ static void sum_rows(K, float *d, const void *x, int half, long ld, long r, long
 }
 static void add(K, float *d, const float *x, long n, int t) { k->add(d, x, n, t); }
 static double sum_squares(K, const float *x, long n, int t) { return k->sum_squares(x, n, t); }
-static void gelu(K, void *y, int half, float *x, long n, int t) { k->gelu(y, half, x, n, t); }
-static void multiply(K, void *d, int half, const float *x, const float *y, long n, int t) {
+static void gelu(K, void *y, void *d, int half, const float *x, long n, int t) { k->gelu(y, d, half, x, n, t); }
+static void multiply(K, void *d, int half, const float *x, const void *y, long n, int t) {
   k->multiply(d, half, x, y, n, t);
 }
 static void normalize(K, void *y, int half, float *h, float *s, const float *x, long ld, const float *g, const float *b,
@@ -50,10 +50,10 @@ static void normalize_backward(K, float *dx, long ld, const float *dy, const flo
 static void affine_backward(K, float *dg, float *db, const float *dy, const float *h, long r, long c, int t) {
   k->affine_backward(dg, db, dy, h, r, c, t);
 }
-static void attention(K, void *o, int half, float *p, const float *qkv, lte_attention_shape s, int t) {
+static void attention(K, void *o, int half, float *p, const void *qkv, lte_attention_shape s, int t) {
   k->attention(o, half, p, qkv, s, t);
 }
-static void attention_backward(K, void *d, int half, const float *o, const float *p, const float *qkv,
+static void attention_backward(K, void *d, int half, const float *o, const float *p, const void *qkv,
                                lte_attention_shape s, int t) {
   k->attention_backward(d, half, o, p, qkv, s, t);
 }
@@ -139,7 +139,7 @@ func (o *onednn) Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta f
 		return
 	}
 	o.product(C.lte_product{m: C.long(m), n: C.long(n), k: C.long(k), ta: truth(tA == blas.Trans), tb: truth(tB == blas.Trans),
-		alpha: C.float(alpha), accumulate: truth(beta != 0)}, a, b, nil, c)
+		alpha: C.float(alpha), accumulate: truth(beta != 0)}, a, b, nil, F32(c))
 }
 
 // gemmTN is the product of gradients, aᵀ·b in float32. sgemm is faster than the primitive by a tenth, and by as much
@@ -152,7 +152,7 @@ func (o *onednn) gemmTN(alpha float32, a, b Operand, beta float32, c blas32.Gene
 			o.scratch = make([]float32, n)
 		}
 		o.sgemm(blas.Trans, blas.NoTrans, alpha, b, a, 0, Matrix(c.Cols, c.Rows, o.scratch[:n]))
-		C.transpose(o.kernels, ptr(c.Data), ptr(o.scratch), C.float(beta), C.long(c.Cols), C.long(c.Rows), o.threads)
+		C.transpose(o.kernels, unsafe.Pointer(ptr(c.Data)), 0, ptr(o.scratch), C.float(beta), C.long(c.Cols), C.long(c.Rows), o.threads)
 		return
 	}
 	o.sgemm(blas.Trans, blas.NoTrans, alpha, a, b, beta, c)
@@ -171,12 +171,12 @@ func (o *onednn) sgemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta 
 }
 
 // Affine is a primitive with bias.
-func (o *onednn) Affine(y blas32.General, x, w Operand, bias []float32, beta float32) {
-	m, n, k := checkGemm(blas.NoTrans, blas.Trans, x, w, F32(y))
+func (o *onednn) Affine(y, x, w Operand, bias []float32, beta float32) {
+	m, n, k := checkGemm(blas.NoTrans, blas.Trans, x, w, y)
 	checkEqual(n, bias)
 	if beta != 0 && x.F32 != nil && o.threads == 1 { // the primitive's own sum is slower, but for threads
-		C.add_rows(o.kernels, ptr(y.Data), C.long(y.Stride), ptr(bias), C.long(m), C.long(n), o.threads)
-		o.sgemm(blas.NoTrans, blas.Trans, 1, x, w, 1, y)
+		C.add_rows(o.kernels, ptr(y.F32), C.long(y.Stride), ptr(bias), C.long(m), C.long(n), o.threads)
+		o.sgemm(blas.NoTrans, blas.Trans, 1, x, w, 1, y.general())
 		return
 	}
 	o.product(C.lte_product{m: C.long(m), n: C.long(n), k: C.long(k), tb: 1, alpha: 1, bias: 1, accumulate: truth(beta != 0)},
@@ -194,15 +194,15 @@ func (o *onednn) AddProduct(dst Operand, c blas32.General, alpha float32, a, b b
 }
 
 // product fills in strides and precision, and computes.
-func (o *onednn) product(p C.lte_product, a, b Operand, bias []float32, c blas32.General) {
+func (o *onednn) product(p C.lte_product, a, b Operand, bias []float32, c Operand) {
 	p.lda, p.ldb, p.ldc = C.long(a.Stride), C.long(b.Stride), C.long(c.Stride)
-	p.half, p.threads = truth(a.BF16 != nil), o.threads
+	p.half, p.half_out, p.threads = a.half(), c.half(), o.threads
 	primitive := o.products[p]
 	if primitive == nil {
 		primitive = newMatmul(p)
 		o.products[p] = primitive
 	}
-	if status := C.lte_matmul_run(primitive, a.ptr(), b.ptr(), ptr(bias), ptr(c.Data)); status != 0 {
+	if status := C.lte_matmul_run(primitive, a.ptr(), b.ptr(), ptr(bias), c.ptr()); status != 0 {
 		panic("compute: oneDNN refused a product")
 	}
 }
@@ -243,6 +243,13 @@ func (o *onednn) Round(dst Operand, x blas32.General) {
 	C.round_(o.kernels, dst.ptr(), ptr(x.Data), C.long(x.Stride), C.long(x.Rows), C.long(x.Cols), o.threads)
 }
 
+func (o *onednn) Transpose(dst Operand, x blas32.General) {
+	checkSame(blas32.General{Rows: dst.Cols, Cols: dst.Rows}, x)
+	dst.checkDense(x.Rows * x.Cols)
+	F32(x).checkDense(x.Rows * x.Cols)
+	C.transpose(o.kernels, dst.ptr(), dst.half(), ptr(x.Data), 0, C.long(x.Rows), C.long(x.Cols), o.threads)
+}
+
 func (o *onednn) SumRows(dst []float32, x Operand) {
 	checkRows(x, dst, x.Cols)
 	C.sum_rows(o.kernels, ptr(dst), x.ptr(), x.half(), C.long(x.Stride), C.long(x.Rows), C.long(x.Cols), o.threads)
@@ -257,15 +264,18 @@ func (o *onednn) SumSquares(x []float32) float64 {
 	return float64(C.sum_squares(o.kernels, ptr(x), C.long(len(x)), o.threads))
 }
 
-func (o *onednn) GELU(y Operand, x []float32) {
+func (o *onednn) GELU(y, dydx Operand, x []float32) {
 	y.checkDense(len(x))
-	C.gelu(o.kernels, y.ptr(), y.half(), ptr(x), C.long(len(x)), o.threads)
+	dydx.checkDense(len(x))
+	checkDType(y, dydx)
+	C.gelu(o.kernels, y.ptr(), dydx.ptr(), y.half(), ptr(x), C.long(len(x)), o.threads)
 }
 
-func (o *onednn) Multiply(dst Operand, x, y []float32) {
+func (o *onednn) Multiply(dst Operand, x []float32, y Operand) {
 	dst.checkDense(len(x))
-	checkEqual(len(x), y)
-	C.multiply(o.kernels, dst.ptr(), dst.half(), ptr(x), ptr(y), C.long(len(x)), o.threads)
+	y.checkDense(len(x))
+	checkDType(dst, y)
+	C.multiply(o.kernels, dst.ptr(), dst.half(), ptr(x), y.ptr(), C.long(len(x)), o.threads)
 }
 
 func (o *onednn) Normalize(y Operand, xhat blas32.General, rstd []float32, x blas32.General, gamma, beta []float32, eps float32) {
@@ -308,16 +318,14 @@ func (s AttentionShape) c() C.lte_attention_shape {
 	return C.lte_attention_shape{batch: C.int(s.Batch), tokens: C.int(s.Tokens), heads: C.int(s.Heads), dim: C.int(s.Dim), queries: C.int(s.Queries)}
 }
 
-func (o *onednn) Attention(out Operand, probs, qkv []float32, s AttentionShape) {
-	out.checkDense(s.Len())
-	s.check(s.Len(), probs, qkv)
-	C.attention(o.kernels, out.ptr(), out.half(), ptr(probs), ptr(qkv), s.c(), o.threads)
+func (o *onednn) Attention(out Operand, probs []float32, qkv Operand, s AttentionShape) {
+	s.check(out, probs, qkv)
+	C.attention(o.kernels, out.ptr(), out.half(), ptr(probs), qkv.ptr(), s.c(), o.threads)
 }
 
-func (o *onednn) AttentionBackward(dqkv Operand, dout, probs, qkv []float32, s AttentionShape) {
-	s.check(len(dout), probs, qkv)
-	dqkv.checkDense(len(qkv))
-	C.attention_backward(o.kernels, dqkv.ptr(), dqkv.half(), ptr(dout), ptr(probs), ptr(qkv), s.c(), o.threads)
+func (o *onednn) AttentionBackward(dqkv Operand, dout, probs []float32, qkv Operand, s AttentionShape) {
+	s.checkBackward(dqkv, dout, probs, qkv)
+	C.attention_backward(o.kernels, dqkv.ptr(), dqkv.half(), ptr(dout), ptr(probs), qkv.ptr(), s.c(), o.threads)
 }
 
 func (o *onednn) Patches(dst Operand, images []float32, s ImageShape) {

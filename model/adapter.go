@@ -14,12 +14,11 @@ type Adapter struct {
 	GradA, GradB     blas32.General
 	MergedA, MergedB blas32.General
 
-	scale   float32        // s = α/r
-	base    blas32.General // (out, in): W − s·B'A', which stands still between merges
-	a, b    compute.Operand
-	aRound  compute.Operand // a's and b's memory where products do not read float32
-	bRound  compute.Operand
-	dense   bool // G is formed: fewer operations than the thin products
+	scale   float32         // s = α/r
+	base    blas32.General  // (out, in): W − s·B'A', which stands still between merges
+	at, b   compute.Operand // Aᵀ (in, r), B (out, r), as products read them
+	bRound  compute.Operand // b's memory where they do not read float32
+	dense   bool            // G is formed: fewer operations than the thin products
 	work    *lowRankWork
 	backend compute.Backend
 }
@@ -57,7 +56,8 @@ func (a *Adapter) rebase(w blas32.General) {
 
 // formEffective computes W_k = (W − s·B'A') + s·BA (algorithm.md; the paper's section 3.2).
 func (a *Adapter) formEffective(dst compute.Operand) {
-	a.a, a.b = compute.AsOperand(a.backend, a.aRound, a.A), compute.AsOperand(a.backend, a.bRound, a.B)
+	a.backend.Transpose(a.at, a.A) // faster to multiply by than A
+	a.b = compute.AsOperand(a.backend, a.bRound, a.B)
 	a.backend.AddProduct(dst, a.base, a.scale, a.B, a.A)
 }
 
@@ -70,12 +70,12 @@ func (a *Adapter) backward(dy, x compute.Operand, beta float32) {
 		g := compute.Matrix(a.B.Rows, a.A.Cols, w.g[:a.B.Rows*a.A.Cols])
 		be.Gemm(blas.Trans, blas.NoTrans, 1, dy, x, 0, g)
 		rounded := compute.AsOperand(be, w.gRound.Shape(g.Rows, g.Cols), g)
-		be.Gemm(blas.NoTrans, blas.Trans, a.scale, rounded, a.a, beta, a.GradB)
+		be.Gemm(blas.NoTrans, blas.NoTrans, a.scale, rounded, a.at, beta, a.GradB)
 		be.Gemm(blas.Trans, blas.NoTrans, a.scale, a.b, rounded, beta, a.GradA)
 		return
 	}
 	thin := compute.Matrix(x.Rows, a.A.Rows, w.thin[:x.Rows*a.A.Rows])
-	be.Gemm(blas.NoTrans, blas.Trans, 1, x, a.a, 0, thin)
+	be.Gemm(blas.NoTrans, blas.NoTrans, 1, x, a.at, 0, thin)
 	be.Gemm(blas.Trans, blas.NoTrans, a.scale, dy, a.round(thin), beta, a.GradB)
 	be.Gemm(blas.NoTrans, blas.NoTrans, 1, dy, a.b, 0, thin)
 	be.Gemm(blas.Trans, blas.NoTrans, a.scale, a.round(thin), x, beta, a.GradA)

@@ -15,10 +15,10 @@ type block struct {
 	last bool
 
 	// Kept for the backward pass.
-	qkvOut  blas32.General  // (rows, 3·width)
+	qkvOut  compute.Operand // (rows, 3·width)
 	att     compute.Operand // (rows, width)
-	pre     blas32.General  // (rows or batch, mlp): GELU's derivative, once forward is done
 	act     compute.Operand // (rows or batch, mlp)
+	dact    compute.Operand // (rows or batch, mlp): GELU's derivative
 	probs   []float32       // (batch, heads, tokens, padded tokens)
 	backend compute.Backend
 }
@@ -26,16 +26,16 @@ type block struct {
 // work is scratch that all blocks share.
 type work struct {
 	dnorm, datt blas32.General  // (rows, width)
-	dact        blas32.General  // (rows, mlp)
-	dpre        compute.Operand // (rows, mlp); dact's memory in float32
+	mlp         blas32.General  // (rows, mlp): GELU's argument; the gradient of its value
+	dpre        compute.Operand // (rows, mlp); mlp's memory in float32
 	dqkv        compute.Operand // (rows, 3·width)
 	dx          compute.Operand // (rows, width): the residual stream's gradient where products do not read float32
 }
 
 func newWork(d compute.DType, rows, width, mlp int) work {
 	w := work{dnorm: compute.NewMatrix(rows, width), datt: compute.NewMatrix(rows, width),
-		dact: compute.NewMatrix(rows, mlp), dqkv: compute.NewOperand(d, rows, 3*width)}
-	w.dpre = compute.F32(w.dact)
+		mlp: compute.NewMatrix(rows, mlp), dqkv: compute.NewOperand(d, rows, 3*width)}
+	w.dpre = compute.F32(w.mlp)
 	if d != compute.Float32 {
 		w.dpre, w.dx = compute.NewOperand(d, rows, mlp), compute.NewOperand(d, rows, width)
 	}
@@ -49,8 +49,8 @@ func (b *block) allocate(batch, tokens, width, mlp int) {
 	}
 	b.ln1.allocate(rows, width)
 	b.ln2.allocate(behind, width)
-	b.qkvOut, b.att = compute.NewMatrix(rows, 3*width), compute.NewOperand(d, rows, width)
-	b.pre, b.act = compute.NewMatrix(behind, mlp), compute.NewOperand(d, behind, mlp)
+	b.qkvOut, b.att = compute.NewOperand(d, rows, 3*width), compute.NewOperand(d, rows, width)
+	b.act, b.dact = compute.NewOperand(d, behind, mlp), compute.NewOperand(d, behind, mlp)
 	b.probs = make([]float32, b.shape(batch, tokens).Probs())
 }
 
@@ -63,19 +63,22 @@ func (b *block) shape(batch, tokens int) compute.AttentionShape {
 }
 
 // forward changes the residual stream x (batch·tokens, width) in place; the last block only its class tokens.
-func (b *block) forward(x blas32.General, batch, tokens int) {
-	shape, qkv, att := b.shape(batch, tokens), compute.First(b.qkvOut, x.Rows), b.att.First(x.Rows)
+func (b *block) forward(x blas32.General, batch, tokens int, w *work) {
+	shape, qkv, att := b.shape(batch, tokens), b.qkvOut.First(x.Rows), b.att.First(x.Rows)
 	b.qkv.Forward(qkv, b.ln1.forward(x), 0)
-	b.backend.Attention(att, b.probs[:shape.Probs()], qkv.Data, shape)
+	b.backend.Attention(att, b.probs[:shape.Probs()], qkv, shape)
 	if b.last {
 		x, att = compute.Every(x, tokens), att.Every(tokens)
 	}
-	b.proj.Forward(x, att, 1)
+	b.proj.Forward(compute.F32(x), att, 1)
 
-	pre, act := compute.First(b.pre, x.Rows), b.act.First(x.Rows)
-	b.fc1.Forward(pre, b.ln2.forward(x), 0)
-	b.backend.GELU(act, pre.Data)
-	b.fc2.Forward(x, act, 1)
+	act, dact, pre := b.act.First(x.Rows), b.dact.First(x.Rows), compute.First(w.mlp, x.Rows)
+	if dact.F32 != nil {
+		pre = compute.Matrix(dact.Rows, dact.Cols, dact.F32) // in place: no other memory to fetch
+	}
+	b.fc1.Forward(compute.F32(pre), b.ln2.forward(x), 0)
+	b.backend.GELU(act, dact, pre.Data)
+	b.fc2.Forward(compute.F32(x), act, 1)
 }
 
 // backward turns dx, the gradient of the block's output, into the gradient of its input: the residual sum passes dx
@@ -87,9 +90,9 @@ func (b *block) backward(dx blas32.General, batch, tokens int, w *work) {
 	if b.last {
 		dout, att, dbranch = compute.Every(dx, tokens), att.Every(tokens), compute.Every(datt, tokens)
 	}
-	dact, dpre := compute.First(w.dact, dout.Rows), w.dpre.First(dout.Rows)
-	b.fc2.Backward(dact, compute.AsOperand(b.backend, w.dx, dout), b.act.First(dout.Rows))
-	b.backend.Multiply(dpre, dact.Data, compute.First(b.pre, dout.Rows).Data)
+	dvalue, dpre := compute.First(w.mlp, dout.Rows), w.dpre.First(dout.Rows)
+	b.fc2.Backward(dvalue, compute.AsOperand(b.backend, w.dx, dout), b.act.First(dout.Rows))
+	b.backend.Multiply(dpre, dvalue.Data, b.dact.First(dout.Rows))
 	dnorm := compute.First(w.dnorm, dout.Rows)
 	b.fc1.Backward(dnorm, dpre, b.ln2.output(dout.Rows))
 	b.ln2.backward(dout, dnorm)
@@ -97,7 +100,7 @@ func (b *block) backward(dx blas32.General, batch, tokens int, w *work) {
 	b.proj.Backward(dbranch, compute.AsOperand(b.backend, w.dx, dout), att)
 	dqkv := w.dqkv.First(rows)
 	dnorm = compute.First(w.dnorm, rows)
-	b.backend.AttentionBackward(dqkv, datt.Data, b.probs[:shape.Probs()], compute.First(b.qkvOut, rows).Data, shape)
+	b.backend.AttentionBackward(dqkv, datt.Data, b.probs[:shape.Probs()], b.qkvOut.First(rows), shape)
 	b.qkv.Backward(dnorm, dqkv, b.ln1.output(rows))
 	b.ln1.backward(dx, dnorm)
 }

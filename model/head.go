@@ -60,8 +60,9 @@ func (v *ViT) AttachHead(c HeadConfig, rng *rand.Rand) (*Head, error) {
 		rows := l.maxRows(v)
 		a.dense = 2*rows*m*n+4*r*m*n < 4*rows*r*(m+n)
 		work.reserve(a, rows, d)
-		if l.own = compute.NewOperand(d, m, n); d != compute.Float32 {
-			a.aRound, a.bRound = compute.NewOperand(d, r, n), compute.NewOperand(d, m, r)
+		l.own, a.at = compute.NewOperand(d, m, n), compute.NewOperand(d, n, r)
+		if d != compute.Float32 {
+			a.bRound = compute.NewOperand(d, m, r)
 		}
 	}
 	copy(h.Merged, h.Value)

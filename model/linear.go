@@ -46,7 +46,7 @@ func (l *Linear) form() {
 }
 
 // Forward computes y = xWᵀ + b + beta·y for x (rows, in) and y (rows, out).
-func (l *Linear) Forward(y blas32.General, x compute.Operand, beta float32) {
+func (l *Linear) Forward(y, x compute.Operand, beta float32) {
 	if l.stale {
 		l.form()
 	}

@@ -293,7 +293,7 @@ func (v *ViT) Forward(images []float32) blas32.General {
 	n, p, t, w := v.batch, c.patches(), c.tokens(), c.Width
 	patch, embedded, x := v.patch.First(n*p), compute.First(v.embedded, n*p), compute.First(v.x, n*t)
 	v.backend.Patches(patch, images, c.images(n))
-	v.embed.Forward(embedded, patch, 0)
+	v.embed.Forward(compute.F32(embedded), patch, 0)
 	for i := range n {
 		row := x.Data[i*t*w:]
 		copy(row[:w], v.classToken)
@@ -301,11 +301,11 @@ func (v *ViT) Forward(images []float32) blas32.General {
 		v.backend.Add(row[:t*w], v.positions)
 	}
 	for _, b := range v.blocks {
-		b.forward(x, n, t)
+		b.forward(x, n, t, &v.work)
 	}
 	// LayerNorm and classifier read the class tokens alone.
 	logits := compute.First(v.logits, n)
-	v.head.Forward(logits, v.ln.forward(compute.Every(x, t)), 0)
+	v.head.Forward(compute.F32(logits), v.ln.forward(compute.Every(x, t)), 0)
 	return logits
 }
 

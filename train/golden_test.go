@@ -75,7 +75,7 @@ func golden(t *testing.T, g collective.Group) {
 		tr.model.UseLocal()
 		x := compute.Matrix(run.Batch, run.In, slices.Concat(run.Inputs[step][rank]...))
 		y := compute.Matrix(run.Batch, run.Out, make([]float32, run.Batch*run.Out))
-		l.Forward(y, compute.F32(x), 0)
+		l.Forward(compute.F32(y), compute.F32(x), 0)
 		loss, _ := model.CrossEntropy(y.Data, y.Data, run.Labels[step][rank], 0)
 		l.Backward(compute.Matrix(run.Batch, run.In, make([]float32, run.Batch*run.In)), compute.F32(y), compute.F32(x))
 		loss, err := m.exchange(loss / float64(run.Batch))
