@@ -228,6 +228,9 @@ func trainOn(world *mpi.World, cmd trainCommand, stdout, stderr io.Writer) error
 			world.NodeSize(), threads, cores)
 	}
 	backend, err := compute.New(c.Compute.Backend, threads, compute.DType(c.Compute.DType))
+	if err != nil {
+		err = &config.Error{Problem: err.Error(), Err: err}
+	}
 	if err := collective.Agree(world, err); err != nil {
 		return err
 	}

@@ -46,6 +46,11 @@ func TestCommands(t *testing.T) {
 		{[]string{"config", "--set", "lte.rnk=7"}, usage, "", `unknown key "lte.rnk"; did you mean "lte.rank"?`},
 		{[]string{"config", "--config", "nowhere.toml"}, usage, "", "nowhere.toml: no such file"},
 		{[]string{"--nonsense"}, usage, "", "unknown flag --nonsense"},
+		{[]string{"bench", "gemm", "--model", "", "--image", "8", "--steps", "1", "--json"}, 0, `{"kind":"roofline","model":"vit-64x4/2",`, ""},
+		{[]string{"bench", "gemm", "--steps", "0"}, usage, "", "--steps must be at least 1, not 0"},
+		{[]string{"bench", "step", "--rank", "0"}, usage, "", "lte.rank must be at least 1, not 0"},
+		{[]string{"bench", "merge", "--model", "vit-x/32"}, usage, "", "model.preset must be one of"},
+		{[]string{"bench", "gemm", "--dtype", "f16"}, usage, "", `compute.dtype must be one of "f32", "bf16"`},
 		{[]string{"train", "--help"}, 0, "Usage: lte train", ""},
 	} {
 		var stdout, stderr bytes.Buffer

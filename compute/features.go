@@ -28,4 +28,4 @@ func Features() string {
 }
 
 // hasBFloat16 says whether this CPU multiplies bfloat16 in hardware.
-func hasBFloat16() bool { return cpu.X86.HasAVX512BF16 || cpu.X86.HasAMXBF16 }
+var hasBFloat16 = func() bool { return cpu.X86.HasAVX512BF16 || cpu.X86.HasAMXBF16 }
