@@ -28,13 +28,26 @@ export LTE_MPIRUN  = $(MPIRUN)
 PACKAGES = $(MPI_PACKAGES) libdnnl-dev pkg-config gcc libc6-dev
 SUDO     = $(if $(filter-out 0,$(shell id -u)),sudo)
 
+# Shell text that installs those Debian packages that are missing.
+define INSTALL
+missing=; \
+for p in $(1); do \
+  dpkg-query -W -f '$${db:Status-Status}' $$p 2>&- | grep -qx installed || missing="$$missing $$p"; \
+done; \
+[ -z "$$missing" ] || { \
+  echo "Installing$$missing"; \
+  $(SUDO) apt-get update -qq && \
+  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$missing; \
+}
+endef
+
 VERSION  = $(shell git describe --tags --always --dirty 2>&- || echo devel)
 
 # The tests on real ranks: those in the files tagged mpirun.
 RANK_FILES = $(shell grep -ls '^//go:build mpirun' *_test.go */*_test.go)
 RANK_TESTS = $(shell grep -ho '^func Test[A-Za-z0-9_]*' $(RANK_FILES) | sed 's/^func //; /^TestMain$$/d' | paste -sd '|')
 
-.PHONY: run build test test-unit test-mpi lint bench deps install clean env help
+.PHONY: run build test test-unit test-mpi lint bench bench-torch deps install clean env help
 
 run: build ## train on NP=8 ranks; ARGS='...' goes to lte
 	$(MPIRUN) -np $(NP) ./lte $(ARGS)
@@ -59,23 +72,20 @@ lint: ## format, go vet, staticcheck, and the order of imports
 	go tool staticcheck -tags mpirun ./...
 	go test -count=1 ./internal/lint # go list reads what the test cache does not know of
 
-bench: ## the benchmarks
-	go test -run '^$$' -bench . ./...
+bench: build ## products and a training step on one core of this machine; ARGS='...' goes to lte bench
+	OMP_NUM_THREADS=1 ./lte bench gemm $(ARGS)
+	OMP_NUM_THREADS=1 ./lte bench step $(ARGS)
+
+bench-torch: build ## a training step beside PyTorch's, on the same core; some minutes, ARGS='...' goes to the script
+	@$(call INSTALL,python3-torch libopenblas0-pthread)
+	tools/bench_torch.py $(ARGS)
 
 deps: ## install the Debian packages that are missing
 	@if ! command -v apt-get >/dev/null; then \
 	  echo "No apt-get here. lte needs what Debian calls $(PACKAGES)."; \
 	  pkg-config --exists --print-errors $(MPI_PC) dnnl; \
 	else \
-	  missing=; \
-	  for p in $(PACKAGES); do \
-	    dpkg-query -W -f '$${db:Status-Status}' $$p 2>&- | grep -qx installed || missing="$$missing $$p"; \
-	  done; \
-	  [ -z "$$missing" ] || { \
-	    echo "Installing$$missing"; \
-	    $(SUDO) apt-get update -qq && \
-	    $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$missing; \
-	  }; \
+	  $(call INSTALL,$(PACKAGES)); \
 	fi
 
 install: build ## lte into PREFIX=/usr/local/bin

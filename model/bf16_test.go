@@ -78,7 +78,9 @@ func TestDenseFactorGradients(t *testing.T) {
 			}
 			v.UseLocal()
 			step(v, images, labels, 0.1)
-			step(v, images, labels, 0.1) // added to the first
+			v.ZeroGrad()
+			step(v, images, labels, 0.1)
+			step(v, images, labels, 0.1) // added to the second, not to the first
 			return h.Grad
 		}
 		near(t, "dense", run(true), wide(run(false)), gradientTolerance)

@@ -223,3 +223,18 @@ func TestInfiniteGradient(t *testing.T) {
 		t.Error("something moved")
 	}
 }
+
+// One rank of full exchanges nothing, and must find by itself that its loss is not finite. Fails when it trains on.
+func TestFullAloneStops(t *testing.T) {
+	c, set := tinyConfig("full"), tinySet(40)
+	tr := newTrainer(t, c, collective.Alone{}, set)
+	weights, _ := tr.model.Flat()
+	for i := range weights {
+		weights[i] *= 1e30
+	}
+	_, err := tr.Run(nil)
+	var e *NonFiniteError
+	if !errors.As(err, &e) || e.Step != 1 || !slices.Equal(e.Ranks, []int{0}) {
+		t.Errorf("got %v, want a *NonFiniteError of step 1 on rank 0", err)
+	}
+}
