@@ -113,7 +113,7 @@ type onednn struct {
 	dtype   DType
 	// Making a product's primitive takes 0.2 to 0.5 ms. They live as long as the program.
 	products map[C.lte_product]*C.lte_matmul
-	scratch  []float32 // of gemmTN
+	scratch  []float32 // of borrow
 }
 
 func newOneDNN(kernels *C.lte_kernels, threads int, d DType) *onednn {
@@ -147,15 +147,20 @@ func (o *onednn) Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta f
 // threads where the inner side is long; no product that ranks form alike is of this kind.)
 func (o *onednn) gemmTN(alpha float32, a, b Operand, beta float32, c blas32.General) {
 	if c.Cols < narrow && c.Rows > 2*c.Cols && c.Stride == c.Cols {
-		n := c.Rows * c.Cols
-		if n > len(o.scratch) {
-			o.scratch = make([]float32, n)
-		}
-		o.sgemm(blas.Trans, blas.NoTrans, alpha, b, a, 0, Matrix(c.Cols, c.Rows, o.scratch[:n]))
-		C.transpose(o.kernels, unsafe.Pointer(ptr(c.Data)), 0, ptr(o.scratch), C.float(beta), C.long(c.Cols), C.long(c.Rows), o.threads)
+		wide := o.borrow(c.Cols, c.Rows)
+		o.sgemm(blas.Trans, blas.NoTrans, alpha, b, a, 0, wide.general())
+		C.transpose(o.kernels, unsafe.Pointer(ptr(c.Data)), 0, ptr(wide.F32), C.float(beta), C.long(c.Cols), C.long(c.Rows), o.threads)
 		return
 	}
 	o.sgemm(blas.Trans, blas.NoTrans, alpha, a, b, beta, c)
+}
+
+// borrow returns a matrix for the length of one call.
+func (o *onednn) borrow(rows, cols int) Operand {
+	if rows*cols > len(o.scratch) {
+		o.scratch = make([]float32, rows*cols)
+	}
+	return F32(Matrix(rows, cols, o.scratch[:rows*cols]))
 }
 
 // narrow is the number of columns from which sgemm no longer cares.
@@ -177,6 +182,12 @@ func (o *onednn) Affine(y, x, w Operand, bias []float32, beta float32) {
 	if beta != 0 && x.F32 != nil && o.threads == 1 { // the primitive's own sum is slower, but for threads
 		C.add_rows(o.kernels, ptr(y.F32), C.long(y.Stride), ptr(bias), C.long(m), C.long(n), o.threads)
 		o.sgemm(blas.NoTrans, blas.Trans, 1, x, w, 1, y.general())
+		return
+	}
+	if beta != 0 && y.F32 != nil && y.Stride == n {
+		sum := o.borrow(m, n)
+		o.Affine(sum, x, w, bias, 0)
+		o.Add(y.F32[:m*n], sum.F32)
 		return
 	}
 	o.product(C.lte_product{m: C.long(m), n: C.long(n), k: C.long(k), tb: 1, alpha: 1, bias: 1, accumulate: truth(beta != 0)},
