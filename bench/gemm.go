@@ -8,7 +8,6 @@ import (
 	"lte/config"
 
 	"gonum.org/v1/gonum/blas"
-	"gonum.org/v1/gonum/blas/blas32"
 )
 
 // Gemm is the speed of one product of a model's linear layers: c (m, n) = op(a)·op(b), k the inner side.
@@ -43,7 +42,7 @@ type product struct {
 	m, n, k     int
 	count       int
 	a, b        compute.Operand
-	c           blas32.General
+	c           compute.Operand
 	seconds     []float64 // of every round
 }
 
@@ -68,7 +67,7 @@ func (o Options) products() []*product {
 			}
 			p.count = count
 			p.a, p.b = operand(dtype, p.tA, p.m, p.k, rng), operand(dtype, p.tB, p.k, p.n, rng)
-			p.c = compute.NewMatrix(p.m, p.n)
+			p.c = compute.NewOperand(compute.Float32, p.m, p.n)
 			all = append(all, p)
 		}
 	}

@@ -92,11 +92,13 @@ func TestKernelsRoundWhatTheyWrite(t *testing.T) {
 				}
 			}
 		}
-		check("GELU", func(b Backend, dst, _ Operand) { b.GELU(dst, NewOperand(b.DType(), rows, cols), slices.Clone(x)) })
-		check("GELU's derivative", func(b Backend, dst, _ Operand) {
-			b.GELU(NewOperand(b.DType(), rows, cols), dst, slices.Clone(x))
+		check("GELU", func(b Backend, dst, y Operand) { b.GELU(dst, NewOperand(b.DType(), rows, cols), y) })
+		check("GELU's derivative", func(b Backend, dst, y Operand) {
+			copy(dst.F32, y.F32)
+			copy(dst.BF16, y.BF16)
+			b.GELU(NewOperand(b.DType(), rows, cols), dst, dst) // in place
 		})
-		check("Multiply", func(b Backend, dst, y Operand) { b.Multiply(dst, x, y) })
+		check("Multiply", func(b Backend, dst, y Operand) { b.Multiply(dst, y, y) })
 		check("Normalize", func(b Backend, dst, _ Operand) {
 			b.Normalize(dst, NewMatrix(rows, cols), make([]float32, rows), Matrix(rows, cols, x), gamma, beta, 1e-6)
 		})
@@ -180,7 +182,7 @@ func TestGemmBF16(t *testing.T) {
 						want[i*n+j], size = sum, max(size, abs)
 					}
 				}
-				b.Gemm(tA, tB, 0.5, x, y, 1, Matrix(m, n, c))
+				b.Gemm(tA, tB, 0.5, x, y, 1, F32(Matrix(m, n, c)))
 				near(t, fmt.Sprintf("%v %c%c", s, tA, tB), c, want, size*0x1p-22)
 			}
 		}

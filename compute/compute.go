@@ -32,7 +32,7 @@ type Backend interface {
 	DType() DType
 
 	// Gemm computes c = alpha·op(a)·op(b) + beta·c, for beta 0 (c is not read) or 1.
-	Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta float32, c blas32.General)
+	Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta float32, c Operand)
 	// Affine computes y = x·wᵀ + bias + beta·y, bias added to every row, for beta 0 or 1.
 	Affine(y, x, w Operand, bias []float32, beta float32)
 	// AddProduct computes dst = c + alpha·a·b, for an inner side that is short beside the others. c may be dst's memory.
@@ -50,10 +50,10 @@ type Backend interface {
 	SumSquares(x []float32) float64
 
 	// GELU computes y = x·Φ(x), Φ by the error function (Hendrycks and Gimpel, arXiv 1606.08415), and its derivative
-	// dydx = Φ(x) + x·φ(x), which may be x's memory: the backward pass is then Multiply.
-	GELU(y, dydx Operand, x []float32)
-	// Multiply computes dst = x∘y, element by element. dst may be x's memory.
-	Multiply(dst Operand, x []float32, y Operand)
+	// dydx = Φ(x) + x·φ(x), which may be x's memory: the backward pass is then Multiply. All are of one precision.
+	GELU(y, dydx, x Operand)
+	// Multiply computes dst = x∘y, element by element, of one precision. dst may be x's memory.
+	Multiply(dst, x, y Operand)
 
 	// Normalize computes x̂ = (x − mean)·rstd over every row, with rstd = 1/√(var + eps), and y = x̂·gamma + beta; y =
 	// x̂ where gamma is nil, and may then be x̂'s memory. rstd has a number a row.
@@ -180,6 +180,14 @@ func checkGemm(tA, tB blas.Transpose, a, b, c Operand) (m, n, k int) {
 func checkDType(a, b Operand) {
 	if (a.BF16 == nil) != (b.BF16 == nil) {
 		panic(errDType)
+	}
+}
+
+// checkAlike panics unless all are dense, of one shape and precision.
+func checkAlike(x, y, z Operand) {
+	for _, o := range [...]Operand{x, y, z} {
+		o.checkDense(x.Rows * x.Cols)
+		checkDType(o, x)
 	}
 }
 

@@ -84,7 +84,7 @@ func TestGemm(t *testing.T) {
 						if tB == blas.Trans {
 							bm = Matrix(n, k, y)
 						}
-						b.Gemm(tA, tB, 0.7, F32(a), F32(bm), beta, Matrix(m, n, c))
+						b.Gemm(tA, tB, 0.7, F32(a), F32(bm), beta, F32(Matrix(m, n, c)))
 						near(t, fmt.Sprintf("%s %v %c%c beta %v", name, s, tA, tB, beta), c, want, size*0x1p-22)
 					}
 				}
@@ -156,13 +156,13 @@ func TestElementwise(t *testing.T) {
 			}
 			y, want := make([]float32, n), make([]float64, n)
 			dydx := slices.Clone(x)
-			b.GELU(F32(Matrix(1, n, y)), F32(Matrix(1, n, dydx)), dydx)
+			b.GELU(F32(Matrix(1, n, y)), F32(Matrix(1, n, dydx)), F32(Matrix(1, n, dydx)))
 			for i, v := range x {
 				want[i] = float64(v) * 0.5 * math.Erfc(-float64(v)/math.Sqrt2)
 			}
 			near(t, name+" GELU", y, want, 1e-6) // 1 + erf cancels: an error of a few ulp of 1, times |x| ≤ 6
 
-			b.Multiply(F32(Matrix(1, n, y)), dy, F32(Matrix(1, n, dydx)))
+			b.Multiply(F32(Matrix(1, n, y)), F32(Matrix(1, n, dy)), F32(Matrix(1, n, dydx)))
 			for i, v := range x {
 				z := float64(v)
 				want[i] = float64(dy[i]) * (0.5*math.Erfc(-z/math.Sqrt2) + z*math.Exp(-z*z/2)/math.Sqrt(2*math.Pi))
@@ -192,7 +192,7 @@ func TestNaNGoesThrough(t *testing.T) {
 		y, rstd := make([]float32, 40), make([]float32, 1)
 		x := make([]float32, 40)
 		x[3] = nan
-		b.GELU(F32(Matrix(1, 40, y)), F32(NewMatrix(1, 40)), x)
+		b.GELU(F32(Matrix(1, 40, y)), F32(NewMatrix(1, 40)), F32(Matrix(1, 40, x)))
 		if y[3] == y[3] {
 			t.Errorf("%s: GELU hides a NaN", name)
 		}
@@ -387,8 +387,8 @@ func TestThreadsKeepBits(t *testing.T) {
 	run := func(b Backend) (all []float32) {
 		y, rstd, sums := NewMatrix(rows, cols), make([]float32, rows), make([]float32, cols)
 		d := slices.Clone(x.Data)
-		b.GELU(F32(y), F32(Matrix(rows, cols, d)), d)
-		b.Multiply(F32(y), y.Data, F32(Matrix(rows, cols, d)))
+		b.GELU(F32(y), F32(Matrix(rows, cols, d)), F32(Matrix(rows, cols, d)))
+		b.Multiply(F32(y), F32(y), F32(Matrix(rows, cols, d)))
 		all = append(all, y.Data...)
 		all = append(all, float32(b.SumSquares(y.Data)))
 		b.Normalize(F32(y), y, rstd, x, nil, nil, 1e-6)
@@ -420,7 +420,7 @@ func TestMisusePanics(t *testing.T) {
 	for what, f := range map[string]func(b Backend){
 		errLength: func(b Backend) { b.Add(make([]float32, 2), make([]float32, 3)) },
 		errShape: func(b Backend) {
-			b.Gemm(blas.NoTrans, blas.NoTrans, 1, NewOperand(Float32, 2, 3), NewOperand(Float32, 2, 3), 0, NewMatrix(2, 3))
+			b.Gemm(blas.NoTrans, blas.NoTrans, 1, NewOperand(Float32, 2, 3), NewOperand(Float32, 2, 3), 0, NewOperand(Float32, 2, 3))
 		},
 		errStride: func(b Backend) {
 			b.SumRows(make([]float32, 2), Operand{Rows: 2, Cols: 2, Stride: 3, F32: make([]float32, 4)})

@@ -30,16 +30,16 @@ func (o Operand) general() blas32.General {
 	return blas32.General{Rows: o.Rows, Cols: o.Cols, Stride: o.Stride, Data: o.F32}
 }
 
-func (gonumBackend) Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta float32, c blas32.General) {
-	if m, n, _ := checkGemm(tA, tB, a, b, F32(c)); m*n == 0 {
+func (gonumBackend) Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta float32, c Operand) {
+	if m, n, _ := checkGemm(tA, tB, a, b, c); m*n == 0 {
 		return
 	}
-	blas32.Gemm(tA, tB, alpha, a.general(), b.general(), beta, c)
+	blas32.Gemm(tA, tB, alpha, a.general(), b.general(), beta, c.general())
 }
 
 func (g gonumBackend) Affine(y, x, w Operand, bias []float32, beta float32) {
 	checkRows(y, bias, y.Cols)
-	g.Gemm(blas.NoTrans, blas.Trans, 1, x, w, beta, y.general())
+	g.Gemm(blas.NoTrans, blas.Trans, 1, x, w, beta, y)
 	for i := range y.Rows {
 		addTo(row(y.general(), i), bias)
 	}
@@ -47,7 +47,7 @@ func (g gonumBackend) Affine(y, x, w Operand, bias []float32, beta float32) {
 
 func (g gonumBackend) AddProduct(dst Operand, c blas32.General, alpha float32, a, b blas32.General) {
 	g.Round(dst, c)
-	g.Gemm(blas.NoTrans, blas.NoTrans, alpha, F32(a), F32(b), 1, dst.general())
+	g.Gemm(blas.NoTrans, blas.NoTrans, alpha, F32(a), F32(b), 1, dst)
 }
 
 func (gonumBackend) Round(dst Operand, x blas32.General) {
@@ -95,20 +95,18 @@ func (gonumBackend) SumSquares(x []float32) float64 {
 	return sum
 }
 
-func (gonumBackend) GELU(y, dydx Operand, x []float32) {
-	y.checkDense(len(x))
-	dydx.checkDense(len(x))
+func (gonumBackend) GELU(y, dydx, x Operand) {
+	checkAlike(y, dydx, x)
 	dst, slope := y.general().Data, dydx.general().Data
-	for i, v := range x {
+	for i, v := range x.general().Data {
 		c := cdf(v)
 		dst[i], slope[i] = v*c, c+v*invSqrt2Pi*exp(-0.5*v*v)
 	}
 }
 
-func (gonumBackend) Multiply(dst Operand, x []float32, y Operand) {
-	dst.checkDense(len(x))
-	y.checkDense(len(x))
-	for i, v := range x {
+func (gonumBackend) Multiply(dst, x, y Operand) {
+	checkAlike(dst, x, y)
+	for i, v := range x.general().Data {
 		dst.general().Data[i] = v * y.general().Data[i]
 	}
 }

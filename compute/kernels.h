@@ -25,8 +25,8 @@ typedef struct {
   void (*sum_rows)(float *dst, const void *x, int half, long ldx, long rows, long cols, int threads);
   void (*add)(float *dst, const float *x, long n, int threads);
   double (*sum_squares)(const float *x, long n, int threads);
-  void (*gelu)(void *y, void *dydx, int half, const float *x, long n, int threads);
-  void (*multiply)(void *dst, int half, const float *x, const void *y, long n, int threads);
+  void (*gelu)(void *y, void *dydx, int half, const void *x, long n, int threads);
+  void (*multiply)(void *dst, int half, const void *x, const void *y, long n, int threads);
   void (*normalize)(void *y, int half, float *xhat, float *rstd, const float *x, long ldx, const float *gamma,
                     const float *beta, float eps, long rows, long cols, int threads);
   void (*normalize_backward)(float *dx, long ldx, const float *dy, const float *xhat, const float *rstd,

@@ -74,7 +74,7 @@ INLINE float single(uint16_t h) {
 // n elements of y from i on, in its precision: y[at+i] = VALUE.
 #define STORE(y, half, at, n, VALUE)                                                                                   \
   if (half) {                                                                                                          \
-    uint16_t *restrict y_ = (uint16_t *)(y) + (at);                                                                    \
+    uint16_t *y_ = (uint16_t *)(y) + (at);                                                                             \
     _Pragma("GCC ivdep") for (long i = 0; i < (n); i++) y_[i] = half_(VALUE);                                          \
   } else {                                                                                                             \
     float *y_ = (float *)(y) + (at);                                                                                   \
@@ -155,31 +155,33 @@ INLINE void gelu_of(float *y, float *dydx, const float *x, long n) {
   }
 }
 
-static void gelu(void *y, void *dydx, int half, const float *x, long n, int threads) {
+static void gelu(void *y, void *dydx, int half, const void *x, long n, int threads) {
   enum { PART = 256 }; // stays in the nearest cache until it is rounded
   FOR_BLOCKS(n) {
     if (half)
       for (long from = at; from < END(n); from += PART) {
-        float value[PART], slope[PART];
+        float in[PART], value[PART], slope[PART];
         long m = END(n) - from < PART ? END(n) - from : PART;
-        gelu_of(value, slope, x + from, m);
+        for (long i = 0; i < m; i++)
+          in[i] = single(((const uint16_t *)x)[from + i]);
+        gelu_of(value, slope, in, m);
         STORE(y, 1, from, m, value[i])
         STORE(dydx, 1, from, m, slope[i])
       }
     else
-      gelu_of((float *)y + at, (float *)dydx + at, x + at, END(n) - at);
+      gelu_of((float *)y + at, (float *)dydx + at, (const float *)x + at, END(n) - at);
   }
 }
 
-static void multiply(void *dst, int half, const float *x, const void *y, long n, int threads) {
+static void multiply(void *dst, int half, const void *x, const void *y, long n, int threads) {
   FOR_BLOCKS(n) {
-    const uint16_t *h = (const uint16_t *)y + at;
-    const float *f = (const float *)y + at;
+    const uint16_t *h = (const uint16_t *)x + at, *k = (const uint16_t *)y + at;
+    const float *f = (const float *)x + at, *g = (const float *)y + at;
     long m = END(n) - at;
     if (half) {
-      STORE(dst, 1, at, m, x[at + i] * single(h[i]))
+      STORE(dst, 1, at, m, single(h[i]) * single(k[i]))
     } else {
-      STORE(dst, 0, at, m, x[at + i] * f[i])
+      STORE(dst, 0, at, m, f[i] * g[i])
     }
   }
 }

@@ -57,7 +57,7 @@ func (m *Meter) add(k Kind, began time.Time, flops float64) {
 }
 
 // Gemm is counted.
-func (m *Meter) Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta float32, c blas32.General) {
+func (m *Meter) Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta float32, c Operand) {
 	began := time.Now()
 	m.Backend.Gemm(tA, tB, alpha, a, b, beta, c)
 	inner := a.Cols
@@ -100,14 +100,14 @@ func (m *Meter) Transpose(dst Operand, x blas32.General) {
 }
 
 // GELU is counted.
-func (m *Meter) GELU(y, dydx Operand, x []float32) {
+func (m *Meter) GELU(y, dydx, x Operand) {
 	began := time.Now()
 	m.Backend.GELU(y, dydx, x)
 	m.add(Activation, began, 0)
 }
 
 // Multiply is counted.
-func (m *Meter) Multiply(dst Operand, x []float32, y Operand) {
+func (m *Meter) Multiply(dst, x, y Operand) {
 	began := time.Now()
 	m.Backend.Multiply(dst, x, y)
 	m.add(Activation, began, 0)

@@ -35,8 +35,8 @@ static void sum_rows(K, float *d, const void *x, int half, long ld, long r, long
 }
 static void add(K, float *d, const float *x, long n, int t) { k->add(d, x, n, t); }
 static double sum_squares(K, const float *x, long n, int t) { return k->sum_squares(x, n, t); }
-static void gelu(K, void *y, void *d, int half, const float *x, long n, int t) { k->gelu(y, d, half, x, n, t); }
-static void multiply(K, void *d, int half, const float *x, const void *y, long n, int t) {
+static void gelu(K, void *y, void *d, int half, const void *x, long n, int t) { k->gelu(y, d, half, x, n, t); }
+static void multiply(K, void *d, int half, const void *x, const void *y, long n, int t) {
   k->multiply(d, half, x, y, n, t);
 }
 static void normalize(K, void *y, int half, float *h, float *s, const float *x, long ld, const float *g, const float *b,
@@ -129,17 +129,17 @@ func Describe() string {
 	return fmt.Sprintf("oneDNN %d.%d.%d, %s kernels", v.major, v.minor, v.patch, C.GoString(C.lte_choose_kernels().isa))
 }
 
-func (o *onednn) Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta float32, c blas32.General) {
-	m, n, k := checkGemm(tA, tB, a, b, F32(c))
+func (o *onednn) Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta float32, c Operand) {
+	m, n, k := checkGemm(tA, tB, a, b, c)
 	if m*n == 0 {
 		return
 	}
 	if tA == blas.Trans && tB == blas.NoTrans && a.F32 != nil {
-		o.gemmTN(alpha, a, b, beta, c)
+		o.gemmTN(alpha, a, b, beta, c.general())
 		return
 	}
 	o.product(C.lte_product{m: C.long(m), n: C.long(n), k: C.long(k), ta: truth(tA == blas.Trans), tb: truth(tB == blas.Trans),
-		alpha: C.float(alpha), accumulate: truth(beta != 0)}, a, b, nil, F32(c))
+		alpha: C.float(alpha), accumulate: truth(beta != 0)}, a, b, nil, c)
 }
 
 // gemmTN is the product of gradients, aᵀ·b in float32. sgemm is faster than the primitive by a tenth, and by as much
@@ -275,18 +275,14 @@ func (o *onednn) SumSquares(x []float32) float64 {
 	return float64(C.sum_squares(o.kernels, ptr(x), C.long(len(x)), o.threads))
 }
 
-func (o *onednn) GELU(y, dydx Operand, x []float32) {
-	y.checkDense(len(x))
-	dydx.checkDense(len(x))
-	checkDType(y, dydx)
-	C.gelu(o.kernels, y.ptr(), dydx.ptr(), y.half(), ptr(x), C.long(len(x)), o.threads)
+func (o *onednn) GELU(y, dydx, x Operand) {
+	checkAlike(y, dydx, x)
+	C.gelu(o.kernels, y.ptr(), dydx.ptr(), y.half(), x.ptr(), C.long(x.Rows*x.Cols), o.threads)
 }
 
-func (o *onednn) Multiply(dst Operand, x []float32, y Operand) {
-	dst.checkDense(len(x))
-	y.checkDense(len(x))
-	checkDType(dst, y)
-	C.multiply(o.kernels, dst.ptr(), dst.half(), ptr(x), y.ptr(), C.long(len(x)), o.threads)
+func (o *onednn) Multiply(dst, x, y Operand) {
+	checkAlike(dst, x, y)
+	C.multiply(o.kernels, dst.ptr(), dst.half(), x.ptr(), y.ptr(), C.long(x.Rows*x.Cols), o.threads)
 }
 
 func (o *onednn) Normalize(y Operand, xhat blas32.General, rstd []float32, x blas32.General, gamma, beta []float32, eps float32) {

@@ -68,17 +68,17 @@ func (a *Adapter) backward(dy, x compute.Operand, beta float32) {
 	be, w := a.backend, a.work
 	if a.dense {
 		g := compute.Matrix(a.B.Rows, a.A.Cols, w.g[:a.B.Rows*a.A.Cols])
-		be.Gemm(blas.Trans, blas.NoTrans, 1, dy, x, 0, g)
+		be.Gemm(blas.Trans, blas.NoTrans, 1, dy, x, 0, compute.F32(g))
 		rounded := compute.AsOperand(be, w.gRound.Shape(g.Rows, g.Cols), g)
-		be.Gemm(blas.NoTrans, blas.NoTrans, a.scale, rounded, a.at, beta, a.GradB)
-		be.Gemm(blas.Trans, blas.NoTrans, a.scale, a.b, rounded, beta, a.GradA)
+		be.Gemm(blas.NoTrans, blas.NoTrans, a.scale, rounded, a.at, beta, compute.F32(a.GradB))
+		be.Gemm(blas.Trans, blas.NoTrans, a.scale, a.b, rounded, beta, compute.F32(a.GradA))
 		return
 	}
 	thin := compute.Matrix(x.Rows, a.A.Rows, w.thin[:x.Rows*a.A.Rows])
-	be.Gemm(blas.NoTrans, blas.NoTrans, 1, x, a.at, 0, thin)
-	be.Gemm(blas.Trans, blas.NoTrans, a.scale, dy, a.round(thin), beta, a.GradB)
-	be.Gemm(blas.NoTrans, blas.NoTrans, 1, dy, a.b, 0, thin)
-	be.Gemm(blas.Trans, blas.NoTrans, a.scale, a.round(thin), x, beta, a.GradA)
+	be.Gemm(blas.NoTrans, blas.NoTrans, 1, x, a.at, 0, compute.F32(thin))
+	be.Gemm(blas.Trans, blas.NoTrans, a.scale, dy, a.round(thin), beta, compute.F32(a.GradB))
+	be.Gemm(blas.NoTrans, blas.NoTrans, 1, dy, a.b, 0, compute.F32(thin))
+	be.Gemm(blas.Trans, blas.NoTrans, a.scale, a.round(thin), x, beta, compute.F32(a.GradA))
 }
 
 func (a *Adapter) round(thin blas32.General) compute.Operand {

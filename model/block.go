@@ -18,7 +18,7 @@ type block struct {
 	qkvOut  compute.Operand // (rows, 3·width)
 	att     compute.Operand // (rows, width)
 	act     compute.Operand // (rows or batch, mlp)
-	dact    compute.Operand // (rows or batch, mlp): GELU's derivative
+	dact    compute.Operand // (rows or batch, mlp): GELU's argument, then its derivative
 	probs   []float32       // (batch, heads, tokens, padded tokens)
 	backend compute.Backend
 }
@@ -26,18 +26,16 @@ type block struct {
 // work is scratch that all blocks share.
 type work struct {
 	dnorm, datt blas32.General  // (rows, width)
-	mlp         blas32.General  // (rows, mlp): GELU's argument; the gradient of its value
-	dpre        compute.Operand // (rows, mlp); mlp's memory in float32
+	mlp         compute.Operand // (rows, mlp): the gradient of GELU's value, then of its argument
 	dqkv        compute.Operand // (rows, 3·width)
 	dx          compute.Operand // (rows, width): the residual stream's gradient where products do not read float32
 }
 
 func newWork(d compute.DType, rows, width, mlp int) work {
 	w := work{dnorm: compute.NewMatrix(rows, width), datt: compute.NewMatrix(rows, width),
-		mlp: compute.NewMatrix(rows, mlp), dqkv: compute.NewOperand(d, rows, 3*width)}
-	w.dpre = compute.F32(w.mlp)
+		mlp: compute.NewOperand(d, rows, mlp), dqkv: compute.NewOperand(d, rows, 3*width)}
 	if d != compute.Float32 {
-		w.dpre, w.dx = compute.NewOperand(d, rows, mlp), compute.NewOperand(d, rows, width)
+		w.dx = compute.NewOperand(d, rows, width)
 	}
 	return w
 }
@@ -63,7 +61,7 @@ func (b *block) shape(batch, tokens int) compute.AttentionShape {
 }
 
 // forward changes the residual stream x (batch·tokens, width) in place; the last block only its class tokens.
-func (b *block) forward(x blas32.General, batch, tokens int, w *work) {
+func (b *block) forward(x blas32.General, batch, tokens int) {
 	shape, qkv, att := b.shape(batch, tokens), b.qkvOut.First(x.Rows), b.att.First(x.Rows)
 	b.qkv.Forward(qkv, b.ln1.forward(x), 0)
 	b.backend.Attention(att, b.probs[:shape.Probs()], qkv, shape)
@@ -72,12 +70,9 @@ func (b *block) forward(x blas32.General, batch, tokens int, w *work) {
 	}
 	b.proj.Forward(compute.F32(x), att, 1)
 
-	act, dact, pre := b.act.First(x.Rows), b.dact.First(x.Rows), compute.First(w.mlp, x.Rows)
-	if dact.F32 != nil {
-		pre = compute.Matrix(dact.Rows, dact.Cols, dact.F32) // in place: no other memory to fetch
-	}
-	b.fc1.Forward(compute.F32(pre), b.ln2.forward(x), 0)
-	b.backend.GELU(act, dact, pre.Data)
+	act, dact := b.act.First(x.Rows), b.dact.First(x.Rows)
+	b.fc1.Forward(dact, b.ln2.forward(x), 0)
+	b.backend.GELU(act, dact, dact)
 	b.fc2.Forward(compute.F32(x), act, 1)
 }
 
@@ -90,17 +85,17 @@ func (b *block) backward(dx blas32.General, batch, tokens int, w *work) {
 	if b.last {
 		dout, att, dbranch = compute.Every(dx, tokens), att.Every(tokens), compute.Every(datt, tokens)
 	}
-	dvalue, dpre := compute.First(w.mlp, dout.Rows), w.dpre.First(dout.Rows)
-	b.fc2.Backward(dvalue, compute.AsOperand(b.backend, w.dx, dout), b.act.First(dout.Rows))
-	b.backend.Multiply(dpre, dvalue.Data, b.dact.First(dout.Rows))
+	dpre := w.mlp.First(dout.Rows)
+	b.fc2.Backward(dpre, compute.AsOperand(b.backend, w.dx, dout), b.act.First(dout.Rows))
+	b.backend.Multiply(dpre, dpre, b.dact.First(dout.Rows))
 	dnorm := compute.First(w.dnorm, dout.Rows)
-	b.fc1.Backward(dnorm, dpre, b.ln2.output(dout.Rows))
+	b.fc1.Backward(compute.F32(dnorm), dpre, b.ln2.output(dout.Rows))
 	b.ln2.backward(dout, dnorm)
 
-	b.proj.Backward(dbranch, compute.AsOperand(b.backend, w.dx, dout), att)
+	b.proj.Backward(compute.F32(dbranch), compute.AsOperand(b.backend, w.dx, dout), att)
 	dqkv := w.dqkv.First(rows)
 	dnorm = compute.First(w.dnorm, rows)
 	b.backend.AttentionBackward(dqkv, datt.Data, b.probs[:shape.Probs()], b.qkvOut.First(rows), shape)
-	b.qkv.Backward(dnorm, dqkv, b.ln1.output(rows))
+	b.qkv.Backward(compute.F32(dnorm), dqkv, b.ln1.output(rows))
 	b.ln1.backward(dx, dnorm)
 }

@@ -53,18 +53,18 @@ func (l *Linear) Forward(y, x compute.Operand, beta float32) {
 	l.backend.Affine(y, x, l.weight, l.B, beta)
 }
 
-// Backward computes dx = dy·W, unless dx has no data, and adds the gradients of what trains. Of y = xWᵀ + b with
+// Backward computes dx = dy·W, unless dx has no rows, and adds the gradients of what trains. Of y = xWᵀ + b with
 // G = dyᵀx: ∂L/∂W = G and ∂L/∂b = Σ dy.
-func (l *Linear) Backward(dx blas32.General, dy, x compute.Operand) {
+func (l *Linear) Backward(dx, dy, x compute.Operand) {
 	beta := float32(1)
 	if l.fresh {
 		beta, l.fresh = 0, false
 	}
-	if dx.Data != nil {
+	if dx.Rows > 0 {
 		l.backend.Gemm(blas.NoTrans, blas.NoTrans, 1, dy, l.weight, 0, dx)
 	}
 	if l.GradW.Data != nil {
-		l.backend.Gemm(blas.Trans, blas.NoTrans, 1, dy, x, beta, l.GradW)
+		l.backend.Gemm(blas.Trans, blas.NoTrans, 1, dy, x, beta, compute.F32(l.GradW))
 		l.backend.SumRows(l.GradB, dy)
 	}
 	if l.adapter != nil {

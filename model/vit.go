@@ -301,7 +301,7 @@ func (v *ViT) Forward(images []float32) blas32.General {
 		v.backend.Add(row[:t*w], v.positions)
 	}
 	for _, b := range v.blocks {
-		b.forward(x, n, t, &v.work)
+		b.forward(x, n, t)
 	}
 	// LayerNorm and classifier read the class tokens alone.
 	logits := compute.First(v.logits, n)
@@ -314,7 +314,7 @@ func (v *ViT) Backward(dlogits blas32.General) {
 	c, n := v.config, v.batch
 	p, t, w := c.patches(), c.tokens(), c.Width
 	dclass, dx := compute.First(v.dclass, n), compute.First(v.dx, n*t)
-	v.head.Backward(dclass, compute.AsOperand(v.backend, v.dlogits, dlogits), v.ln.output(n))
+	v.head.Backward(compute.F32(dclass), compute.AsOperand(v.backend, v.dlogits, dlogits), v.ln.output(n))
 	clear(dx.Data)
 	v.ln.backward(compute.Every(dx, t), dclass)
 	for i := len(v.blocks) - 1; i >= 0; i-- {
@@ -331,7 +331,7 @@ func (v *ViT) Backward(dlogits blas32.General) {
 			}
 		}
 	}
-	v.embed.Backward(blas32.General{}, compute.AsOperand(v.backend, v.work.dx, dembedded), v.patch.First(n*p))
+	v.embed.Backward(compute.Operand{}, compute.AsOperand(v.backend, v.work.dx, dembedded), v.patch.First(n*p))
 }
 
 // position is the position embedding's parameter: the fourth, after class_token and conv_proj's two.

@@ -77,7 +77,7 @@ func golden(t *testing.T, g collective.Group) {
 		y := compute.Matrix(run.Batch, run.Out, make([]float32, run.Batch*run.Out))
 		l.Forward(compute.F32(y), compute.F32(x), 0)
 		loss, _ := model.CrossEntropy(y.Data, y.Data, run.Labels[step][rank], 0)
-		l.Backward(compute.Matrix(run.Batch, run.In, make([]float32, run.Batch*run.In)), compute.F32(y), compute.F32(x))
+		l.Backward(compute.NewOperand(compute.Float32, run.Batch, run.In), compute.F32(y), compute.F32(x))
 		loss, err := m.exchange(loss / float64(run.Batch))
 		must(t, err)
 		near(t, "loss", []float64{loss}, []float64{run.Losses[step][rank]}, 2e-6)
