@@ -25,27 +25,18 @@ type Adapter struct {
 
 // lowRankWork is scratch that all adapters share.
 type lowRankWork struct {
-	thin      []float32       // (rows, r): xAᵀ, then dy·B
-	thinRound compute.Operand // the same, as products read it
-	g         []float32       // (out, in): G, where an adapter is dense
-	gRound    compute.Operand
+	thin compute.Operand // (rows, r): xAᵀ, then dy·B
+	g    compute.Operand // (out, in): G, where an adapter is dense
 }
 
 // reserve makes the scratch large enough for a pass of that many rows.
-func (w *lowRankWork) reserve(a *Adapter, rows int, d compute.DType) {
-	grow := func(f []float32, rounded compute.Operand, n int) ([]float32, compute.Operand) {
-		if n <= len(f) {
-			return f, rounded
-		}
-		if d != compute.Float32 {
-			rounded = compute.NewOperand(d, 1, n)
-		}
-		return make([]float32, n), rounded
-	}
+func (w *lowRankWork) reserve(a *Adapter, rows int) {
+	o, n := &w.thin, rows*a.A.Rows
 	if a.dense {
-		w.g, w.gRound = grow(w.g, w.gRound, a.B.Rows*a.A.Cols)
-	} else {
-		w.thin, w.thinRound = grow(w.thin, w.thinRound, rows*a.A.Rows)
+		o, n = &w.g, a.B.Rows*a.A.Cols
+	}
+	if n > o.Cols {
+		*o = compute.NewOperand(a.backend.DType(), 1, n)
 	}
 }
 
@@ -65,22 +56,17 @@ func (a *Adapter) formEffective(dst compute.Operand) {
 // ∂L/∂A = s·Bᵀ·G = s·(dy·B)ᵀx. The thin products cost 4·rows·r·(out+in) operations, G and its own
 // 2·rows·out·in + 4·r·out·in.
 func (a *Adapter) backward(dy, x compute.Operand, beta float32) {
-	be, w := a.backend, a.work
+	be := a.backend
 	if a.dense {
-		g := compute.Matrix(a.B.Rows, a.A.Cols, w.g[:a.B.Rows*a.A.Cols])
-		be.Gemm(blas.Trans, blas.NoTrans, 1, dy, x, 0, compute.F32(g))
-		rounded := compute.AsOperand(be, w.gRound.Shape(g.Rows, g.Cols), g)
-		be.Gemm(blas.NoTrans, blas.NoTrans, a.scale, rounded, a.at, beta, compute.F32(a.GradB))
-		be.Gemm(blas.Trans, blas.NoTrans, a.scale, a.b, rounded, beta, compute.F32(a.GradA))
+		g := a.work.g.Shape(a.B.Rows, a.A.Cols)
+		be.Gemm(blas.Trans, blas.NoTrans, 1, dy, x, 0, g)
+		be.Gemm(blas.NoTrans, blas.NoTrans, a.scale, g, a.at, beta, compute.F32(a.GradB))
+		be.Gemm(blas.Trans, blas.NoTrans, a.scale, a.b, g, beta, compute.F32(a.GradA))
 		return
 	}
-	thin := compute.Matrix(x.Rows, a.A.Rows, w.thin[:x.Rows*a.A.Rows])
-	be.Gemm(blas.NoTrans, blas.NoTrans, 1, x, a.at, 0, compute.F32(thin))
-	be.Gemm(blas.Trans, blas.NoTrans, a.scale, dy, a.round(thin), beta, compute.F32(a.GradB))
-	be.Gemm(blas.NoTrans, blas.NoTrans, 1, dy, a.b, 0, compute.F32(thin))
-	be.Gemm(blas.Trans, blas.NoTrans, a.scale, a.round(thin), x, beta, compute.F32(a.GradA))
-}
-
-func (a *Adapter) round(thin blas32.General) compute.Operand {
-	return compute.AsOperand(a.backend, a.work.thinRound.Shape(thin.Rows, thin.Cols), thin)
+	thin := a.work.thin.Shape(x.Rows, a.A.Rows)
+	be.Gemm(blas.NoTrans, blas.NoTrans, 1, x, a.at, 0, thin)
+	be.Gemm(blas.Trans, blas.NoTrans, a.scale, dy, thin, beta, compute.F32(a.GradB))
+	be.Gemm(blas.NoTrans, blas.NoTrans, 1, dy, a.b, 0, thin)
+	be.Gemm(blas.Trans, blas.NoTrans, a.scale, thin, x, beta, compute.F32(a.GradA))
 }

@@ -74,7 +74,7 @@ func TestDenseFactorGradients(t *testing.T) {
 			h := livelyHead(t, v)
 			for _, l := range v.Layers() {
 				l.adapter.dense = dense
-				l.adapter.work.reserve(l.adapter, l.maxRows(v), b.DType())
+				l.adapter.work.reserve(l.adapter, l.maxRows(v))
 			}
 			v.UseLocal()
 			step(v, images, labels, 0.1)

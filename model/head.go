@@ -59,7 +59,7 @@ func (v *ViT) AttachHead(c HeadConfig, rng *rand.Rand) (*Head, error) {
 		l.adapter = a
 		rows := l.maxRows(v)
 		a.dense = 2*rows*m*n+4*r*m*n < 4*rows*r*(m+n)
-		work.reserve(a, rows, d)
+		work.reserve(a, rows)
 		l.own, a.at = compute.NewOperand(d, m, n), compute.NewOperand(d, n, r)
 		if d != compute.Float32 {
 			a.bRound = compute.NewOperand(d, m, r)
