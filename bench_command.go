@@ -86,23 +86,23 @@ func runBench(name string, b benchCommand, stdout, stderr io.Writer) int {
 	}
 	return launch(os.Stderr, func(w *mpi.World) error {
 		o.Config.Resolve(w.Size())
-		print := func() error { return nil }
+		var show func() error
 		if name == "step" {
 			s, err := bench.RunStep(o, w)
 			if err != nil {
 				return err
 			}
-			print = func() error { return p.step(s) }
+			show = func() error { return p.step(s) }
 		} else {
 			m, err := bench.RunMerge(o, w)
 			if err != nil {
 				return err
 			}
-			print = func() error { return p.merge(m) }
+			show = func() error { return p.merge(m) }
 		}
 		var err error
 		if w.Rank() == 0 {
-			err = print()
+			err = show()
 		}
 		return collective.Agree(w, err)
 	})
