@@ -1,0 +1,290 @@
+// Products in registers and what is built of them: transposes, the sum with a low-rank product, and attention, one image and
+// head at a time in a scratch that stays in the cache. A part of kernels_body.h.
+typedef float lanes __attribute__((vector_size(64), aligned(4), may_alias));
+#define LANES 16
+#define PANEL 256 // columns of b at a time
+#define PAD(n) (((n) + LANES - 1) / LANES * LANES)
+
+// ROWS rows and VECS·LANES columns at a time of c = a·b, in registers. a's element (i,k) is a[i·rs + k·cs]; the rows of
+// b and c are padded to whole lanes.
+#define TILE(ROWS, VECS)                                                                                               \
+  for (; i + ROWS <= m; i += ROWS)                                                                                     \
+    for (long j = from; j + VECS * LANES <= n; j += VECS * LANES) {                                                    \
+      lanes sum[ROWS][VECS] = {0};                                                                                     \
+      for (long l = 0; l < k; l++) {                                                                                   \
+        const float *x = a + i * rs + l * cs, *y = b + l * ldb + j;                                                    \
+        for (int r = 0; r < ROWS; r++)                                                                                 \
+          for (int v = 0; v < VECS; v++)                                                                               \
+            sum[r][v] += x[r * rs] * *(const lanes *)(y + v * LANES);                                                  \
+      }                                                                                                                \
+      for (int r = 0; r < ROWS; r++)                                                                                   \
+        for (int v = 0; v < VECS; v++)                                                                                 \
+          *(lanes *)(c + (i + r) * ldc + j + v * LANES) = sum[r][v];                                                   \
+    }
+
+INLINE void product(float *c, long ldc, const float *a, long rs, long cs, const float *b, long ldb, long m, long n,
+                    long k) {
+  long i = 0, from = 0;
+#ifdef __AVX512F__ // 32 registers
+  TILE(5, 4)
+  TILE(2, 4)
+  TILE(1, 4)
+  from = n / (4 * LANES) * (4 * LANES);
+  i = 0;
+#endif
+  TILE(8, 1)
+  TILE(4, 1)
+  TILE(1, 1)
+}
+
+// dst (m, n) = c + alpha·a·b for a short inner side k: c streams through once, b (k, n) stays in the cache.
+static void add_product(void *dst, int half, const float *c, float alpha, const float *a, const float *b, long m, long n,
+                        long k, int threads) {
+  PARALLEL(m *n)
+  for (long i0 = 0; i0 < m; i0 += 10) {
+    long rows = m - i0 < 10 ? m - i0 : 10, whole = n / LANES * LANES;
+    float sum[10 * PANEL];
+    for (long j0 = 0; j0 < n; j0 += PANEL) {
+      long cols = n - j0 < PANEL ? n - j0 : PANEL, vectors = (j0 + cols < whole ? j0 + cols : whole) - j0;
+      product(sum, PANEL, a + i0 * k, k, 1, b + j0, n, rows, vectors, k);
+      for (long r = 0; r < rows; r++) {
+        for (long j = vectors; j < cols; j++) {
+          sum[r * PANEL + j] = 0;
+          for (long l = 0; l < k; l++)
+            sum[r * PANEL + j] += a[(i0 + r) * k + l] * b[l * n + j0 + j];
+        }
+        const float *in = c + (i0 + r) * n + j0;
+        STORE(dst, half, (i0 + r) * n + j0, cols, in[i] + alpha * sum[r * PANEL + i])
+      }
+    }
+  }
+}
+
+typedef uint16_t halves __attribute__((vector_size(32), aligned(2), may_alias));
+typedef uint32_t words __attribute__((vector_size(64)));
+
+// LANES numbers of src, in its precision, from at on.
+INLINE lanes load(const void *src, int half, long at) {
+  if (half)
+    return (lanes)(__builtin_convertvector(*(const halves *)((const uint16_t *)src + at), words) << 16);
+  return *(const lanes *)((const float *)src + at);
+}
+
+INLINE float load1(const void *src, int half, long at) {
+  return half ? single(((const uint16_t *)src)[at]) : ((const float *)src)[at];
+}
+
+// dst (tokens, PAD(dim)) from rows of src that lie ld apart, the first at at.
+INLINE void pack(float *dst, const void *src, int half, long at, long ld, long tokens, long dim) {
+  long pad = PAD(dim);
+  for (long i = 0; i < tokens; i++) {
+    long j = 0;
+    for (; j + LANES <= dim; j += LANES)
+      *(lanes *)(dst + i * pad + j) = load(src, half, at + i * ld + j);
+    for (; j < pad; j++)
+      dst[i * pad + j] = j < dim ? load1(src, half, at + i * ld + j) : 0;
+  }
+}
+
+typedef int32_t indices __attribute__((vector_size(64)));
+
+// Lane l of the result: of b, S to the left, where l has the bit S, else of a; and the other way round.
+#define FROM_LEFT(S, l) ((l) & S ? 16 + (l) - S : (l))
+#define FROM_RIGHT(S, l) ((l) & S ? 16 + (l) : (l) + S)
+#define ALL(F, S)                                                                                                      \
+  {                                                                                                                    \
+    F(S, 0), F(S, 1), F(S, 2), F(S, 3), F(S, 4), F(S, 5), F(S, 6), F(S, 7), F(S, 8), F(S, 9), F(S, 10), F(S, 11),      \
+        F(S, 12), F(S, 13), F(S, 14), F(S, 15)                                                                         \
+  }
+#define SWAP(S)                                                                                                        \
+  for (int i = 0; i < LANES; i++)                                                                                      \
+    if (!(i & S)) {                                                                                                    \
+      lanes a = t[i], b = t[i + S];                                                                                    \
+      t[i] = __builtin_shuffle(a, b, (indices)ALL(FROM_LEFT, S));                                                      \
+      t[i + S] = __builtin_shuffle(a, b, (indices)ALL(FROM_RIGHT, S));                                                 \
+    }
+
+// t = the transpose of LANES rows and columns of src from at on, or 0 beyond the last: blocks of 8×8, then 4×4, … change
+// sides.
+INLINE void transpose_tile(lanes *t, const void *src, int half, long at, long ld, long rows, long cols) {
+  for (int i = 0; i < LANES; i++) {
+    t[i] = (lanes){0};
+    if (i < rows && cols >= LANES)
+      t[i] = load(src, half, at + i * ld);
+    else if (i < rows)
+      for (int j = 0; j < cols; j++)
+        t[i][j] = load1(src, half, at + i * ld + j);
+  }
+  SWAP(8)
+  SWAP(4)
+  SWAP(2)
+  SWAP(1)
+}
+
+// dst (cols, rows), in its precision, = beta·dst + the transpose of src (rows, cols), beta 0 (dst is not read) or, in
+// float32, 1.
+static void transpose(void *dst, int half, const float *src, float beta, long rows, long cols, int threads) {
+  PARALLEL(rows * cols)
+  for (long c = 0; c < cols; c += LANES)
+    for (long r = 0; r < rows; r += LANES) {
+      lanes t[LANES];
+      transpose_tile(t, src, 0, r * cols + c, cols, rows - r, cols - c);
+      const long n = rows - r < LANES ? rows - r : LANES;
+      for (int j = 0; j < LANES && c + j < cols; j++) {
+        const float *row = (float *)(t + j), *old = (float *)dst + (c + j) * rows + r;
+        if (beta) {
+          STORE(dst, 0, (c + j) * rows + r, n, row[i] + old[i])
+        } else {
+          STORE(dst, half, (c + j) * rows + r, n, row[i])
+        }
+      }
+    }
+}
+
+// dst (dim, PAD(tokens)): the transpose of the same, tile by tile.
+INLINE void pack_transposed(float *dst, const void *src, int half, long at, long ld, long tokens, long dim) {
+  long pad = PAD(tokens);
+  for (long r = 0; r < tokens; r += LANES)
+    for (long c = 0; c < dim; c += LANES) {
+      lanes t[LANES];
+      transpose_tile(t, src, half, at + r * ld + c, ld, tokens - r, dim - c);
+      for (int j = 0; j < LANES && c + j < dim; j++)
+        *(lanes *)(dst + (c + j) * pad + r) = t[j];
+    }
+}
+
+// The first dim columns of src (tokens, PAD(dim)) to dst[at …], whose rows lie ld apart.
+INLINE void unpack(void *dst, int half, long at, long ld, const float *src, long tokens, long dim) {
+  for (long t = 0; t < tokens; t++) {
+    const float *row = src + t * PAD(dim);
+    long j = 0;
+    if (!half)
+      for (float *y = (float *)dst + at + t * ld; j + LANES <= dim; j += LANES)
+        *(lanes *)(y + j) = *(const lanes *)(row + j);
+    STORE(dst, half, at + t * ld + j, dim - j, row[j + i])
+  }
+}
+
+// Asks for dim columns of rows that lie ld apart, too far for the CPU to see a pattern.
+INLINE void prefetch(const void *src, int half, long at, long ld, long tokens, long dim) {
+  const long size = half ? 2 : 4;
+  for (long i = 0; i < tokens; i++)
+    for (long j = 0; j < dim * size; j += 64)
+      __builtin_prefetch((const char *)src + (at + i * ld) * size + j, 0, 2);
+}
+
+static float *scratch(long floats) {
+  float *p = aligned_alloc(64, PAD(floats) * sizeof(float));
+  if (!p)
+    abort();
+  return p;
+}
+
+// The larger, lane by lane; y where x is NaN.
+INLINE lanes larger(lanes x, lanes y) {
+  indices more = x > y;
+  return (lanes)((more & (indices)x) | (~more & (indices)y));
+}
+
+// row = softmax(factor·row) over n columns, whole lanes, of which on (1 or 0) and off (0 or minus infinity, nearly) tell
+// the padding from the rest.
+INLINE void softmax(float *row, const float *on, const float *off, float factor, long n) {
+  lanes most = *(lanes *)row + *(const lanes *)off;
+  for (long j = LANES; j < n; j += LANES)
+    most = larger(*(lanes *)(row + j) + *(const lanes *)(off + j), most);
+  most = larger(__builtin_shuffle(most, (indices){8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7}), most);
+  most = larger(__builtin_shuffle(most, (indices){4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11}), most);
+  most = larger(__builtin_shuffle(most, (indices){2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13}), most);
+  most = larger(__builtin_shuffle(most, (indices){1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14}), most);
+  float top = most[0], sum = 0;
+  for (long j = 0; j < n; j++) {
+    row[j] = exp_((row[j] - top) * factor) * on[j];
+    sum += row[j];
+  }
+  float inverse = 1.0f / sum;
+  for (long j = 0; j < n; j++)
+    row[j] *= inverse;
+}
+
+static void attention(void *out, int half, float *probs, const void *qkv, lte_attention_shape s, int threads) {
+  const long T = s.tokens, Q = s.queries, d = s.dim, width = (long)s.heads * d, ld = 3 * width, Tp = PAD(T), dp = PAD(d);
+  const float factor = 1.0f / sqrtf((float)d);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+    float *kt = scratch(d * Tp + 3 * T * dp + 2 * Tp), *q = kt + d * Tp, *v = q + T * dp, *o = v + T * dp,
+          *on = o + T * dp, *off = on + Tp;
+    for (long j = 0; j < Tp; j++) {
+      on[j] = j < T;
+      off[j] = j < T ? 0 : -1e30f;
+    }
+#pragma omp for collapse(2)
+    for (long b = 0; b < s.batch; b++)
+      for (long h = 0; h < s.heads; h++) {
+        const long at = b * T * ld + h * d, next = h + 1 < s.heads ? at + d : at + T * ld - h * d;
+        float *p = probs + (b * s.heads + h) * T * Tp;
+        if (b * s.heads + h + 1 < s.batch * s.heads)
+          for (int i = 0; i < 3; i++)
+            prefetch(qkv, half, next + i * width, ld, T, d);
+        const float *rows = q;
+        long lead = dp;
+        if (half)
+          pack(q, qkv, half, at, ld, Q, d);
+        else
+          rows = (const float *)qkv + at, lead = ld;
+        pack_transposed(kt, qkv, half, at + width, ld, T, d);
+        pack(v, qkv, half, at + 2 * width, ld, T, d);
+        product(p, Tp, rows, lead, 1, kt, Tp, Q, Tp, d); // S = Q Kᵀ
+        for (long i = 0; i < Q; i++)
+          softmax(p + i * Tp, on, off, factor, Tp);
+        product(o, dp, p, Tp, 1, v, dp, Q, dp, T); // O = P V
+        unpack(out, half, b * T * width + h * d, width, o, Q, d);
+      }
+    free(kt);
+  }
+}
+
+static void attention_backward(void *dqkv, int half, const float *dout, const float *probs, const void *qkv,
+                               lte_attention_shape s, int threads) {
+  const long T = s.tokens, Q = s.queries, d = s.dim, width = (long)s.heads * d, ld = 3 * width, Tp = PAD(T), dp = PAD(d);
+  const float factor = 1.0f / sqrtf((float)d);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+    float *vt = scratch(d * Tp + T * Tp + 3 * T * dp), *ds = vt + d * Tp, *go = ds + T * Tp, *in = go + T * dp,
+          *res = in + T * dp;
+#pragma omp for collapse(2)
+    for (long b = 0; b < s.batch; b++)
+      for (long h = 0; h < s.heads; h++) {
+        const long q = b * T * ld + h * d, k = q + width, v = k + width, out = b * T * width + h * d;
+        const float *p = probs + (b * s.heads + h) * T * Tp;
+        if (b * s.heads + h + 1 < s.batch * s.heads) {
+          const int last = h + 1 == s.heads;
+          for (int i = 0; i < 3; i++)
+            prefetch(qkv, half, (last ? q + T * ld - h * d : q + d) + i * width, ld, T, d);
+          prefetch(dout, 0, last ? out + T * width - h * d : out + d, width, T, d);
+        }
+        pack(go, dout, 0, out, width, Q, d);
+        product(res, dp, p, 1, Tp, go, dp, T, dp, Q); // dV = Pᵀ dO
+        unpack(dqkv, half, v, ld, res, T, d);
+
+        pack_transposed(vt, qkv, half, v, ld, T, d);
+        product(ds, Tp, go, dp, 1, vt, Tp, Q, Tp, d); // dP = dO Vᵀ
+        for (long i = 0; i < Q; i++) {                // dS = P∘(dP − rowsum(P∘dP))/√d
+          float sum = 0;
+          for (long j = 0; j < Tp; j++)
+            sum += p[i * Tp + j] * ds[i * Tp + j];
+          for (long j = 0; j < Tp; j++)
+            ds[i * Tp + j] = factor * p[i * Tp + j] * (ds[i * Tp + j] - sum);
+        }
+
+        pack(in, qkv, half, k, ld, T, d);
+        product(res, dp, ds, Tp, 1, in, dp, Q, dp, T); // dQ = dS K
+        memset(res + Q * dp, 0, (T - Q) * dp * sizeof *res);
+        unpack(dqkv, half, q, ld, res, T, d);
+
+        pack(in, qkv, half, q, ld, Q, d);
+        product(res, dp, ds, 1, Tp, in, dp, T, dp, Q); // dK = dSᵀ Q
+        unpack(dqkv, half, k, ld, res, T, d);
+      }
+    free(vt);
+  }
+}
