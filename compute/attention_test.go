@@ -66,7 +66,7 @@ func TestAttention(t *testing.T) {
 					dout[i] = float32(math.NaN()) // not to be read
 				}
 			}
-			b.AttentionBackward(F32(Matrix(1, len(dqkv), dqkv)), dout, probs, F32(Matrix(1, len(qkv), qkv)), s)
+			b.AttentionBackward(F32(Matrix(1, len(dqkv), dqkv)), F32(Matrix(1, len(dout), dout)), probs, F32(Matrix(1, len(qkv), qkv)), s)
 			near(t, fmt.Sprint(name, s, " backward"), dqkv, want, 1e-5)
 		}
 	}

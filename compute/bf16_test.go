@@ -119,21 +119,34 @@ func TestKernelsRoundWhatTheyWrite(t *testing.T) {
 			t.Errorf("%s SumRows: %v, want %v", name, sums, want)
 		}
 
+		// What reads dy in bf16 and writes float32 gives the float32 of the same numbers.
+		backward := func(b Backend, dy Operand) []float32 {
+			dx, h, dg, db := Matrix(rows, cols, slices.Clone(x)), Matrix(rows, cols, x), make([]float32, cols), make([]float32, cols)
+			b.NormalizeBackward(dx, dy, h, x[:rows], gamma)
+			b.AffineBackward(dg, db, dy, h)
+			return slices.Concat(dx.Data, dg, db)
+		}
+		if !slices.Equal(backward(half, halfOf(half, rows, cols, y)), backward(single, F32(Matrix(rows, cols, y)))) {
+			t.Errorf("%s: LayerNorm's backward pass reads dy as other numbers", name)
+		}
+
 		s := AttentionShape{Batch: 2, Tokens: 19, Queries: 19, Heads: 2, Dim: 20}
 		n := s.Len()
 		qkv, dout := randoms(r, 3*n), randoms(r, n)
-		for i := range qkv {
-			qkv[i] = nearest(qkv[i])
+		for _, x := range [][]float32{qkv, dout} {
+			for i := range x {
+				x[i] = nearest(x[i])
+			}
 		}
-		run := func(b Backend, qkv Operand) (out, dqkv Operand) {
+		run := func(b Backend, qkv, dout Operand) (out, dqkv Operand) {
 			out, dqkv = NewOperand(b.DType(), 1, n), NewOperand(b.DType(), 1, 3*n)
 			probs := make([]float32, s.Probs())
 			b.Attention(out, probs, qkv, s)
 			b.AttentionBackward(dqkv, dout, probs, qkv, s)
 			return out, dqkv
 		}
-		out, dqkv := run(single, F32(Matrix(1, 3*n, qkv)))
-		outHalf, dqkvHalf := run(half, halfOf(half, 1, 3*n, qkv))
+		out, dqkv := run(single, F32(Matrix(1, 3*n, qkv)), F32(Matrix(1, n, dout)))
+		outHalf, dqkvHalf := run(half, halfOf(half, 1, 3*n, qkv), halfOf(half, 1, n, dout))
 		for i, v := range slices.Concat(widened(outHalf), widened(dqkvHalf)) {
 			if want := nearest(slices.Concat(out.F32, dqkv.F32)[i]); v != want {
 				t.Fatalf("%s attention: number %d is %v, want %v", name, i, v, want)

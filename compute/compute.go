@@ -60,14 +60,14 @@ type Backend interface {
 	Normalize(y Operand, xhat blas32.General, rstd []float32, x blas32.General, gamma, beta []float32, eps float32)
 	// NormalizeBackward adds the gradient of Normalize's input, with g = dy·gamma (dy where gamma is nil):
 	// dx += rstd·(g − mean(g) − x̂·mean(g·x̂)).
-	NormalizeBackward(dx, dy, xhat blas32.General, rstd, gamma []float32)
+	NormalizeBackward(dx blas32.General, dy Operand, xhat blas32.General, rstd, gamma []float32)
 	// AffineBackward adds the gradients of gamma and beta: dgamma += Σ_i dy·x̂, dbeta += Σ_i dy.
-	AffineBackward(dgamma, dbeta []float32, dy, xhat blas32.General)
+	AffineBackward(dgamma, dbeta []float32, dy Operand, xhat blas32.General)
 
 	// Attention computes softmax(Q Kᵀ/√d) V for every image and attention head.
 	Attention(out Operand, probs []float32, qkv Operand, shape AttentionShape)
 	// AttentionBackward computes the gradient of qkv from dout, the gradient of out.
-	AttentionBackward(dqkv Operand, dout, probs []float32, qkv Operand, shape AttentionShape)
+	AttentionBackward(dqkv, dout Operand, probs []float32, qkv Operand, shape AttentionShape)
 
 	// Patches cuts images (images, channels, height, width) into rows (images·patches, channels·patch·patch), each in a
 	// convolution's column order: channel, row, column.
@@ -102,10 +102,11 @@ func (s AttentionShape) check(out Operand, probs []float32, qkv Operand) {
 	checkDType(out, qkv)
 }
 
-func (s AttentionShape) checkBackward(dqkv Operand, dout, probs []float32, qkv Operand) {
+func (s AttentionShape) checkBackward(dqkv, dout Operand, probs []float32, qkv Operand) {
 	dqkv.checkDense(3 * s.Len())
 	qkv.checkDense(3 * s.Len())
-	checkEqual(s.Len(), dout)
+	dout.checkDense(s.Len())
+	checkDType(dout, qkv)
 	checkEqual(s.Probs(), probs)
 	checkDType(dqkv, qkv)
 }

@@ -278,11 +278,11 @@ func TestRows(t *testing.T) {
 				}
 				near(t, name+" Normalize x̂", xhat, want, 1e-5)
 				near(t, name+" Normalize y", y, wantY, 1e-5)
-				b.AffineBackward(dgamma, dbeta, Matrix(rows, cols, dy), h)
+				b.AffineBackward(dgamma, dbeta, F32(Matrix(rows, cols, dy)), h)
 				near(t, name+" AffineBackward γ", dgamma, wantGamma, 2e-5)
 				near(t, name+" AffineBackward β", dbeta, wantBeta, 2e-5)
 				if cols > 1 { // of one column, rstd is 1/√eps and multiplies rounding by a thousand
-					b.NormalizeBackward(Every(Matrix(2*rows, cols, dx), 2), Matrix(rows, cols, dy), h, rstd, gamma)
+					b.NormalizeBackward(Every(Matrix(2*rows, cols, dx), 2), F32(Matrix(rows, cols, dy)), h, rstd, gamma)
 					near(t, name+" NormalizeBackward", dx, wantDx, 4e-5)
 					for i := range rows {
 						if !slices.Equal(dx[(2*i+1)*cols:(2*i+2)*cols], before[(2*i+1)*cols:(2*i+2)*cols]) {
@@ -328,12 +328,12 @@ func TestThreadsKeepBits(t *testing.T) {
 		all = append(all, float32(b.SumSquares(y.Data)))
 		b.Normalize(F32(y), y, rstd, x, nil, nil, 1e-6)
 		b.SumRows(sums, F32(y))
-		b.AffineBackward(sums, sums[:cols:cols], dy, y)
-		b.NormalizeBackward(y, dy, x, rstd, nil)
+		b.AffineBackward(sums, sums[:cols:cols], F32(dy), y)
+		b.NormalizeBackward(y, F32(dy), x, rstd, nil)
 		all = append(append(append(all, y.Data...), rstd...), sums...)
 		out, probs, dqkv := make([]float32, len(dout)), make([]float32, s.Probs()), make([]float32, len(qkv))
 		b.Attention(F32(Matrix(1, len(out), out)), probs, F32(Matrix(1, len(qkv), qkv)), s)
-		b.AttentionBackward(F32(Matrix(1, len(dqkv), dqkv)), dout, probs, F32(Matrix(1, len(qkv), qkv)), s)
+		b.AttentionBackward(F32(Matrix(1, len(dqkv), dqkv)), F32(Matrix(1, len(dout), dout)), probs, F32(Matrix(1, len(qkv), qkv)), s)
 		all = append(append(all, out...), dqkv...)
 		// The merge of ranks with unequal threads: an inner side at which a product's bits do depend on them.
 		w := NewMatrix(rows, 100)

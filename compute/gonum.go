@@ -138,15 +138,15 @@ func (gonumBackend) Normalize(y Operand, xhat blas32.General, rstd []float32, x 
 	}
 }
 
-func (gonumBackend) NormalizeBackward(dx, dy, xhat blas32.General, rstd, gamma []float32) {
+func (gonumBackend) NormalizeBackward(dx blas32.General, dy Operand, xhat blas32.General, rstd, gamma []float32) {
 	checkRows(F32(xhat), rstd, xhat.Rows)
 	checkSame(dx, xhat)
-	checkSame(dy, xhat)
+	checkSame(dy.general(), xhat)
 	n := float32(xhat.Cols)
 	g := make([]float32, xhat.Cols)
 	for i := range xhat.Rows {
 		out, h := row(dx, i), row(xhat, i)
-		copy(g, row(dy, i))
+		copy(g, row(dy.general(), i))
 		for j, scale := range gamma {
 			g[j] *= scale
 		}
@@ -161,13 +161,13 @@ func (gonumBackend) NormalizeBackward(dx, dy, xhat blas32.General, rstd, gamma [
 	}
 }
 
-func (gonumBackend) AffineBackward(dgamma, dbeta []float32, dy, xhat blas32.General) {
+func (gonumBackend) AffineBackward(dgamma, dbeta []float32, dy Operand, xhat blas32.General) {
 	checkRows(F32(xhat), dgamma, xhat.Cols)
 	checkEqual(len(dgamma), dbeta)
-	checkSame(dy, xhat)
+	checkSame(dy.general(), xhat)
 	for i := range dy.Rows {
 		h := row(xhat, i)
-		for j, g := range row(dy, i) {
+		for j, g := range row(dy.general(), i) {
 			dgamma[j] += g * h[j]
 			dbeta[j] += g
 		}
@@ -216,9 +216,9 @@ func (gonumBackend) Attention(y Operand, probs []float32, x Operand, s Attention
 	})
 }
 
-func (gonumBackend) AttentionBackward(dx Operand, dout, probs []float32, x Operand, s AttentionShape) {
-	s.checkBackward(dx, dout, probs, x)
-	dqkv, qkv := dx.general().Data, x.general().Data
+func (gonumBackend) AttentionBackward(dx, dy Operand, probs []float32, x Operand, s AttentionShape) {
+	s.checkBackward(dx, dy, probs, x)
+	dqkv, dout, qkv := dx.general().Data, dy.general().Data, x.general().Data
 	width, stride := s.Heads*s.Dim, s.ProbStride()
 	scale := 1 / float32(math.Sqrt(float64(s.Dim)))
 	clear(dqkv)

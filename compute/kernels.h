@@ -29,12 +29,12 @@ typedef struct {
   void (*multiply)(void *dst, int half, const void *x, const void *y, long n, int threads);
   void (*normalize)(void *y, int half, float *xhat, float *rstd, const float *x, long ldx, const float *gamma,
                     const float *beta, float eps, long rows, long cols, int threads);
-  void (*normalize_backward)(float *dx, long ldx, const float *dy, const float *xhat, const float *rstd,
+  void (*normalize_backward)(float *dx, long ldx, const void *dy, int half, const float *xhat, const float *rstd,
                              const float *gamma, long rows, long cols, int threads);
-  void (*affine_backward)(float *dgamma, float *dbeta, const float *dy, const float *xhat, long rows, long cols,
+  void (*affine_backward)(float *dgamma, float *dbeta, const void *dy, int half, const float *xhat, long rows, long cols,
                           int threads);
   void (*attention)(void *out, int half, float *probs, const void *qkv, lte_attention_shape s, int threads);
-  void (*attention_backward)(void *dqkv, int half, const float *dout, const float *probs, const void *qkv,
+  void (*attention_backward)(void *dqkv, int half, const void *dout, const float *probs, const void *qkv,
                              lte_attention_shape s, int threads);
   void (*patches)(void *dst, int half, const float *images, lte_image_shape s, int threads);
   void (*adamw)(float *p, float *m, float *v, const float *g, lte_adamw_step s, long n, int threads);

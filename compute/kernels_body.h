@@ -210,12 +210,18 @@ static void normalize(void *y, int half, float *xhat, float *rstd, const float *
   }
 }
 
-static void normalize_backward(float *restrict dx, long ldx, const float *restrict dy, const float *restrict xhat,
+static void normalize_backward(float *restrict dx, long ldx, const void *dy, int half, const float *restrict xhat,
                                const float *restrict rstd, const float *restrict gamma, long rows, long cols,
                                int threads) {
   PARALLEL(rows * cols)
   for (long i = 0; i < rows; i++) {
-    const float *g = dy + i * cols, *h = xhat + i * cols;
+    float wide[half ? cols : 1];
+    const float *g = (const float *)dy + i * cols, *h = xhat + i * cols;
+    if (half) {
+      for (long j = 0; j < cols; j++)
+        wide[j] = single(((const uint16_t *)dy)[i * cols + j]);
+      g = wide;
+    }
     float *out = dx + i * ldx;
     float sum = 0, dot = 0;
     if (gamma)
@@ -238,7 +244,7 @@ static void normalize_backward(float *restrict dx, long ldx, const float *restri
   }
 }
 
-static void affine_backward(float *restrict dgamma, float *restrict dbeta, const float *restrict dy,
+static void affine_backward(float *restrict dgamma, float *restrict dbeta, const void *dy, int half,
                             const float *restrict xhat, long rows, long cols, int threads) {
   const long width = SHARE(cols); // as in sum_rows
   PARALLEL(rows * cols)
@@ -246,8 +252,9 @@ static void affine_backward(float *restrict dgamma, float *restrict dbeta, const
     long j1 = j0 + width < cols ? j0 + width : cols;
     for (long i = 0; i < rows; i++)
       for (long j = j0; j < j1; j++) {
-        dgamma[j] += dy[i * cols + j] * xhat[i * cols + j];
-        dbeta[j] += dy[i * cols + j];
+        float g = half ? single(((const uint16_t *)dy)[i * cols + j]) : ((const float *)dy)[i * cols + j];
+        dgamma[j] += g * xhat[i * cols + j];
+        dbeta[j] += g;
       }
   }
 }

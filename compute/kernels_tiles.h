@@ -243,7 +243,7 @@ static void attention(void *out, int half, float *probs, const void *qkv, lte_at
   }
 }
 
-static void attention_backward(void *dqkv, int half, const float *dout, const float *probs, const void *qkv,
+static void attention_backward(void *dqkv, int half, const void *dout, const float *probs, const void *qkv,
                                lte_attention_shape s, int threads) {
   const long T = s.tokens, Q = s.queries, d = s.dim, width = (long)s.heads * d, ld = 3 * width, Tp = PAD(T), dp = PAD(d);
   const float factor = 1.0f / sqrtf((float)d);
@@ -260,9 +260,9 @@ static void attention_backward(void *dqkv, int half, const float *dout, const fl
           const int last = h + 1 == s.heads;
           for (int i = 0; i < 3; i++)
             prefetch(qkv, half, (last ? q + T * ld - h * d : q + d) + i * width, ld, T, d);
-          prefetch(dout, 0, last ? out + T * width - h * d : out + d, width, T, d);
+          prefetch(dout, half, last ? out + T * width - h * d : out + d, width, T, d);
         }
-        pack(go, dout, 0, out, width, Q, d);
+        pack(go, dout, half, out, width, Q, d);
         product(res, dp, p, 1, Tp, go, dp, T, dp, Q); // dV = Pᵀ dO
         unpack(dqkv, half, v, ld, res, T, d);
 

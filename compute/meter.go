@@ -121,14 +121,14 @@ func (m *Meter) Normalize(y Operand, xhat blas32.General, rstd []float32, x blas
 }
 
 // NormalizeBackward is counted.
-func (m *Meter) NormalizeBackward(dx, dy, xhat blas32.General, rstd, gamma []float32) {
+func (m *Meter) NormalizeBackward(dx blas32.General, dy Operand, xhat blas32.General, rstd, gamma []float32) {
 	began := time.Now()
 	m.Backend.NormalizeBackward(dx, dy, xhat, rstd, gamma)
 	m.add(Normalisation, began, 0)
 }
 
 // AffineBackward is counted.
-func (m *Meter) AffineBackward(dgamma, dbeta []float32, dy, xhat blas32.General) {
+func (m *Meter) AffineBackward(dgamma, dbeta []float32, dy Operand, xhat blas32.General) {
 	began := time.Now()
 	m.Backend.AffineBackward(dgamma, dbeta, dy, xhat)
 	m.add(Normalisation, began, 0)
@@ -147,7 +147,7 @@ func (m *Meter) Attention(out Operand, probs []float32, qkv Operand, s Attention
 }
 
 // AttentionBackward is counted: four products.
-func (m *Meter) AttentionBackward(dqkv Operand, dout, probs []float32, qkv Operand, s AttentionShape) {
+func (m *Meter) AttentionBackward(dqkv, dout Operand, probs []float32, qkv Operand, s AttentionShape) {
 	began := time.Now()
 	m.Backend.AttentionBackward(dqkv, dout, probs, qkv, s)
 	m.add(AttentionKind, began, 4*s.product())

@@ -43,17 +43,17 @@ static void normalize(K, void *y, int half, float *h, float *s, const float *x, 
                       float e, long r, long c, int t) {
   k->normalize(y, half, h, s, x, ld, g, b, e, r, c, t);
 }
-static void normalize_backward(K, float *dx, long ld, const float *dy, const float *h, const float *s, const float *g,
+static void normalize_backward(K, float *dx, long ld, const void *dy, int half, const float *h, const float *s, const float *g,
                                long r, long c, int t) {
-  k->normalize_backward(dx, ld, dy, h, s, g, r, c, t);
+  k->normalize_backward(dx, ld, dy, half, h, s, g, r, c, t);
 }
-static void affine_backward(K, float *dg, float *db, const float *dy, const float *h, long r, long c, int t) {
-  k->affine_backward(dg, db, dy, h, r, c, t);
+static void affine_backward(K, float *dg, float *db, const void *dy, int half, const float *h, long r, long c, int t) {
+  k->affine_backward(dg, db, dy, half, h, r, c, t);
 }
 static void attention(K, void *o, int half, float *p, const void *qkv, lte_attention_shape s, int t) {
   k->attention(o, half, p, qkv, s, t);
 }
-static void attention_backward(K, void *d, int half, const float *o, const float *p, const void *qkv,
+static void attention_backward(K, void *d, int half, const void *o, const float *p, const void *qkv,
                                lte_attention_shape s, int t) {
   k->attention_backward(d, half, o, p, qkv, s, t);
 }
@@ -303,22 +303,21 @@ func checkGamma(cols int, gamma, beta []float32) {
 	checkEqual(cols, gamma, beta)
 }
 
-func (o *onednn) NormalizeBackward(dx, dy, xhat blas32.General, rstd, gamma []float32) {
+func (o *onednn) NormalizeBackward(dx blas32.General, dy Operand, xhat blas32.General, rstd, gamma []float32) {
 	checkRows(F32(dx), rstd, xhat.Rows)
 	checkSame(dx, xhat)
 	F32(xhat).checkDense(dx.Rows * dx.Cols)
-	F32(dy).checkDense(dx.Rows * dx.Cols)
+	dy.checkDense(dx.Rows * dx.Cols)
 	checkGamma(dx.Cols, gamma, gamma)
-	C.normalize_backward(o.kernels, ptr(dx.Data), C.long(dx.Stride), ptr(dy.Data), ptr(xhat.Data), ptr(rstd), ptr(gamma),
+	C.normalize_backward(o.kernels, ptr(dx.Data), C.long(dx.Stride), dy.ptr(), dy.half(), ptr(xhat.Data), ptr(rstd), ptr(gamma),
 		C.long(xhat.Rows), C.long(xhat.Cols), o.threads)
 }
 
-func (o *onednn) AffineBackward(dgamma, dbeta []float32, dy, xhat blas32.General) {
-	checkSame(dy, xhat)
+func (o *onednn) AffineBackward(dgamma, dbeta []float32, dy Operand, xhat blas32.General) {
 	checkEqual(dy.Cols, dgamma, dbeta)
 	F32(xhat).checkDense(dy.Rows * dy.Cols)
-	F32(dy).checkDense(dy.Rows * dy.Cols)
-	C.affine_backward(o.kernels, ptr(dgamma), ptr(dbeta), ptr(dy.Data), ptr(xhat.Data), C.long(dy.Rows), C.long(dy.Cols), o.threads)
+	dy.checkDense(dy.Rows * dy.Cols)
+	C.affine_backward(o.kernels, ptr(dgamma), ptr(dbeta), dy.ptr(), dy.half(), ptr(xhat.Data), C.long(dy.Rows), C.long(dy.Cols), o.threads)
 }
 
 func (s AttentionShape) c() C.lte_attention_shape {
@@ -330,9 +329,9 @@ func (o *onednn) Attention(out Operand, probs []float32, qkv Operand, s Attentio
 	C.attention(o.kernels, out.ptr(), out.half(), ptr(probs), qkv.ptr(), s.c(), o.threads)
 }
 
-func (o *onednn) AttentionBackward(dqkv Operand, dout, probs []float32, qkv Operand, s AttentionShape) {
+func (o *onednn) AttentionBackward(dqkv, dout Operand, probs []float32, qkv Operand, s AttentionShape) {
 	s.checkBackward(dqkv, dout, probs, qkv)
-	C.attention_backward(o.kernels, dqkv.ptr(), dqkv.half(), ptr(dout), ptr(probs), qkv.ptr(), s.c(), o.threads)
+	C.attention_backward(o.kernels, dqkv.ptr(), dqkv.half(), dout.ptr(), ptr(probs), qkv.ptr(), s.c(), o.threads)
 }
 
 func (o *onednn) Patches(dst Operand, images []float32, s ImageShape) {

@@ -25,14 +25,14 @@ type block struct {
 
 // work is scratch that all blocks share.
 type work struct {
-	dnorm, datt blas32.General  // (rows, width)
+	dnorm, datt compute.Operand // (rows, width)
 	mlp         compute.Operand // (rows, mlp): the gradient of GELU's value, then of its argument
 	dqkv        compute.Operand // (rows, 3·width)
 	dx          compute.Operand // (rows, width): the residual stream's gradient where products do not read float32
 }
 
 func newWork(d compute.DType, rows, width, mlp int) work {
-	w := work{dnorm: compute.NewMatrix(rows, width), datt: compute.NewMatrix(rows, width),
+	w := work{dnorm: compute.NewOperand(d, rows, width), datt: compute.NewOperand(d, rows, width),
 		mlp: compute.NewOperand(d, rows, mlp), dqkv: compute.NewOperand(d, rows, 3*width)}
 	if d != compute.Float32 {
 		w.dx = compute.NewOperand(d, rows, width)
@@ -80,22 +80,22 @@ func (b *block) forward(x blas32.General, batch, tokens int) {
 // on as it is, and each branch adds its own. The last block's dx is 0 but for the class tokens.
 func (b *block) backward(dx blas32.General, batch, tokens int, w *work) {
 	rows, shape := dx.Rows, b.shape(batch, tokens)
-	dout, att, datt := dx, b.att.First(rows), compute.First(w.datt, rows)
+	dout, att, datt := dx, b.att.First(rows), w.datt.First(rows)
 	dbranch := datt
 	if b.last {
-		dout, att, dbranch = compute.Every(dx, tokens), att.Every(tokens), compute.Every(datt, tokens)
+		dout, att, dbranch = compute.Every(dx, tokens), att.Every(tokens), datt.Every(tokens)
 	}
 	dpre := w.mlp.First(dout.Rows)
 	b.fc2.Backward(dpre, compute.AsOperand(b.backend, w.dx, dout), b.act.First(dout.Rows))
 	b.backend.Multiply(dpre, dpre, b.dact.First(dout.Rows))
-	dnorm := compute.First(w.dnorm, dout.Rows)
-	b.fc1.Backward(compute.F32(dnorm), dpre, b.ln2.output(dout.Rows))
+	dnorm := w.dnorm.First(dout.Rows)
+	b.fc1.Backward(dnorm, dpre, b.ln2.output(dout.Rows))
 	b.ln2.backward(dout, dnorm)
 
-	b.proj.Backward(compute.F32(dbranch), compute.AsOperand(b.backend, w.dx, dout), att)
+	b.proj.Backward(dbranch, compute.AsOperand(b.backend, w.dx, dout), att)
 	dqkv := w.dqkv.First(rows)
-	dnorm = compute.First(w.dnorm, rows)
-	b.backend.AttentionBackward(dqkv, datt.Data, b.probs[:shape.Probs()], b.qkvOut.First(rows), shape)
-	b.qkv.Backward(compute.F32(dnorm), dqkv, b.ln1.output(rows))
+	dnorm = w.dnorm.First(rows)
+	b.backend.AttentionBackward(dqkv, datt, b.probs[:shape.Probs()], b.qkvOut.First(rows), shape)
+	b.qkv.Backward(dnorm, dqkv, b.ln1.output(rows))
 	b.ln1.backward(dx, dnorm)
 }

@@ -50,7 +50,7 @@ func (n *norm) forward(x blas32.General) compute.Operand {
 func (n *norm) output(rows int) compute.Operand { return n.y.First(rows) }
 
 // backward adds the gradient of x to dx: of y = x̂γ + β, ∂L/∂x̂ = dy·γ, ∂L/∂γ = Σ dy·x̂ and ∂L/∂β = Σ dy.
-func (n *norm) backward(dx, dy blas32.General) {
+func (n *norm) backward(dx blas32.General, dy compute.Operand) {
 	xhat := compute.First(n.xhat, dy.Rows)
 	if n.gradGamma != nil {
 		n.backend.AffineBackward(n.gradGamma, n.gradBeta, dy, xhat)

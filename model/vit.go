@@ -72,13 +72,14 @@ type ViT struct {
 	trainable      int
 	parameters     []Parameter // in torchvision's order
 
-	work           work
-	patch          compute.Operand // (batch·patches, channels·patch·patch)
-	embedded       blas32.General  // (batch·patches, width)
-	x, dx          blas32.General  // (batch·tokens, width)
-	dclass, logits blas32.General  // (batch, width), (batch, classes)
-	dlogits        compute.Operand // (batch, classes): where products do not read float32
-	batch          int             // of the last forward pass
+	work     work
+	patch    compute.Operand // (batch·patches, channels·patch·patch)
+	embedded blas32.General  // (batch·patches, width)
+	x, dx    blas32.General  // (batch·tokens, width)
+	dclass   compute.Operand // (batch, width)
+	logits   blas32.General  // (batch, classes)
+	dlogits  compute.Operand // (batch, classes): where products do not read float32
+	batch    int             // of the last forward pass
 }
 
 // NewViT builds a model and draws its weights from rng.
@@ -197,7 +198,7 @@ func (v *ViT) allocate() {
 	v.patch = compute.NewOperand(d, c.Batch*c.patches(), v.embed.W.Cols)
 	v.embedded = compute.NewMatrix(c.Batch*c.patches(), c.Width)
 	v.x, v.dx = compute.NewMatrix(rows, c.Width), compute.NewMatrix(rows, c.Width)
-	v.dclass, v.logits = compute.NewMatrix(c.Batch, c.Width), compute.NewMatrix(c.Batch, c.Classes)
+	v.dclass, v.logits = compute.NewOperand(d, c.Batch, c.Width), compute.NewMatrix(c.Batch, c.Classes)
 	v.work = newWork(d, rows, c.Width, c.MLP)
 	for _, b := range v.blocks {
 		b.allocate(c.Batch, c.tokens(), c.Width, c.MLP)
@@ -313,8 +314,8 @@ func (v *ViT) Forward(images []float32) blas32.General {
 func (v *ViT) Backward(dlogits blas32.General) {
 	c, n := v.config, v.batch
 	p, t, w := c.patches(), c.tokens(), c.Width
-	dclass, dx := compute.First(v.dclass, n), compute.First(v.dx, n*t)
-	v.head.Backward(compute.F32(dclass), compute.AsOperand(v.backend, v.dlogits, dlogits), v.ln.output(n))
+	dclass, dx := v.dclass.First(n), compute.First(v.dx, n*t)
+	v.head.Backward(dclass, compute.AsOperand(v.backend, v.dlogits, dlogits), v.ln.output(n))
 	clear(dx.Data)
 	v.ln.backward(compute.Every(dx, t), dclass)
 	for i := len(v.blocks) - 1; i >= 0; i-- {
