@@ -139,10 +139,16 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case "bench merge":
 		return runBench("merge", cli.Bench.Merge, stdout, stderr)
 	}
-	if c, err := cli.Train.load(); err == nil { // an error is for all ranks to agree on
+	c, err := cli.Train.load()
+	if err == nil {
 		waitPolitely(c.Compute.Threads)
 	}
-	return launch(os.Stderr, func(w *mpi.World) error { return trainOn(w, cli.Train, os.Stdout, os.Stderr) })
+	return launch(os.Stderr, func(w *mpi.World) error {
+		if err := collective.Agree(w, err); err != nil {
+			return err
+		}
+		return trainOn(w, c, cli.Train.Quiet, os.Stdout, os.Stderr)
+	})
 }
 
 // complain prints an error and returns its exit code.
@@ -212,12 +218,8 @@ func complainOnce(stderr io.Writer, err error, rank int) int {
 }
 
 // trainOn is the run of one rank.
-func trainOn(world *mpi.World, cmd trainCommand, stdout, stderr io.Writer) error {
+func trainOn(world *mpi.World, c config.Config, quiet bool, stdout, stderr io.Writer) error {
 	runtime.LockOSThread() // OpenMP's threads belong to the thread that computes
-	c, err := cmd.load()
-	if err := collective.Agree(world, err); err != nil {
-		return err
-	}
 	c.Resolve(world.Size())
 	threads, err := threadsPerRank(c.Compute.Threads, world)
 	if err := collective.Agree(world, err); err != nil {
@@ -245,7 +247,7 @@ func trainOn(world *mpi.World, cmd trainCommand, stdout, stderr io.Writer) error
 	var o *output
 	var observer train.Observer
 	if world.Rank() == 0 {
-		if o, err = newOutput(c, cmd.Quiet, stderr); err == nil {
+		if o, err = newOutput(c, quiet, stderr); err == nil {
 			observer = o
 			defer o.files.Close()
 		}

@@ -54,9 +54,18 @@ func (o Options) batch(set *data.Set) (batch *data.Batch, err error) {
 	return batch, err
 }
 
+// backend is the configured one.
+func (o Options) backend() (compute.Backend, error) {
+	b, err := compute.New(o.Config.Compute.Backend, o.Threads, compute.DType(o.Config.Compute.DType))
+	if err != nil {
+		return nil, &config.Error{Problem: err.Error(), Err: err}
+	}
+	return b, nil
+}
+
 // trainer builds what a run of that configuration would build on this rank, with a metered back end.
 func (o Options) trainer(g collective.Group) (*train.Trainer, *data.Batch, *compute.Meter, error) {
-	backend, err := compute.New(o.Config.Compute.Backend, o.Threads, compute.DType(o.Config.Compute.DType))
+	backend, err := o.backend()
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"lte/compute"
-	"lte/config"
 
 	"gonum.org/v1/gonum/blas"
 )
@@ -117,9 +116,9 @@ func roofline(all []*product) float64 {
 
 // RunGemm measures the products of a model on the configured back end.
 func RunGemm(o Options) ([]Gemm, Roofline, error) {
-	be, err := compute.New(o.Config.Compute.Backend, o.Threads, compute.DType(o.Config.Compute.DType))
+	be, err := o.backend()
 	if err != nil {
-		return nil, Roofline{}, &config.Error{Problem: err.Error(), Err: err}
+		return nil, Roofline{}, err
 	}
 	all := o.products()
 	for i := range o.Warmup + o.Rounds {

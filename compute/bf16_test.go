@@ -176,25 +176,7 @@ func TestGemmBF16(t *testing.T) {
 				if tB == blas.Trans {
 					y = y.Shape(n, k)
 				}
-				xs, ys := widened(x), widened(y)
-				want, size := make([]float64, m*n), 1.0
-				for i := range m {
-					for j := range n {
-						sum, abs := float64(c[i*n+j]), 0.0
-						for l := range k {
-							xi, yi := i*k+l, l*n+j
-							if tA == blas.Trans {
-								xi = l*m + i
-							}
-							if tB == blas.Trans {
-								yi = j*k + l
-							}
-							sum += 0.5 * float64(xs[xi]) * float64(ys[yi])
-							abs += math.Abs(float64(xs[xi]) * float64(ys[yi]))
-						}
-						want[i*n+j], size = sum, max(size, abs)
-					}
-				}
+				want, size := productTwin(tA, tB, 0.5, widened(x), widened(y), 1, c, m, n, k)
 				b.Gemm(tA, tB, 0.5, x, y, 1, F32(Matrix(m, n, c)))
 				near(t, fmt.Sprintf("%v %c%c", s, tA, tB), c, want, size*0x1p-22)
 			}

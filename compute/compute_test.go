@@ -46,6 +46,30 @@ func near(t *testing.T, what string, got []float32, want []float64, tol float64)
 
 // The twins are written from the equations at Backend, in float64 and without any of the kernels' helpers.
 
+// productTwin is alpha·op(x)·op(y) + beta·c, and the largest Σ|x·y| of an element, at least 1, which rounding is relative
+// to.
+func productTwin(tA, tB blas.Transpose, alpha float64, x, y []float32, beta float64, c []float32, m, n, k int) (want []float64, size float64) {
+	want, size = make([]float64, m*n), 1
+	for i := range m {
+		for j := range n {
+			sum, abs := 0.0, 0.0
+			for l := range k {
+				xi, yi := i*k+l, l*n+j
+				if tA == blas.Trans {
+					xi = l*m + i
+				}
+				if tB == blas.Trans {
+					yi = j*k + l
+				}
+				sum += float64(x[xi]) * float64(y[yi])
+				abs += math.Abs(float64(x[xi]) * float64(y[yi]))
+			}
+			want[i*n+j], size = alpha*sum+beta*float64(c[i*n+j]), max(size, abs)
+		}
+	}
+	return want, size
+}
+
 func TestGemm(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for name, b := range backends(t) {
@@ -55,25 +79,7 @@ func TestGemm(t *testing.T) {
 				for _, tB := range []blas.Transpose{blas.NoTrans, blas.Trans} {
 					for _, beta := range []float32{0, 1} {
 						x, y, c := randoms(r, m*k), randoms(r, k*n), randoms(r, m*n)
-						want, size := make([]float64, m*n), 1.0 // size: the largest Σ|x·y|, which rounding is relative to
-						for i := range m {
-							for j := range n {
-								sum, abs := 0.0, 0.0
-								for l := range k {
-									xi, yi := i*k+l, l*n+j
-									if tA == blas.Trans {
-										xi = l*m + i
-									}
-									if tB == blas.Trans {
-										yi = j*k + l
-									}
-									sum += float64(x[xi]) * float64(y[yi])
-									abs += math.Abs(float64(x[xi]) * float64(y[yi]))
-								}
-								size = max(size, abs)
-								want[i*n+j] = 0.7*sum + float64(beta)*float64(c[i*n+j])
-							}
-						}
+						want, size := productTwin(tA, tB, 0.7, x, y, float64(beta), c, m, n, k)
 						if beta == 0 {
 							c[0] = float32(math.NaN()) // not to be read
 						}

@@ -67,16 +67,10 @@ func (o Operand) Every(step int) Operand {
 }
 
 // First returns the first rows of x.
-func First(x blas32.General, rows int) blas32.General {
-	o := F32(x).First(rows)
-	return blas32.General{Rows: o.Rows, Cols: o.Cols, Stride: o.Stride, Data: o.F32}
-}
+func First(x blas32.General, rows int) blas32.General { return F32(x).First(rows).general() }
 
 // Every returns the view of x's rows 0, step, 2·step, …
-func Every(x blas32.General, step int) blas32.General {
-	o := F32(x).Every(step)
-	return blas32.General{Rows: o.Rows, Cols: o.Cols, Stride: o.Stride, Data: o.F32}
-}
+func Every(x blas32.General, step int) blas32.General { return F32(x).Every(step).general() }
 
 // Matrix returns data as a dense rows×cols matrix.
 func Matrix(rows, cols int, data []float32) blas32.General {

@@ -30,7 +30,7 @@ func (n *norm) allocate(rows, width int) {
 	}
 }
 
-// scale and shift are γ and β, nil without affine parameters.
+// scaleAndShift returns γ and β, nil without affine parameters.
 func (n *norm) scaleAndShift() (gamma, beta []float32) {
 	if !n.affine {
 		return nil, nil

@@ -25,7 +25,7 @@ type Config struct {
 	Batch int // the largest batch of a pass
 }
 
-func (c Config) patches() int { return (c.ImageHeight / c.Patch) * (c.ImageWidth / c.Patch) }
+func (c Config) patches() int { return c.images(1).Patches() }
 func (c Config) tokens() int  { return 1 + c.patches() }
 
 // Check returns an error where no model of that shape can be.
