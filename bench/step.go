@@ -35,14 +35,14 @@ type Step struct {
 	Steps           int                `json:"steps"`
 	ImagesPerSecond float64            `json:"images_per_second"` // of the median step, all ranks together
 	FLOPsPerImage   float64            `json:"flops_per_image"`
-	GFLOPS          float64            `json:"gflops"`          // of one rank: FLOPs / second of the median step, in 10⁹
-	RooflineGFLOPS  float64            `json:"roofline_gflops"` // see Roofline; measured between the steps
-	Share           float64            `json:"share"`           // GFLOPS / RooflineGFLOPS
-	StepMS          float64            `json:"step_ms"`         // the median step, milliseconds
-	MS              map[string]float64 `json:"ms"`              // mean milliseconds of a step, by kind of work
-	Allocations     float64            `json:"allocations_per_step"`
-	PeakBytes       int64              `json:"peak_bytes"`   // resident, of the process
-	GrowthBytes     int64              `json:"growth_bytes"` // of PeakBytes, from after the warm-up to the end
+	GFLOPS          float64            `json:"gflops"`               // of one rank: FLOPs / second of the median step, in 10⁹
+	RooflineGFLOPS  float64            `json:"roofline_gflops"`      // see Roofline; measured between the steps
+	Share           float64            `json:"share"`                // GFLOPS / RooflineGFLOPS
+	StepMS          float64            `json:"step_ms"`              // the median step, milliseconds
+	MS              map[string]float64 `json:"ms"`                   // mean milliseconds of a step, by kind of work
+	Allocations     float64            `json:"allocations_per_step"` // of the median step: the runtime's own, now and then, are not the step's
+	PeakBytes       int64              `json:"peak_bytes"`           // resident, of the process
+	GrowthBytes     int64              `json:"growth_bytes"`         // of PeakBytes, from after the warm-up to the end
 }
 
 // RunStep measures local steps, with a round of products between them for the roofline. Every rank of the group calls it.
@@ -56,14 +56,14 @@ func RunStep(o Options, g collective.Group) (Step, error) {
 		before, after runtime.MemStats
 		seconds       []float64
 		total         time.Duration
-		allocations   uint64
+		allocations   []float64
 		start         int64
 	)
 	for i := range o.Warmup + o.Rounds {
 		if i == o.Warmup {
 			forget(products)
 			*meter.Tallies = [compute.Kinds]compute.Tally{}
-			seconds, total, allocations, start = seconds[:0], 0, 0, peak()
+			seconds, total, allocations, start = seconds[:0], 0, allocations[:0], peak()
 		}
 		if i%rooflineEvery == 0 || i <= o.Warmup {
 			round(meter.Backend, products)
@@ -77,13 +77,13 @@ func RunStep(o Options, g collective.Group) (Step, error) {
 		runtime.ReadMemStats(&after)
 		total += d
 		seconds = append(seconds, d.Seconds())
-		allocations += after.Mallocs - before.Mallocs
+		allocations = append(allocations, float64(after.Mallocs-before.Mallocs))
 	}
 	n := float64(o.Rounds)
 	s := Step{Kind: "step", Model: o.name(), Method: o.Config.Method, Image: o.Image, Batch: o.Config.Train.Batch,
 		Backend: meter.Name(), DType: o.Config.Compute.DType, Ranks: g.Size(), Threads: o.Threads, Steps: o.Rounds,
 		StepMS: 1e3 * median(seconds), RooflineGFLOPS: roofline(products), MS: map[string]float64{},
-		Allocations: float64(allocations) / n, PeakBytes: peak(), GrowthBytes: peak() - start}
+		Allocations: median(allocations), PeakBytes: peak(), GrowthBytes: peak() - start}
 	if s.Method == "lte" {
 		s.Rank = o.Config.LTE.Rank
 	}
