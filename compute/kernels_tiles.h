@@ -1,12 +1,19 @@
 // Products in registers and what is built of them: transposes, the sum with a low-rank product, and attention, one image and
 // head at a time in a scratch that stays in the cache. A part of kernels_body.h.
-typedef float lanes __attribute__((vector_size(64), aligned(4), may_alias));
+#if defined(__AVX512F__) // 32 registers of 16 numbers
 #define LANES 16
+#elif defined(__AVX2__) // 16 of 8
+#define LANES 8
+#else // 16 of 4
+#define LANES 4
+#endif
+typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 #define PANEL 256 // columns of b at a time
-#define PAD(n) (((n) + LANES - 1) / LANES * LANES)
+#define WIDTH 16  // rows are padded to a multiple of it, whatever the instruction set: compute.AttentionShape
+#define PAD(n) (((n) + WIDTH - 1) / WIDTH * WIDTH)
 
 // ROWS rows and VECS·LANES columns at a time of c = a·b, in registers. a's element (i,k) is a[i·rs + k·cs]; the rows of
-// b and c are padded to whole lanes.
+// b and c are padded.
 #define TILE(ROWS, VECS)                                                                                               \
   for (; i + ROWS <= m; i += ROWS)                                                                                     \
     for (long j = from; j + VECS * LANES <= n; j += VECS * LANES) {                                                    \
@@ -25,16 +32,23 @@ typedef float lanes __attribute__((vector_size(64), aligned(4), may_alias));
 INLINE void product(float *c, long ldc, const float *a, long rs, long cs, const float *b, long ldb, long m, long n,
                     long k) {
   long i = 0, from = 0;
-#ifdef __AVX512F__ // 32 registers
+#if LANES == 16
   TILE(5, 4)
   TILE(2, 4)
   TILE(1, 4)
   from = n / (4 * LANES) * (4 * LANES);
   i = 0;
-#endif
   TILE(8, 1)
   TILE(4, 1)
   TILE(1, 1)
+#elif LANES == 8
+  TILE(6, 2)
+  TILE(2, 2)
+  TILE(1, 2)
+#else
+  TILE(3, 4)
+  TILE(1, 4)
+#endif
 }
 
 // dst (m, n) = c + alpha·a·b for a short inner side k: c streams through once, b (k, n) stays in the cache.
@@ -42,7 +56,7 @@ static void add_product(void *dst, int half, const float *c, float alpha, const 
                         long k, int threads) {
   PARALLEL(m *n)
   for (long i0 = 0; i0 < m; i0 += 10) {
-    long rows = m - i0 < 10 ? m - i0 : 10, whole = n / LANES * LANES;
+    long rows = m - i0 < 10 ? m - i0 : 10, whole = n / WIDTH * WIDTH;
     float sum[10 * PANEL];
     for (long j0 = 0; j0 < n; j0 += PANEL) {
       long cols = n - j0 < PANEL ? n - j0 : PANEL, vectors = (j0 + cols < whole ? j0 + cols : whole) - j0;
@@ -60,8 +74,8 @@ static void add_product(void *dst, int half, const float *c, float alpha, const 
   }
 }
 
-typedef uint16_t halves __attribute__((vector_size(32), aligned(2), may_alias));
-typedef uint32_t words __attribute__((vector_size(64)));
+typedef uint16_t halves __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+typedef uint32_t words __attribute__((vector_size(4 * LANES)));
 
 // LANES numbers of src, in its precision, from at on.
 INLINE lanes load(const void *src, int half, long at) {
@@ -86,16 +100,23 @@ INLINE void pack(float *dst, const void *src, int half, long at, long ld, long t
   }
 }
 
-typedef int32_t indices __attribute__((vector_size(64)));
+typedef int32_t indices __attribute__((vector_size(4 * LANES)));
 
 // Lane l of the result: of b, S to the left, where l has the bit S, else of a; and the other way round.
-#define FROM_LEFT(S, l) ((l) & S ? 16 + (l) - S : (l))
-#define FROM_RIGHT(S, l) ((l) & S ? 16 + (l) : (l) + S)
+#define FROM_LEFT(S, l) ((l) & S ? LANES + (l) - S : (l))
+#define FROM_RIGHT(S, l) ((l) & S ? LANES + (l) : (l) + S)
+#define ACROSS(S, l) ((l) ^ S)
+#define FOUR(F, S, l) F(S, l), F(S, l + 1), F(S, l + 2), F(S, l + 3)
+#if LANES == 16
 #define ALL(F, S)                                                                                                      \
-  {                                                                                                                    \
-    F(S, 0), F(S, 1), F(S, 2), F(S, 3), F(S, 4), F(S, 5), F(S, 6), F(S, 7), F(S, 8), F(S, 9), F(S, 10), F(S, 11),      \
-        F(S, 12), F(S, 13), F(S, 14), F(S, 15)                                                                         \
-  }
+  { FOUR(F, S, 0), FOUR(F, S, 4), FOUR(F, S, 8), FOUR(F, S, 12) }
+#elif LANES == 8
+#define ALL(F, S)                                                                                                      \
+  { FOUR(F, S, 0), FOUR(F, S, 4) }
+#else
+#define ALL(F, S)                                                                                                      \
+  { FOUR(F, S, 0) }
+#endif
 #define SWAP(S)                                                                                                        \
   for (int i = 0; i < LANES; i++)                                                                                      \
     if (!(i & S)) {                                                                                                    \
@@ -104,8 +125,8 @@ typedef int32_t indices __attribute__((vector_size(64)));
       t[i + S] = __builtin_shuffle(a, b, (indices)ALL(FROM_RIGHT, S));                                                 \
     }
 
-// t = the transpose of LANES rows and columns of src from at on, or 0 beyond the last: blocks of 8×8, then 4×4, … change
-// sides.
+// t = the transpose of LANES rows and columns of src from at on, or 0 beyond the last: blocks of half the lanes,
+// then of a quarter, … change sides.
 INLINE void transpose_tile(lanes *t, const void *src, int half, long at, long ld, long rows, long cols) {
   for (int i = 0; i < LANES; i++) {
     t[i] = (lanes){0};
@@ -115,8 +136,12 @@ INLINE void transpose_tile(lanes *t, const void *src, int half, long at, long ld
       for (int j = 0; j < cols; j++)
         t[i][j] = load1(src, half, at + i * ld + j);
   }
+#if LANES == 16
   SWAP(8)
+#endif
+#if LANES >= 8
   SWAP(4)
+#endif
   SWAP(2)
   SWAP(1)
 }
@@ -144,7 +169,7 @@ static void transpose(void *dst, int half, const float *src, float beta, long ro
 // dst (dim, PAD(tokens)): the transpose of the same, tile by tile.
 INLINE void pack_transposed(float *dst, const void *src, int half, long at, long ld, long tokens, long dim) {
   long pad = PAD(tokens);
-  for (long r = 0; r < tokens; r += LANES)
+  for (long r = 0; r < pad; r += LANES)
     for (long c = 0; c < dim; c += LANES) {
       lanes t[LANES];
       transpose_tile(t, src, half, at + r * ld + c, ld, tokens - r, dim - c);
@@ -192,10 +217,14 @@ INLINE void softmax(float *row, const float *on, const float *off, float factor,
   lanes most = *(lanes *)row + *(const lanes *)off;
   for (long j = LANES; j < n; j += LANES)
     most = larger(*(lanes *)(row + j) + *(const lanes *)(off + j), most);
-  most = larger(__builtin_shuffle(most, (indices){8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7}), most);
-  most = larger(__builtin_shuffle(most, (indices){4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11}), most);
-  most = larger(__builtin_shuffle(most, (indices){2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13}), most);
-  most = larger(__builtin_shuffle(most, (indices){1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14}), most);
+#if LANES == 16
+  most = larger(__builtin_shuffle(most, (indices)ALL(ACROSS, 8)), most);
+#endif
+#if LANES >= 8
+  most = larger(__builtin_shuffle(most, (indices)ALL(ACROSS, 4)), most);
+#endif
+  most = larger(__builtin_shuffle(most, (indices)ALL(ACROSS, 2)), most);
+  most = larger(__builtin_shuffle(most, (indices)ALL(ACROSS, 1)), most);
   float top = most[0], sum = 0;
   for (long j = 0; j < n; j++) {
     row[j] = exp_((row[j] - top) * factor) * on[j];

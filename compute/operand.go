@@ -60,6 +60,28 @@ func (o Operand) First(rows int) Operand {
 	return o
 }
 
+// Range returns rows from..to-1 of o.
+func (o Operand) Range(from, to int) Operand {
+	o = o.First(to)
+	o.Rows -= from
+	at := min(from*o.Stride, max(len(o.F32), len(o.BF16)))
+	if o.BF16 != nil {
+		o.BF16 = o.BF16[at:]
+	} else {
+		o.F32 = o.F32[at:]
+	}
+	return o
+}
+
+// Columns returns the view of the first columns of o.
+func (o Operand) Columns(n int) Operand {
+	if n > o.Cols {
+		panic(errShape)
+	}
+	o.Cols = n
+	return o.First(o.Rows)
+}
+
 // Every returns the view of rows 0, step, 2·step, …
 func (o Operand) Every(step int) Operand {
 	o.Rows, o.Stride = (o.Rows+step-1)/step, o.Stride*step
