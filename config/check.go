@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"math"
+	"path"
 	"reflect"
 	"slices"
 	"strconv"
@@ -31,6 +32,25 @@ func (f field) check(v reflect.Value) error {
 		if !utf8.ValidString(v.String()) {
 			return f.wrong("UTF-8 text", v)
 		}
+		if f.pattern {
+			if _, err := path.Match(v.String(), ""); err != nil || v.String() == "" {
+				return f.wrong(f.allowed(), v)
+			}
+		}
+		return nil
+	case reflect.Slice:
+		for i := range v.Len() {
+			if err := f.at(i).check(v.Index(i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	case reflect.Struct:
+		for _, key := range f.keys {
+			if err := key.under(f).check(v.FieldByIndex(key.index)); err != nil {
+				return err
+			}
+		}
 		return nil
 	case reflect.Int:
 		x = float64(v.Int())
@@ -45,7 +65,7 @@ func (f field) check(v reflect.Value) error {
 			return f.wrong("finite", v)
 		}
 	}
-	if x < f.min || x <= f.above || x >= f.below {
+	if x < f.min || x > f.max || x <= f.above || x >= f.below {
 		return f.wrong(f.allowed(), v)
 	}
 	return nil
@@ -62,26 +82,33 @@ func (f field) wrong(expected string, v reflect.Value) error {
 // checkTogether checks keys against each other.
 func (c Config) checkTogether() error {
 	if want, ok := Preset(c.Model.Preset); ok {
-		for _, key := range presetKeys {
-			if got, want := key.of(&c.Model), *key.of(&want); *got != want {
-				return contradiction(key.name, "", *got, c.Model.Preset, "", want)
+		for _, key := range presetKeys(want.Kind) {
+			if got, want := key.in(&c).Interface(), key.in(&Config{Model: want}).Interface(); got != want {
+				return contradiction(key.name, "", got, c.Model.Preset, "", want)
 			}
 		}
 	}
-	together := func(ok bool, a, b, format string, args ...any) error {
-		if ok {
-			return nil
+	value := func(key string) any { return byName[key].in(&c).Interface() }
+	for _, rule := range []struct {
+		holds            bool
+		key, must, other string
+	}{
+		{c.Model.Kind != "vit" || c.Model.Width%c.Model.Heads == 0, "model.width", "a multiple of", "model.heads"},
+		{c.Train.Batch%c.Train.Accumulate == 0, "train.batch", "a multiple of", "train.accumulate"},
+		{c.Schedule.Warmup <= c.Train.Steps, "schedule.warmup", "at most", "train.steps"},
+		{c.Schedule.MinLR <= c.Optimizer.LR, "schedule.min_lr", "at most", "optimizer.lr"},
+	} {
+		if !rule.holds {
+			return &Error{Keys: []string{rule.key, rule.other}, Problem: fmt.Sprintf("%s must be %s %s (%v), not %v",
+				rule.key, rule.must, rule.other, value(rule.other), value(rule.key))}
 		}
-		return &Error{Keys: []string{a, b}, Problem: a + " must be " + fmt.Sprintf(format, args...)}
 	}
-	if err := together(c.Model.Width%c.Model.Heads == 0, "model.width", "model.heads",
-		"a multiple of model.heads (%d), not %d", c.Model.Heads, c.Model.Width); err != nil {
-		return err
+	for i := 1; i < len(c.Merge.Schedule); i++ {
+		if before, got := c.Merge.Schedule[i-1].Until, c.Merge.Schedule[i].Until; got <= before {
+			key, other := fmt.Sprintf("merge.schedule[%d].until", i), fmt.Sprintf("merge.schedule[%d].until", i-1)
+			return &Error{Keys: []string{key, other},
+				Problem: fmt.Sprintf("%s must be above %s (%d), not %d", key, other, before, got)}
+		}
 	}
-	if err := together(c.Schedule.Warmup <= c.Train.Steps, "schedule.warmup", "train.steps",
-		"at most train.steps (%d), not %d", c.Train.Steps, c.Schedule.Warmup); err != nil {
-		return err
-	}
-	return together(c.Schedule.MinLR <= c.Optimizer.LR, "schedule.min_lr", "optimizer.lr",
-		"at most optimizer.lr (%g), not %g", c.Optimizer.LR, c.Schedule.MinLR)
+	return c.checkMethod()
 }

@@ -1,9 +1,10 @@
 // Package config holds the complete description of a run: every key, its default, its unit and its meaning, in one
-// place. A configuration is read from TOML, changed by key=value settings, checked, and printed back as TOML that
-// repeats the run.
+// place. A configuration is read from TOML, changed by key=value settings, checked, resolved (what depends on the
+// method and the number of ranks is filled in), and printed back as TOML that repeats the run.
 //
 // The struct tags are the one source of what a key is called, allows and means: toml names it, enum lists its values,
-// min, above and below bound it, unit and doc explain it. Reading, checking, printing and help all go through them.
+// pattern wants what path.Match takes, min, max, above and below bound it, unit and doc explain it. Reading, checking,
+// printing and help all go through them, for the keys of tables in a list too.
 //
 // What depends on the data or the model (a rank larger than a layer, a patch larger than an image) is checked where
 // the model is built, in package train; this package checks what a key allows by itself and beside other keys.
@@ -11,16 +12,21 @@ package config
 
 // Config is a run. The doc tags are the text of `lte train --help` and of the comments of `lte config`.
 type Config struct {
-	Method string `toml:"method" enum:"lte,full" doc:"training method: lte (parallel low-rank heads, merged every lte.merge_every steps) or full (standard pre-training, gradients averaged every step)"`
+	Method string `toml:"method" enum:"lte,full,lora,mhlora,sequential,localsgd,diloco" doc:"training method: lte (parallel low-rank heads, merged every merge.every steps), full (all weights, gradients averaged every step), lora (one head, gradients averaged every step), mhlora (several heads in every pass, gradients averaged every step), sequential (one head, merged and begun anew every merge.every steps), localsgd (all weights alone, averaged every merge.every steps) or diloco (localsgd with an outer Nesterov step)"`
 	Seed   uint64 `toml:"seed" doc:"seed of every random stream: split, initialisation, order, augmentation"`
 
 	Run       Run       `toml:"run"`
 	Data      Data      `toml:"data"`
 	Model     Model     `toml:"model"`
-	LTE       LTE       `toml:"lte"`
+	LoRA      LoRA      `toml:"lora"`
+	Merge     Merge     `toml:"merge"`
+	Replicas  Replicas  `toml:"replicas"`
+	Outer     Outer     `toml:"outer"`
+	EMA       EMA       `toml:"ema"`
 	Train     Train     `toml:"train"`
 	Optimizer Optimizer `toml:"optimizer"`
 	Schedule  Schedule  `toml:"schedule"`
+	Measure   Measure   `toml:"measure"`
 	Compute   Compute   `toml:"compute"`
 }
 
@@ -33,45 +39,94 @@ type Run struct {
 
 // Data says what is learnt from.
 type Data struct {
-	Name    string  `toml:"name" enum:"digits" doc:"data set: digits (1,797 images of 8×8 in 10 classes, embedded)"`
-	Augment bool    `toml:"augment" doc:"augment training images with a random affine map"`
+	Path    string  `toml:"path" doc:"image set: a folder, .tar or .tar.zst of train/CLASS/IMAGE and test/CLASS/IMAGE (JPEG, PNG, GIF), all of one size; empty: the embedded digits"`
+	Kind    string  `toml:"kind" enum:"auto,digits,folder,tar" doc:"what data.path is: digits (1,797 images of 8×8 in 10 classes, embedded), folder, tar; auto: found by looking"`
+	Share   string  `toml:"share" enum:"split,same" doc:"which images the heads see: split (each its own mini-batch) or same (all the same one)"`
+	Augment bool    `toml:"augment" doc:"augment training images: a random affine map, then flip and crop where they are on"`
 	Rotate  float64 `toml:"rotate" min:"0" unit:"degrees" doc:"largest rotation either way"`
 	Shift   float64 `toml:"shift" min:"0" unit:"pixels" doc:"largest translation either way, per axis"`
 	Scale   float64 `toml:"scale" min:"0" below:"1" doc:"largest relative change of size either way, per axis (0.1: 0.9 to 1.1)"`
 	Shear   float64 `toml:"shear" min:"0" below:"90" unit:"degrees" doc:"largest shear either way"`
+	Flip    bool    `toml:"flip" doc:"mirror half of the images, left to right"`
+	Crop    int     `toml:"crop" min:"0" unit:"pixels" doc:"pad every side with that many black pixels and crop at random to the size before"`
+	Mixup   float64 `toml:"mixup" min:"0" doc:"alpha of mixup's Beta distribution; 0: none"`
+	CutMix  float64 `toml:"cutmix" min:"0" doc:"alpha of cutmix's Beta distribution; 0: none. With mixup too, each mini-batch gets one of the two"`
+	MixProb float64 `toml:"mix_probability" min:"0" max:"1" doc:"share of the mini-batches that are mixed, where mixup or cutmix is on"`
 }
 
-// Model says what is trained: a vision transformer after torchvision's VisionTransformer.
+// Model says what is trained: a vision transformer after torchvision's VisionTransformer, or an MLP-Mixer.
 type Model struct {
-	Preset     string `toml:"preset" enum:",vit-t/16,vit-t/32,vit-s/16,vit-s/32,vit-b/16,vit-b/32,vit-l/16,vit-l/32" doc:"named scale that sets patch, depth, width, mlp and heads; empty: the keys below"`
-	Patch      int    `toml:"patch" min:"1" unit:"pixels" doc:"side of a square patch; divides the image's sides"`
-	Depth      int    `toml:"depth" min:"1" doc:"transformer blocks"`
-	Width      int    `toml:"width" min:"1" doc:"embedding width; a multiple of model.heads"`
-	MLP        int    `toml:"mlp" min:"1" doc:"hidden width of a block's MLP"`
-	Heads      int    `toml:"heads" min:"1" doc:"attention heads"`
-	Positions  string `toml:"positions" enum:"learned,sincos" doc:"position embedding: sincos (fixed 2-D sinusoids) or learned (normal 0.02; trained by full, frozen by lte: then little but noise)"`
-	NormAffine bool   `toml:"norm_affine" doc:"LayerNorm has scale and shift: trained by full, frozen by lte"`
+	Preset     string  `toml:"preset" enum:",vit-t/16,vit-t/32,vit-s/16,vit-s/32,vit-b/16,vit-b/32,vit-l/16,vit-l/32,mixer-s/16,mixer-s/32,mixer-b/16,mixer-b/32,mixer-l/16,mixer-l/32" doc:"named scale that sets kind, patch, depth, width, mlp and heads (vit) or token_mlp (mixer); empty: the keys below"`
+	Kind       string  `toml:"kind" enum:"vit,mixer" doc:"vision transformer, or MLP-Mixer"`
+	Patch      int     `toml:"patch" min:"1" unit:"pixels" doc:"side of a square patch; divides the image's sides"`
+	Depth      int     `toml:"depth" min:"1" doc:"blocks"`
+	Width      int     `toml:"width" min:"1" doc:"embedding width; a multiple of model.heads in a vit"`
+	MLP        int     `toml:"mlp" min:"1" doc:"hidden width of a block's MLP (mixer: of the channel MLP)"`
+	TokenMLP   int     `toml:"token_mlp" min:"1" doc:"mixer: hidden width of the token MLP"`
+	Heads      int     `toml:"heads" min:"1" doc:"vit: attention heads"`
+	Positions  string  `toml:"positions" enum:"learned,sincos" doc:"vit: position embedding: sincos (fixed 2-D sinusoids) or learned (normal 0.02; frozen where only heads train, unless a replica: then little but noise)"`
+	NormAffine bool    `toml:"norm_affine" doc:"LayerNorm has scale and shift: frozen where only heads train, unless replicas"`
+	Dropout    float64 `toml:"dropout" min:"0" below:"1" doc:"dropout after the embedding and after every projection, in training"`
+	DropPath   float64 `toml:"drop_path" min:"0" below:"1" doc:"stochastic depth: share of the images that pass the last block's branches by; grows linearly from 0 at the first block"`
 }
 
-// LTE holds the low-rank heads and their merge; read by method lte.
-type LTE struct {
-	Rank       int     `toml:"rank" min:"1" doc:"rank r of every head's factors; at most model.width and model.mlp"`
-	Alpha      float64 `toml:"alpha" min:"0" doc:"LoRA alpha; the scaling is s = alpha/rank. 0: 32 times the number of heads, as a merge takes the mean of all heads"`
-	Init       string  `toml:"init" enum:"orthogonal,kaiming" doc:"initialisation of A: semi-orthogonal times sqrt(n/r), or kaiming uniform"`
-	MergeEvery int     `toml:"merge_every" min:"1" unit:"steps" doc:"local steps K between merges"`
+// LoRA holds the low-rank heads; read by lte, lora, mhlora and sequential.
+type LoRA struct {
+	Heads  int         `toml:"heads" min:"0" doc:"heads N of all ranks together, a multiple of their number in lte; 0: one a rank (lte, mhlora), one (lora, sequential), none (full, localsgd, diloco)"`
+	Rank   int         `toml:"rank" min:"1" doc:"rank r of every head's factors; at most model.width and model.mlp"`
+	Alpha  float64     `toml:"alpha" min:"0" doc:"LoRA alpha; the scaling is s = alpha/rank. 0: 32, times the number of heads where a merge takes their mean"`
+	Init   string      `toml:"init" enum:"orthogonal,kaiming" doc:"initialisation of A: semi-orthogonal times sqrt(n/r), or kaiming uniform"`
+	Bias   bool        `toml:"bias" doc:"A and B have biases, so that the layer's bias moves too"`
+	Layers []LayerRule `toml:"layers" doc:"exceptions for some layers, such as [{match = \"heads.*\", skip = true}, {match = \"*.mlp.*\", rank = 8}]; the first match counts"`
 }
 
-// Resolve fills in what depends on the number of heads: config.toml is to say what was run.
-func (c *Config) Resolve(heads int) {
-	if c.LTE.Alpha == 0 {
-		c.LTE.Alpha = 32 * float64(heads)
-	}
+// LayerRule is an exception for the linear layers that it matches.
+type LayerRule struct {
+	Match string  `toml:"match" pattern:"true" doc:"which layers, by name, such as \"*.mlp.*\""`
+	Rank  int     `toml:"rank" min:"0" doc:"rank r; 0: lora.rank"`
+	Alpha float64 `toml:"alpha" min:"0" doc:"LoRA alpha; 0: lora.alpha"`
+	Skip  bool    `toml:"skip" doc:"the layer carries no head"`
+}
+
+// Merge says when and how heads (lte, sequential) or weights (localsgd, diloco) are merged.
+type Merge struct {
+	Every    int        `toml:"every" min:"1" unit:"steps" doc:"local steps K between merges"`
+	Schedule []Interval `toml:"schedule" doc:"other intervals at the beginning, such as [{until = 100, every = 1}, {until = 500, every = 5}]; then merge.every"`
+	Reset    string     `toml:"reset" enum:"auto,none,b,ab" doc:"lte, sequential: what begins anew at a merge: none, B = 0 (b), or B = 0 and another A (ab); auto: none in lte, ab in sequential"`
+	Moments  string     `toml:"moments" enum:"auto,keep,clear" doc:"the optimizer's moments at a merge; auto: clear in sequential, else keep"`
+	Combine  string     `toml:"combine" enum:"mean,sum" doc:"lte: W moves by the mean or by the sum of the heads' updates"`
+	Decay    string     `toml:"decay" enum:"factors,weights" doc:"lte: weight decay acts on the factors every step, or on W at every merge for all steps since the last"`
+}
+
+// Interval is a stretch of the merge schedule.
+type Interval struct {
+	Until int `toml:"until" min:"1" unit:"steps" doc:"up to this step"`
+	Every int `toml:"every" min:"1" unit:"steps" doc:"local steps between merges"`
+}
+
+// Replicas are parameters that train as they are beside the heads; read by lte, lora, mhlora and sequential.
+type Replicas struct {
+	Train []string `toml:"train" pattern:"true" doc:"which parameters, by name, such as [\"*.ln_*\", \"class_token\", \"*bias\", \"heads.head.*\"]; a layer whose weight is one carries no head"`
+	LR    float64  `toml:"lr" min:"0" doc:"their peak learning rate; 0: optimizer.lr"`
+	Sync  string   `toml:"sync" enum:"auto,merge,step" doc:"merge: each head trains its own, averaged at every merge (lte); step: gradients averaged every step (lora, mhlora, sequential); auto: what the method does"`
+}
+
+// Outer is DiLoCo's outer optimizer: SGD with Nesterov momentum on the averaged difference; read by diloco.
+type Outer struct {
+	LR       float64 `toml:"lr" above:"0" doc:"diloco: outer learning rate"`
+	Momentum float64 `toml:"momentum" min:"0" below:"1" doc:"diloco: outer Nesterov momentum"`
+}
+
+// EMA is an exponential moving average of the merged weights.
+type EMA struct {
+	Decay float64 `toml:"decay" min:"0" below:"1" doc:"decay per step of the average of W, taken at every merge (full: every step); 0: none. Evaluated and saved beside W; not in lora and mhlora"`
 }
 
 // Train says how long and on what batches.
 type Train struct {
-	Steps          int     `toml:"steps" min:"1" doc:"optimizer steps of each head (lte) or of the one model (full)"`
-	Batch          int     `toml:"batch" min:"1" unit:"images" doc:"mini-batch of one rank and step"`
+	Steps          int     `toml:"steps" min:"1" doc:"optimizer steps; in lte, localsgd and diloco those of each head or rank, all at once"`
+	Batch          int     `toml:"batch" min:"1" unit:"images" doc:"mini-batch of one head (of one rank where there are no heads) and step"`
+	Accumulate     int     `toml:"accumulate" min:"1" doc:"passes that a mini-batch is cut into, their gradients added up; divides train.batch"`
 	EvalBatch      int     `toml:"eval_batch" min:"1" unit:"images" doc:"mini-batch of one rank in evaluation"`
 	LabelSmoothing float64 `toml:"label_smoothing" min:"0" below:"1" doc:"label smoothing of the cross-entropy"`
 }
@@ -84,14 +139,22 @@ type Optimizer struct {
 	Beta2       float64 `toml:"beta2" min:"0" below:"1" doc:"adamw: decay of the second moment"`
 	Eps         float64 `toml:"eps" above:"0" doc:"adamw: term added to the denominator"`
 	Momentum    float64 `toml:"momentum" min:"0" below:"1" doc:"sgd: momentum"`
-	WeightDecay float64 `toml:"weight_decay" min:"0" doc:"weight decay: of the factors (lte), of the weight matrices (full)"`
+	WeightDecay float64 `toml:"weight_decay" min:"0" doc:"weight decay: of the factors where heads train (or of W: merge.decay), else of the weight matrices; never of norms, biases and tokens"`
 	ClipNorm    float64 `toml:"clip_norm" min:"0" doc:"largest 2-norm of a step's gradient; 0: not clipped"`
 }
 
-// Schedule is the learning rate over time: linear warm-up, then cosine decay.
+// Schedule is the learning rate over time: linear warm-up, then a decay.
 type Schedule struct {
+	Kind   string  `toml:"kind" enum:"cosine,linear,constant" doc:"decay after the warm-up, to min_lr at the end; constant: none"`
 	Warmup int     `toml:"warmup" min:"0" unit:"steps" doc:"linear warm-up"`
-	MinLR  float64 `toml:"min_lr" min:"0" doc:"learning rate at the last step; at most optimizer.lr"`
+	MinLR  float64 `toml:"min_lr" min:"0" doc:"learning rate at the end of the decay; at most optimizer.lr"`
+}
+
+// Measure says when, and of which layers, ranks of gradients and updates and the alignment of heads are measured.
+type Measure struct {
+	Every  int      `toml:"every" min:"0" unit:"steps" doc:"steps between measurements of effective ranks and of the heads' alignment, held at the next merge and at the end; 0: none"`
+	Images int      `toml:"images" min:"1" unit:"images" doc:"training images of the mini-batch whose gradient is measured: always the same ones, evenly spread, without augmentation"`
+	Layers []string `toml:"layers" pattern:"true" doc:"which linear layers, by name; each costs two singular value decompositions, shared out among the ranks"`
 }
 
 // Compute says how the arithmetic is done.
@@ -104,16 +167,20 @@ type Compute struct {
 // Default returns the built-in configuration: what `lte` without arguments trains.
 func Default() Config {
 	return Config{
-		Method: "lte",
-		Seed:   1,
-		Run:    Run{LogEvery: 20, EvalEvery: 200},
-		Data:   Data{Name: "digits", Augment: true, Rotate: 10, Shift: 0.5, Scale: 0.1, Shear: 5},
-		Model:  Model{Patch: 2, Depth: 4, Width: 64, MLP: 256, Heads: 4, Positions: "sincos"},
-		LTE:    LTE{Rank: 16, Init: "orthogonal", MergeEvery: 10},
-		Train:  Train{Steps: 1600, Batch: 16, EvalBatch: 64, LabelSmoothing: 0.1},
+		Method:   "lte",
+		Seed:     1,
+		Run:      Run{LogEvery: 20, EvalEvery: 200},
+		Data:     Data{Kind: "auto", Share: "split", Augment: true, Rotate: 10, Shift: 0.5, Scale: 0.1, Shear: 5, MixProb: 1},
+		Model:    Model{Kind: "vit", Patch: 2, Depth: 4, Width: 64, MLP: 256, TokenMLP: 32, Heads: 4, Positions: "sincos"},
+		LoRA:     LoRA{Rank: 16, Init: "orthogonal"},
+		Merge:    Merge{Every: 10, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors"},
+		Replicas: Replicas{Sync: "auto"},
+		Outer:    Outer{LR: 0.7, Momentum: 0.9},
+		Train:    Train{Steps: 1600, Batch: 16, Accumulate: 1, EvalBatch: 64, LabelSmoothing: 0.1},
 		Optimizer: Optimizer{Name: "adamw", LR: 5e-4, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Momentum: 0.9,
 			WeightDecay: 0.01, ClipNorm: 1},
-		Schedule: Schedule{Warmup: 80},
+		Schedule: Schedule{Kind: "cosine", Warmup: 80},
+		Measure:  Measure{Images: 64, Layers: []string{"*.mlp.0", "*.fc1"}},
 		Compute:  Compute{Backend: "auto", DType: "f32"},
 	}
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -18,7 +19,7 @@ func TestDefaultIsAllowed(t *testing.T) {
 	if err := Default().Check(); err != nil {
 		t.Error(err)
 	}
-	if c, err := Load("", nil); err != nil || c != Default() {
+	if c, err := Load("", nil); err != nil || !reflect.DeepEqual(c, Default()) {
 		t.Errorf("Load of nothing: %+v, %v", c, err)
 	}
 }
@@ -43,7 +44,7 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatalf("configuration %d: %v\n%s", i, err, b.String())
 		}
-		if got != c {
+		if !reflect.DeepEqual(got, c) {
 			t.Fatalf("configuration %d:\n got %+v\nwant %+v", i, got, c)
 		}
 	}
@@ -53,32 +54,59 @@ func TestRoundTrip(t *testing.T) {
 func randomConfig(rng *rand.Rand) Config {
 	var c Config
 	for _, f := range fields {
-		v := f.in(&c)
-		switch {
-		case f.enum != nil:
-			v.SetString(f.enum[rng.IntN(len(f.enum))])
-		case f.kind == reflect.String:
-			v.SetString([]string{"", "runs/a b", `c:\"é`, "tab\there\nand\x01", "x # y"}[rng.IntN(5)])
-		case f.kind == reflect.Bool:
-			v.SetBool(rng.IntN(2) == 0)
-		case f.kind == reflect.Uint64:
-			v.SetUint(rng.Uint64() >> 1)
-		case f.kind == reflect.Int:
-			v.SetInt(1 + rng.Int64N(1<<20))
-		case math.IsInf(f.below, 1):
-			v.SetFloat(math.Ldexp(1+rng.Float64(), rng.IntN(2000)-1000))
-		default:
-			v.SetFloat(rng.Float64())
-		}
+		draw(rng, f, f.in(&c))
 	}
 	c.Model.Width = c.Model.Heads * (1 + rng.IntN(100))
+	c.Train.Batch = c.Train.Accumulate * (1 + rng.IntN(100))
 	c.Schedule.Warmup = rng.IntN(c.Train.Steps + 1)
 	c.Schedule.MinLR = c.Optimizer.LR * rng.Float64()
-	if m, ok := Preset(c.Model.Preset); ok {
-		m.Positions, m.NormAffine = c.Model.Positions, c.Model.NormAffine
-		c.Model = m
+	for i := range c.Merge.Schedule {
+		c.Merge.Schedule[i].Until = 10*i + 1 + rng.IntN(10)
 	}
+	if m, ok := Preset(c.Model.Preset); ok {
+		for _, key := range presetKeys(m.Kind) {
+			key.in(&c).Set(key.in(&Config{Model: m}))
+		}
+	}
+	if rng.IntN(2) == 0 { // lte allows most of what other methods do not
+		c.Method = "lte"
+		c.Replicas.Sync = "merge"
+		return c
+	}
+	def := Default()
+	c.LoRA.Heads, c.LoRA.Layers, c.Merge, c.Replicas, c.EMA = 0, nil, def.Merge, def.Replicas, def.EMA
 	return c
+}
+
+// draw sets v, the place of f, to anything that f allows by itself.
+func draw(rng *rand.Rand, f field, v reflect.Value) {
+	switch {
+	case f.kind == reflect.Slice:
+		for i := range rng.IntN(4) {
+			v.Set(reflect.Append(v, reflect.Zero(v.Type().Elem())))
+			draw(rng, f.at(i), v.Index(i))
+		}
+	case f.kind == reflect.Struct:
+		for _, key := range f.keys {
+			draw(rng, key, v.FieldByIndex(key.index))
+		}
+	case f.enum != nil:
+		v.SetString(f.enum[rng.IntN(len(f.enum))])
+	case f.pattern:
+		v.SetString([]string{"*.mlp.*", `a"b`, `\*`, "[a-c]?", "é, {x}"}[rng.IntN(5)])
+	case f.kind == reflect.String:
+		v.SetString([]string{"", "runs/a b", `c:\"é`, "tab\there\nand\x01", "x # y"}[rng.IntN(5)])
+	case f.kind == reflect.Bool:
+		v.SetBool(rng.IntN(2) == 0)
+	case f.kind == reflect.Uint64:
+		v.SetUint(rng.Uint64() >> 1)
+	case f.kind == reflect.Int:
+		v.SetInt(1 + rng.Int64N(1<<20))
+	case math.IsInf(f.below, 1) && math.IsInf(f.max, 1):
+		v.SetFloat(math.Ldexp(1+rng.Float64(), rng.IntN(2000)-1000))
+	default:
+		v.SetFloat(rng.Float64())
+	}
 }
 
 func TestCheckByItself(t *testing.T) {
@@ -87,13 +115,17 @@ func TestCheckByItself(t *testing.T) {
 		`run.dir must be UTF-8 text, not "a\xff"`:                                                        func(c *Config) { c.Run.Dir = "a\xff" },
 		`model.width = 100 contradicts model.preset = "vit-b/16", which sets 768; leave one of the two out`: func(c *Config) {
 			m, _ := Preset("vit-b/16")
-			m.Width, m.Positions = 100, "learned"
+			m.Width, m.Positions, m.TokenMLP = 100, "learned", 1
 			c.Model = m
 		},
-		"optimizer.eps must be above 0, not -1.0":            func(c *Config) { c.Optimizer.Eps = -1 },
-		"optimizer.lr must be finite, not inf":               func(c *Config) { c.Optimizer.LR = math.Inf(1) },
-		"optimizer.clip_norm must be finite, not nan":        func(c *Config) { c.Optimizer.ClipNorm = math.NaN() },
-		"model.heads must be at least 1, not 0":              func(c *Config) { c.Model.Heads = 0 },
+		"optimizer.eps must be above 0, not -1.0":          func(c *Config) { c.Optimizer.Eps = -1 },
+		"optimizer.lr must be finite, not inf":             func(c *Config) { c.Optimizer.LR = math.Inf(1) },
+		"optimizer.clip_norm must be finite, not nan":      func(c *Config) { c.Optimizer.ClipNorm = math.NaN() },
+		"model.heads must be at least 1, not 0":            func(c *Config) { c.Model.Heads = 0 },
+		`replicas.train[0] must be UTF-8 text, not "\xff"`: func(c *Config) { c.Replicas.Train = []string{"\xff"} },
+		"lora.layers[1].alpha must be finite, not nan": func(c *Config) {
+			c.LoRA.Layers = []LayerRule{{Match: "a"}, {Match: "b", Alpha: math.NaN()}}
+		},
 		"data.scale must be at least 0 and below 1, not 1.0": func(c *Config) { c.Data.Scale = 1 },
 	} {
 		c := Default()
@@ -112,28 +144,35 @@ func TestPresets(t *testing.T) {
 	if _, ok := Preset(""); ok {
 		t.Error("the empty name is a preset")
 	}
-	want := map[string]string{ // depth/width/mlp/heads
-		"vit-t": "12/192/768/3", "vit-s": "12/384/1536/6", "vit-b": "12/768/3072/12", "vit-l": "24/1024/4096/16",
+	want := map[string]string{ // kind/depth/width/mlp/token_mlp/heads
+		"vit-t": "vit/12/192/768/0/3", "vit-s": "vit/12/384/1536/0/6", "vit-b": "vit/12/768/3072/0/12",
+		"vit-l":   "vit/24/1024/4096/0/16",
+		"mixer-s": "mixer/8/512/2048/256/0", "mixer-b": "mixer/12/768/3072/384/0", "mixer-l": "mixer/24/1024/4096/512/0",
 	}
 	for _, name := range enum[1:] {
 		m, ok := Preset(name)
 		if !ok {
 			t.Errorf("%s is no preset", name)
 		}
-		c, err := Load("", []string{"model.preset=" + name, "model.positions=sincos"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		m.Positions, m.NormAffine = "sincos", Default().Model.NormAffine
-		if c.Model != m {
-			t.Errorf("Load: %+v, Preset: %+v", c.Model, m)
-		}
 		scale, patch, _ := strings.Cut(name, "/")
-		if got := fmt.Sprintf("%d/%d/%d/%d", m.Depth, m.Width, m.MLP, m.Heads); got != want[scale] {
+		if got := fmt.Sprintf("%s/%d/%d/%d/%d/%d", m.Kind, m.Depth, m.Width, m.MLP, m.TokenMLP, m.Heads); got != want[scale] {
 			t.Errorf("%s: %s, want %s", name, got, want[scale])
 		}
 		if fmt.Sprint(m.Patch) != patch {
 			t.Errorf("%s: patch %d", name, m.Patch)
+		}
+		c, err := Load("", []string{"model.preset=" + name, "model.positions=learned"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Positions = "learned"
+		if def := Default().Model; m.Kind == "vit" { // what the kind does not read stays as it was
+			m.TokenMLP = def.TokenMLP
+		} else {
+			m.Heads = def.Heads
+		}
+		if c.Model != m {
+			t.Errorf("Load: %+v, Preset: %+v", c.Model, m)
 		}
 	}
 }
@@ -148,8 +187,16 @@ func TestPresetBeside(t *testing.T) {
 	if err != nil || c.Model.Width != 192 || c.Model.Heads != 3 {
 		t.Errorf("a setting over the file's keys: %+v, %v", c.Model, err)
 	}
+	c, err = load(t, "[model]\nkind = \"vit\"\nheads = 2\n", "model.preset=mixer-b/16")
+	if err != nil || c.Model.Kind != "mixer" || c.Model.TokenMLP != 384 || c.Model.Heads != 2 {
+		t.Errorf("a mixer over the file's vit: %+v, %v", c.Model, err)
+	}
+	c, err = load(t, "[model]\nkind = \"mixer\"\nheads = 3\n")
+	if err != nil {
+		t.Errorf("a mixer has no attention heads: %v", err)
+	}
 	c, err = load(t, "[model]\npreset = \"vit-s/32\"\n", "model.preset=")
-	if err != nil || c != Default() {
+	if err != nil || !reflect.DeepEqual(c, Default()) {
 		t.Errorf("a preset taken back: %+v, %v", c.Model, err)
 	}
 }
@@ -169,14 +216,17 @@ func TestKeys(t *testing.T) {
 		}
 		names = append(names, k.Name)
 	}
-	i := slices.Index(names, "lte.merge_every")
-	if i < 0 {
-		t.Fatal("lte.merge_every is missing")
-	}
-	want := Key{Name: "lte.merge_every", Type: "integer", Default: fmt.Sprint(Default().LTE.MergeEvery), Unit: "steps",
-		Doc: "local steps K between merges", Allowed: "at least 1"}
-	if keys[i] != want {
-		t.Errorf("\n got %+v\nwant %+v", keys[i], want)
+	for _, want := range []Key{
+		{Name: "merge.every", Type: "integer", Default: "10", Unit: "steps", Doc: "local steps K between merges", Allowed: "at least 1"},
+		{Name: "merge.schedule", Type: "list of tables", Default: "[]", Doc: byName["merge.schedule"].doc},
+		{Name: "replicas.train", Type: "list of strings", Default: "[]", Doc: byName["replicas.train"].doc, Allowed: aPattern},
+	} {
+		i := slices.Index(names, want.Name)
+		if i < 0 {
+			t.Errorf("%s is missing", want.Name)
+		} else if keys[i] != want {
+			t.Errorf("\n got %+v\nwant %+v", keys[i], want)
+		}
 	}
 }
 
@@ -215,6 +265,45 @@ func TestHelpAndWriteAreReadable(t *testing.T) {
 		}
 		if word := strings.Fields(k.Doc)[0]; !strings.Contains(flat, word) {
 			t.Errorf("the help lacks the doc of %s", k.Name)
+		}
+	}
+}
+
+// TestSubKeys looks for the keys of a list of tables, with meaning and bounds, in the help and in the comments.
+func TestSubKeys(t *testing.T) {
+	var help, written bytes.Buffer
+	if err := errors.Join(Help(&help), Default().Write(&written)); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{help.String(), strings.ReplaceAll(written.String(), "\n# ", "\n")} {
+		flat := strings.Join(strings.Fields(text), " ")
+		for _, want := range []string{
+			`match: which layers, by name, such as "*.mlp.*" [` + aPattern + "]", "rank: rank r; 0: lora.rank [at least 0]",
+			"skip: the layer carries no head", "until: up to this step [in steps; at least 1]",
+		} {
+			if !strings.Contains(flat, want) {
+				t.Errorf("%q is missing in\n%s", want, text)
+			}
+		}
+	}
+}
+
+// TestWriteLists looks for lists on one line each.
+func TestWriteLists(t *testing.T) {
+	c := Default()
+	c.LoRA.Layers = []LayerRule{{Match: "a\"b", Rank: 8, Alpha: 0.5}, {Match: "c", Skip: true}}
+	c.Replicas.Train = []string{"x", `\*`}
+	var b bytes.Buffer
+	if err := c.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`layers = [{match = "a\"b", rank = 8, alpha = 0.5, skip = false}, {match = "c", rank = 0, alpha = 0.0, skip = true}]`,
+		"schedule = []",
+		`train = ["x", "\\*"]`,
+	} {
+		if !strings.Contains(b.String(), "\n"+want+"\n") {
+			t.Errorf("%s is missing in\n%s", want, b.String())
 		}
 	}
 }

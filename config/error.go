@@ -12,7 +12,7 @@ import (
 // Error is a mistake in what the user asked for: a configuration file, a setting, or a run directory that is taken.
 // The program answers it with the exit code of a usage error. Its text is one line.
 type Error struct {
-	Where   string   // "run.toml:12" or "--set lte.rank=0"; empty where it is not known
+	Where   string   // "run.toml:12" or "--set lora.rank=0"; empty where it is not known
 	Keys    []string // the keys at fault, most to blame first; may be empty
 	Problem string   // what is wrong, what was expected, what to do
 	Err     error    // the cause, where there is one; may be nil
@@ -29,7 +29,9 @@ func (e *Error) Unwrap() error { return e.Err }
 
 func unknownKey(where, name string) *Error {
 	problem := fmt.Sprintf("unknown key %q; ", name)
-	switch near := nearest(name); {
+	switch near := nearest(name, fields, sections); {
+	case moved[name] != "":
+		problem += fmt.Sprintf("it is %q now", moved[name])
 	case slices.Contains(sections, name):
 		problem = fmt.Sprintf("%q is a section; name one of its keys, such as %q", name, firstKey(name))
 	case len(near) > 0:
@@ -40,17 +42,40 @@ func unknownKey(where, name string) *Error {
 	return &Error{Where: where, Keys: []string{name}, Problem: problem}
 }
 
+// moved are old names that the nearest known key is not the successor of.
+var moved = map[string]string{"lte.merge_every": "merge.every", "data.name": "data.path"}
+
+// unknownIn is unknownKey for a key of a table in a list.
+func unknownIn(table field, name string) *Error {
+	problem := fmt.Sprintf("%s: unknown key %q; ", table.name, name)
+	if near := nearest(name, table.keys, nil); len(near) > 0 {
+		problem += "did you mean " + strings.Join(near, " or ") + "?"
+	} else {
+		problem += "the keys are " + table.leaves()
+	}
+	return &Error{Keys: []string{table.name + "." + name}, Problem: problem}
+}
+
+// leaves lists the keys of a table.
+func (f field) leaves() string {
+	names := make([]string, len(f.keys))
+	for i, key := range f.keys {
+		names[i] = key.leaf
+	}
+	return strings.Join(names, ", ")
+}
+
 func firstKey(section string) string {
 	i := slices.IndexFunc(fields, func(f field) bool { return f.section == section })
 	return fields[i].name
 }
 
-// nearest returns the quoted known keys (sections too, for a name without one) most like name, at most three, or
-// none where nothing is like it. A misspelt section costs no more than one letter of the key itself, so that a right
-// key in a wrong section is found:
+// nearest returns the quoted known keys (and sections, for a name without one) most like name, at most three, or none
+// where nothing is like it. A misspelt section costs no more than one letter of the key itself, so that a right key in
+// a wrong section is found:
 //
 //	distance = levenshtein(leaf of name, leaf of key) + [sections differ]
-func nearest(name string) []string {
+func nearest(name string, known []field, sections []string) []string {
 	name = strings.ToLower(name)
 	section, leaf, dotted := strings.Cut(name, ".")
 	if !dotted {
@@ -58,22 +83,22 @@ func nearest(name string) []string {
 	}
 	best := 2 + len(leaf)/2 // from here on it is another word
 	var near []string
-	offer := func(known string, d int) {
+	offer := func(name string, d int) {
 		switch {
 		case d < best:
-			best, near = d, []string{strconv.Quote(known)}
+			best, near = d, []string{strconv.Quote(name)}
 		case d == best && len(near) > 0:
-			near = append(near, strconv.Quote(known))
+			near = append(near, strconv.Quote(name))
 		}
 	}
-	for _, f := range fields {
+	for _, f := range known {
 		d := levenshtein.ComputeDistance(leaf, f.leaf)
 		if section != f.section {
 			d++
 		}
 		offer(f.name, d)
 	}
-	if !dotted { // an empty table
+	if !dotted { // an empty table, or a key of a list's table, which has no sections
 		for _, s := range sections {
 			offer(s, levenshtein.ComputeDistance(leaf, s)+1)
 		}

@@ -10,9 +10,9 @@ import (
 
 // Key describes one key of a configuration.
 type Key struct {
-	Name    string // as in TOML and --set, such as "lte.rank"
-	Type    string // integer, float, boolean or string
-	Default string // as in TOML, such as 16 or "lte"
+	Name    string // as in TOML and --set, such as "lora.rank"
+	Type    string // integer, float, boolean, string, list of strings or list of tables
+	Default string // as in TOML, such as 16, "lte" or []
 	Unit    string // such as "steps"; empty where the key has none
 	Doc     string
 	Allowed string // such as `one of "lte", "full"` or "at least 1"; empty where the type says all
@@ -44,9 +44,12 @@ type field struct {
 	kind      reflect.Kind
 	unit, doc string
 	enum      []string // allowed strings; nil: any
+	pattern   bool     // strings that path.Match takes
+	item      *field   // of a list: what each element is, without a name
+	keys      []field  // of a table in a list: its keys, named alone
 
-	// Bounds: min <= value, above < value < below; infinite where there is none.
-	min, above, below float64
+	// Bounds: min <= value <= max, above < value < below; infinite where there is none.
+	min, max, above, below float64
 }
 
 // fields lists the top-level keys, then each section's, as TOML wants them.
@@ -90,7 +93,9 @@ func fieldsOf(t reflect.Type, section string, index []int) []field {
 			kind:    sf.Type.Kind(),
 			unit:    sf.Tag.Get("unit"),
 			doc:     sf.Tag.Get("doc"),
+			pattern: sf.Tag.Get("pattern") != "",
 			min:     bound(sf.Tag, "min", math.Inf(-1)),
+			max:     bound(sf.Tag, "max", math.Inf(1)),
 			above:   bound(sf.Tag, "above", math.Inf(-1)),
 			below:   bound(sf.Tag, "below", math.Inf(1)),
 		}
@@ -99,6 +104,14 @@ func fieldsOf(t reflect.Type, section string, index []int) []field {
 		}
 		if enum, ok := sf.Tag.Lookup("enum"); ok {
 			f.enum = strings.Split(enum, ",")
+		}
+		if f.kind == reflect.Slice {
+			item := f // the tags of a list hold for each element
+			item.kind = sf.Type.Elem().Kind()
+			if item.kind == reflect.Struct {
+				item.keys = fieldsOf(sf.Type.Elem(), "", nil)
+			}
+			f.item = &item
 		}
 		leaves = append(leaves, f)
 	}
@@ -122,6 +135,19 @@ func (f field) in(c *Config) reflect.Value {
 	return reflect.ValueOf(c).Elem().FieldByIndex(f.index)
 }
 
+// at names element i of list f.
+func (f field) at(i int) field {
+	item := *f.item
+	item.name = fmt.Sprintf("%s[%d]", f.name, i)
+	return item
+}
+
+// under names key f of a table.
+func (f field) under(table field) field {
+	f.name = table.name + "." + f.leaf
+	return f
+}
+
 func (f field) typeName() string {
 	switch f.kind {
 	case reflect.Int, reflect.Uint64:
@@ -132,6 +158,10 @@ func (f field) typeName() string {
 		return "boolean"
 	case reflect.String:
 		return "string"
+	case reflect.Struct:
+		return "table"
+	case reflect.Slice:
+		return "list of " + f.item.typeName() + "s"
 	}
 	panic("config: a key of a type that is not handled")
 }
@@ -145,9 +175,15 @@ func (f field) allowed() string {
 		}
 		return "one of " + strings.Join(quoted, ", ")
 	}
+	if f.pattern {
+		return "a pattern (* any text, ? any character, [abc] one of these)"
+	}
 	var parts []string
 	if !math.IsInf(f.min, 0) {
 		parts = append(parts, fmt.Sprintf("at least %g", f.min))
+	}
+	if !math.IsInf(f.max, 0) {
+		parts = append(parts, fmt.Sprintf("at most %g", f.max))
 	}
 	if !math.IsInf(f.above, 0) {
 		parts = append(parts, fmt.Sprintf("above %g", f.above))

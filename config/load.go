@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"reflect"
 	"slices"
@@ -58,6 +59,7 @@ func (l *loader) blame(err error) error {
 	}
 	for _, setting := range []bool{true, false} {
 		for _, key := range e.Keys {
+			key, _, _ = strings.Cut(key, "[") // an element was set with its list
 			if o, ok := l.origin[key]; ok && o.setting == setting {
 				e.Where = o.where
 				return e
@@ -87,6 +89,9 @@ func (l *loader) file(path string) error {
 	}
 	for _, e := range entries {
 		where := fmt.Sprintf("%s:%d", path, e.line)
+		if headers, ok := e.value.([]map[string]any); ok && len(headers) > 1 {
+			where = path // the line is that of the last header, whichever is at fault
+		}
 		if err := l.assign(e.name, e.value, where); err != nil {
 			return err
 		}
@@ -104,7 +109,7 @@ func (l *loader) setting(s string) error {
 	name, text, ok := strings.Cut(s, "=")
 	name, text = strings.TrimSpace(name), strings.TrimSpace(text)
 	if !ok || name == "" {
-		return &Error{Where: where, Problem: "expected section.key=value, such as lte.rank=8"}
+		return &Error{Where: where, Problem: "expected section.key=value, such as lora.rank=8"}
 	}
 	f, ok := byName[name]
 	if !ok {
@@ -137,7 +142,16 @@ func (l *loader) assign(name string, value any, where string) error {
 	if !ok {
 		return unknownKey(where, name)
 	}
-	dst := f.in(&l.config)
+	if err := f.set(f.in(&l.config), value); err != nil {
+		err.Where = where
+		return err
+	}
+	return nil
+}
+
+// set stores a TOML value in dst, the place of f.
+func (f field) set(dst reflect.Value, value any) *Error {
+	var ok bool
 	switch v := value.(type) {
 	case bool:
 		ok = f.kind == reflect.Bool
@@ -156,12 +170,54 @@ func (l *loader) assign(name string, value any, where string) error {
 		}
 	case int64:
 		ok = setInteger(dst, v)
-	default:
-		ok = false
+	case map[string]any:
+		if f.kind == reflect.Struct {
+			return f.setTable(dst, v)
+		}
+	case []any, []map[string]any: // the second is of [[headers]]
+		if f.kind == reflect.Slice {
+			return f.setList(dst, reflect.ValueOf(v))
+		}
 	}
 	if !ok {
-		return &Error{Where: where, Keys: []string{name},
-			Problem: fmt.Sprintf("%s: expected %s, got %s", name, f.expected(), describe(value))}
+		return &Error{Keys: []string{f.name},
+			Problem: fmt.Sprintf("%s: expected %s, got %s", f.name, f.expected(), describe(value))}
+	}
+	return nil
+}
+
+// setList stores an empty list as nil, so that there is one Config for it.
+func (f field) setList(dst, values reflect.Value) *Error {
+	list := reflect.Zero(dst.Type())
+	for i := range values.Len() {
+		item := reflect.New(dst.Type().Elem()).Elem()
+		if err := f.at(i).set(item, values.Index(i).Interface()); err != nil {
+			return err
+		}
+		list = reflect.Append(list, item)
+	}
+	dst.Set(list)
+	return nil
+}
+
+// setTable stores a table of a list. A key may be left out where its zero is allowed.
+func (f field) setTable(dst reflect.Value, table map[string]any) *Error {
+	for _, name := range slices.Sorted(maps.Keys(table)) {
+		if !slices.ContainsFunc(f.keys, func(key field) bool { return key.leaf == name }) {
+			return unknownIn(f, name)
+		}
+	}
+	for _, key := range f.keys {
+		key = key.under(f)
+		at := dst.FieldByIndex(key.index)
+		if value, ok := table[key.leaf]; ok {
+			if err := key.set(at, value); err != nil {
+				return err
+			}
+		} else if key.check(at) != nil {
+			return &Error{Keys: []string{key.name},
+				Problem: fmt.Sprintf("%s is missing; it must be %s", key.name, key.allowed())}
+		}
 	}
 	return nil
 }
@@ -194,6 +250,10 @@ func (f field) expected() string {
 		return "a float such as 0.5"
 	case reflect.Bool:
 		return "true or false"
+	case reflect.Slice:
+		return "a list, each item " + f.item.expected()
+	case reflect.Struct:
+		return "a table of " + f.leaves()
 	}
 	return `a string such as "name"`
 }
@@ -210,11 +270,11 @@ func describe(value any) string {
 	case int64:
 		return fmt.Sprintf("integer %d", v)
 	case map[string]any:
-		return "a section"
+		return "a table"
 	case time.Time:
 		return "a date or time"
 	}
-	return "an array"
+	return "a list"
 }
 
 // entry is one key of a TOML file.

@@ -6,16 +6,20 @@ import (
 	"strings"
 )
 
-// scales are the sizes of "An Image is Worth 16x16 Words" (table 1) and, for T and S, of DeiT (table 1).
+// scales are the sizes of "An Image is Worth 16x16 Words" (table 1), for T and S those of DeiT (table 1), and for
+// mixers those of "MLP-Mixer" (arXiv 2105.01601, table 1).
 var scales = map[string]Model{
-	"vit-t": {Depth: 12, Width: 192, MLP: 768, Heads: 3},
-	"vit-s": {Depth: 12, Width: 384, MLP: 1536, Heads: 6},
-	"vit-b": {Depth: 12, Width: 768, MLP: 3072, Heads: 12},
-	"vit-l": {Depth: 24, Width: 1024, MLP: 4096, Heads: 16},
+	"vit-t":   {Kind: "vit", Depth: 12, Width: 192, MLP: 768, Heads: 3},
+	"vit-s":   {Kind: "vit", Depth: 12, Width: 384, MLP: 1536, Heads: 6},
+	"vit-b":   {Kind: "vit", Depth: 12, Width: 768, MLP: 3072, Heads: 12},
+	"vit-l":   {Kind: "vit", Depth: 24, Width: 1024, MLP: 4096, Heads: 16},
+	"mixer-s": {Kind: "mixer", Depth: 8, Width: 512, TokenMLP: 256, MLP: 2048},
+	"mixer-b": {Kind: "mixer", Depth: 12, Width: 768, TokenMLP: 384, MLP: 3072},
+	"mixer-l": {Kind: "mixer", Depth: 24, Width: 1024, TokenMLP: 512, MLP: 4096},
 }
 
-// Preset returns the scale called name, such as "vit-s/32": Preset, Patch, Depth, Width, MLP and Heads are set. The
-// second result is false where there is none of that name.
+// Preset returns the scale called name, such as "vit-s/32": Preset, Kind, Patch, Depth, Width and MLP are set, and
+// Heads in a vit, TokenMLP in a mixer. The second result is false where there is none of that name.
 func Preset(name string) (Model, bool) {
 	scale, patch, _ := strings.Cut(name, "/")
 	m, ok := scales[scale]
@@ -27,16 +31,17 @@ func Preset(name string) (Model, bool) {
 	return m, true
 }
 
-// presetKeys are the keys that a preset stands for.
-var presetKeys = []struct {
-	name string
-	of   func(*Model) *int
-}{
-	{"model.patch", func(m *Model) *int { return &m.Patch }},
-	{"model.depth", func(m *Model) *int { return &m.Depth }},
-	{"model.width", func(m *Model) *int { return &m.Width }},
-	{"model.mlp", func(m *Model) *int { return &m.MLP }},
-	{"model.heads", func(m *Model) *int { return &m.Heads }},
+// presetKeys returns the keys that a preset of that kind stands for.
+func presetKeys(kind string) []field {
+	last := "model.heads"
+	if kind == "mixer" {
+		last = "model.token_mlp"
+	}
+	var keys []field
+	for _, name := range []string{"model.kind", "model.patch", "model.depth", "model.width", "model.mlp", last} {
+		keys = append(keys, byName[name])
+	}
+	return keys
 }
 
 // preset fills the keys that model.preset stands for. A key that was set explicitly must agree, unless the preset is
@@ -47,25 +52,25 @@ func (l *loader) preset() error {
 		return nil // none, or unknown, which Check tells
 	}
 	from := l.origin["model.preset"]
-	for _, key := range presetKeys {
-		got, want := key.of(&l.config.Model), *key.of(&preset)
+	for _, key := range presetKeys(preset.Kind) {
+		got, want := key.in(&l.config), key.in(&Config{Model: preset})
 		set, explicit := l.origin[key.name]
 		overridden := from.setting && !set.setting
-		if explicit && !overridden && *got != want {
-			return contradiction(key.name, set.where, *got, preset.Preset, from.where, want)
+		if explicit && !overridden && !got.Equal(want) {
+			return contradiction(key.name, set.where, got.Interface(), preset.Preset, from.where, want.Interface())
 		}
-		*got = want
+		got.Set(want)
 	}
 	return nil
 }
 
 // contradiction names both keys; where and presetWhere, the places where they were set, may be empty.
-func contradiction(key, where string, got int, preset, presetWhere string, want int) error {
+func contradiction(key, where string, got any, preset, presetWhere string, want any) error {
 	beside := ""
 	if presetWhere != "" && presetWhere != where {
 		beside = " (" + presetWhere + ")"
 	}
 	return &Error{Where: where, Keys: []string{key, "model.preset"},
-		Problem: fmt.Sprintf("%s = %d contradicts model.preset = %q%s, which sets %d; leave one of the two out",
-			key, got, preset, beside, want)}
+		Problem: fmt.Sprintf("%s = %s contradicts model.preset = %q%s, which sets %s; leave one of the two out",
+			key, literal(got), preset, beside, literal(want))}
 }

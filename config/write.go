@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 	"unicode/utf8"
 
@@ -23,7 +24,7 @@ func (c Config) Write(w io.Writer) error {
 		} else if i > 0 {
 			fmt.Fprintln(b)
 		}
-		for _, line := range wrap(f.explanation(), pageWidth-2) {
+		for _, line := range f.explanation(pageWidth - 2) {
 			fmt.Fprintf(b, "# %s\n", line)
 		}
 		fmt.Fprintf(b, "%s = %s\n", f.leaf, literal(f.in(&c).Interface()))
@@ -47,7 +48,7 @@ func Help(w io.Writer) error {
 			fmt.Fprintln(b)
 		}
 		left := fmt.Sprintf("%-*s  %-*s  %-*s  ", name, k.Name, typ, k.Type, def, k.Default)
-		for _, line := range wrap(fields[i].explanation(), pageWidth-len(left)) {
+		for _, line := range fields[i].explanation(pageWidth - len(left)) {
 			fmt.Fprintf(b, "%s%s\n", left, line)
 			left = strings.Repeat(" ", len(left))
 		}
@@ -55,8 +56,9 @@ func Help(w io.Writer) error {
 	return b.Flush()
 }
 
-// explanation is the doc, then unit and allowed values in brackets.
-func (f field) explanation() string {
+// explanation is the doc, then unit and allowed values in brackets, in lines of at most width columns. The keys of
+// a list of tables follow, each on lines of its own.
+func (f field) explanation(width int) []string {
 	var notes []string
 	if f.unit != "" {
 		notes = append(notes, "in "+f.unit)
@@ -64,19 +66,34 @@ func (f field) explanation() string {
 	if allowed := f.allowed(); allowed != "" {
 		notes = append(notes, allowed)
 	}
-	if notes == nil {
-		return f.doc
+	text := f.doc
+	if notes != nil {
+		text += " [" + strings.Join(notes, "; ") + "]"
 	}
-	return f.doc + " [" + strings.Join(notes, "; ") + "]"
+	lines := wrap(text, width)
+	if f.kind != reflect.Slice {
+		return lines
+	}
+	for _, key := range f.item.keys {
+		for i, line := range key.explanation(width - len(key.leaf) - 4) {
+			lead := "  " + key.leaf + ": "
+			if i > 0 {
+				lead = strings.Repeat(" ", len(lead))
+			}
+			lines = append(lines, lead+line)
+		}
+	}
+	return lines
 }
 
-// literal prints a value as TOML does. Floats come back bit for bit.
+// literal prints a value as TOML does, on one line. Floats come back bit for bit.
 func literal(v any) string {
-	text, err := toml.Marshal(map[string]any{"v": v})
+	// Within another array the library writes a list of tables inline, not under headers.
+	text, err := toml.Marshal(map[string]any{"v": []any{v}})
 	if err != nil { // an unsigned number beyond TOML's integers
 		return fmt.Sprint(v)
 	}
-	return strings.TrimSpace(strings.TrimPrefix(string(text), "v ="))
+	return strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(string(text)), "v = ["), "]")
 }
 
 // wrap breaks text between words into lines of at most width columns; a longer word stands alone.
