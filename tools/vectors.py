@@ -6,17 +6,29 @@ Needs:  Debian 12's python3-torch (1.13) and python3-torchvision (0.14), which b
 
 Writes, from the repository's root whatever the working directory:
 
-    model/testdata/vit.safetensors        micro torchvision VisionTransformer: loss and gradients
-    model/testdata/vit_plain.safetensors  the same without LayerNorm affine parameters
-    model/testdata/vit_lora.safetensors   vit_plain's model, every linear layer an LTE layer: gradients of A and B
-    train/testdata/optim.json             AdamW, SGD, learning-rate schedules, gradient clipping
-    train/testdata/lte.json               LTE on one linear layer: three heads, three merges
+    model/testdata/vit.safetensors          micro torchvision VisionTransformer: loss and gradients
+    model/testdata/vit_plain.safetensors    the same without LayerNorm affine parameters
+    model/testdata/vit_lora.safetensors     vit_plain's model, every linear layer an LTE layer: gradients of A and B
+    model/testdata/mixer.safetensors        micro MLP-Mixer with timm's structure and names: loss and gradients
+    model/testdata/mixer_plain.safetensors  the same without LayerNorm affine parameters
+    model/testdata/mixer_lora.safetensors   mixer_plain's model, every linear layer an LTE layer
+    train/testdata/optim.json               AdamW, SGD, learning-rate schedules, gradient clipping
+
+tools/golden.py has whole LTE runs.
+
+The safetensors files hold images (batch, channels, height, width), labels (batch), logits (batch, classes), loss (1),
+and param/NAME for every parameter under the model's own name and in its own shape. Beside these, the files of weights
+have grad/NAME for every parameter; those of factors have, for every linear layer (NAME without .weight or _weight),
+lora/LAYER/A (r, n), B (m, r), A_merged and B_merged, and the gradients grad/LAYER/A and B. The metadata are the
+model's configuration, layer_norm_eps, layer_norm_affine and label_smoothing; where there are factors, rank (of a
+layer: min(rank, m, n)) and scale, the s of all layers. In mixer and mixer_plain the gradients of
+blocks.*.mlp_tokens.fc2.bias are exactly 0: float32 code finds some 1e-8 there, so compare absolutely.
 
 Every input is a multiple of 2^-12, or is rounded to float32 at once, so that float32 code begins with exactly
 these numbers. All is computed in float64 on one thread. Tensors in the safetensors files are float64 results
 rounded to float32, except labels (I64) and loss (F64). JSON numbers are float64 and read back exactly. Inputs
 come from Python's random.Random, one stream per file, with fixed seeds; vit_lora has vit_plain's seed, and so its
-parameters and images.
+parameters and images, and mixer_lora has mixer_plain's.
 
 The script checks itself against second derivations, by assertion, and prints how far the same computation in
 float32 strays, which is a guide to the tests' tolerances.
@@ -100,49 +112,130 @@ def deviation(got, want):
     return float((got - want).abs().max() / want.abs().max().clamp_min(1e-300))
 
 
-# Vision transformer
+# Models
 
 VIT = dict(image_size=6, patch_size=2, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=12, num_classes=5)
+MIXER = dict(image_height=8, image_width=12, patch_size=4, num_layers=2, hidden_dim=12, token_mlp_dim=10,
+             channel_mlp_dim=20, num_classes=5)
 LN_EPS = 1e-6
 SMOOTHING = 0.1
-RANK, SCALE = 2, 1.5  # r and s of vit_lora
 
 
-def make_vit(affine, dtype=torch.float64):
+def make_vit(affine, dtype=torch.float64, config=VIT):
     """A VisionTransformer in train mode (dropout is 0), so that attention does not take the fused fast path."""
     norm = partial(torch.nn.LayerNorm, eps=LN_EPS, elementwise_affine=affine)
-    return VisionTransformer(**VIT, norm_layer=norm).to(dtype).train()
+    model = VisionTransformer(**config, norm_layer=norm).to(dtype).train()
+    model.config, model.image = config, (3, config["image_size"], config["image_size"])
+    return model
 
 
-def random_params(model, rng):
-    """Every parameter random, none as it is initialised, of sizes that give gradients of order 1."""
+class Mlp(torch.nn.Module):
+    def __init__(self, width, hidden):
+        super().__init__()
+        self.fc1 = torch.nn.Linear(width, hidden)
+        self.fc2 = torch.nn.Linear(hidden, width)
+
+    def forward(self, x):
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class MixerBlock(torch.nn.Module):
+    def __init__(self, norm, tokens, width, token_mlp, channel_mlp):
+        super().__init__()
+        self.norm1 = norm(width)
+        self.mlp_tokens = Mlp(tokens, token_mlp)
+        self.norm2 = norm(width)
+        self.mlp_channels = Mlp(width, channel_mlp)
+
+    def forward(self, x):
+        x = x + self.mlp_tokens(self.norm1(x).transpose(1, 2)).transpose(1, 2)
+        return x + self.mlp_channels(self.norm2(x))
+
+
+class Mixer(torch.nn.Module):
+    """MLP-Mixer (Tolstikhin et al., arXiv 2105.01601) with the structure and the names of timm's MlpMixer."""
+
+    def __init__(self, norm, config):
+        super().__init__()
+        patch, width = config["patch_size"], config["hidden_dim"]
+        tokens = config["image_height"] // patch * (config["image_width"] // patch)
+        self.stem = torch.nn.Module()
+        self.stem.proj = torch.nn.Conv2d(3, width, patch, stride=patch)
+        self.blocks = torch.nn.Sequential(*[
+            MixerBlock(norm, tokens, width, config["token_mlp_dim"], config["channel_mlp_dim"])
+            for _ in range(config["num_layers"])])
+        self.norm = norm(width)
+        self.head = torch.nn.Linear(width, config["num_classes"])
+
+    def forward(self, images):
+        x = self.stem.proj(images).flatten(2).transpose(1, 2)
+        return self.head(self.norm(self.blocks(x)).mean(1))
+
+
+def make_mixer(affine, dtype=torch.float64, config=MIXER):
+    norm = partial(torch.nn.LayerNorm, eps=LN_EPS, elementwise_affine=affine)
+    model = Mixer(norm, config).to(dtype).train()
+    model.config, model.image = config, (3, config["image_height"], config["image_width"])
+    return model
+
+
+def mixer_forward(model, images, logits):
+    """The forward pass again, from the paper's equations (1) with tokens × channels matrices, image by image."""
+    p = {name: t.detach() for name, t in model.named_parameters()}
+
+    def norm(x, name):
+        x = (x - x.mean(1, keepdim=True)) / (x.var(1, unbiased=False, keepdim=True) + LN_EPS).sqrt()
+        return x * p[name + ".weight"] + p[name + ".bias"] if name + ".weight" in p else x
+
+    def mlp(rows, name):
+        h = rows @ p[name + ".fc1.weight"].T + p[name + ".fc1.bias"]
+        h = h * (1 + torch.erf(h / math.sqrt(2))) / 2
+        return h @ p[name + ".fc2.weight"].T + p[name + ".fc2.bias"]
+
+    size = model.config["patch_size"]
+    for image, want in zip(images, logits):
+        x = torch.stack([image[:, i:i + size, j:j + size].flatten()
+                         for i in range(0, image.shape[1], size) for j in range(0, image.shape[2], size)])
+        x = x @ p["stem.proj.weight"].flatten(1).T + p["stem.proj.bias"]
+        for i in range(model.config["num_layers"]):
+            x = x + mlp(norm(x, f"blocks.{i}.norm1").T, f"blocks.{i}.mlp_tokens").T
+            x = x + mlp(norm(x, f"blocks.{i}.norm2"), f"blocks.{i}.mlp_channels")
+        x = norm(x, "norm")
+        assert deviation(p["head.weight"] @ (sum(x) / len(x)) + p["head.bias"], want) < 1e-13
+
+
+def random_params(model, rng, gain=1.5):
+    """Every parameter random, none as it is initialised, of sizes that give gradients of order 1.
+
+    A weight has standard deviation gain/sqrt(fan-in).
+    """
     with torch.no_grad():
         for name, p in model.named_parameters():
-            if ".ln" in name:
+            if ".ln" in name or "norm" in name:
                 p.copy_(normal(rng, p.shape, 0.3, 1.0 if name.endswith("weight") else 0.0))
             elif p.dim() == 1:
                 p.copy_(normal(rng, p.shape, 0.3))
             elif name in ("class_token", "encoder.pos_embedding"):
                 p.copy_(normal(rng, p.shape, 0.8))
             else:
-                p.copy_(normal(rng, p.shape, 1.5 / math.sqrt(p[0].numel())))
+                p.copy_(normal(rng, p.shape, gain / math.sqrt(p[0].numel())))
 
 
-def vit_loss(logits, labels):
+def smoothed_loss(logits, labels):
     return F.cross_entropy(logits, labels, label_smoothing=SMOOTHING)
 
 
-def vit_inputs(rng):
-    return normal(rng, (3, 3, 6, 6)), torch.tensor([4, 0, 2])
+def make_inputs(model, rng):
+    return normal(rng, (3, *model.image)), torch.tensor([4, 0, 2])
 
 
-def vit_metadata(affine, **more):
+def metadata(config, affine, **more):
     return {
-        **{k: str(v) for k, v in VIT.items()},
+        **{k: str(v) for k, v in config.items()},
         "layer_norm_eps": str(LN_EPS),
         "layer_norm_affine": str(affine).lower(),
         "label_smoothing": str(SMOOTHING),
-        **more,
+        **{k: str(v) for k, v in more.items()},
     }
 
 
@@ -155,37 +248,43 @@ def outputs(images, labels, logits, loss):
     }
 
 
-def vit(path, affine, seed):
-    """Logits, loss and the gradient of every parameter."""
+def weights(path, make, affine, seed):
+    """Logits, loss and the gradient of every parameter. Returns the model, its images and logits."""
     rng = random.Random(seed)
-    model = make_vit(affine)
+    model = make(affine)
     random_params(model, rng)
-    images, labels = vit_inputs(rng)
+    images, labels = make_inputs(model, rng)
     logits = model(images)
-    loss = vit_loss(logits, labels)
+    loss = smoothed_loss(logits, labels)
     loss.backward()
 
     tensors = outputs(images, labels, logits, loss)
     for name, p in model.named_parameters():
         assert torch.equal(float32(p), p), name
+        # The last bias of a token MLP shifts all channels of a token alike, which every LayerNorm takes out.
+        if name.endswith("mlp_tokens.fc2.bias"):
+            assert p.grad.abs().max() < 1e-14, name
+            p.grad.zero_()
+        else:
+            assert p.grad.abs().max() > 1e-2, name
         tensors["param/" + name] = p.float()
         tensors["grad/" + name] = p.grad.float()
-    write_safetensors(path, tensors, vit_metadata(affine))
+    write_safetensors(path, tensors, metadata(model.config, affine))
 
     # The loss from its definition: smoothing mixes the label's distribution with the uniform one.
     logp = logits - logits.logsumexp(1, keepdim=True)
-    target = (1 - SMOOTHING) * F.one_hot(labels, VIT["num_classes"]) + SMOOTHING / VIT["num_classes"]
+    target = (1 - SMOOTHING) * F.one_hot(labels, logits.shape[1]) + SMOOTHING / logits.shape[1]
     assert torch.allclose(loss, -(target * logp).sum(1).mean(), rtol=1e-13)
 
-    single = make_vit(affine, torch.float32)
+    single = make(affine, torch.float32)
     single.load_state_dict(model.state_dict())
-    vit_loss(single(images.float()), labels).backward()
+    smoothed_loss(single(images.float()), labels).backward()
     worst = max(deviation(q.grad, p.grad) for p, q in zip(model.parameters(), single.parameters())
-                if p.grad.abs().max() > 1e-9)
-    sizes = [float(p.grad.abs().max()) for p in model.parameters()]
+                if p.grad.any())
+    sizes = [float(p.grad.abs().max()) for p in model.parameters() if p.grad.any()]
     print(f"{path.name}: loss {loss.item():.6f}, max |gradient| per parameter {min(sizes):.3g} to {max(sizes):.3g}, "
           f"float32 gradients stray {worst:.1e}")
-    return model
+    return model, images, logits
 
 
 def lora_layers(model):
@@ -194,40 +293,48 @@ def lora_layers(model):
     for name, p in model.named_parameters():
         if p.dim() > 1 and name not in ("class_token", "encoder.pos_embedding"):
             layers[name[: -len("_weight")]] = name
+    assert len(layers) == 2 + 4 * model.config["num_layers"]
     return layers
 
 
-def vit_lora(path, seed):
+def factor_gradients(model, lora, images, labels, scale):
+    """Logits, loss and, in the factors' .grad, the gradients of A and B in W_k = W - s B'A' + s B A."""
+    params, effective = dict(model.named_parameters()), {}
+    for layer, name in lora_layers(model).items():
+        f, w = lora[layer], params[name].detach()
+        # The convolution's weight as a matrix: columns by channel, row, column of the patch.
+        w_k = w.flatten(1) - scale * f["B_merged"] @ f["A_merged"] + scale * f["B"] @ f["A"]
+        effective[name] = w_k.reshape(w.shape)
+    logits = functional_call(model, effective, (images,))
+    loss = smoothed_loss(logits, labels)
+    loss.backward()
+    return logits, loss, effective
+
+
+def factors(path, make, rank, scale, seed):
     """Gradients of A and B in W_k = W - s B'A' + s B A, for every linear layer.
 
     Huh et al., arXiv 2402.16828, in the form of algorithm.md, A local step of head k.
     """
     rng = random.Random(seed)
-    model = make_vit(affine=False)
+    model = make(affine=False)
     random_params(model, rng)
-    images, labels = vit_inputs(rng)
+    images, labels = make_inputs(model, rng)
 
     params = dict(model.named_parameters())
     layers = lora_layers(model)
-    assert len(layers) == 2 + 4 * VIT["num_layers"]
-    lora, weights = {}, {}
+    lora = {}
     for layer, name in layers.items():
-        w = params[name].detach()
-        m, n = w.shape[0], w[0].numel()
+        m, n = params[name].flatten(1).shape
+        r = min(rank, m, n)
         a_std, b_std = 1 / math.sqrt(n), 0.5
-        f = {
-            "A": normal(rng, (RANK, n), a_std).requires_grad_(),
-            "B": normal(rng, (m, RANK), b_std).requires_grad_(),
-            "A_merged": normal(rng, (RANK, n), a_std),
-            "B_merged": normal(rng, (m, RANK), b_std),
+        lora[layer] = {
+            "A": normal(rng, (r, n), a_std).requires_grad_(),
+            "B": normal(rng, (m, r), b_std).requires_grad_(),
+            "A_merged": normal(rng, (r, n), a_std),
+            "B_merged": normal(rng, (m, r), b_std),
         }
-        lora[layer] = f
-        # The convolution's weight as a matrix: columns by channel, row, column of the patch.
-        w_k = w.reshape(m, n) - SCALE * f["B_merged"] @ f["A_merged"] + SCALE * f["B"] @ f["A"]
-        weights[name] = w_k.reshape(w.shape)
-    logits = functional_call(model, weights, (images,))
-    loss = vit_loss(logits, labels)
-    loss.backward()
+    logits, loss, effective = factor_gradients(model, lora, images, labels, scale)
 
     tensors = outputs(images, labels, logits, loss)
     for name, p in params.items():
@@ -238,26 +345,33 @@ def vit_lora(path, seed):
             tensors[f"lora/{layer}/{key}"] = t.float()
         for key in ("A", "B"):
             tensors[f"grad/{layer}/{key}"] = f[key].grad.float()
-    write_safetensors(path, tensors, vit_metadata(False, rank=str(RANK), scale=str(SCALE)))
+    write_safetensors(path, tensors, metadata(model.config, False, rank=rank, scale=scale))
 
     # The same by another way: the effective weights as plain parameters, then dB = s G A^T, dA = s B^T G.
-    plain = make_vit(affine=False)
-    plain.load_state_dict({**model.state_dict(), **{k: v.detach() for k, v in weights.items()}})
-    other = vit_loss(plain(images), labels)
+    plain = make(affine=False)
+    plain.load_state_dict({**model.state_dict(), **{k: v.detach() for k, v in effective.items()}})
+    other = smoothed_loss(plain(images), labels)
     other.backward()
     assert torch.allclose(other, loss, rtol=1e-13)
     for layer, name in layers.items():
         f = lora[layer]
         g = dict(plain.named_parameters())[name].grad.flatten(1)
-        assert deviation(f["B"].grad, SCALE * g @ f["A"].T) < 1e-12, layer
-        assert deviation(f["A"].grad, SCALE * f["B"].T @ g) < 1e-12, layer
+        assert deviation(f["B"].grad, scale * g @ f["A"].T) < 1e-12, layer
+        assert deviation(f["A"].grad, scale * f["B"].T @ g) < 1e-12, layer
     # And the convolution is the matrix product on unfolded patches.
-    patches = F.unfold(images, VIT["patch_size"], stride=VIT["patch_size"]).transpose(1, 2)
-    w = plain.conv_proj.weight.flatten(1)
-    assert deviation(patches @ w.T + plain.conv_proj.bias, plain._process_input(images)) < 1e-13
+    patches = F.unfold(images, model.config["patch_size"], stride=model.config["patch_size"]).transpose(1, 2)
+    conv = plain.get_submodule(next(iter(layers)))
+    assert deviation(patches @ conv.weight.flatten(1).T + conv.bias, conv(images).flatten(2).transpose(1, 2)) < 1e-13
 
+    single = make(False, torch.float32)
+    single.load_state_dict(model.state_dict())
+    lora32 = {layer: {k: t.detach().float().requires_grad_(k in ("A", "B")) for k, t in f.items()}
+              for layer, f in lora.items()}
+    factor_gradients(single, lora32, images.float(), labels, scale)
+    worst = max(deviation(lora32[layer][k].grad, f[k].grad) for layer, f in lora.items() for k in ("A", "B"))
     sizes = [float(f[k].grad.abs().max()) for f in lora.values() for k in ("A", "B")]
-    print(f"{path.name}: loss {loss.item():.6f}, max |gradient| per factor {min(sizes):.3g} to {max(sizes):.3g}")
+    print(f"{path.name}: loss {loss.item():.6f}, max |gradient| per factor {min(sizes):.3g} to {max(sizes):.3g}, "
+          f"float32 gradients stray {worst:.1e}")
 
 
 # Optimizers, schedules, clipping
@@ -354,98 +468,16 @@ def optim(path):
     })
 
 
-# LTE on one linear layer
-
-
-def lte_run(w0, bias, a0, inputs, labels, s, interval, adamw, dtype=torch.float64):
-    """The equations of algorithm.md (Huh et al., arXiv 2402.16828), reset-less, with autograd for the gradients.
-
-    Returns the losses [step][head] and the state after each merge.
-    """
-    w0, bias, inputs = w0.to(dtype), bias.to(dtype), inputs.to(dtype)
-    heads, m, r = len(a0), w0.shape[0], a0[0].shape[0]
-    a = [x.clone().to(dtype).requires_grad_() for x in a0]
-    b = [torch.zeros(m, r, dtype=dtype, requires_grad=True) for _ in range(heads)]
-    opts = [torch.optim.AdamW([a[k], b[k]], **adamw) for k in range(heads)]
-    a_merged = [x.detach().clone() for x in a]
-    b_merged = [x.detach().clone() for x in b]
-    w = w0.clone()
-    losses, merges = [], []
-    for step in range(len(inputs)):
-        losses.append([])
-        for k in range(heads):
-            x = inputs[step, k]
-            opts[k].zero_grad()
-            y = x @ (w - s * b_merged[k] @ a_merged[k] + s * b[k] @ a[k]).T + bias
-            y.retain_grad()
-            loss = F.cross_entropy(y, labels[step, k])  # mean over the head's own mini-batch
-            loss.backward()
-            g = y.grad.T @ x
-            if dtype == torch.float64:
-                assert torch.allclose(b[k].grad, s * g @ a[k].T, rtol=1e-10, atol=1e-14)
-                assert torch.allclose(a[k].grad, s * b[k].T @ g, rtol=1e-10, atol=1e-14)
-            opts[k].step()
-            losses[-1].append(loss.item())
-        if (step + 1) % interval == 0:
-            with torch.no_grad():
-                w = w + s / heads * sum(b[k] @ a[k] - b_merged[k] @ a_merged[k] for k in range(heads))
-                a_merged = [x.detach().clone() for x in a]
-                b_merged = [x.detach().clone() for x in b]
-                # It telescopes.
-                told = w0 + s / heads * sum(b[k] @ a[k] for k in range(heads))
-                if dtype == torch.float64:
-                    assert torch.allclose(w, told, rtol=1e-13, atol=1e-14)
-                merges.append({
-                    "step": step + 1,
-                    "A": [x.tolist() for x in a_merged],
-                    "B": [x.tolist() for x in b_merged],
-                    "W": told.tolist(),
-                })
-    return losses, merges
-
-
-def lte(path):
-    rng = random.Random(5)
-    m, n, r, heads, alpha, batch, interval, steps = 6, 5, 2, 3, 4.0, 4, 3, 9
-    s = alpha / r
-    adamw = dict(lr=0.01, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
-    w0 = normal(rng, (m, n), 1 / math.sqrt(n))
-    bias = normal(rng, (m,), 0.3)
-    # A is semi-orthogonal times sqrt(n/r), B is 0.
-    a0 = [float32(torch.linalg.qr(normal(rng, (n, r)))[0].T * math.sqrt(n / r)) for _ in range(heads)]
-    for a in a0:
-        assert torch.allclose(a @ a.T, torch.eye(r) * n / r, atol=1e-6)
-    inputs = normal(rng, (steps, heads, batch, n))
-    labels = torch.tensor([rng.randrange(m) for _ in range(steps * heads * batch)]).reshape(steps, heads, batch)
-    losses, merges = lte_run(w0, bias, a0, inputs, labels, s, interval, adamw)
-    write_json(path, {
-        "out": m, "in": n, "rank": r, "heads": heads, "alpha": alpha, "scale": s,
-        "batch": batch, "merge_every": interval, "steps": steps,
-        "optimizer": {"name": "adamw", "lr": 0.01, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01},
-        "W0": w0.tolist(),
-        "bias": bias.tolist(),
-        "A0": [a.tolist() for a in a0],
-        "inputs": inputs.tolist(),
-        "labels": labels.tolist(),
-        "losses": losses,
-        "merges": merges,
-    })
-    losses32, merges32 = lte_run(w0, bias, a0, inputs, labels, s, interval, adamw, torch.float32)
-    stray = {key: max(deviation(torch.tensor(p[key]), torch.tensor(q[key])) for p, q in zip(merges32, merges))
-             for key in ("A", "B", "W")}
-    print(f"{path.name}: losses {losses[0]} to {losses[-1]}, float32 strays: losses "
-          f"{deviation(torch.tensor(losses32), torch.tensor(losses)):.1e}, "
-          + ", ".join(f"{k} {v:.1e}" for k, v in stray.items()))
-
-
 def main():
     MODEL.mkdir(parents=True, exist_ok=True)
     TRAIN.mkdir(parents=True, exist_ok=True)
-    vit(MODEL / "vit.safetensors", affine=True, seed=1)
-    vit(MODEL / "vit_plain.safetensors", affine=False, seed=2)
-    vit_lora(MODEL / "vit_lora.safetensors", seed=2)
+    weights(MODEL / "vit.safetensors", make_vit, affine=True, seed=1)
+    weights(MODEL / "vit_plain.safetensors", make_vit, affine=False, seed=2)
+    factors(MODEL / "vit_lora.safetensors", make_vit, rank=2, scale=1.5, seed=2)
+    mixer_forward(*weights(MODEL / "mixer.safetensors", make_mixer, affine=True, seed=6))
+    mixer_forward(*weights(MODEL / "mixer_plain.safetensors", make_mixer, affine=False, seed=7))
+    factors(MODEL / "mixer_lora.safetensors", make_mixer, rank=3, scale=1.5, seed=7)
     optim(TRAIN / "optim.json")
-    lte(TRAIN / "lte.json")
 
 
 if __name__ == "__main__":
