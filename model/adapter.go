@@ -7,66 +7,218 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// Adapter is one layer's share of a head: the factors A (r, in) and B (out, r), their gradients, and A', B', the
-// factors as they stood at the last merge. Its matrices are views of the head's flat slices.
-type Adapter struct {
-	A, B             blas32.General
-	GradA, GradB     blas32.General
-	MergedA, MergedB blas32.General
+// Base says what a head's effective weight adds s·BA to between merges, W − s·B'A'.
+type Base int
 
-	scale   float32         // s = α/r
-	base    blas32.General  // (out, in): W − s·B'A', which stands still between merges
-	at, b   compute.Operand // Aᵀ (in, r), B (out, r), as products read them
-	bRound  compute.Operand // b's memory where they do not read float32
-	dense   bool            // G is formed: fewer operations than the thin products
-	work    *lowRankWork
+// The bases.
+const (
+	OwnBase    Base = iota // a copy of the head's own, formed at merges
+	FormedBase             // none is kept: W_k is formed of W and both products; for one of several heads of a rank
+	MainBase               // W itself: B'A' is always 0, as every merge resets
+)
+
+// Adapter is one layer's share of a head: the factors A (r, in) and B (out, r), and where the head has biases b_A (r)
+// and b_B (out); their gradients; and all of these as they stood at the last merge. Its slices are views of the head's.
+type Adapter struct {
+	Factors      // what trains
+	Grad, Merged Factors
+
+	scale   float32 // s = α/r
+	layer   *Linear
+	kind    Base
+	base    blas32.General // (out, in): of OwnBase
+	baseB   []float32      // (out): b's part of it, where there are biases
+	bias    []float32      // (out): b_k; nil without biases
 	backend compute.Backend
+
+	// What products read: Aᵀ (in, R) and B (out, R). R is r; of FormedBase it is 2r, A' behind A and −B' behind B.
+	at, b          compute.Operand
+	stackA, stackB blas32.General // (R, in), (out, R) in float32
+	bRound         compute.Operand
+
+	// How the pass is made, by counted operations: see count.
+	thin  bool            // through the factors, without forming W_k
+	dense bool            // G is formed
+	low   compute.Operand // (rows, R): xAᵀ of the forward pass, where thin
+	work  *lowRankWork
 }
 
-// lowRankWork is scratch that all adapters share.
+// Factors are matrices and vectors that lie together in a head's flat slice.
+type Factors struct {
+	A, B         blas32.General // (r, in), (out, r)
+	BiasA, BiasB []float32      // (r), (out) of every head of a stack; nil without biases
+}
+
+// lowRankWork is scratch that all adapters share. It grows with the first passes.
 type lowRankWork struct {
-	thin compute.Operand // (rows, r): xAᵀ, then dy·B
-	g    compute.Operand // (out, in): G, where an adapter is dense
+	low compute.Operand // (rows, R): xAᵀ, then dy·B
+	g   compute.Operand // (out, in): G, where an adapter is dense
+	sum []float32       // (out): Σ dy
 }
 
 // reserve makes the scratch large enough for a pass of that many rows.
 func (w *lowRankWork) reserve(a *Adapter, rows int) {
-	o, n := &w.thin, rows*a.A.Rows
-	if a.dense {
-		o, n = &w.g, a.B.Rows*a.A.Cols
+	grow := func(o *compute.Operand, n int) {
+		if n > o.Cols {
+			*o = compute.NewOperand(a.backend.DType(), 1, n)
+		}
 	}
-	if n > o.Cols {
-		*o = compute.NewOperand(a.backend.DType(), 1, n)
+	grow(&w.low, rows*a.stackA.Rows)
+	if a.dense {
+		grow(&w.g, a.B.Rows*a.A.Cols)
+	}
+	if len(w.sum) < a.B.Rows {
+		w.sum = make([]float32, a.B.Rows)
 	}
 }
 
-// rebase forms what W_k adds to: W − s·B'A'.
-func (a *Adapter) rebase(w blas32.General) {
-	a.backend.AddProduct(compute.F32(a.base), w, -a.scale, a.MergedB, a.MergedA)
+// count decides how passes of that many rows ρ are made, by operations. With R as above,
+//
+//	forming W_k             2·mnR, and the gradients of the factors
+//	    by thin products    4·ρr(m+n)
+//	    or by G             2·ρmn + 4·mnr
+//	through the factors     4·ρR(m+n) beside W's own products, and 2·ρr(m+n) for the gradients
+func (a *Adapter) count(rows int) {
+	m, n, r, wide := a.B.Rows, a.A.Cols, a.A.Rows, a.stackA.Rows
+	thin, dense := 4*rows*r*(m+n), 2*rows*m*n+4*m*n*r
+	a.thin = 4*rows*wide*(m+n)+2*rows*r*(m+n) < 2*m*n*wide+min(thin, dense)
+	a.dense = !a.thin && dense < thin
+}
+
+// from is what W_k adds to.
+func (a *Adapter) from() blas32.General {
+	if a.kind == OwnBase {
+		return a.base
+	}
+	return a.layer.W
+}
+
+// rebase forms the base of W, A' and B', and of b, b_A' and b_B'.
+func (a *Adapter) rebase() {
+	if a.kind != OwnBase {
+		return
+	}
+	a.backend.AddProduct(compute.F32(a.base), a.layer.W, -a.scale, a.Merged.B, a.Merged.A)
+	if a.bias != nil {
+		copy(a.baseB, a.layer.B)
+		a.Merged.AddBias(a.baseB, -a.scale)
+	}
+}
+
+// AddBias adds to dst what the factors add to the layer's bias: scale·(B·b_A + Σ b_B).
+func (f Factors) AddBias(dst []float32, scale float32) {
+	if f.BiasA == nil {
+		return
+	}
+	m, r := f.B.Rows, f.B.Cols
+	for i := range m {
+		sum := float32(0)
+		for at := i; at < len(f.BiasB); at += m {
+			sum += f.BiasB[at]
+		}
+		for j, x := range f.BiasA {
+			sum += f.B.Data[i*r+j] * x
+		}
+		dst[i] += scale * sum
+	}
+}
+
+// prepare rounds and transposes what products read, of the factors as they are now.
+func (a *Adapter) prepare() {
+	if r := a.A.Rows; a.kind == FormedBase {
+		copy(a.stackA.Data, a.A.Data)
+		copy(a.stackA.Data[len(a.A.Data):], a.Merged.A.Data)
+		for i := range a.B.Rows {
+			row := a.stackB.Data[i*2*r : (i+1)*2*r]
+			copy(row, a.B.Data[i*r:(i+1)*r])
+			for j, x := range a.Merged.B.Data[i*r : (i+1)*r] {
+				row[r+j] = -x
+			}
+		}
+	}
+	a.backend.Transpose(a.at, a.stackA) // faster to multiply by than A
+	a.b = compute.AsOperand(a.backend, a.bRound, a.stackB)
+	if a.bias != nil {
+		switch a.kind {
+		case OwnBase:
+			copy(a.bias, a.baseB)
+		case FormedBase:
+			copy(a.bias, a.layer.B)
+			a.Merged.AddBias(a.bias, -a.scale)
+		case MainBase:
+			copy(a.bias, a.layer.B)
+		}
+		a.AddBias(a.bias, a.scale)
+	}
 }
 
 // formEffective computes W_k = (W − s·B'A') + s·BA (algorithm.md; the paper's section 3.2).
 func (a *Adapter) formEffective(dst compute.Operand) {
-	a.backend.Transpose(a.at, a.A) // faster to multiply by than A
-	a.b = compute.AsOperand(a.backend, a.bRound, a.B)
-	a.backend.AddProduct(dst, a.base, a.scale, a.B, a.A)
+	a.backend.AddProduct(dst, a.from(), a.scale, a.stackB, a.stackA)
 }
 
-// backward adds the factors' gradients. With W_k = … + s·BA and G = dyᵀx: ∂L/∂B = s·G·Aᵀ = s·dyᵀ(xAᵀ) and
-// ∂L/∂A = s·Bᵀ·G = s·(dy·B)ᵀx. The thin products cost 4·rows·r·(out+in) operations, G and its own
-// 2·rows·out·in + 4·r·out·in.
-func (a *Adapter) backward(dy, x compute.Operand, beta float32) {
-	be := a.backend
-	if a.dense {
+// forward adds s·(xAᵀ)Bᵀ to y, a head's part of xW_kᵀ.
+func (a *Adapter) forward(y, x compute.Operand) {
+	if a.low.Rows < x.Rows {
+		a.low = compute.NewOperand(a.backend.DType(), x.Rows, a.b.Cols)
+	}
+	low := a.low.First(x.Rows)
+	a.backend.Gemm(blas.NoTrans, blas.NoTrans, 1, x, a.at, 0, low)
+	a.backend.Gemm(blas.NoTrans, blas.Trans, a.scale, low, a.b, 1, y)
+}
+
+// backward adds the factors' gradients, and where thin also dx += s·(dy·B)A. With W_k = … + s·BA and G = dyᵀx:
+// ∂L/∂B = s·G·Aᵀ = s·dyᵀ(xAᵀ) and ∂L/∂A = s·Bᵀ·G = s·(dy·B)ᵀx.
+func (a *Adapter) backward(dx, dy, x compute.Operand, beta float32) {
+	be, r := a.backend, a.A.Rows
+	a.work.reserve(a, dy.Rows)
+	at, b := a.at.Columns(r), a.b.Columns(r)
+	gradA, gradB := compute.F32(a.Grad.A), compute.F32(a.Grad.B)
+	switch {
+	case a.dense:
 		g := a.work.g.Shape(a.B.Rows, a.A.Cols)
 		be.Gemm(blas.Trans, blas.NoTrans, 1, dy, x, 0, g)
-		be.Gemm(blas.NoTrans, blas.NoTrans, a.scale, g, a.at, beta, compute.F32(a.GradB))
-		be.Gemm(blas.Trans, blas.NoTrans, a.scale, a.b, g, beta, compute.F32(a.GradA))
-		return
+		be.Gemm(blas.NoTrans, blas.NoTrans, a.scale, g, at, beta, gradB)
+		be.Gemm(blas.Trans, blas.NoTrans, a.scale, b, g, beta, gradA)
+	case a.thin:
+		be.Gemm(blas.Trans, blas.NoTrans, a.scale, dy, a.low.First(x.Rows).Columns(r), beta, gradB)
+		low := a.work.low.Shape(x.Rows, a.b.Cols)
+		be.Gemm(blas.NoTrans, blas.NoTrans, 1, dy, a.b, 0, low)
+		be.Gemm(blas.Trans, blas.NoTrans, a.scale, low.Columns(r), x, beta, gradA)
+		if dx.Rows > 0 {
+			be.Gemm(blas.NoTrans, blas.Trans, a.scale, low, a.at, 1, dx)
+		}
+	default:
+		low := a.work.low.Shape(x.Rows, r)
+		be.Gemm(blas.NoTrans, blas.NoTrans, 1, x, at, 0, low)
+		be.Gemm(blas.Trans, blas.NoTrans, a.scale, dy, low, beta, gradB)
+		be.Gemm(blas.NoTrans, blas.NoTrans, 1, dy, b, 0, low)
+		be.Gemm(blas.Trans, blas.NoTrans, a.scale, low, x, beta, gradA)
 	}
-	thin := a.work.thin.Shape(x.Rows, a.A.Rows)
-	be.Gemm(blas.NoTrans, blas.NoTrans, 1, x, a.at, 0, thin)
-	be.Gemm(blas.Trans, blas.NoTrans, a.scale, dy, thin, beta, compute.F32(a.GradB))
-	be.Gemm(blas.NoTrans, blas.NoTrans, 1, dy, a.b, 0, thin)
-	be.Gemm(blas.Trans, blas.NoTrans, a.scale, thin, x, beta, compute.F32(a.GradA))
+	if a.bias != nil {
+		a.backwardBias(dy, beta)
+	}
+}
+
+// backwardBias adds the gradients of b_k = … + s·(B·b_A + b_B), with g = Σ dy: ∂L/∂b_B = s·g, ∂L/∂b_A = s·Bᵀg, and
+// s·g·b_Aᵀ to ∂L/∂B.
+func (a *Adapter) backwardBias(dy compute.Operand, beta float32) {
+	r, g := a.A.Rows, a.work.sum[:a.B.Rows]
+	clear(g)
+	a.backend.SumRows(g, dy)
+	if beta == 0 {
+		clear(a.Grad.BiasA)
+		clear(a.Grad.BiasB)
+	}
+	for i, v := range g {
+		v *= a.scale
+		for at := i; at < len(a.Grad.BiasB); at += len(g) {
+			a.Grad.BiasB[at] += v
+		}
+		b, gradB := a.B.Data[i*r:(i+1)*r], a.Grad.B.Data[i*r:(i+1)*r]
+		for j := range r {
+			a.Grad.BiasA[j] += v * b[j]
+			gradB[j] += v * a.BiasA[j]
+		}
+	}
 }

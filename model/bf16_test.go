@@ -1,6 +1,8 @@
 package model
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"lte/compute"
@@ -8,81 +10,63 @@ import (
 
 // A pass in bf16 is the pass in float32 but for rounding: 2⁻⁹ of every operand. This model rounds some twenty of them one
 // after another on the way to the logits and as many back; 2⁻⁵ of the largest value is sixteen roundings that all agree,
-// 2⁻⁴ twice as many. Fails when a buffer of bf16 is stale,
-// misplaced or of another layer, in the effective weights, the merged ones, or either way of a factor's gradient.
+// 2⁻⁴ twice as many. Fails when a buffer of bf16 is stale, misplaced or of another layer, in the effective weights, the
+// merged ones, either way of a factor's gradient, or a mask.
 func TestBF16(t *testing.T) {
 	const forward, backward = 0x1p-5, 0x1p-4
-	half, err := compute.New("onednn", 1, compute.BFloat16)
-	if err != nil {
-		t.Skip(err)
-	}
-	single, err := compute.New("onednn", 1, compute.Float32)
+	single, err := compute.New("gonum", 1, compute.Float32)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, batch := range []int{2, 40} { // thin factor gradients, and dense ones
-		c := tiny()
-		c.Batch = batch
-		images, labels := batchOf(c, batch, 5)
-		type pass struct{ logits, merged, weights, factors []float32 }
-		run := func(b compute.Backend) pass {
-			v := lively(t, c, b)
-			h := livelyHead(t, v)
-			v.TrainWeights()
-			for range 2 { // the second of other factors
-				for i := range h.Value {
-					h.Value[i] *= -0.8
+	dropping := func(c Config) Config { // at a rate whose scale bf16 has, so that the masks are the same
+		c.Dropout, c.DropPath = 0.5, 0.5
+		return c
+	}
+	for name, b := range halves(t) {
+		for _, size := range []struct {
+			Config
+			batch int
+		}{{tiny(), 2}, {tiny(), 40}, {tinyMixer(), 2}, {tinyMixer(), 40}, // thin factor gradients, and dense ones
+			{dropping(tiny()), 40}, {dropping(tinyMixer()), 40}} {
+			c, batch := size.Config, size.batch
+			c.Batch = batch
+			t.Run(fmt.Sprintf("%s, %s, batch %d, dropout %v", name, c.Kind, batch, c.Dropout), func(t *testing.T) {
+				got, want := passesOf(t, c, b), passesOf(t, c, single)
+				for _, x := range []struct {
+					what      string
+					got, want []float32
+					tolerance float64
+				}{{"logits", got.logits, want.logits, forward}, {"merged logits", got.merged, want.merged, forward},
+					{"gradient of the weights", got.weights, want.weights, backward},
+					{"gradient of the factors", got.factors, want.factors, backward}} {
+					off := near(t, x.what, x.got, wide(x.want), x.tolerance)
+					t.Logf("%s: off by %.1e", x.what, off)
+					if off == 0 {
+						t.Errorf("%s: nothing was rounded", x.what)
+					}
 				}
-				v.ZeroGrad()
-				v.UseLocal()
-				step(v, images, labels, 0.1)
-			}
-			p := pass{}
-			p.logits = append(p.logits, v.logits.Data...)
-			_, grads := v.Flat()
-			p.weights, p.factors = grads, h.Grad
-			v.UseMerged()
-			p.merged = append(p.merged, v.Forward(images).Data...)
-			return p
-		}
-		got, want := run(half), run(single)
-		for _, x := range []struct {
-			what      string
-			got, want []float32
-			tolerance float64
-		}{{"logits", got.logits, want.logits, forward}, {"merged logits", got.merged, want.merged, forward},
-			{"gradient of the weights", got.weights, want.weights, backward},
-			{"gradient of the factors", got.factors, want.factors, backward}} {
-			off := near(t, x.what, x.got, wide(x.want), x.tolerance)
-			t.Logf("batch %d, %s: off by %.1e", batch, x.what, off)
-			if off == 0 {
-				t.Errorf("%s: nothing was rounded", x.what)
-			}
+			})
 		}
 	}
 }
 
-// Both ways to a factor's gradient are the golden numbers' (the thin one) and each other's. Fails when the dense way
-// leaves out s, or transposes a factor.
-func TestDenseFactorGradients(t *testing.T) {
-	backends(t, func(t *testing.T, b compute.Backend) {
-		c := tiny()
-		c.Batch = 40
-		images, labels := batchOf(c, 40, 5)
-		run := func(dense bool) []float32 {
-			v := lively(t, c, b)
-			h := livelyHead(t, v)
-			for _, l := range v.Layers() {
-				l.adapter.dense = dense
-				l.adapter.work.reserve(l.adapter, l.maxRows(v))
-			}
-			v.UseLocal()
-			step(v, images, labels, 0.1)
-			v.ZeroGrad()
-			step(v, images, labels, 0.1)
-			step(v, images, labels, 0.1) // added to the second, not to the first
-			return h.Grad
+type passes struct{ logits, merged, weights, factors []float32 }
+
+// passesOf makes two training passes, the second of other factors, and one of the merged weights.
+func passesOf(t *testing.T, c Config, b compute.Backend) passes {
+	v := lively(t, c, b)
+	images, labels := batchOf(c, c.Batch, 5)
+	h, noise := livelyHead(t, v), NewNoise(rand.NewPCG(6, 0))
+	p := passes{weights: trainAll(v), factors: h.Grad}
+	for range 2 {
+		for i := range h.Value {
+			h.Value[i] *= -0.8
 		}
-		near(t, "dense", run(true), wide(run(false)), gradientTolerance)
-	})
+		v.ZeroGrad()
+		v.UseLocal(h)
+		p.logits, _ = step(v, images, labels, 0.1, noise)
+	}
+	v.UseMerged()
+	p.merged = append(p.merged, v.Forward(images).Data...)
+	return p
 }

@@ -6,19 +6,20 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// block is a pre-norm transformer block: x += proj(attention(qkv(ln1(x)))); x += fc2(gelu(fc1(ln2(x)))).
+// block is a pre-norm transformer block: x += proj(attention(qkv(ln1(x)))); x += fc2(gelu(fc1(ln2(x)))). Dropout is
+// where torchvision's EncoderBlock has it, behind proj, GELU and fc2; attention's probabilities have none.
 type block struct {
-	ln1, ln2            *norm
-	qkv, proj, fc1, fc2 *Linear
-	heads               int
+	ln1, ln2      *norm
+	qkv, proj     *Linear
+	mlp           mlp
+	attended, fed residual // where the two branches join
+	heads         int
 	// last: only the class tokens' output is read, so what stands behind the attention is done for them alone.
 	last bool
 
 	// Kept for the backward pass.
 	qkvOut  compute.Operand // (rows, 3·width)
 	att     compute.Operand // (rows, width)
-	act     compute.Operand // (rows or batch, mlp)
-	dact    compute.Operand // (rows or batch, mlp): GELU's argument, then its derivative
 	probs   []float32       // (batch, heads, tokens, padded tokens)
 	backend compute.Backend
 }
@@ -40,15 +41,17 @@ func newWork(d compute.DType, rows, width, mlp int) work {
 	return w
 }
 
-func (b *block) allocate(batch, tokens, width, mlp int) {
-	rows, behind, d := batch*tokens, batch*tokens, b.backend.DType()
+func (b *block) allocate(batch, tokens, width int) {
+	rows, behind, d := batch*tokens, tokens, b.backend.DType()
 	if b.last {
-		behind = batch
+		behind = 1
 	}
 	b.ln1.allocate(rows, width)
-	b.ln2.allocate(behind, width)
+	b.ln2.allocate(batch*behind, width)
+	b.mlp.allocate(batch * behind)
+	b.attended.allocate(batch, behind)
+	b.fed.allocate(batch, behind)
 	b.qkvOut, b.att = compute.NewOperand(d, rows, 3*width), compute.NewOperand(d, rows, width)
-	b.act, b.dact = compute.NewOperand(d, behind, mlp), compute.NewOperand(d, behind, mlp)
 	b.probs = make([]float32, b.shape(batch, tokens).Probs())
 }
 
@@ -68,12 +71,8 @@ func (b *block) forward(x blas32.General, batch, tokens int) {
 	if b.last {
 		x, att = compute.Every(x, tokens), att.Every(tokens)
 	}
-	b.proj.Forward(compute.F32(x), att, 1)
-
-	act, dact := b.act.First(x.Rows), b.dact.First(x.Rows)
-	b.fc1.Forward(dact, b.ln2.forward(x), 0)
-	b.backend.GELU(act, dact, dact)
-	b.fc2.Forward(compute.F32(x), act, 1)
+	b.attended.forward(x, b.proj, att, batch)
+	b.fed.forward(x, b.mlp.fc2, b.mlp.hidden(b.ln2.forward(x)), batch)
 }
 
 // backward turns dx, the gradient of the block's output, into the gradient of its input: the residual sum passes dx
@@ -85,14 +84,12 @@ func (b *block) backward(dx blas32.General, batch, tokens int, w *work) {
 	if b.last {
 		dout, att, dbranch = compute.Every(dx, tokens), att.Every(tokens), datt.Every(tokens)
 	}
-	dpre := w.mlp.First(dout.Rows)
-	b.fc2.Backward(dpre, compute.AsOperand(b.backend, w.dx, dout), b.act.First(dout.Rows))
-	b.backend.Multiply(dpre, dpre, b.dact.First(dout.Rows))
 	dnorm := w.dnorm.First(dout.Rows)
-	b.fc1.Backward(dnorm, dpre, b.ln2.output(dout.Rows))
+	dmlp := compute.AsOperand(b.backend, w.dx, b.fed.gradient(dout, batch))
+	b.mlp.backward(dnorm, dmlp, b.ln2.output(dout.Rows), w.mlp)
 	b.ln2.backward(dout, dnorm)
 
-	b.proj.Backward(dbranch, compute.AsOperand(b.backend, w.dx, dout), att)
+	b.proj.Backward(dbranch, compute.AsOperand(b.backend, w.dx, b.attended.gradient(dout, batch)), att)
 	dqkv := w.dqkv.First(rows)
 	dnorm = w.dnorm.First(rows)
 	b.backend.AttentionBackward(dqkv, datt, b.probs[:shape.Probs()], b.qkvOut.First(rows), shape)

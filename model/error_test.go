@@ -27,6 +27,7 @@ func TestConfigErrors(t *testing.T) {
 		want   string
 	}{
 		{"right", func(*Config) {}, ""},
+		{"a mixer has no heads", func(c *Config) { c.Kind, c.Heads, c.TokenMLP = "mixer", 0, 5 }, ""},
 		{"one patch", func(c *Config) { c.ImageWidth, c.Patch = 4, 4 }, ""},
 		{"learned positions of any width", func(c *Config) { c.Width, c.Heads = 9, 3 }, ""},
 		{"higher than the image", func(c *Config) { c.Patch = 5 },
@@ -45,47 +46,59 @@ func TestConfigErrors(t *testing.T) {
 			if got := message(c.Check()); got != test.want {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
-			if _, err := NewViT(c, b, source(1)); message(err) != test.want {
-				t.Errorf("NewViT: got  %s\nwant %s", message(err), test.want)
+			if _, err := New(c, b, source(1)); message(err) != test.want {
+				t.Errorf("New: got  %s\nwant %s", message(err), test.want)
 			}
 		})
 	}
 }
 
-// Fails when a rank beyond a layer's short side passes (but for the patch embedding's and the classifier's, which the
-// data set), when a right one is refused, and when an error no longer says which key to set to what.
-func TestAttachHeadErrors(t *testing.T) {
+// Fails when a kind that is not known passes, or the error does not say which are.
+func TestUnknownKind(t *testing.T) {
+	c := tiny()
+	c.Kind = "gru"
+	_, err := New(c, nil, source(1))
+	if want := `model.kind = "gru" is not known: expected vit or mixer`; message(err) != want {
+		t.Errorf("got %s", message(err))
+	}
+}
+
+// Fails when a rank beyond a layer's short side passes (but for those of the patch embedding, token mixing and the
+// classifier, which the data set), when a right one is refused, and when an error no longer says which key to set to what.
+func TestLayoutErrors(t *testing.T) {
 	const in = "encoder.layers.encoder_layer_0.self_attention.in_proj"
 	for _, test := range []struct {
 		name       string
 		width, mlp int
 		head       HeadConfig
 		want       string
+		mixer      bool
 	}{
-		{"as large as the width", 8, 12, HeadConfig{8, 8, "orthogonal"}, ""},
-		{"as large as the MLP", 8, 4, HeadConfig{4, 8, "kaiming"}, ""},
-		{"larger than the width", 8, 12, HeadConfig{9, 9, "orthogonal"},
-			`lora rank 9 is larger than layer "` + in + `" (24×8) allows: set lte.rank to at most 8, or enlarge model.width`},
-		{"larger than the MLP", 8, 4, HeadConfig{5, 5, "orthogonal"},
-			`lora rank 5 is larger than layer "encoder.layers.encoder_layer_0.mlp.0" (4×8) allows: set lte.rank to at most 4, or enlarge model.mlp`},
-		{"larger than both", 8, 4, HeadConfig{9, 9, "orthogonal"},
-			`lora rank 9 is larger than layer "encoder.layers.encoder_layer_0.mlp.0" (4×8) allows: set lte.rank to at most 4, or enlarge model.mlp`},
-		{"unknown initialisation", 8, 12, HeadConfig{2, 2, "he"},
-			`unknown initialisation "he" of the factor A: expected orthogonal or kaiming`},
+		{"as large as the width", 8, 12, HeadConfig{Rank: 8, Init: "orthogonal"}, "", false},
+		{"as large as the MLP", 8, 4, HeadConfig{Rank: 4, Init: "kaiming"}, "", false},
+		{"larger than the width", 8, 12, HeadConfig{Rank: 9, Init: "orthogonal"},
+			`lora rank 9 is larger than layer "` + in + `" (24×8) allows: set lora.rank to at most 8`, false},
+		{"larger than the MLP", 8, 4, HeadConfig{Rank: 5, Init: "orthogonal"},
+			`lora rank 5 is larger than layer "encoder.layers.encoder_layer_0.mlp.0" (4×8) allows: set lora.rank to at most 4`, false},
+		{"larger than both", 8, 4, HeadConfig{Rank: 9, Init: "orthogonal"},
+			`lora rank 9 is larger than layer "` + in + `" (24×8) allows: set lora.rank to at most 4`, false},
+		{"mixer, larger than the tokens and the token MLP", 8, 12, HeadConfig{Rank: 8, Init: "orthogonal"}, "", true},
+		{"mixer, larger than the channel MLP", 8, 7, HeadConfig{Rank: 8, Init: "orthogonal"},
+			`lora rank 8 is larger than layer "blocks.0.mlp_channels.fc1" (7×8) allows: set lora.rank to at most 7`, true},
+		{"unknown initialisation", 8, 12, HeadConfig{Rank: 2, Init: "he"},
+			`unknown initialisation "he" of the factor A: expected orthogonal or kaiming`, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			backends(t, func(t *testing.T, b compute.Backend) {
 				c := tiny()
+				if test.mixer {
+					c = tinyMixer()
+				}
 				c.Width, c.MLP = test.width, test.mlp
-				v := newViT(t, c, b)
-				h, err := v.AttachHead(test.head, source(1))
+				v := newModel(t, c, b)
+				_, err := v.Layout(test.head)
 				if got := message(err); got != test.want {
 					t.Fatalf("got  %s\nwant %s", got, test.want)
-				}
-				for _, l := range v.Layers() {
-					if (h != nil) != (l.Adapter() != nil) {
-						t.Errorf("%s: adapter %v beside head %v", l.Name, l.Adapter(), h)
-					}
 				}
 			})
 		})
@@ -95,7 +108,7 @@ func TestAttachHeadErrors(t *testing.T) {
 // Fails when a batch beyond the buffers is not refused by the message that says so.
 func TestForwardRefusesLargeBatch(t *testing.T) {
 	backends(t, func(t *testing.T, b compute.Backend) {
-		v := newViT(t, tiny(), b)
+		v := newModel(t, tiny(), b)
 		images, _ := batchOf(tiny(), 3, 1)
 		defer func() {
 			if got := fmt.Sprint(recover()); got != "model: batch larger than the model's buffers" {

@@ -52,7 +52,8 @@ func readGolden(t *testing.T, name string) *golden {
 	for _, name := range g.file.Names() {
 		g.unread[name] = true
 	}
-	g.images, g.logits = narrow(g.tensor("images", 3, 3, 6, 6)), g.tensor("logits", 3, 5)
+	height, width := g.image()
+	g.images, g.logits = narrow(g.tensor("images", 3, 3, height, width)), g.tensor("logits", 3, 5)
 	for _, l := range g.tensor("labels", 3) {
 		g.labels = append(g.labels, int(l))
 	}
@@ -108,17 +109,35 @@ func (g *golden) number(key string) float64 {
 	return x
 }
 
-// model builds the file's model and gives it the file's parameters.
-func (g *golden) model(b compute.Backend) *ViT {
-	g.t.Helper()
+// image is the images' size; a file with one number for both sides has square ones.
+func (g *golden) image() (height, width int) {
+	if _, square := g.meta["image_size"]; square {
+		return int(g.number("image_size")), int(g.number("image_size"))
+	}
+	return int(g.number("image_height")), int(g.number("image_width"))
+}
+
+// config is the shape of the file's model, by torchvision's names of its numbers.
+func (g *golden) config() Config {
 	n := func(key string) int { return int(g.number(key)) }
+	c := Config{Channels: 3, Classes: n("num_classes"), Patch: n("patch_size"), Depth: n("num_layers"), Width: n("hidden_dim"),
+		NormAffine: g.meta["layer_norm_affine"] == "true", Batch: 3}
+	c.ImageHeight, c.ImageWidth = g.image()
+	if _, mixer := g.meta["token_mlp_dim"]; mixer {
+		c.Kind, c.MLP, c.TokenMLP = "mixer", n("channel_mlp_dim"), n("token_mlp_dim")
+	} else {
+		c.Kind, c.MLP, c.Heads, c.Positions = "vit", n("mlp_dim"), n("num_heads"), "learned"
+	}
+	return c
+}
+
+// model builds the file's model and gives it the file's parameters.
+func (g *golden) model(b compute.Backend) *Model {
+	g.t.Helper()
 	if got := g.number("layer_norm_eps"); got != eps {
 		g.t.Fatalf("the file's LayerNorm eps is %v, the model's %v", got, eps)
 	}
-	v := newViT(g.t, Config{ImageHeight: n("image_size"), ImageWidth: n("image_size"), Channels: 3,
-		Classes: n("num_classes"), Patch: n("patch_size"), Depth: n("num_layers"), Width: n("hidden_dim"),
-		MLP: n("mlp_dim"), Heads: n("num_heads"), Positions: "learned",
-		NormAffine: g.meta["layer_norm_affine"] == "true", Batch: 3}, b)
+	v := newModel(g.t, g.config(), b)
 	for _, p := range g.parameters(v) {
 		copy(p.Value, narrow(g.tensor("param/"+p.Name, p.Shape...)))
 	}
@@ -126,28 +145,28 @@ func (g *golden) model(b compute.Backend) *ViT {
 }
 
 // parameters are the model's that the file has: all, but LayerNorm's where it has no affine.
-func (g *golden) parameters(v *ViT) []Parameter {
+func (g *golden) parameters(v *Model) []Parameter {
 	return slices.DeleteFunc(slices.Clone(v.Parameters()), func(p Parameter) bool {
 		return isNorm(p.Name) && g.meta["layer_norm_affine"] == "false"
 	})
 }
 
-// Fails when a parameter has another name or shape than torchvision's, and when any equation of the forward or the
-// backward pass is not torchvision's: the order of q, k and v, the columns of the patches, GELU's form, LayerNorm's
-// eps, label smoothing.
+// Fails when a parameter has another name or shape than torchvision's (a mixer's: timm's), and when any equation of the
+// forward or the backward pass is not theirs: the order of q, k and v, the columns of the patches, the sides of token
+// mixing, GELU's form, LayerNorm's eps, label smoothing.
 func TestGoldenWeights(t *testing.T) {
-	for _, name := range []string{"vit", "vit_plain"} {
+	for _, name := range []string{"vit", "vit_plain", "mixer", "mixer_plain"} {
 		t.Run(name, func(t *testing.T) {
 			backends(t, func(t *testing.T, b compute.Backend) {
 				g := readGolden(t, name)
 				v := g.model(b)
-				v.TrainWeights()
+				trainAll(v)
 				logits, loss := step(v, g.images, g.labels, g.number("label_smoothing"))
 				worst := near(t, "logits", logits, g.logits, forwardTolerance)
 				near(t, "loss", []float64{loss}, []float64{g.loss}, forwardTolerance)
 				gradients := 0.0
 				for _, p := range g.parameters(v) {
-					gradients = max(gradients, near(t, p.Name, p.Grad, g.tensor("grad/"+p.Name, p.Shape...), gradientTolerance))
+					gradients = max(gradients, nearGradient(t, p.Name, p.Grad, g.tensor("grad/"+p.Name, p.Shape...)))
 				}
 				if len(g.unread) > 0 {
 					t.Errorf("the file has what the model has not: %v", g.unread)
@@ -159,26 +178,32 @@ func TestGoldenWeights(t *testing.T) {
 }
 
 // Fails when a layer has no adapter, when W_k is not W − s·B'A' + s·BA, and when a factor's gradient is not
-// s·G·Aᵀ or s·Bᵀ·G. And when evaluation reads anything but W: UseMerged must give vit_plain's logits, whose weights and
-// images are the same.
+// s·G·Aᵀ or s·Bᵀ·G. And when evaluation reads anything but W: UseMerged must give the plain file's logits, whose weights
+// and images are the same.
 func TestGoldenLoRA(t *testing.T) {
+	for _, kind := range []string{"vit", "mixer"} {
+		t.Run(kind, func(t *testing.T) { testGoldenLoRA(t, kind) })
+	}
+}
+
+func testGoldenLoRA(t *testing.T, kind string) {
 	backends(t, func(t *testing.T, b compute.Backend) {
-		g, plain := readGolden(t, "vit_lora"), readGolden(t, "vit_plain")
+		g, plain := readGolden(t, kind+"_lora"), readGolden(t, kind+"_plain")
 		v, scale := g.model(b), g.number("scale")
 		rank := int(g.number("rank"))
-		h, err := v.AttachHead(HeadConfig{Rank: rank, Alpha: scale * float64(rank), Init: "orthogonal"}, source(1))
+		h, err := newHead(v, HeadConfig{Rank: rank, Alpha: scale * float64(rank), Init: "orthogonal"}, source(1))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, l := range v.Layers() {
-			a, m, n := l.Adapter(), l.W.Rows, l.W.Cols
+			a, m, n := h.Adapter(l), l.W.Rows, l.W.Cols
 			copy(a.A.Data, narrow(g.tensor("lora/"+l.Name+"/A", rank, n)))
 			copy(a.B.Data, narrow(g.tensor("lora/"+l.Name+"/B", m, rank)))
-			copy(a.MergedA.Data, narrow(g.tensor("lora/"+l.Name+"/A_merged", rank, n)))
-			copy(a.MergedB.Data, narrow(g.tensor("lora/"+l.Name+"/B_merged", m, rank)))
+			copy(a.Merged.A.Data, narrow(g.tensor("lora/"+l.Name+"/A_merged", rank, n)))
+			copy(a.Merged.B.Data, narrow(g.tensor("lora/"+l.Name+"/B_merged", m, rank)))
 		}
-		v.Rebase()
-		v.UseLocal()
+		h.Rebase()
+		v.UseLocal(h)
 		logits, loss := step(v, g.images, g.labels, g.number("label_smoothing"))
 		near(t, "logits", logits, g.logits, forwardTolerance)
 		near(t, "loss", []float64{loss}, []float64{g.loss}, forwardTolerance)
@@ -189,7 +214,7 @@ func TestGoldenLoRA(t *testing.T) {
 				name       string
 				rows, cols int
 				grad       []float32
-			}{{"A", rank, n, l.Adapter().GradA.Data}, {"B", m, rank, l.Adapter().GradB.Data}} {
+			}{{"A", rank, n, h.Adapter(l).Grad.A.Data}, {"B", m, rank, h.Adapter(l).Grad.B.Data}} {
 				want := g.tensor("grad/"+l.Name+"/"+f.name, f.rows, f.cols)
 				gradients = max(gradients, near(t, l.Name+"/"+f.name, f.grad, want, gradientTolerance))
 				// The flat slice holds the same, layer after layer, A before B.
@@ -203,17 +228,17 @@ func TestGoldenLoRA(t *testing.T) {
 		v.UseMerged()
 		near(t, "merged logits", v.Forward(plain.images).Data, plain.logits, forwardTolerance)
 		if !slices.Equal(g.images, plain.images) {
-			t.Error("vit_lora and vit_plain are not the same images")
+			t.Error("the two files are not of the same images")
 		}
 		t.Logf("gradients stray by %.1e", gradients)
 	})
 }
 
-// Fails when the parameters leave torchvision's order, which an export and a checkpoint have, or the layers leave it,
+// Fails when the parameters leave torchvision's (timm's) order, which an export and a checkpoint have, or the layers leave it,
 // which is the order of the factors that ranks exchange; and when weight decay would reach a bias, a LayerNorm or an
 // embedding.
 func TestParameters(t *testing.T) {
-	want := `class_token
+	const vit = `class_token
 conv_proj.weight decay
 conv_proj.bias
 encoder.pos_embedding
@@ -234,14 +259,37 @@ encoder.ln.bias
 heads.head.weight decay
 heads.head.bias
 `
-	for _, affine := range []bool{false, true} {
-		c := tiny()
-		c.Depth, c.NormAffine = 1, affine
+	const mixer = `stem.proj.weight decay
+stem.proj.bias
+blocks.0.norm1.weight
+blocks.0.norm1.bias
+blocks.0.mlp_tokens.fc1.weight decay
+blocks.0.mlp_tokens.fc1.bias
+blocks.0.mlp_tokens.fc2.weight decay
+blocks.0.mlp_tokens.fc2.bias
+blocks.0.norm2.weight
+blocks.0.norm2.bias
+blocks.0.mlp_channels.fc1.weight decay
+blocks.0.mlp_channels.fc1.bias
+blocks.0.mlp_channels.fc2.weight decay
+blocks.0.mlp_channels.fc2.bias
+norm.weight
+norm.bias
+head.weight decay
+head.bias
+`
+	for _, test := range []struct {
+		Config
+		affine bool
+		want   string
+	}{{tiny(), false, vit}, {tiny(), true, vit}, {tinyMixer(), false, mixer}, {tinyMixer(), true, mixer}} {
+		c, want := test.Config, test.want
+		c.Depth, c.NormAffine = 1, test.affine
 		b, err := compute.New("gonum", 1, compute.Float32)
 		if err != nil {
 			t.Fatal(err)
 		}
-		v := newViT(t, c, b)
+		v := newModel(t, c, b)
 		var got strings.Builder
 		layers := v.Layers()
 		for _, p := range v.Parameters() {
@@ -256,7 +304,7 @@ heads.head.bias
 			got.WriteByte('\n')
 		}
 		if got.String() != want {
-			t.Errorf("affine %v: parameters are\n%swant\n%s", affine, got.String(), want)
+			t.Errorf("%s, affine %v: parameters are\n%swant\n%s", c.Kind, test.affine, got.String(), want)
 		}
 	}
 }

@@ -12,107 +12,240 @@ import (
 	"gonum.org/v1/gonum/lapack/lapack64"
 )
 
-// Head is a LoRA head of the whole model: the factors of all its layers in one flat slice, layer after layer, A before
-// B. The slice is what the optimizer moves and what a merge sends, as it lies.
+// HeadConfig says how heads are made.
+type HeadConfig struct {
+	Rank   int
+	Alpha  float64
+	Init   string // of A: "orthogonal" or "kaiming"
+	Bias   bool   // A and B have biases
+	Stack  int    // heads in one: their A's above one another, their B's beside one another (mhlora); 0: 1
+	Base   Base
+	Images int // of a pass of one head; 0: the model's largest batch
+	// Rule returns what differs for the layer of that name: rank and alpha where they are not 0, and whether the layer
+	// is left out. nil: nothing.
+	Rule func(layer string) (rank int, alpha float64, skip bool)
+}
+
+// Layout is where the factors of each layer lie in a head's flat slices: A, B, b_A, b_B, layer after layer.
+type Layout struct {
+	Layers []Place // of the layers that carry the head, input to output
+	Length int
+	config HeadConfig
+	work   *lowRankWork
+	model  *Model
+}
+
+// Place is one layer's part of a Layout.
+type Place struct {
+	Layer              *Linear
+	Rank               int     // columns of B: r, times HeadConfig.Stack
+	Scale              float32 // s = α/r
+	A, B, BiasA, BiasB int     // offsets; without biases the last two are the end
+	End                int
+}
+
+// Factors cuts a layer's factors out of a flat slice.
+func (p Place) Factors(flat []float32) Factors {
+	m, n := p.Layer.W.Rows, p.Layer.W.Cols
+	f := Factors{A: compute.Matrix(p.Rank, n, flat[p.A:p.B]), B: compute.Matrix(m, p.Rank, flat[p.B:p.BiasA])}
+	if p.End > p.BiasA {
+		f.BiasA, f.BiasB = flat[p.BiasA:p.BiasB], flat[p.BiasB:p.End]
+	}
+	return f
+}
+
+// Layout lays out heads of that kind over the model's linear layers.
+//
+// The rank of a layer of which the images or the classes set a side (patch embedding, classifier, token mixing) is at
+// most its short side: more could reach no other matrix and only cost bytes. For the other layers a rank beyond the
+// short side is an error.
+func (m *Model) Layout(c HeadConfig) (*Layout, error) {
+	c.Stack = max(1, c.Stack)
+	if c.Images == 0 {
+		c.Images = m.config.Batch
+	}
+	if c.Rule == nil {
+		c.Rule = func(string) (int, float64, bool) { return 0, 0, false }
+	}
+	if c.Init != "kaiming" && c.Init != "orthogonal" {
+		return nil, fmt.Errorf("unknown initialisation %q of the factor A: expected orthogonal or kaiming", c.Init)
+	}
+	l := &Layout{config: c, work: &lowRankWork{}, model: m}
+	for _, layer := range m.layers {
+		rank, alpha, skip := c.Rule(layer.Name)
+		if skip {
+			continue
+		}
+		key := "the rank of its rule in lora.layers"
+		if rank == 0 {
+			rank, key = c.Rank, "lora.rank"
+		}
+		if alpha == 0 {
+			alpha = c.Alpha
+		}
+		out, in := layer.W.Rows, layer.W.Cols
+		short := min(out, in)
+		if rank > short && !layer.outer {
+			return nil, fmt.Errorf("lora rank %d is larger than layer %q (%d×%d) allows: set %s to at most %d",
+				rank, layer.Name, out, in, key, m.shortest(short))
+		}
+		p := Place{Layer: layer, Rank: c.Stack * min(rank, short), Scale: float32(alpha / float64(rank)), A: l.Length}
+		p.B = p.A + p.Rank*in
+		p.BiasA = p.B + p.Rank*out
+		p.BiasB, p.End = p.BiasA, p.BiasA
+		if c.Bias {
+			p.BiasB = p.BiasA + p.Rank
+			p.End = p.BiasB + c.Stack*out // as many b_B as heads, which add up
+		}
+		l.Layers, l.Length = append(l.Layers, p), p.End
+	}
+	if len(l.Layers) == 0 {
+		return nil, fmt.Errorf("no layer carries a head: lora.layers or replicas.train leave all of them out")
+	}
+	return l, nil
+}
+
+// shortest is the largest rank that every layer of the model's own sides allows.
+func (m *Model) shortest(short int) int {
+	for _, l := range m.layers {
+		if !l.outer {
+			short = min(short, l.W.Rows, l.W.Cols)
+		}
+	}
+	return short
+}
+
+// Head is a LoRA head of the whole model: the factors of all its layers in one flat slice, as Layout says. The slice is
+// what the optimizer moves and what a merge sends, as it lies.
 type Head struct {
 	Value  []float32 // A₁, B₁, A₂, B₂, …
 	Grad   []float32
 	Merged []float32 // A', B': Value at the last merge; B' = 0 before the first
-	Scale  float32   // s = α/r
+
+	layout   *Layout
+	adapters map[*Linear]*Adapter
 }
 
-// HeadConfig says how a head is made.
-type HeadConfig struct {
-	Rank  int
-	Alpha float64
-	Init  string // "orthogonal" or "kaiming"
-}
-
-// AttachHead gives every linear layer an adapter of a new head with B = 0 and A drawn from rng, layer after layer.
-//
-// The rank of the patch embedding and of the classifier, whose short side the data sets, is at most that side: more
-// could reach no other matrix and only cost bytes. For the other layers a rank beyond the short side is an error.
-func (v *ViT) AttachHead(c HeadConfig, rng *rand.Rand) (*Head, error) {
-	if err := v.checkRank(c.Rank); err != nil {
-		return nil, err
-	}
-	total := 0
-	for _, l := range v.layers {
-		total += l.rank(c.Rank) * (l.W.Rows + l.W.Cols)
-	}
-	h := &Head{Value: make([]float32, total), Grad: make([]float32, total), Merged: make([]float32, total),
-		Scale: float32(c.Alpha / float64(c.Rank))}
-	at, work, d := 0, &lowRankWork{}, v.backend.DType()
-	for _, l := range v.layers {
-		m, n, r := l.W.Rows, l.W.Cols, l.rank(c.Rank)
-		view := func(flat []float32) (a, b blas32.General) {
-			return compute.Matrix(r, n, flat[at:at+r*n]), compute.Matrix(m, r, flat[at+r*n:at+r*(m+n)])
+// NewHead makes a head with B = 0 and A drawn from rngs, layer after layer, one for each head of a stack. Its factors
+// are value's memory, of the layout's length.
+func (l *Layout) NewHead(value []float32, rngs ...*rand.Rand) *Head {
+	m, d := l.model, l.model.backend.DType()
+	h := &Head{Value: value, Grad: make([]float32, l.Length), Merged: make([]float32, l.Length), layout: l,
+		adapters: map[*Linear]*Adapter{}}
+	clear(value)
+	for _, p := range l.Layers {
+		layer := p.Layer
+		out, in := layer.W.Rows, layer.W.Cols
+		a := &Adapter{Factors: p.Factors(h.Value), Grad: p.Factors(h.Grad), Merged: p.Factors(h.Merged), scale: p.Scale, layer: layer,
+			kind: l.config.Base, work: l.work, backend: compute.CountAs(m.backend, compute.LoRA)}
+		a.stackA, a.stackB = a.A, a.B
+		switch a.kind {
+		case OwnBase:
+			a.base = compute.NewMatrix(out, in)
+		case FormedBase:
+			a.stackA, a.stackB = compute.NewMatrix(2*p.Rank, in), compute.NewMatrix(out, 2*p.Rank)
 		}
-		a := &Adapter{scale: h.Scale, base: compute.NewMatrix(m, n), work: work, backend: compute.CountAs(v.backend, compute.LoRA)}
-		a.A, a.B = view(h.Value)
-		a.GradA, a.GradB = view(h.Grad)
-		a.MergedA, a.MergedB = view(h.Merged)
-		if err := initA(a.A, c.Init, rng); err != nil {
-			return nil, err
+		if l.config.Bias {
+			a.baseB, a.bias = make([]float32, out), make([]float32, out)
 		}
-		at += r * (m + n)
-		l.adapter = a
-		rows := l.maxRows(v)
-		a.dense = 2*rows*m*n+4*r*m*n < 4*rows*r*(m+n)
-		work.reserve(a, rows)
-		l.own, a.at = compute.NewOperand(d, m, n), compute.NewOperand(d, n, r)
+		wide := a.stackA.Rows
+		a.at = compute.NewOperand(d, in, wide)
 		if d != compute.Float32 {
-			a.bRound = compute.NewOperand(d, m, r)
+			a.bRound = compute.NewOperand(d, out, wide)
 		}
+		if a.count(l.config.Images * layer.perImage); !a.thin && layer.own.Rows == 0 {
+			layer.own = compute.NewOperand(d, out, in)
+		}
+		h.adapters[layer] = a
 	}
+	h.DrawA(rngs...)
 	copy(h.Merged, h.Value)
-	v.Rebase()
-	return h, nil
+	h.Rebase()
+	return h
 }
 
-// checkRank returns an error where a rank is beyond the short side of a block's layers: the width, or a narrower MLP.
-func (v *ViT) checkRank(rank int) error {
-	limit, key := v.config.Width, "model.width"
-	if v.config.MLP < limit {
-		limit, key = v.config.MLP, "model.mlp"
+// DrawA draws every A anew, and makes b_A 0.
+func (h *Head) DrawA(rngs ...*rand.Rand) {
+	if len(rngs) != h.layout.config.Stack {
+		panic("model: a head of another number of random streams")
 	}
-	if rank <= limit {
-		return nil
+	for _, p := range h.layout.Layers {
+		f := p.Factors(h.Value)
+		r, n := p.Rank/len(rngs), p.Layer.W.Cols
+		for k, rng := range rngs {
+			initA(compute.Matrix(r, n, f.A.Data[k*r*n:(k+1)*r*n]), h.layout.config.Init, rng)
+		}
+		clear(f.BiasA)
 	}
-	for _, b := range v.blocks {
-		for _, l := range []*Linear{b.qkv, b.proj, b.fc1, b.fc2} {
-			if l.rank(rank) == limit {
-				return fmt.Errorf("lora rank %d is larger than layer %q (%d×%d) allows: set lte.rank to at most %d, or enlarge %s",
-					rank, l.Name, l.W.Rows, l.W.Cols, limit, key)
+}
+
+// ResetB makes B and b_B 0, and so the head's update.
+func (h *Head) ResetB() {
+	for _, p := range h.layout.Layers {
+		f := p.Factors(h.Value)
+		clear(f.B.Data)
+		clear(f.BiasB)
+	}
+}
+
+// Rebase is called when W, b, A' or B' have changed: it forms what the effective weights add to.
+func (h *Head) Rebase() {
+	for _, a := range h.adapters {
+		a.rebase()
+	}
+}
+
+// Fold makes W what the head computes with, of OwnBase or MainBase: W = W⁰ + s·BA, where W⁰ is its base, and b likewise.
+func (h *Head) Fold() {
+	for _, a := range h.adapters {
+		l := a.layer
+		a.backend.AddProduct(compute.F32(l.W), a.from(), a.scale, a.B, a.A)
+		if a.bias != nil {
+			if a.kind == OwnBase {
+				copy(l.B, a.baseB)
+			}
+			a.AddBias(l.B, a.scale)
+		}
+	}
+}
+
+// Adapter returns the layer's share of the head, or nil.
+func (h *Head) Adapter(l *Linear) *Adapter { return h.adapters[l] }
+
+// Thin says whether passes go through the factors in all layers: then several heads can share the products with W.
+func (h *Head) Thin() bool {
+	for _, a := range h.adapters {
+		if !a.thin {
+			return false
+		}
+	}
+	return true
+}
+
+// UseLocal makes passes compute with the effective weights of a head, or of several, all Thin and of FormedBase, each
+// for an equal share of the images. It is called again when factors have changed.
+func (m *Model) UseLocal(heads ...*Head) {
+	for i, l := range m.layers {
+		m.using[i] = m.using[i][:0]
+		for _, h := range heads {
+			if a := h.adapters[l]; a != nil {
+				m.using[i] = append(m.using[i], a)
 			}
 		}
+		l.use(m.using[i])
 	}
-	return nil
-}
-
-func (l *Linear) rank(r int) int { return min(r, l.W.Rows, l.W.Cols) }
-
-// maxRows is how many rows a pass can have: the classifier sees class tokens alone.
-func (l *Linear) maxRows(v *ViT) int {
-	if l == v.head {
-		return v.config.Batch
-	}
-	return v.config.Batch * v.config.tokens()
 }
 
 // initA draws A (r, n). "orthogonal": semi-orthogonal times √(n/r), so that every entry is about as large as a
 // standard normal over √r (the authors' code); "kaiming": uniform with a = √5, U(±1/√n).
-func initA(a blas32.General, how string, rng *rand.Rand) error {
+func initA(a blas32.General, how string, rng *rand.Rand) {
 	r, n := a.Rows, a.Cols
 	switch how {
 	case "kaiming":
 		uniform(a.Data, 1/math.Sqrt(float64(n)), rng)
 	case "orthogonal":
 		orthogonal(a, math.Sqrt(float64(n)/float64(r)), rng)
-	default:
-		return fmt.Errorf("unknown initialisation %q of the factor A: expected orthogonal or kaiming", how)
 	}
-	return nil
 }
 
 // orthogonal fills a with a random semi-orthogonal matrix times gain: the Q of a tall normal matrix, its signs fixed

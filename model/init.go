@@ -16,7 +16,7 @@ import (
 //	heads.head                  0
 //	other biases                0
 //	LayerNorm                   scale 1, shift 0
-func (v *ViT) initialise(rng *rand.Rand) {
+func (v *vit) initialise(rng *rand.Rand) {
 	fanIn := float64(v.embed.W.Cols)
 	truncatedNormal(v.embed.W.Data, math.Sqrt(1/fanIn), 2, rng)
 	if v.config.Positions == "sincos" {
@@ -27,15 +27,31 @@ func (v *ViT) initialise(rng *rand.Rand) {
 	for _, b := range v.blocks {
 		xavier(b.qkv, rng)
 		uniform(b.proj.W.Data, 1/math.Sqrt(float64(b.proj.W.Cols)), rng)
-		xavier(b.fc1, rng)
-		normal(b.fc1.B, 1e-6, rng)
-		xavier(b.fc2, rng)
-		normal(b.fc2.B, 1e-6, rng)
+		b.mlp.initialise(rng)
 	}
-	for _, n := range v.norms() {
-		for i := range n.gamma {
-			n.gamma[i] = 1
-		}
+}
+
+// initialise draws the weights as timm's MlpMixer starts, by its _init_weights as it is called (flax and nlhb False):
+//
+//	stem.proj.weight            LeCun normal: cut at two of its σ, which is √(1/fan_in) after the cut
+//	mlp_tokens, mlp_channels    fc1, fc2: Xavier uniform; biases normal, σ = 1e-6
+//	head                        0
+//	stem.proj.bias              0
+//	LayerNorm                   scale 1, shift 0
+func (m *mixer) initialise(rng *rand.Rand) {
+	const cut = .87962566103423978 // the σ of a standard normal cut at ±2
+	sigma := math.Sqrt(1/float64(m.embed.W.Cols)) / cut
+	truncatedNormal(m.embed.W.Data, sigma, 2*sigma, rng)
+	for _, b := range m.blocks {
+		b.tokens.initialise(rng)
+		b.channels.initialise(rng)
+	}
+}
+
+func (m *mlp) initialise(rng *rand.Rand) {
+	for _, l := range []*Linear{m.fc1, m.fc2} {
+		xavier(l, rng)
+		normal(l.B, 1e-6, rng)
 	}
 }
 

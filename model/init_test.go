@@ -14,33 +14,52 @@ import (
 // broad is a model with enough numbers in every parameter for statistics.
 func broad() Config {
 	return Config{ImageHeight: 16, ImageWidth: 24, Channels: 3, Classes: 10, Patch: 4, Depth: 2, Width: 64, MLP: 160,
-		Heads: 4, Positions: "learned", Batch: 1}
+		Heads: 4, Kind: "vit", Positions: "learned", Batch: 1}
+}
+
+// broadMixer is such an MLP-Mixer.
+func broadMixer() Config {
+	return Config{ImageHeight: 32, ImageWidth: 48, Channels: 3, Classes: 10, Patch: 4, Depth: 2, Width: 64, MLP: 160,
+		TokenMLP: 80, Kind: "mixer", Batch: 1}
 }
 
 // Fails when a weight is drawn from anything but the given stream (every rank must hold the same bits, law 5), or when
 // the seed does nothing.
 func TestInitialisationIsOfTheSeed(t *testing.T) {
 	backends(t, func(t *testing.T, b compute.Backend) {
-		draw := func(seed uint64) []float32 {
-			v, err := NewViT(broad(), b, random.Stream(seed, "weights"))
-			if err != nil {
-				t.Fatal(err)
+		for _, c := range []Config{broad(), broadMixer()} {
+			draw := func(seed uint64) []float32 {
+				v, err := New(c, b, random.Stream(seed, "weights"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return v.Flat()
 			}
-			w, _ := v.Flat()
-			return w
-		}
-		if !slices.Equal(draw(7), draw(7)) {
-			t.Error("two models of one seed differ")
-		}
-		if slices.Equal(draw(7), draw(8)) {
-			t.Error("two seeds give one model")
+			if !slices.Equal(draw(7), draw(7)) {
+				t.Errorf("two models (%s) of one seed differ", c.Kind)
+			}
+			if slices.Equal(draw(7), draw(8)) {
+				t.Errorf("two seeds give one model (%s)", c.Kind)
+			}
 		}
 	})
 }
 
-// start is what torchvision's VisionTransformer starts a parameter with, by the same words as at initialise.
+// start is what torchvision's VisionTransformer or timm's MlpMixer starts a parameter with, by the same words as at
+// initialise.
 func start(name string, c Config) (law string, size float64) {
-	d, m := float64(c.Width), float64(c.MLP)
+	d, m, t, tm := float64(c.Width), float64(c.MLP), float64(c.patches()), float64(c.TokenMLP)
+	fan := float64(c.Channels * c.Patch * c.Patch)
+	if _, inner, ok := strings.Cut(name, "mlp_"); ok {
+		switch inner {
+		case "tokens.fc1.weight", "tokens.fc2.weight":
+			return "uniform", math.Sqrt(6 / (t + tm))
+		case "channels.fc1.weight", "channels.fc2.weight":
+			return "uniform", math.Sqrt(6 / (d + m))
+		case "tokens.fc1.bias", "tokens.fc2.bias", "channels.fc1.bias", "channels.fc2.bias":
+			return "normal", 1e-6
+		}
+	}
 	switch _, name, _ := strings.Cut(name, "encoder_layer_"); name {
 	case "0.self_attention.in_proj_weight", "1.self_attention.in_proj_weight":
 		return "uniform", math.Sqrt(6 / (d + 3*d))
@@ -53,7 +72,9 @@ func start(name string, c Config) (law string, size float64) {
 	}
 	switch {
 	case name == "conv_proj.weight":
-		return "normal", 1 / math.Sqrt(float64(c.Channels*c.Patch*c.Patch))
+		return "normal", 1 / math.Sqrt(fan)
+	case name == "stem.proj.weight":
+		return "truncated", 1 / math.Sqrt(fan)
 	case name == "encoder.pos_embedding":
 		return "normal", 0.02
 	case isNorm(name) && strings.HasSuffix(name, "weight"):
@@ -62,16 +83,25 @@ func start(name string, c Config) (law string, size float64) {
 	return "constant", 0
 }
 
-// Fails when a parameter starts with another distribution, width or constant than torchvision's, or when two share
-// their draws. Mean and deviation may stray by five standard errors; a uniform's largest value comes within 20/n of its
-// bound (else with probability e⁻²⁰), and a normal's goes beyond 1.8σ, which a uniform's of that σ cannot.
+// Fails when a parameter starts with another distribution, width or constant than torchvision's or timm's, or when two
+// share their draws. Mean and deviation may stray by five standard errors; a uniform's largest value comes within 20/n of
+// its bound (else with probability e⁻²⁰), and a normal's goes beyond 1.8σ, which a uniform's of that σ cannot. One cut at
+// two of its σ has 1/0.8796 of it left: its largest value is below 2.274σ, of 3,072 not by 0.07σ (e⁻²¹), and its kurtosis
+// is 2.37.
 func TestInitialisationStatistics(t *testing.T) {
 	b, err := compute.New("gonum", 1, compute.Float32) // draws do not pass through the back end
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, seen := broad(), map[float32]string{}
-	for _, p := range newViT(t, c, b).Parameters() {
+	for drawn, c := range map[int]Config{2 + 6*2: broad(), 1 + 8*2: broadMixer()} {
+		checkStatistics(t, newModel(t, c, b), drawn)
+	}
+}
+
+func checkStatistics(t *testing.T, v *Model, drawn int) {
+	t.Helper()
+	c, seen := v.config, map[float32]string{}
+	for _, p := range v.Parameters() {
 		law, size := start(p.Name, c)
 		if law == "constant" {
 			for _, x := range p.Value {
@@ -89,7 +119,7 @@ func TestInitialisationStatistics(t *testing.T) {
 		}
 		seen[p.Value[0]] = p.Name
 	}
-	if len(seen) != 2+6*c.Depth {
+	if len(seen) != drawn {
 		t.Errorf("%d parameters are drawn", len(seen))
 	}
 }
@@ -102,12 +132,18 @@ func distributed(x []float32, law string, size float64) error {
 		most = max(most, math.Abs(v))
 	}
 	sigma, kurtosis := size, 3.0
-	if law == "uniform" {
+	switch {
+	case law == "uniform":
 		sigma, kurtosis = size/math.Sqrt(3), 1.8
 		if most > size*(1+1e-7) || most < size*(1-20/n) {
 			return fmt.Errorf("largest value %v, want just below %v", most, size)
 		}
-	} else if most < 1.8*sigma {
+	case law == "truncated":
+		kurtosis = 2.37
+		if most > 2.274*sigma || most < 2.204*sigma {
+			return fmt.Errorf("largest value %v, want just below %v", most, 2.274*sigma)
+		}
+	case most < 1.8*sigma:
 		return fmt.Errorf("largest value %v: not normal of σ %v", most, sigma)
 	}
 	if mean := sum / n; !(math.Abs(mean) <= 5*sigma/math.Sqrt(n)) {
@@ -161,9 +197,7 @@ func TestOrthogonal(t *testing.T) {
 		positive := 0
 		for seed := range uint64(64) {
 			a := compute.NewMatrix(r, n)
-			if err := initA(a, "orthogonal", source(seed)); err != nil {
-				t.Fatal(err)
-			}
+			initA(a, "orthogonal", source(seed))
 			side, other := r, n
 			at := func(i, k int) float64 { return float64(a.Data[i*n+k]) }
 			if r > n {
@@ -198,59 +232,65 @@ func TestOrthogonal(t *testing.T) {
 // initialisation, in every layer of its own draws; A', B' = A, B; s = α/r; a rank beyond the side that the data set,
 // cut to it; and A and B one after the other in the flat slice that a merge sends.
 func TestHeadStart(t *testing.T) {
-	c := broad()
-	c.Classes = 5
-	const rank = 8 // more than the classes
 	for _, how := range []string{"orthogonal", "kaiming"} {
 		t.Run(how, func(t *testing.T) {
 			backends(t, func(t *testing.T, b compute.Backend) {
-				v := lively(t, c, b)
-				images, _ := batchOf(c, 1, 5)
-				before := slices.Clone(v.Forward(images).Data)
-				h, err := v.AttachHead(HeadConfig{Rank: rank, Alpha: 20, Init: how}, source(3))
-				if err != nil {
-					t.Fatal(err)
-				}
-				if h.Scale != 2.5 {
-					t.Errorf("s = %v, want 20/8", h.Scale)
-				}
-				at, seen := 0, map[float32]bool{}
-				for _, l := range v.Layers() {
-					a, r := l.Adapter(), rank
-					if l.Name == "heads.head" {
-						r = 5
-					}
-					if a.A.Rows != r || a.A.Cols != l.W.Cols || a.B.Rows != l.W.Rows || a.B.Cols != r {
-						t.Fatalf("%s has A (%d×%d) and B (%d×%d), and W (%d×%d)", l.Name, a.A.Rows, a.A.Cols, a.B.Rows, a.B.Cols,
-							l.W.Rows, l.W.Cols)
-					}
-					for _, view := range [][]float32{a.A.Data, a.B.Data} {
-						if &view[0] != &h.Value[at] {
-							t.Fatalf("%s does not lie at %d of the flat slice", l.Name, at)
-						}
-						at += len(view)
-					}
-					near(t, l.Name+" B", a.B.Data, make([]float64, len(a.B.Data)), 0)
-					if how == "kaiming" {
-						if err := distributed(a.A.Data, "uniform", 1/math.Sqrt(float64(a.A.Cols))); err != nil {
-							t.Errorf("%s: %v", l.Name, err)
-						}
-					}
-					if seen[a.A.Data[0]] {
-						t.Errorf("%s begins with another layer's draw", l.Name)
-					}
-					seen[a.A.Data[0]] = true
-				}
-				if at != len(h.Value) || len(h.Grad) != at || !slices.Equal(h.Value, h.Merged) {
-					t.Errorf("%d numbers in layers, %d in Value, %d in Grad; or Merged is not Value", at, len(h.Value), len(h.Grad))
-				}
-				v.UseLocal()
-				// W − s·0·A + s·0·A is W, to the bit.
-				if got := v.Forward(images).Data; !slices.Equal(got, before) {
-					t.Errorf("a new head changes the logits from %v to %v", before, got)
-				}
+				testHeadStart(t, broad(), b, how)
+				testHeadStart(t, broadMixer(), b, how)
 			})
 		})
+	}
+}
+
+func testHeadStart(t *testing.T, c Config, b compute.Backend, how string) {
+	c.Classes = 5
+	const rank = 8 // more than the classes
+	v := lively(t, c, b)
+	images, _ := batchOf(c, 1, 5)
+	before := slices.Clone(v.Forward(images).Data)
+	h, err := newHead(v, HeadConfig{Rank: rank, Alpha: 20, Init: how}, source(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range h.layout.Layers {
+		if p.Scale != 2.5 {
+			t.Errorf("s = %v, want 20/8", p.Scale)
+		}
+	}
+	at, seen := 0, map[float32]bool{}
+	for _, l := range v.Layers() {
+		a, r := h.Adapter(l), rank
+		if l.Name == "heads.head" || l.Name == "head" {
+			r = 5
+		}
+		if a.A.Rows != r || a.A.Cols != l.W.Cols || a.B.Rows != l.W.Rows || a.B.Cols != r {
+			t.Fatalf("%s has A (%d×%d) and B (%d×%d), and W (%d×%d)", l.Name, a.A.Rows, a.A.Cols, a.B.Rows, a.B.Cols,
+				l.W.Rows, l.W.Cols)
+		}
+		for _, view := range [][]float32{a.A.Data, a.B.Data} {
+			if &view[0] != &h.Value[at] {
+				t.Fatalf("%s does not lie at %d of the flat slice", l.Name, at)
+			}
+			at += len(view)
+		}
+		near(t, l.Name+" B", a.B.Data, make([]float64, len(a.B.Data)), 0)
+		if how == "kaiming" {
+			if err := distributed(a.A.Data, "uniform", 1/math.Sqrt(float64(a.A.Cols))); err != nil {
+				t.Errorf("%s: %v", l.Name, err)
+			}
+		}
+		if seen[a.A.Data[0]] {
+			t.Errorf("%s begins with another layer's draw", l.Name)
+		}
+		seen[a.A.Data[0]] = true
+	}
+	if at != len(h.Value) || len(h.Grad) != at || !slices.Equal(h.Value, h.Merged) {
+		t.Errorf("%d numbers in layers, %d in Value, %d in Grad; or Merged is not Value", at, len(h.Value), len(h.Grad))
+	}
+	v.UseLocal(h)
+	// W − s·0·A + s·0·A is W, to the bit.
+	if got := v.Forward(images).Data; !slices.Equal(got, before) {
+		t.Errorf("a new head changes the logits from %v to %v", before, got)
 	}
 }
 
@@ -260,11 +300,11 @@ func TestHeadIsOfSeedAndRank(t *testing.T) {
 	backends(t, func(t *testing.T, b compute.Backend) {
 		run := func(heads uint64) (all [][]float32) {
 			for k := range heads { // each on a rank of its own, whose model has one seed
-				v, err := NewViT(broad(), b, random.Stream(7, "weights"))
+				v, err := New(broad(), b, random.Stream(7, "weights"))
 				if err != nil {
 					t.Fatal(err)
 				}
-				h, err := v.AttachHead(HeadConfig{Rank: 4, Alpha: 4, Init: "orthogonal"}, random.Stream(7, "head", k))
+				h, err := newHead(v, HeadConfig{Rank: 4, Alpha: 4, Init: "orthogonal"}, random.Stream(7, "head", k))
 				if err != nil {
 					t.Fatal(err)
 				}

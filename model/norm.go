@@ -22,11 +22,22 @@ type norm struct {
 	backend             compute.Backend
 }
 
+// allocate makes room for what a pass keeps; y is an operand.
 func (n *norm) allocate(rows, width int) {
 	n.xhat, n.rstd = compute.NewMatrix(rows, width), make([]float32, rows)
 	n.y = compute.F32(n.xhat)
 	if d := n.backend.DType(); n.affine || d != compute.Float32 {
 		n.y = compute.NewOperand(d, rows, width)
+	}
+}
+
+// allocateInto is allocate for a norm whose y is not what products read: it is float32, and where it is not x̂ itself it
+// is scratch, which the next may write over.
+func (n *norm) allocateInto(scratch blas32.General, rows, width int) {
+	n.xhat, n.rstd = compute.NewMatrix(rows, width), make([]float32, rows)
+	n.y = compute.F32(n.xhat)
+	if n.affine {
+		n.y = compute.F32(scratch)
 	}
 }
 
@@ -36,6 +47,17 @@ func (n *norm) scaleAndShift() (gamma, beta []float32) {
 		return nil, nil
 	}
 	return n.gamma, n.beta
+}
+
+// train is given the gradients to add to, nil where γ or β does not train. The kernel adds up both or none.
+func (n *norm) train(gamma, beta []float32) {
+	if gamma == nil && beta != nil {
+		gamma = make([]float32, len(beta))
+	}
+	if beta == nil && gamma != nil {
+		beta = make([]float32, len(gamma))
+	}
+	n.gradGamma, n.gradBeta = gamma, beta
 }
 
 // forward returns y for x (rows, width).

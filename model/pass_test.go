@@ -12,40 +12,40 @@ import (
 // evaluation reads anything but W, and when a merge changes the head's function: after W ← W + s(BA − B'A') and
 // A', B' ← A, B the two must be one function, which is also the head's before the merge.
 func TestMergeKeepsFunction(t *testing.T) {
-	backends(t, func(t *testing.T, b compute.Backend) {
-		v := lively(t, tiny(), b)
-		before := lively(t, tiny(), b) // W alone
-		merged := lively(t, tiny(), b) // W + s(BA − B'A') as plain weights
-		images, _ := batchOf(tiny(), 2, 5)
-		h := livelyHead(t, v)
-		v.UseLocal() // of factors that then change
+	models(t, func(t *testing.T, c Config, b compute.Backend) {
+		v := lively(t, c, b)
+		before := lively(t, c, b) // W alone
+		merged := lively(t, c, b) // W + s(BA − B'A') as plain weights
+		images, _ := batchOf(c, 2, 5)
+		h := livelyHeadOf(t, v, HeadConfig{})
+		v.UseLocal(h) // of factors that then change
 		for i := range h.Value {
 			h.Value[i] *= -1.5
 		}
 		copy(h.Value[3:], h.Merged[:40])
 		for i, l := range v.Layers() {
-			a, n := l.Adapter(), l.W.Cols
+			a, n := h.Adapter(l), l.W.Cols
 			for j := range l.W.Data {
 				row, column, sum := j/n, j%n, 0.0
 				for k := range a.A.Rows {
 					sum += float64(a.B.Data[row*a.A.Rows+k])*float64(a.A.Data[k*n+column]) -
-						float64(a.MergedB.Data[row*a.A.Rows+k])*float64(a.MergedA.Data[k*n+column])
+						float64(a.Merged.B.Data[row*a.A.Rows+k])*float64(a.Merged.A.Data[k*n+column])
 				}
-				merged.Layers()[i].W.Data[j] = float32(float64(l.W.Data[j]) + float64(h.Scale)*sum)
+				merged.Layers()[i].W.Data[j] = float32(float64(l.W.Data[j]) + 1.5*sum)
 			}
 		}
 		want := wide(merged.Forward(images).Data)
 		near(t, "merged weights, before the merge", func() []float32 { v.UseMerged(); return v.Forward(images).Data }(),
 			wide(before.Forward(images).Data), 0)
-		v.UseLocal()
+		v.UseLocal(h)
 		near(t, "local weights, before the merge", v.Forward(images).Data, want, 1e-5)
 
-		w, _ := v.Flat()
-		all, _ := merged.Flat()
+		w := v.Flat()
+		all := merged.Flat()
 		copy(w, all)
 		copy(h.Merged, h.Value)
-		v.Rebase()
-		v.UseLocal()
+		h.Rebase()
+		v.UseLocal(h)
 		near(t, "local weights, after the merge", v.Forward(images).Data, want, 1e-5)
 		v.UseMerged()
 		near(t, "merged weights, after the merge", v.Forward(images).Data, want, 0)
@@ -62,15 +62,14 @@ func difference(x, y []float64) (most float64) {
 	return most
 }
 
-// Fails when an image's logits depend on its batch: attention across images, or a wrong row of a buffer. Products of
+// Fails when an image's logits depend on its batch: attention or token mixing across images, or a wrong row of a buffer. Products of
 // other shapes may sum in another order: the golden tests' tolerance.
 func TestImagesAreIndependent(t *testing.T) {
-	c := tiny()
-	c.Batch = 5
-	backends(t, func(t *testing.T, b compute.Backend) {
+	models(t, func(t *testing.T, c Config, b compute.Backend) {
+		c.Batch = 5
 		v := lively(t, c, b)
-		livelyHead(t, v)
-		v.UseLocal()
+		h := livelyHead(t, v)
+		v.UseLocal(h)
 		images, _ := batchOf(c, 5, 5)
 		together, size := wide(v.Forward(images).Data), len(images)/5
 		for i := range 5 {
@@ -83,40 +82,37 @@ func TestImagesAreIndependent(t *testing.T) {
 // Fails when a pass reads what a larger one before it left in a buffer, or when a gradient is set where it should be
 // added to: a second, smaller batch, from gradients of 0, must give what a new model gives, and once more the double.
 func TestSmallerBatchAfterLarger(t *testing.T) {
-	c := tiny()
-	c.Batch = 4
-	backends(t, func(t *testing.T, b compute.Backend) {
+	models(t, func(t *testing.T, c Config, b compute.Backend) {
+		c.Batch = 4
 		type run struct {
-			v *ViT
-			h *Head
+			v     *Model
+			h     *Head
+			grads []float32
 		}
 		start := func() run {
 			v := lively(t, c, b)
-			r := run{v, livelyHead(t, v)}
-			v.TrainWeights()
-			v.UseLocal()
+			r := run{v, livelyHead(t, v), trainAll(v)}
+			v.UseLocal(r.h)
 			return r
 		}
 		used, fresh := start(), start()
 		large, largeLabels := batchOf(c, 4, 5)
 		small, smallLabels := batchOf(c, 3, 6)
 		step(used.v, large, largeLabels, 0.1)
-		_, grads := used.v.Flat()
 		used.v.ZeroGrad()
 		got, _ := step(used.v, small, smallLabels, 0.1)
 		want, _ := step(fresh.v, small, smallLabels, 0.1)
 		near(t, "logits", got, wide(want), forwardTolerance)
-		_, freshGrads := fresh.v.Flat()
-		near(t, "gradient of the weights", grads, wide(freshGrads), gradientTolerance)
+		near(t, "gradient of the weights", used.grads, wide(fresh.grads), gradientTolerance)
 		near(t, "gradient of the head", used.h.Grad, wide(fresh.h.Grad), gradientTolerance)
 
 		step(used.v, small, smallLabels, 0.1)
-		for _, g := range [][]float32{freshGrads, fresh.h.Grad} {
+		for _, g := range [][]float32{fresh.grads, fresh.h.Grad} {
 			for i := range g {
 				g[i] *= 2
 			}
 		}
-		near(t, "twice the gradient of the weights", grads, wide(freshGrads), gradientTolerance)
+		near(t, "twice the gradient of the weights", used.grads, wide(fresh.grads), gradientTolerance)
 		near(t, "twice the gradient of the head", used.h.Grad, wide(fresh.h.Grad), gradientTolerance)
 	})
 }
@@ -128,17 +124,13 @@ func TestFlat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, positions := range []string{"learned", "sincos"} {
+	fixed := tiny()
+	fixed.Positions = "sincos"
+	for _, c := range []Config{tiny(), fixed, tinyMixer()} {
 		for _, affine := range []bool{false, true} {
-			c := tiny()
-			c.Positions, c.NormAffine = positions, affine
-			v := newViT(t, c, b)
-			weights, grads := v.Flat()
-			if grads != nil {
-				t.Error("gradients before TrainWeights")
-			}
-			v.TrainWeights()
-			_, grads = v.Flat()
+			c.NormAffine = affine
+			v := newModel(t, c, b)
+			weights, grads := v.Flat(), trainAll(v)
 			for i := range grads {
 				weights[i], grads[i] = float32(i), float32(i)
 			}
@@ -153,7 +145,7 @@ func TestFlat(t *testing.T) {
 			}
 			slices.Sort(trained)
 			if !slices.Equal(trained, weights) {
-				t.Errorf("%s, affine %v: Flat is not the parameters that train", positions, affine)
+				t.Errorf("%s %s, affine %v: Flat is not the parameters that train", c.Kind, c.Positions, affine)
 			}
 		}
 	}
@@ -161,39 +153,40 @@ func TestFlat(t *testing.T) {
 
 // Fails when a step leaves garbage: a slice, a map or a closure in the passes, which run some 10⁵ times in a run.
 func TestStepAllocatesNothing(t *testing.T) {
-	c := tiny()
-	images, labels := batchOf(c, 2, 5)
-	backends(t, func(t *testing.T, b compute.Backend) {
-		v := lively(t, c, b)
-		livelyHead(t, v)
-		v.TrainWeights()
-		dlogits := compute.NewMatrix(2, c.Classes)
-		allocations := testing.AllocsPerRun(20, func() {
-			v.UseLocal()
-			logits := v.Forward(images)
-			CrossEntropy(dlogits.Data, logits.Data, labels, 0.1)
-			v.Backward(dlogits)
-			v.UseMerged()
-		})
-		if allocations != 0 {
-			t.Errorf("%v allocations a step", allocations)
+	models(t, func(t *testing.T, c Config, b compute.Backend) {
+		images, labels := batchOf(c, 2, 5)
+		for _, rate := range []float64{0, 0.5} {
+			c.Dropout, c.DropPath = rate, rate
+			v, noise := lively(t, c, b), noisesOf(2)
+			h := livelyHead(t, v)
+			trainAll(v)
+			dlogits := compute.NewMatrix(2, c.Classes)
+			allocations := testing.AllocsPerRun(20, func() {
+				v.UseLocal(h)
+				logits := v.ForwardTraining(images, noise...)
+				CrossEntropy(dlogits.Data, logits.Data, Targets{Labels: labels, Smoothing: 0.1}, len(labels))
+				v.Backward(dlogits)
+				v.UseMerged()
+			})
+			if allocations != 0 {
+				t.Errorf("%v allocations a step of dropout %v", allocations, rate)
+			}
 		}
 	})
 }
 
-// Fails when Backward computes what nothing asked for: a model without TrainWeights has no gradients to write to, and
+// Fails when Backward computes what nothing asked for: a model none of which trains has no gradients to write to, and
 // one without a head no factors.
 func TestNothingTrains(t *testing.T) {
-	backends(t, func(t *testing.T, b compute.Backend) {
-		c := tiny()
+	models(t, func(t *testing.T, c Config, b compute.Backend) {
 		v := lively(t, c, b)
-		weights, _ := v.Flat()
+		weights := v.Flat()
 		before := slices.Clone(weights)
 		images, labels := batchOf(c, 2, 5)
 		step(v, images, labels, 0.1)
 		for _, l := range v.Layers() {
-			if l.Adapter() != nil || l.GradW.Data != nil {
-				t.Errorf("%s has an adapter or a gradient", l.Name)
+			if l.heads != nil || l.GradW.Data != nil {
+				t.Errorf("%s has a head or a gradient", l.Name)
 			}
 		}
 		if !slices.Equal(weights, before) {

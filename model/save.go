@@ -11,7 +11,7 @@ import (
 )
 
 // Save writes parameters as a safetensors file, under a temporary name until it is whole. Names and shapes are
-// torchvision's: VisionTransformer.load_state_dict takes them strictly.
+// torchvision's, or a mixer's timm's: load_state_dict of VisionTransformer or MlpMixer takes them strictly.
 func Save(path string, parameters []Parameter) (err error) {
 	defer func() {
 		if err != nil {

@@ -8,26 +8,34 @@ import (
 )
 
 // twin computes the model's loss in float64, from the equations of Dosovitskiy et al. (arXiv 2010.11929, eq. 1 to 4),
-// Vaswani et al. (arXiv 1706.03762, eq. 1) and algorithm.md, one image and one number at a time.
+// Vaswani et al. (arXiv 1706.03762, eq. 1), Tolstikhin et al. (arXiv 2105.01601, eq. 1) and algorithm.md, one image and
+// one number at a time.
 type twin struct {
 	c       Config
-	p       map[string][]float64  // by torchvision's name
-	factors map[string]*[4]factor // A, B, A', B' by layer; nil: no head
-	scale   float64
+	masks   map[string][][]float64 // by place and image: what each number is multiplied by; nil: 1
+	p       map[string][]float64   // by torchvision's name
+	factors map[string]*[2]low     // head and head at the last merge, by layer; nil: no head
 }
 
-type factor []float64
+// low is s·B(Ax + b_A) + s·b_B.
+type low struct {
+	scale              float64
+	a, b, biasA, biasB []float64
+}
 
-func newTwin(v *ViT, h *Head) *twin {
+func newTwin(v *Model, h *Head) *twin {
 	w := &twin{c: v.config, p: map[string][]float64{}}
 	for _, p := range v.Parameters() {
 		w.p[p.Name] = wide(p.Value)
 	}
 	if h != nil {
-		w.factors, w.scale = map[string]*[4]factor{}, float64(h.Scale)
+		w.factors = map[string]*[2]low{}
 		for _, l := range v.Layers() {
-			a := l.Adapter()
-			w.factors[l.Name] = &[4]factor{wide(a.A.Data), wide(a.B.Data), wide(a.MergedA.Data), wide(a.MergedB.Data)}
+			a := h.Adapter(l)
+			of := func(f Factors, s float64) low {
+				return low{s, wide(f.A.Data), wide(f.B.Data), wide(f.BiasA), wide(f.BiasB)}
+			}
+			w.factors[l.Name] = &[2]low{of(a.Factors, float64(a.scale)), of(a.Merged, -float64(a.scale))}
 		}
 	}
 	return w
@@ -37,16 +45,22 @@ func newTwin(v *ViT, h *Head) *twin {
 func (w *twin) linear(layer, separator string, x []float64) []float64 {
 	weight, bias := w.p[layer+separator+"weight"], w.p[layer+separator+"bias"]
 	y, n := make([]float64, len(bias)), len(x)
-	low := func(a, b factor, s float64) {
-		r := len(a) / n
+	add := func(f low) {
+		r := len(f.a) / n
 		for k := range r {
 			ax := 0.0
+			if f.biasA != nil {
+				ax = f.biasA[k]
+			}
 			for j := range n {
-				ax += a[k*n+j] * x[j]
+				ax += f.a[k*n+j] * x[j]
 			}
 			for i := range y {
-				y[i] += s * b[i*r+k] * ax
+				y[i] += f.scale * f.b[i*r+k] * ax
 			}
+		}
+		for i, v := range f.biasB {
+			y[i] += f.scale * v
 		}
 	}
 	for i := range y {
@@ -56,8 +70,8 @@ func (w *twin) linear(layer, separator string, x []float64) []float64 {
 		}
 	}
 	if f := w.factors[layer]; f != nil {
-		low(f[0], f[1], w.scale)
-		low(f[2], f[3], -w.scale)
+		add(f[0])
+		add(f[1])
 	}
 	return y
 }
@@ -88,6 +102,29 @@ func plus(x, y []float64) []float64 {
 	return z
 }
 
+// drop multiplies a token's numbers, or a row's, at that place by the image's mask. Numbers that no mask reaches, those of
+// the last block's other tokens, are not read further on.
+func (w *twin) drop(place string, image, token int, x []float64) []float64 {
+	if w.masks == nil {
+		return x
+	}
+	mask, y := w.masks[place][image], make([]float64, len(x))
+	for i := range x {
+		if at := token*len(x) + i; at < len(mask) {
+			y[i] = x[i] * mask[at]
+		}
+	}
+	return y
+}
+
+func gelu(x []float64) []float64 {
+	y := make([]float64, len(x))
+	for i, v := range x {
+		y[i] = v * 0.5 * math.Erfc(-v/math.Sqrt2)
+	}
+	return y
+}
+
 // attention is multi-head softmax(QKᵀ/√d)V for one image's rows of q, k and v, side by side.
 func (w *twin) attention(qkv [][]float64) [][]float64 {
 	d := w.c.Width / w.c.Heads
@@ -115,11 +152,9 @@ func (w *twin) attention(qkv [][]float64) [][]float64 {
 	return out
 }
 
-// logits of one image (channels, height, width).
-func (w *twin) logits(image []float64) []float64 {
+// patches are the rows of one image (channels, height, width) that the embedding reads.
+func (w *twin) patches(image []float64) (all [][]float64) {
 	c := w.c
-	position := func(token int) []float64 { return w.p["encoder.pos_embedding"][token*c.Width:][:c.Width] }
-	z := [][]float64{plus(w.p["class_token"], position(0))}
 	for row := 0; row < c.ImageHeight; row += c.Patch {
 		for column := 0; column < c.ImageWidth; column += c.Patch {
 			var x []float64
@@ -130,25 +165,94 @@ func (w *twin) logits(image []float64) []float64 {
 					}
 				}
 			}
-			z = append(z, plus(w.linear("conv_proj", ".", x), position(len(z))))
+			all = append(all, x)
 		}
 	}
+	return all
+}
+
+// logits of the batch's i-th image.
+func (w *twin) logits(i int, image []float64) []float64 {
+	if w.c.Kind == "mixer" {
+		return w.mixerLogits(i, image)
+	}
+	return w.vitLogits(i, image)
+}
+
+func (w *twin) vitLogits(image int, pixels []float64) []float64 {
+	c := w.c
+	z := [][]float64{w.p["class_token"]}
+	for _, x := range w.patches(pixels) {
+		z = append(z, w.linear("conv_proj", ".", x))
+	}
+	for i := range z {
+		z[i] = w.drop("embedding", image, i, plus(z[i], w.p["encoder.pos_embedding"][i*c.Width:][:c.Width]))
+	}
 	for block := range c.Depth {
-		at := "encoder.layers.encoder_layer_" + string(rune('0'+block)) + "."
+		place := string(rune('0' + block))
+		at := "encoder.layers.encoder_layer_" + place + "."
 		qkv := make([][]float64, len(z))
 		for i := range z {
 			qkv[i] = w.linear(at+"self_attention.in_proj", "_", w.norm(at+"ln_1", z[i]))
 		}
 		for i, a := range w.attention(qkv) {
-			z[i] = plus(z[i], w.linear(at+"self_attention.out_proj", ".", a))
-			hidden := w.linear(at+"mlp.0", ".", w.norm(at+"ln_2", z[i]))
-			for j, x := range hidden {
-				hidden[j] = x * 0.5 * math.Erfc(-x/math.Sqrt2)
-			}
-			z[i] = plus(z[i], w.linear(at+"mlp.3", ".", hidden))
+			z[i] = plus(z[i], w.drop(place+" attention", image, i, w.linear(at+"self_attention.out_proj", ".", a)))
+			hidden := w.drop(place+" GELU", image, i, gelu(w.linear(at+"mlp.0", ".", w.norm(at+"ln_2", z[i]))))
+			z[i] = plus(z[i], w.drop(place+" MLP", image, i, w.linear(at+"mlp.3", ".", hidden)))
 		}
 	}
 	return w.linear("heads.head", ".", w.norm("encoder.ln", z[0]))
+}
+
+func transposed(x [][]float64) [][]float64 {
+	y := make([][]float64, len(x[0]))
+	for i := range y {
+		for j := range x {
+			y[i] = append(y[i], x[j][i])
+		}
+	}
+	return y
+}
+
+func (w *twin) mixerLogits(image int, pixels []float64) []float64 {
+	c := w.c
+	var x [][]float64 // (tokens, width)
+	for _, p := range w.patches(pixels) {
+		x = append(x, w.linear("stem.proj", ".", p))
+	}
+	for block := range c.Depth {
+		place := string(rune('0' + block))
+		// mlp of every row; what is dropped of its value, the caller knows.
+		mlp := func(name string, rows [][]float64) [][]float64 {
+			y := make([][]float64, len(rows))
+			for i, row := range rows {
+				hidden := w.drop(place+" "+name+" GELU", image, i, gelu(w.linear("blocks."+place+"."+name+".fc1", ".", row)))
+				y[i] = w.linear("blocks."+place+"."+name+".fc2", ".", hidden)
+			}
+			return y
+		}
+		join := func(name string, branch [][]float64) {
+			for i := range x {
+				x[i] = plus(x[i], w.drop(place+" "+name, image, i, branch[i]))
+			}
+		}
+		norm := func(name string) [][]float64 {
+			y := make([][]float64, len(x))
+			for i := range x {
+				y[i] = w.norm("blocks."+place+"."+name, x[i])
+			}
+			return y
+		}
+		join("mlp_tokens", transposed(mlp("mlp_tokens", transposed(norm("norm1")))))
+		join("mlp_channels", mlp("mlp_channels", norm("norm2")))
+	}
+	mean := make([]float64, c.Width)
+	for i := range x {
+		for j, v := range w.norm("norm", x[i]) {
+			mean[j] += v / float64(len(x))
+		}
+	}
+	return w.linear("head", ".", mean)
 }
 
 // entropy is −Σ_c q_c·log p_c of one row of logits, with log p_c = −log Σ_j exp(z_j − z_c).
@@ -171,7 +275,7 @@ func entropy(z []float64, label int, smoothing float64) float64 {
 func (w *twin) loss(images []float64, labels []int, smoothing float64) float64 {
 	loss, size := 0.0, len(images)/len(labels)
 	for i, label := range labels {
-		loss += entropy(w.logits(images[i*size:][:size]), label, smoothing) / float64(len(labels))
+		loss += entropy(w.logits(i, images[i*size:][:size]), label, smoothing) / float64(len(labels))
 	}
 	return loss
 }
@@ -190,47 +294,64 @@ func differences(x []float64, h float64, f func() float64) []float64 {
 }
 
 // Fails when a backward pass is not the derivative of the forward pass that the papers define: by every parameter, and
-// by every number of A and B where A' and B' are not 0. Images are not square, so rows and columns must not mix. What
+// by every number of A and B where A' and B' are not 0, and with the masks of a training pass. Fails too when a mask is not
+// where torchvision's or timm's is, or not of that rate, or a head's noise depends on another's. Images are not square, so rows and columns must not mix. What
 // never trains (fixed sinusoids, a LayerNorm without affine) must have no gradient.
 //
 // The quotients err by h²/6·f‴ ≈ 1e-10 and by 2e-16·f/h ≈ 1e-11: the tolerance is the golden tests', that of float32.
 func TestBackwardIsDerivative(t *testing.T) {
 	const h, smoothing = 1e-5, 0.1
 	for _, test := range []struct {
-		name         string
-		affine, head bool
-		positions    string
+		name          string
+		c             Config
+		affine, head  bool
+		positions     string
+		dropout, path float64
+		noises        int
 	}{
-		{"weights", true, false, "learned"},
-		{"weights, plain LayerNorm, fixed positions", false, false, "sincos"},
-		{"weights and head", true, true, "learned"},
+		{"vit, weights", tiny(), true, false, "learned", 0, 0, 0},
+		{"vit, weights, plain LayerNorm, fixed positions", tiny(), false, false, "sincos", 0, 0, 0},
+		{"vit, weights and head", tiny(), true, true, "learned", 0, 0, 0},
+		{"vit, dropout", tiny(), true, true, "learned", 0.3, 0, 1},
+		{"vit, stochastic depth", tiny(), true, false, "learned", 0, 0.5, 1},
+		{"vit, both, two noises", tiny(), false, true, "learned", 0.2, 0.5, 2},
+		{"mixer, weights", tinyMixer(), true, false, "", 0, 0, 0},
+		{"mixer, weights, plain LayerNorm", tinyMixer(), false, false, "", 0, 0, 0},
+		{"mixer, weights and head", tinyMixer(), true, true, "", 0, 0, 0},
+		{"mixer, dropout", tinyMixer(), true, true, "", 0.3, 0, 1},
+		{"mixer, stochastic depth", tinyMixer(), true, false, "", 0, 0.5, 1},
+		{"mixer, both, two noises", tinyMixer(), false, true, "", 0.2, 0.5, 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c := tiny()
-			c.NormAffine, c.Positions = test.affine, test.positions
+			c := test.c
+			c.NormAffine, c.Positions, c.Dropout, c.DropPath = test.affine, test.positions, test.dropout, test.path
 			images, labels := batchOf(c, 2, 5)
 			want := map[string][]float64{} // the same for every back end
 			wantLoss := 0.0
 			backends(t, func(t *testing.T, b compute.Backend) {
 				v := lively(t, c, b)
-				v.TrainWeights()
+				trainAll(v)
 				var head *Head
 				if test.head {
 					head = livelyHead(t, v)
-					v.UseLocal()
+					v.UseLocal(head)
 				}
 				if len(want) == 0 {
 					w, x := newTwin(v, head), wide(images)
+					if test.noises > 0 {
+						w.masks = masksOf(c, 2, test.noises)
+					}
 					f := func() float64 { return w.loss(x, labels, smoothing) }
 					wantLoss = f()
 					for name, p := range w.p {
 						want[name] = differences(p, h, f)
 					}
 					for layer, p := range w.factors {
-						want[layer+"/A"], want[layer+"/B"] = differences(p[0], h, f), differences(p[1], h, f)
+						want[layer+"/A"], want[layer+"/B"] = differences(p[0].a, h, f), differences(p[0].b, h, f)
+						want[layer+"/b_A"], want[layer+"/b_B"] = differences(p[0].biasA, h, f), differences(p[0].biasB, h, f)
 					}
 				}
-				_, loss := step(v, images, labels, smoothing)
+				_, loss := step(v, images, labels, smoothing, noisesOf(test.noises)...)
 				near(t, "loss", []float64{loss}, []float64{wantLoss}, forwardTolerance)
 				worst := 0.0
 				for _, p := range v.Parameters() {
@@ -240,12 +361,14 @@ func TestBackwardIsDerivative(t *testing.T) {
 						}
 						continue
 					}
-					worst = max(worst, near(t, p.Name, p.Grad, want[p.Name], gradientTolerance))
+					worst = max(worst, nearGradient(t, p.Name, p.Grad, want[p.Name]))
 				}
 				if test.head {
 					for _, l := range v.Layers() {
-						worst = max(worst, near(t, l.Name+"/A", l.Adapter().GradA.Data, want[l.Name+"/A"], gradientTolerance))
-						worst = max(worst, near(t, l.Name+"/B", l.Adapter().GradB.Data, want[l.Name+"/B"], gradientTolerance))
+						g := head.Adapter(l).Grad
+						for name, got := range map[string][]float32{"/A": g.A.Data, "/B": g.B.Data, "/b_A": g.BiasA, "/b_B": g.BiasB} {
+							worst = max(worst, nearGradient(t, l.Name+name, got, want[l.Name+name]))
+						}
 					}
 				}
 				t.Logf("gradients stray by %.1e", worst)

@@ -1,0 +1,182 @@
+package model
+
+import (
+	"fmt"
+	"testing"
+
+	"lte/compute"
+)
+
+// Every way of a pass is one function with one gradient: W_k formed, of each base, or the factors alone; the factors'
+// gradients by thin products or by G. The reference forms W_k and is itself held to differences and to PyTorch.
+//
+// Shown to fail by leaving s out of any of the products, by taking A' for A in a gradient, and by a base that is not
+// what the products add to.
+func TestWaysOfAPass(t *testing.T) {
+	type result struct{ logits, grad, weights []float32 }
+	for _, bias := range []bool{false, true} {
+		models(t, func(t *testing.T, c Config, b compute.Backend) {
+			c.Batch = 4
+			images, labels := batchOf(c, 4, 5)
+			run := func(base Base, way func(a *Adapter)) result {
+				v := lively(t, c, b)
+				h := livelyHeadOf(t, v, HeadConfig{Base: base, Bias: bias})
+				if base == MainBase { // W is there what the others' own base is
+					for _, p := range h.layout.Layers {
+						a := h.Adapter(p.Layer)
+						b.AddProduct(compute.F32(p.Layer.W), p.Layer.W, -a.scale, a.Merged.B, a.Merged.A)
+						a.Merged.AddBias(p.Layer.B, -a.scale)
+					}
+				}
+				for l, a := range h.adapters {
+					way(a)
+					l.own = compute.NewOperand(compute.Float32, l.W.Rows, l.W.Cols)
+				}
+				grads := trainAll(v)
+				v.UseLocal(h)
+				step(v, images, labels, 0.1)
+				v.ZeroGrad()
+				step(v, images, labels, 0.1)
+				logits, _ := step(v, images, labels, 0.1) // added to the second, not to the first
+				return result{logits, h.Grad, grads}
+			}
+			formed := func(a *Adapter) { a.thin, a.dense = false, false }
+			want := run(OwnBase, formed)
+			for base, name := range []string{"own", "formed", "main"} {
+				for way, set := range map[string]func(a *Adapter){
+					"thin":            func(a *Adapter) { a.thin, a.dense = true, false },
+					"formed":          formed,
+					"formed, dense G": func(a *Adapter) { a.thin, a.dense = false, true },
+				} {
+					what := fmt.Sprintf("%s base, %s, bias %v: ", name, way, bias)
+					got := run(Base(base), set)
+					near(t, what+"logits", got.logits, wide(want.logits), forwardTolerance)
+					near(t, what+"gradient", got.grad, wide(want.grad), gradientTolerance)
+					near(t, what+"gradient of the weights", got.weights, wide(want.weights), gradientTolerance)
+				}
+			}
+		})
+	}
+}
+
+// Several heads in one pass are each what it is in a pass of its own. Fails when a head is given another's rows, or the
+// bias of another.
+func TestHeadsShareAPass(t *testing.T) {
+	for _, bias := range []bool{false, true} {
+		models(t, func(t *testing.T, c Config, b compute.Backend) {
+			c.Batch = 6
+			images, labels := batchOf(c, 6, 5)
+			heads := func(v *Model) (all []*Head) {
+				l, err := v.Layout(HeadConfig{Rank: 1, Alpha: 1.5, Init: "kaiming", Bias: bias, Base: FormedBase, Images: 2})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for k := range uint64(3) {
+					h := l.NewHead(make([]float32, l.Length), source(k))
+					for _, a := range h.adapters { // by count some would form W_k
+						a.thin = true
+					}
+					normal(h.Value, 0.25, source(10+k))
+					normal(h.Merged, 0.25, source(20+k))
+					all = append(all, h)
+				}
+				return all
+			}
+			v := lively(t, c, b)
+			together := heads(v)
+			v.UseLocal(together...)
+			logits, _ := step(v, images, labels, 0.1)
+			for k, alone := range heads(v) {
+				if !alone.Thin() {
+					t.Fatal("not thin")
+				}
+				v.ZeroGrad()
+				v.UseLocal(alone)
+				size := len(images) / 3
+				want, _ := step(v, images[k*size:(k+1)*size], labels[2*k:2*k+2], 0.1)
+				near(t, "logits", logits[k*2*c.Classes:(k+1)*2*c.Classes], wide(want), forwardTolerance)
+				for i := range alone.Grad {
+					alone.Grad[i] /= 3 // of the mean over three times as many images
+				}
+				near(t, "gradient", together[k].Grad, wide(alone.Grad), gradientTolerance)
+			}
+		})
+	}
+}
+
+// Fails when a stack of heads (mhlora) is not the sum of them, each drawn from its own stream.
+func TestStack(t *testing.T) {
+	backends(t, func(t *testing.T, b compute.Backend) {
+		v := lively(t, tiny(), b)
+		c := HeadConfig{Rank: 2, Alpha: 3, Init: "orthogonal"}
+		var single [3]*Head
+		for k := range single {
+			h, err := newHead(v, c, source(uint64(k)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			single[k] = h
+		}
+		c.Stack = 3
+		stack, err := newHead(v, c, source(0), source(1), source(2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range stack.layout.Layers {
+			a := stack.Adapter(p.Layer)
+			r := p.Rank / 3
+			for k, h := range single {
+				if p.Rank != 3*h.Adapter(p.Layer).A.Rows || p.Scale != 1.5 {
+					t.Fatalf("%s: rank %d, s %v", p.Layer.Name, p.Rank, p.Scale)
+				}
+				near(t, "A", a.A.Data[k*r*a.A.Cols:(k+1)*r*a.A.Cols], wide(h.Adapter(p.Layer).A.Data), 0)
+			}
+		}
+	})
+}
+
+// Fails when a rule's rank or alpha is not the layer's, when a layer left out carries a head, or when the first layers'
+// factors no longer lie where the layout says.
+func TestRules(t *testing.T) {
+	b, err := compute.New("gonum", 1, compute.Float32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := lively(t, tiny(), b)
+	h, err := newHead(v, HeadConfig{Rank: 2, Alpha: 4, Init: "kaiming", Rule: func(layer string) (int, float64, bool) {
+		switch layer {
+		case "encoder.layers.encoder_layer_0.mlp.0":
+			return 5, 0, false
+		case "encoder.layers.encoder_layer_0.mlp.3":
+			return 0, 10, false
+		}
+		return 0, 0, layer == "conv_proj"
+	}}, source(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := 0
+	for _, l := range v.Layers() {
+		a := h.Adapter(l)
+		if (a == nil) != (l.Name == "conv_proj") {
+			t.Fatalf("%s: adapter %v", l.Name, a)
+		}
+		if a == nil {
+			continue
+		}
+		rank, scale := 2, float32(2)
+		switch l.Name {
+		case "encoder.layers.encoder_layer_0.mlp.0":
+			rank, scale = 5, 0.8
+		case "encoder.layers.encoder_layer_0.mlp.3":
+			scale = 5
+		}
+		if a.A.Rows != rank || a.B.Cols != rank || a.scale != scale || &a.A.Data[0] != &h.Value[end] {
+			t.Errorf("%s: rank %d, s %v", l.Name, a.A.Rows, a.scale)
+		}
+		end += len(a.A.Data) + len(a.B.Data)
+	}
+	if end != len(h.Value) {
+		t.Errorf("%d of %d numbers", end, len(h.Value))
+	}
+}

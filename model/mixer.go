@@ -1,0 +1,101 @@
+package model
+
+import (
+	"lte/compute"
+
+	"gonum.org/v1/gonum/blas/blas32"
+)
+
+// mixer is an MLP-Mixer (Tolstikhin et al., arXiv 2105.01601) as timm's MlpMixer: patch embedding, blocks, LayerNorm,
+// the mean over an image's tokens, and a classifier on it.
+type mixer struct {
+	config  Config
+	backend compute.Backend
+	drop    *dropout
+	embed   *Linear // on patches (channel, row, column): timm's stem.proj
+	blocks  []*mixerBlock
+	ln      *norm
+	head    *Linear
+
+	work    mixerWork
+	patch   compute.Operand // (batch·tokens, channels·patch·patch)
+	x, dx   blas32.General  // (batch·tokens, width)
+	mean    blas32.General  // (batch, width): of an image's tokens
+	dmean   blas32.General  // (batch, width)
+	pooled  compute.Operand // (batch, width): what the classifier reads of mean; mean's memory in float32
+	logits  blas32.General  // (batch, classes)
+	dlogits compute.Operand // (batch, classes): where products do not read float32
+}
+
+func (m *mixer) build(b *builder) {
+	c := m.config
+	t := c.patches()
+	m.embed = b.linear("stem.proj", c.Width, c.Channels*c.Patch*c.Patch, t, c.Width, c.Channels, c.Patch, c.Patch)
+	m.embed.outer = true
+	for i := range c.Depth {
+		m.blocks = append(m.blocks, b.mixerBlock(i))
+	}
+	m.ln = b.norm("norm")
+	m.head = b.linear("head", c.Classes, c.Width, 1)
+	m.head.outer = true
+}
+
+func (m *mixer) allocate(batch int) {
+	c := m.config
+	rows, d := batch*c.patches(), m.backend.DType()
+	m.patch = compute.NewOperand(d, rows, m.embed.W.Cols)
+	m.x, m.dx = compute.NewMatrix(rows, c.Width), compute.NewMatrix(rows, c.Width)
+	m.mean, m.dmean = compute.NewMatrix(batch, c.Width), compute.NewMatrix(batch, c.Width)
+	m.logits = compute.NewMatrix(batch, c.Classes)
+	m.pooled = compute.F32(m.mean)
+	m.work = newMixerWork(d, batch, c)
+	for _, b := range m.blocks {
+		b.allocate(batch, &m.work)
+	}
+	m.ln.allocateInto(m.work.normed, rows, c.Width)
+	m.drop.allocate(rows, c.Width, max(rows*c.MLP, batch*c.Width*c.TokenMLP))
+	if d != compute.Float32 {
+		m.pooled, m.dlogits = compute.NewOperand(d, batch, c.Width), compute.NewOperand(d, batch, c.Classes)
+	}
+}
+
+func (m *mixer) forward(images []float32, n int) blas32.General {
+	c := m.config
+	t := c.patches()
+	x, mean, logits := compute.First(m.x, n*t), compute.First(m.mean, n), compute.First(m.logits, n)
+	m.backend.Patches(m.patch.First(n*t), images, c.images(n))
+	m.embed.Forward(compute.F32(x), m.patch.First(n*t), 0)
+	for _, b := range m.blocks {
+		b.forward(x, n, &m.work)
+	}
+	normed := m.ln.forward(x)
+	clear(mean.Data)
+	for i := range n {
+		m.backend.SumRows(mean.Data[i*c.Width:(i+1)*c.Width], normed.Range(i*t, (i+1)*t))
+	}
+	scale(mean, 1/float32(t))
+	m.head.Forward(compute.F32(logits), compute.AsOperand(m.backend, m.pooled, mean), 0)
+	return logits
+}
+
+func (m *mixer) backward(dlogits blas32.General, n int) {
+	c := m.config
+	t := c.patches()
+	dx, dmean, dnorm := compute.First(m.dx, n*t), compute.First(m.dmean, n), compute.First(m.work.branch, n*t)
+	m.head.Backward(compute.F32(dmean), compute.AsOperand(m.backend, m.dlogits, dlogits), m.pooled.First(n))
+	// mean = Σ_t normed_t/tokens: every token has the same share.
+	scale(dmean, 1/float32(t))
+	for i := range n * t {
+		copy(row(dnorm, i).Data, row(dmean, i/t).Data)
+	}
+	clear(dx.Data)
+	m.ln.backward(dx, compute.F32(dnorm))
+	for i := len(m.blocks) - 1; i >= 0; i-- {
+		m.blocks[i].backward(dx, n, &m.work)
+	}
+	m.embed.Backward(compute.Operand{}, compute.AsOperand(m.backend, m.work.dx, dx), m.patch.First(n*t))
+}
+
+func scale(x blas32.General, by float32) {
+	blas32.Scal(by, blas32.Vector{N: len(x.Data), Inc: 1, Data: x.Data})
+}

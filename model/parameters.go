@@ -1,0 +1,169 @@
+package model
+
+import (
+	"slices"
+
+	"lte/compute"
+
+	"gonum.org/v1/gonum/blas/blas32"
+)
+
+// Parameter is a named weight of the model, as torchvision or timm exports it.
+type Parameter struct {
+	Name  string
+	Shape []int
+	Value []float32
+	Grad  []float32 // nil unless it trains
+	Decay bool      // a matrix of a linear layer: weight decay applies
+
+	fixed  bool // never trains
+	offset int  // in Flat
+}
+
+// Parameters returns all parameters in the library's order, LayerNorm's ones and zeros too where it has no affine.
+func (m *Model) Parameters() []Parameter { return m.parameters }
+
+// Flat returns the parameters that can train as one slice. What never trains is left out: fixed sinusoids, and the ones
+// and zeros of a LayerNorm without affine.
+func (m *Model) Flat() []float32 { return m.weights[:m.trainable] }
+
+// Train makes backward passes add up the gradients of the parameters, of those that can train, whose names match, and
+// of no others. It returns them; their gradients lie one after another in grads.
+func (m *Model) Train(match func(name string) bool) (trained []Parameter, grads []float32) {
+	total := 0
+	for i := range m.parameters {
+		p := &m.parameters[i]
+		if p.Grad = nil; !p.fixed && match(p.Name) {
+			total += len(p.Value)
+		}
+	}
+	grads = make([]float32, total)
+	at := 0
+	for i := range m.parameters {
+		p := &m.parameters[i]
+		if p.fixed || !match(p.Name) {
+			continue
+		}
+		p.Grad = grads[at : at+len(p.Value)]
+		at += len(p.Value)
+		trained = append(trained, *p)
+	}
+	m.handOut()
+	return trained, grads
+}
+
+// handOut gives layers and norms the gradients of their parameters.
+func (m *Model) handOut() {
+	for _, l := range m.layers {
+		w, b := &m.parameters[l.index], &m.parameters[l.index+1]
+		l.GradW.Data, l.GradB = w.Grad, b.Grad
+		if w.Grad != nil {
+			l.GradW = compute.Matrix(l.W.Rows, l.W.Cols, w.Grad)
+		}
+	}
+	for _, n := range m.norms {
+		n.train(m.parameters[n.index].Grad, m.parameters[n.index+1].Grad)
+	}
+}
+
+// Gradients returns ∂L/∂W (out, in) of some linear layers, whether they train or not, at the main weights W: the sum
+// over the passes, forward and backward, that f makes. What trains keeps its gradients as they were.
+func (m *Model) Gradients(layers []*Linear, f func()) []blas32.General {
+	kept := slices.Clone(m.parameters)
+	defer func() {
+		copy(m.parameters, kept)
+		m.handOut()
+	}()
+	wanted := map[string]bool{}
+	for _, l := range layers {
+		wanted[m.parameters[l.index].Name] = true
+	}
+	m.Train(func(name string) bool { return wanted[name] })
+	m.UseMerged()
+	m.ZeroGrad()
+	f()
+	gradients := make([]blas32.General, len(layers))
+	for i, l := range layers {
+		gradients[i] = l.GradW
+	}
+	return gradients
+}
+
+// builder collects a network's parameters, and lays them into one flat slice.
+type builder struct {
+	model *Model
+	slots []slot
+}
+
+type slot struct {
+	Parameter
+	set func([]float32)
+}
+
+// add registers a parameter; set is given its memory.
+func (b *builder) add(p Parameter, set func([]float32)) { b.slots = append(b.slots, slot{p, set}) }
+
+// linear registers a linear layer whose passes have up to perImage rows an image, and returns it; shape is the weight's
+// in the library where that is not (out, in).
+func (b *builder) linear(name string, out, in, perImage int, shape ...int) *Linear {
+	return b.namedLinear(name, name+".weight", name+".bias", out, in, perImage, shape...)
+}
+
+func (b *builder) namedLinear(name, weight, bias string, out, in, perImage int, shape ...int) *Linear {
+	l := &Linear{Name: name, index: len(b.slots), perImage: perImage, backend: b.model.backend}
+	if shape == nil {
+		shape = []int{out, in}
+	}
+	b.add(Parameter{Name: weight, Shape: shape, Decay: true}, func(x []float32) { l.W = compute.Matrix(out, in, x) })
+	b.add(Parameter{Name: bias, Shape: []int{out}}, func(x []float32) { l.B = x })
+	b.model.layers = append(b.model.layers, l)
+	return l
+}
+
+// norm registers a LayerNorm of the model's width.
+func (b *builder) norm(name string) *norm {
+	c := b.model.config
+	n := &norm{index: len(b.slots), affine: c.NormAffine, backend: b.model.backend}
+	fixed := !c.NormAffine
+	b.add(Parameter{Name: name + ".weight", Shape: []int{c.Width}, fixed: fixed}, func(x []float32) { n.gamma = x })
+	b.add(Parameter{Name: name + ".bias", Shape: []int{c.Width}, fixed: fixed}, func(x []float32) { n.beta = x })
+	b.model.norms = append(b.model.norms, n)
+	return n
+}
+
+// layOut gives every parameter its memory: those that can train first, each kind in order.
+func (b *builder) layOut() {
+	m, total := b.model, 0
+	for _, s := range b.slots {
+		total += product(s.Shape)
+		if !s.fixed {
+			m.trainable += product(s.Shape)
+		}
+	}
+	m.weights = make([]float32, total)
+	at, fixedAt := 0, m.trainable
+	for _, s := range b.slots {
+		next := &at
+		if s.fixed {
+			next = &fixedAt
+		}
+		s.offset = *next
+		*next += product(s.Shape)
+		s.Value = m.weights[s.offset:*next]
+		s.set(s.Value)
+		m.parameters = append(m.parameters, s.Parameter)
+	}
+	for _, n := range m.norms {
+		for i := range n.gamma {
+			n.gamma[i] = 1
+		}
+	}
+}
+
+func product(shape []int) int {
+	n := 1
+	for _, s := range shape {
+		n *= s
+	}
+	return n
+}
