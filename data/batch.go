@@ -2,6 +2,7 @@ package data
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"runtime/debug"
 )
 
@@ -9,10 +10,42 @@ import (
 type Batch struct {
 	Images []float32 // (len(Labels), channels, height, width), (x-mean)/std of each channel
 	Labels []int     // (len(Labels)), in 0..Classes-1
+
+	// Of a mixed batch (see Mix), otherwise nil: image i's target is Lambda[i] of Labels[i] and the rest of Others[i].
+	Others []int     // (len(Labels))
+	Lambda []float32 // (len(Labels)), in 0..1
 }
 
 func newBatch(set *Set, n int) *Batch {
 	return &Batch{Images: make([]float32, n*set.pixels()), Labels: make([]int, n)}
+}
+
+// Mix mixes images from..to-1 of a batch of set's images, a head's mini-batch, by m. The other images of the batch are
+// left as they are: with targets of their own labels, or as they were mixed before. A run that can be repeated and
+// resumed gives it a stream of (seed, step, head). It allocates when the batch is mixed for the first time; a batch that
+// comes from a Feed again keeps the room.
+func (b *Batch) Mix(m Mix, set *Set, from, to int, rng *rand.Rand) {
+	n := len(b.Labels)
+	if from < 0 || from > to || to > n {
+		panic("data: mini-batch to mix out of range")
+	}
+	if b.Others == nil {
+		b.Others, b.Lambda = make([]int, n), make([]float32, n)
+		b.unmix()
+	}
+	images := b.Images[from*set.pixels() : to*set.pixels()]
+	lambda := m.Apply(images, b.Others[from:to], b.Labels[from:to], set.Channels, set.Height, set.Width, rng)
+	for i := from; i < to; i++ {
+		b.Lambda[i] = lambda
+	}
+}
+
+// unmix makes the targets those of images that are not mixed.
+func (b *Batch) unmix() {
+	copy(b.Others, b.Labels)
+	for i := range b.Lambda {
+		b.Lambda[i] = 1
+	}
 }
 
 // check panics unless set is whole.

@@ -14,7 +14,7 @@ import (
 
 func openTest(t testing.TB) *Set {
 	t.Helper()
-	set, err := Open("digits", 1)
+	set, err := Open(Source{Kind: "digits"}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestLargestRemainder(t *testing.T) {
 // Catches a split that depends on anything besides its seed, or not on the seed.
 func TestSplitFollowsTheSeed(t *testing.T) {
 	index := func(seed uint64) []int {
-		set, err := Open("digits", seed)
+		set, err := Open(Source{}, seed)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -164,17 +164,9 @@ func TestMeasures(t *testing.T) {
 
 // Catches a division by zero for a constant channel, and channels mixed up.
 func TestMeasureOfConstantChannel(t *testing.T) {
-	mean, std := measure(labelled{0}, 2, 3)
+	mean, std := newMemory(1, 2, 3, 255).measure([]int{0})
 	if !slices.Equal(mean, []float32{0, 0}) || !slices.Equal(std, []float32{1, 1}) {
 		t.Errorf("mean %v std %v of a black image", mean, std)
-	}
-}
-
-// Catches an error that leaves its reader without the names to choose from.
-func TestUnknownName(t *testing.T) {
-	_, err := Open("digit", 1)
-	if err == nil || !strings.Contains(err.Error(), `"digit"`) || !strings.Contains(err.Error(), "digits") {
-		t.Errorf("error %v", err)
 	}
 }
 

@@ -25,32 +25,13 @@ const (
 	digitsWhite   = 16
 )
 
-// digits is the collection in memory.
-type digits struct {
-	labels []uint8 // (images)
-	pixels []uint8 // (images, height, width), 0..16
-}
-
-func (d *digits) Len() int        { return len(d.labels) }
-func (d *digits) Label(i int) int { return int(d.labels[i]) }
-
-func (d *digits) Pixels(dst []float32, i int) {
-	const area = digitsSide * digitsSide
-	if len(dst) != area {
-		panic("data: pixels of the wrong length")
-	}
-	for j, v := range d.pixels[i*area : (i+1)*area] {
-		dst[j] = float32(v) / digitsWhite
-	}
-}
-
 func openDigits(seed uint64) (*Set, error) {
 	all, err := readDigits(digitsFile)
 	if err != nil {
 		return nil, fmt.Errorf("the copy inside the program is damaged: %w; build the program again from a clean checkout", err)
 	}
 	train, test := stratify(all, digitsClasses, digitsTrain, random.Stream(seed, "split"))
-	mean, std := measure(train, 1, digitsSide*digitsSide)
+	mean, std := all.measure(train.index)
 	return &Set{
 		Name: "digits", Classes: digitsClasses, Channels: 1, Height: digitsSide, Width: digitsSide,
 		Mean: mean, Std: std, Train: train, Test: test,
@@ -58,7 +39,7 @@ func openDigits(seed uint64) (*Set, error) {
 }
 
 // readDigits parses the compressed table: 64 pixels and a label a line, no header.
-func readDigits(file []byte) (*digits, error) {
+func readDigits(file []byte) (*memory, error) {
 	z, err := gzip.NewReader(bytes.NewReader(file))
 	if err != nil {
 		return nil, fmt.Errorf("digits.csv.gz: expected gzip: %w", err)
@@ -66,7 +47,7 @@ func readDigits(file []byte) (*digits, error) {
 	table := csv.NewReader(z)
 	table.FieldsPerRecord = digitsSide*digitsSide + 1
 	table.ReuseRecord = true
-	d := &digits{}
+	d := newMemory(0, 1, digitsSide*digitsSide, digitsWhite)
 	for {
 		record, err := table.Read()
 		if err == io.EOF {
@@ -87,7 +68,7 @@ func readDigits(file []byte) (*digits, error) {
 					line, column+1, field, limit)
 			}
 			if column == len(record)-1 {
-				d.labels = append(d.labels, uint8(v))
+				d.labels = append(d.labels, int32(v))
 			} else {
 				d.pixels = append(d.pixels, uint8(v))
 			}

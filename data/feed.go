@@ -14,16 +14,21 @@ import (
 const ring = 3
 
 // FeedOptions says which batches a Feed prepares.
+//
+// A rank that carries several heads takes them all from one feed. With N = H·Size heads of b images each, H a rank,
+// Batch is H·b: the batch is then the mini-batches of heads Rank·H ... Rank·H+H-1, one after the other, and what a
+// head sees doesn't depend on how many ranks carry the N heads. Where all heads see the same images (data.share =
+// "same"), every rank asks for Rank 0 of Size 1 and Batch b, and gives that batch to each of its heads.
 type FeedOptions struct {
 	Seed       uint64
-	Batch      int     // images a rank and step
-	Rank, Size int     // whose batches
-	Start      int     // the first step
-	Augment    *Affine // nil: none
+	Batch      int // images a rank and step
+	Rank, Size int // whose batches
+	Start      int // the first step
+	Augment    Augment
 }
 
 // Feed prepares one rank's training batches ahead of the step, step after step without end. The images of step t
-// are those of Sampler.Batch; each is distorted by the stream (seed, "augment", epoch, image), then normalised. The
+// are those of Sampler.Batch; each is augmented by the stream (seed, "augment", epoch, image), then normalised. The
 // batches depend on the options alone: a feed with Start t goes on exactly where another one stood before step t.
 //
 // Next and Close belong to one goroutine; Wait may be called from any.
@@ -49,10 +54,9 @@ func NewFeed(set *Set, opts FeedOptions) *Feed {
 	if opts.Batch <= 0 || opts.Rank < 0 || opts.Rank >= opts.Size || opts.Start < 0 {
 		panic("data: feed options out of range")
 	}
-	if opts.Augment != nil {
-		opts.Augment.valid()
-		augment := *opts.Augment // the caller's may change
-		opts.Augment = &augment
+	opts.Augment.Affine.valid()
+	if opts.Augment.Check(set.Height, set.Width) != nil {
+		panic("data: crop out of range")
 	}
 	f := &Feed{free: make(chan *Batch, ring), ready: make(chan prepared, ring), quit: make(chan struct{})}
 	for range ring {
@@ -61,7 +65,7 @@ func NewFeed(set *Set, opts FeedOptions) *Feed {
 	source := rand.NewChaCha8([32]byte{})
 	w := &worker{
 		set: set, opts: opts, sampler: NewSampler(set.Train.Len(), opts.Seed),
-		draws: make([]Draw, opts.Batch), plain: make([]float32, set.pixels()), source: source, rng: rand.New(source),
+		draws: make([]Draw, opts.Batch), plain: make([]float32, set.pixels()), room: make([]float32, set.pixels()), source: source, rng: rand.New(source),
 	}
 	go f.work(w)
 	return f
@@ -140,6 +144,7 @@ type worker struct {
 	sampler *Sampler
 	draws   []Draw        // (batch)
 	plain   []float32     // (channels, height, width), an image before augmentation
+	room    []float32     // (channels, height, width), and within it
 	source  *rand.ChaCha8 // seeded again for every image
 	rng     *rand.Rand    // over source
 
@@ -155,10 +160,10 @@ func (w *worker) fill() (err error) {
 	for j, d := range w.draws {
 		w.image = d.Image
 		x := w.into.Images[j*n : (j+1)*n]
-		if a := w.opts.Augment; a != nil {
+		if a := w.opts.Augment; a != (Augment{}) {
 			set.Train.Pixels(w.plain, d.Image)
 			w.source.Seed(random.Key(w.opts.Seed, "augment", uint64(d.Epoch), uint64(d.Image)))
-			a.Apply(x, w.plain, set.Channels, set.Height, set.Width, w.rng)
+			a.Apply(x, w.plain, w.room, set.Channels, set.Height, set.Width, w.rng)
 		} else {
 			set.Train.Pixels(x, d.Image)
 		}
@@ -167,5 +172,6 @@ func (w *worker) fill() (err error) {
 			return err
 		}
 	}
+	w.into.unmix()
 	return nil
 }

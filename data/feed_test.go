@@ -13,7 +13,7 @@ import (
 	"lte/random"
 )
 
-var jitter = &Affine{Rotate: 10, Shift: 1, Scale: 0.1, Shear: 5}
+var jitter = Augment{Affine: Affine{Rotate: 10, Shift: 1, Scale: 0.1, Shear: 5}}
 
 // take returns copies of the next n batches.
 func take(t testing.TB, f *Feed, n int) (batches []Batch) {
@@ -23,7 +23,7 @@ func take(t testing.TB, f *Feed, n int) (batches []Batch) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		batches = append(batches, Batch{slices.Clone(b.Images), slices.Clone(b.Labels)})
+		batches = append(batches, Batch{Images: slices.Clone(b.Images), Labels: slices.Clone(b.Labels)})
 	}
 	return batches
 }
@@ -38,7 +38,7 @@ func sameBatches(a, b []Batch) bool {
 // batches out of order, a scratch image or stream carried over, labels of other images.
 func TestFeedIsDirectComputation(t *testing.T) {
 	set := openTest(t)
-	for _, augment := range []*Affine{nil, jitter} {
+	for _, augment := range []Augment{{}, jitter, {Crop: 2, Flip: true}, {Affine: jitter.Affine, Crop: 1, Flip: true}} {
 		o := FeedOptions{Seed: 3, Batch: 100, Rank: 1, Size: 3, Augment: augment}
 		f := NewFeed(set, o)
 		s := NewSampler(set.Train.Len(), o.Seed)
@@ -55,10 +55,11 @@ func TestFeedIsDirectComputation(t *testing.T) {
 			for j, d := range draws {
 				x, want := make([]float32, 64), make([]float32, 64)
 				set.Train.Pixels(x, d.Image)
-				if augment == nil {
+				if augment == (Augment{}) {
 					copy(want, x)
 				} else {
-					augment.Apply(want, x, 1, 8, 8, random.Stream(3, "augment", uint64(d.Epoch), uint64(d.Image)))
+					rng := random.Stream(3, "augment", uint64(d.Epoch), uint64(d.Image))
+					augment.Apply(want, x, make([]float32, 64), 1, 8, 8, rng)
 				}
 				for i := range want {
 					want[i] = (want[i] - set.Mean[0]) / set.Std[0]
@@ -93,6 +94,64 @@ func TestFeedsTogetherIndependentOfRanks(t *testing.T) {
 		}
 		if !sameBatches(together, want) {
 			t.Errorf("%d ranks see other images than one", size)
+		}
+	}
+}
+
+// The same N heads on 1, 2, 4 ranks, H = N/ranks a rank: head h of step t sees the positions (t·N + h)·b and on. Catches
+// a rank whose heads hold other shares, or the same ones in another order, and augmentation that hangs on the place.
+func TestHeadsKeepTheirImages(t *testing.T) {
+	set := openTest(t)
+	const heads, b, steps = 8, 15, 25 // two epochs
+	all := Augment{Affine: jitter.Affine, Crop: 2, Flip: true}
+	s := NewSampler(set.Train.Len(), 4)
+	var want []Batch // (steps, heads), as from a rank each
+	for h := range heads {
+		f := NewFeed(set, FeedOptions{Seed: 4, Batch: b, Rank: h, Size: heads, Augment: all})
+		want = append(want, take(t, f, steps)...)
+		f.Close()
+	}
+	for _, ranks := range []int{1, 2, 4} {
+		each := heads / ranks
+		for rank := range ranks {
+			f := NewFeed(set, FeedOptions{Seed: 4, Batch: each * b, Rank: rank, Size: ranks, Augment: all})
+			for step, got := range take(t, f, steps) {
+				for i := range each {
+					h := rank*each + i
+					share := Batch{Images: got.Images[i*b*64 : (i+1)*b*64], Labels: got.Labels[i*b : (i+1)*b]}
+					if !sameBatches([]Batch{share}, want[h*steps+step:h*steps+step+1]) {
+						t.Fatalf("%d ranks, step %d: head %d sees other images", ranks, step, h)
+					}
+					for j, label := range share.Labels {
+						if _, image := s.At(int64((step*heads+h)*b + j)); set.Train.Label(image) != label {
+							t.Fatalf("%d ranks, step %d: head %d's image %d is not of its position", ranks, step, h, j)
+						}
+					}
+				}
+			}
+			f.Close()
+		}
+	}
+}
+
+// data.share = "same": rank 0 of 1 everywhere. Catches a feed that knows more of its rank than it is told, and an epoch
+// that goes by faster than one mini-batch a step.
+func TestSameImagesForAllHeads(t *testing.T) {
+	set := openTest(t)
+	o := FeedOptions{Seed: 4, Batch: 30, Rank: 0, Size: 1, Augment: jitter}
+	f, g := NewFeed(set, o), NewFeed(set, o)
+	defer f.Close()
+	defer g.Close()
+	a := take(t, f, 50)
+	if !sameBatches(a, take(t, g, 50)) {
+		t.Error("two ranks see different images")
+	}
+	s := NewSampler(set.Train.Len(), 4)
+	for step := range a {
+		for j, label := range a[step].Labels {
+			if _, image := s.At(int64(step*30 + j)); set.Train.Label(image) != label {
+				t.Fatalf("step %d, image %d is not the next one of the sequence", step, j)
+			}
 		}
 	}
 }

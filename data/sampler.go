@@ -55,7 +55,8 @@ func (s *Sampler) At(position int64) (epoch int64, image int) {
 //
 //	(t·N + k)·b + j,  0 <= j < b
 //
-// so that the ranks' batches of a step are N·b consecutive positions, the same ones for every N of equal N·b.
+// so that the ranks' batches of a step are N·b consecutive positions, the same ones for every N of equal N·b. A rank
+// with H heads and b = H·c thus holds the shares of c of heads k·H ... k·H+H-1 among N·H, one after the other.
 func (s *Sampler) Batch(dst []Draw, step, rank, size int) {
 	if step < 0 || rank < 0 || rank >= size {
 		panic("data: step or rank out of range")

@@ -1,0 +1,143 @@
+package data
+
+import (
+	"bytes"
+	"image"
+	"image/jpeg"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// brokenCase is a source that cannot be opened.
+type brokenCase struct {
+	name    string
+	members []member // nil: see source
+	source  Source
+	words   []string // what the error says
+}
+
+// Every complaint says which file, what is wrong, what was expected and what to do. Catches damage that passes as
+// data, and errors that leave their reader helpless.
+func TestBrokenSets(t *testing.T) {
+	noise := image.NewGray(image.Rect(0, 0, 3, 2))
+	whole := encoded(func(b *bytes.Buffer) error { return jpeg.Encode(b, noise, nil) })
+	with := func(name, content string) []member { return append(cats("test"), member{name, content}) }
+	without := func(prefix string) []member {
+		return slices.DeleteFunc(cats("test"), func(m member) bool { return strings.HasPrefix(m.name, prefix) })
+	}
+	for _, k := range []brokenCase{
+		{"another size", append(with("train/cat/5.png", pngOf(3, 3, 1)), member{"train/dog/0.png", pngOf(9, 9, 1)}), Source{},
+			[]string{"train/cat/5.png: an image of 3×3 pixels, expected 3×2 like ", "train/cat/10.png", "no resizing yet"}},
+		{"another size in test", with("test/dog/0.png", pngOf(2, 3, 1)), Source{}, []string{"test/dog/0.png: an image of 2×3 pixels"}},
+		{"cut PNG", with("train/cat/5.png", tint(1)[:50]), Source{}, []string{"train/cat/5.png: ", "expected a sound PNG", "not enough", "copy it again"}},
+		{"cut JPEG", with("train/cat/5.png", whole[:len(whole)-9]), Source{}, []string{"train/cat/5.png: ", "ends too early", "JPEG", "copy it again"}},
+		{"cut first", with("train/cat/0.png", tint(1)[:20]), Source{}, []string{"train/cat/0.png: ", "ends too early", "PNG"}},
+		{"damaged", with("train/cat/5.png", strings.Replace(tint(1), "IDAT", "IDAY", 1)), Source{}, []string{"train/cat/5.png: ", "expected a sound PNG"}},
+		{"no image", with("train/cat/Thumbs.db", "hello, world"), Source{}, []string{`train/cat/Thumbs.db: begins with "hello, w"`, "expected a JPEG, PNG or GIF", "remove"}},
+		{"empty image", with("train/cat/5.png", ""), Source{}, []string{"train/cat/5.png: an empty file", "remove"}},
+		{"empty class", with("train/fox/", ""), Source{}, []string{"train/fox: a class folder without images", "add its images, or remove"}},
+		{"empty class in test", append(with("train/fox/1.png", tint(3)), member{"test/fox/", ""}), Source{}, []string{"test/fox: a class folder without images"}},
+		{"class of test alone", with("test/fox/1.png", tint(3)), Source{}, []string{"test/fox: a class that train/ lacks", "2 classes (cat, dog)", "add train/fox"}},
+		{"no train", append(without("train/"), member{"Train/cat/1.png", tint(1)}), Source{}, []string{"no folder train/ (found: Train, test)", "expected train/CLASS/IMAGE"}},
+		{"no test", without("test/"), Source{}, []string{"no folder test/, val/ or valid/", "expected train/CLASS/IMAGE"}},
+		{"train without classes", append(without("train/"), member{"train/1.png", tint(1)}, member{"train/2.png", tint(1)}), Source{}, []string{"train/ has no class folders", "arrange"}},
+		{"nothing", []member{{"a/b/", ""}}, Source{}, []string{"no folder train/ (found: a)"}},
+		{"too deep", with("train/fox/images/1.png", tint(1)), Source{}, []string{"train/fox/images: a folder inside a class folder", "up by one"}},
+		{"two sets", append(below("a/", cats("test")), below("b/", cats("test"))...), Source{}, []string{"lies in a and in b", "set data.path"}},
+
+		{"unknown kind", nil, Source{"digit", ""}, []string{`"digit"`, "auto, digits, folder, tar"}},
+		{"folder without a path", nil, Source{"folder", ""}, []string{"data.path is empty"}},
+		{"digits with a path", nil, Source{"digits", "x"}, []string{`"x"`, "leave data.path empty"}},
+		{"no such path", nil, Source{"auto", filepath.Join(t.TempDir(), "none")}, []string{"none", "no such file", "correct data.path"}},
+		{"folder as tar", nil, Source{"tar", t.TempDir()}, []string{"it is a folder", "set data.kind to folder"}},
+		{"file as folder", nil, Source{"folder", writeFile(t, "x", "y")}, []string{"it is a file", "set data.kind to tar"}},
+		{"neither", nil, Source{"auto", writeFile(t, "x.zip", "PK\x03\x04 and so on")}, []string{`begins with "PK`, "tar, tar.zst, tar.gz", "unpack"}},
+		{"empty file", nil, Source{"auto", writeFile(t, "x.tar", "")}, []string{"an empty file", "expected an image folder or an archive"}},
+		{"called tar", nil, Source{"tar", writeFile(t, "x.tar", "no tar")}, []string{"expected a tar archive (not compressed)", "copy the file again"}},
+		{"zstd of another thing", nil, Source{"auto", writeFile(t, "x", zstdOf(strings.Repeat("no tar", 200)))}, []string{"expected a tar archive (zstd)"}},
+		{"gzip of nothing", nil, Source{"auto", writeFile(t, "x", gzipOf(""))}, []string{"expected a tar archive (gzip)"}},
+		{"link in a tar", nil, Source{"tar", writeFile(t, "x", tarOf(with("train/cat/5.png", "-> 9.png")))}, []string{"train/cat/5.png: a link to 9.png", "--dereference"}},
+	} {
+		sources := []Source{k.source}
+		if k.members != nil {
+			sources = []Source{{"auto", writeFolder(t, k.members)}, {"auto", writeFile(t, "pets.tar", tarOf(k.members))}}
+		}
+		for _, o := range sources {
+			_, err := Open(o, 1)
+			for _, w := range append(k.words, "data: opening", filepath.Base(o.Path)) {
+				if err == nil || !strings.Contains(err.Error(), w) && !(w == "." || o.Path == "") {
+					t.Errorf("%s, %s: error %v, want one that says %s", k.name, o.Kind, err, w)
+				}
+			}
+			if err != nil && strings.Contains(err.Error(), "goroutine") {
+				t.Errorf("%s: a panic: %v", k.name, err)
+			}
+		}
+	}
+}
+
+// Catches links that lead nowhere and images that cannot be read.
+func TestBrokenLinkInAFolder(t *testing.T) {
+	root := writeFolder(t, cats("test"))
+	if err := os.Symlink("nowhere", filepath.Join(root, "train/cat/link.png")); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(Source{Path: root}, 1)
+	if err == nil || !strings.Contains(err.Error(), "link.png") || !strings.Contains(err.Error(), "mend the link") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// Catches an archive cut short anywhere, between two files too, that opens as a smaller set; archive/tar alone takes
+// the end of the file for the end of the archive.
+func TestCutArchives(t *testing.T) {
+	plain := tarOf(cats("test"))
+	end := len(strings.TrimRight(plain, "\x00")) // of the last file
+	end = (end + 511) / 512 * 512
+	for name, k := range map[string]struct {
+		content string
+		whole   int // what is as good as the whole: one block of the two that end an archive
+		step    int
+	}{
+		"plain": {plain, end + 512, 128},
+		"zstd":  {zstdOf(plain), len(zstdOf(plain)), 17},
+		"gzip":  {gzipOf(plain), len(gzipOf(plain)), 17},
+	} {
+		for n := 1; n < k.whole; n += k.step {
+			_, err := Open(Source{"tar", writeFile(t, "x", k.content[:n])}, 1)
+			if err == nil {
+				t.Errorf("%s: %d bytes of %d pass as an archive", name, n, len(k.content))
+			} else if s := err.Error(); n > k.whole/2 && (!strings.Contains(s, "again") || !strings.Contains(s, "early") && !strings.Contains(s, "expected a tar")) {
+				t.Errorf("%s, %d bytes: %v", name, n, err)
+			}
+		}
+	}
+	damaged := []byte(zstdOf(plain))
+	damaged[len(damaged)-2] ^= 1 // in the checksum
+	_, err := Open(Source{"tar", writeFile(t, "x", string(damaged))}, 1)
+	if err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("a wrong checksum: %v", err)
+	}
+}
+
+// Catches an error that hangs on which core was first: of many broken images the first one is named, every time.
+func TestFirstBrokenImage(t *testing.T) {
+	members := cats("test")
+	for i := range 40 {
+		content := tint(1)
+		if i >= 7 {
+			content = "broken"
+		}
+		members = append(members, member{"train/cat/a" + string(rune('a'+i/10)) + string(rune('0'+i%10)) + ".png", content})
+	}
+	name := writeFile(t, "x", tarOf(members))
+	for range 30 {
+		_, err := Open(Source{"tar", name}, 1)
+		if err == nil || !strings.Contains(err.Error(), "train/cat/aa7.png") {
+			t.Fatalf("error %v, want one about aa7.png", err)
+		}
+	}
+}

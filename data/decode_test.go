@@ -1,0 +1,119 @@
+package data
+
+import (
+	"bytes"
+	"image"
+	"image/color"
+	"image/color/palette"
+	"image/gif"
+	"image/jpeg"
+	"image/png"
+	"testing"
+
+	"lte/random"
+)
+
+// painted fills an image with random colours.
+func painted[M interface {
+	image.Image
+	Set(x, y int, c color.Color)
+}](m M, alpha uint8) M {
+	rng := random.Stream(1, "test")
+	for y := range m.Bounds().Dy() {
+		for x := range m.Bounds().Dx() {
+			m.Set(x, y, color.NRGBA{uint8(rng.Uint32()), uint8(rng.Uint32()), uint8(rng.Uint32()), alpha})
+		}
+	}
+	return m
+}
+
+// Every kind of image that the decoders return, against its pixels taken one by one from a decoder of its own.
+// Catches a stride or subsampling misread, channels swapped, grey that is not grey, colours dimmed by transparency.
+func TestFormatsAgainstSimpleTwin(t *testing.T) {
+	const width, height = 13, 10
+	r := image.Rect(0, 0, width, height)
+	ycbcr := func(ratio image.YCbCrSubsampleRatio) string { // jpeg.Encode knows 4:2:0 and grey alone
+		m := image.NewYCbCr(r, ratio)
+		for i := range m.Y {
+			m.Y[i] = uint8(31 * i)
+		}
+		for i := range m.Cb {
+			m.Cb[i], m.Cr[i] = uint8(17*i), uint8(200-11*i)
+		}
+		return encoded(func(b *bytes.Buffer) error { return jpeg.Encode(b, m, nil) })
+	}
+	pngs := func(m image.Image) string {
+		return encoded(func(b *bytes.Buffer) error { return png.Encode(b, m) })
+	}
+	for name, k := range map[string]string{
+		"JPEG":            ycbcr(image.YCbCrSubsampleRatio444),
+		"grey JPEG":       encoded(func(b *bytes.Buffer) error { return jpeg.Encode(b, painted(image.NewGray(r), 255), nil) }),
+		"PNG":             pngs(painted(image.NewNRGBA(r), 255)),
+		"grey PNG":        pngs(painted(image.NewGray(r), 255)),
+		"16-bit PNG":      pngs(painted(image.NewRGBA64(r), 255)),
+		"16-bit grey PNG": pngs(painted(image.NewGray16(r), 255)),
+		"palette PNG":     pngs(painted(image.NewPaletted(r, palette.WebSafe), 255)),
+		"clear PNG":       pngs(painted(image.NewNRGBA(r), 100)),
+		"GIF":             encoded(func(b *bytes.Buffer) error { return gif.Encode(b, painted(image.NewNRGBA(r), 255), nil) }),
+	} {
+		got := make([]uint8, 3*width*height)
+		if err := new(decoder).decode(got, &file{name: name, encoded: []byte(k)}, height, width, ""); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		m, _, err := image.Decode(bytes.NewReader([]byte(k)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for y := range height {
+			for x := range width {
+				c := color.NRGBAModel.Convert(m.At(x, y)).(color.NRGBA)
+				at := y*width + x
+				if have := (color.NRGBA{got[at], got[width*height+at], got[2*width*height+at], c.A}); have != c {
+					t.Fatalf("%s: pixel %d, %d is %v, want %v", name, x, y, have, c)
+				}
+			}
+		}
+	}
+}
+
+// All subsamplings of a colour image, taken from one that is a part of a larger one, as jpeg.Decode returns it.
+func TestSubsampling(t *testing.T) {
+	const width, height = 5, 3
+	for ratio := image.YCbCrSubsampleRatio444; ratio <= image.YCbCrSubsampleRatio410; ratio++ {
+		whole := image.NewYCbCr(image.Rect(0, 0, 16, 16), ratio)
+		rng := random.Stream(1, "test")
+		for _, plane := range [][]uint8{whole.Y, whole.Cb, whole.Cr} {
+			for i := range plane {
+				plane[i] = uint8(rng.Uint32())
+			}
+		}
+		m := whole.SubImage(image.Rect(0, 0, width, height))
+		got := make([]uint8, 3*width*height)
+		toPlanes(got, m, height, width)
+		for at := range width * height {
+			r, g, b, _ := m.At(at%width, at/width).RGBA()
+			if got[at] != uint8(r>>8) || got[15+at] != uint8(g>>8) || got[30+at] != uint8(b>>8) {
+				t.Fatalf("%v: pixel %d is %v %v %v, want %v %v %v", ratio, at, got[at], got[15+at], got[30+at], r>>8, g>>8, b>>8)
+			}
+		}
+	}
+}
+
+// Catches a GIF whose first frame is less than its canvas read at the wrong place, or beyond its end.
+func TestFrameWithinCanvas(t *testing.T) {
+	m := image.NewPaletted(image.Rect(1, 1, 3, 2), color.Palette{color.White, color.Black})
+	k := encoded(func(b *bytes.Buffer) error {
+		return gif.EncodeAll(b, &gif.GIF{Image: []*image.Paletted{m}, Delay: []int{0}, Config: image.Config{Width: 4, Height: 3}})
+	})
+	got := bytes.Repeat([]byte{7}, 36)
+	if err := new(decoder).decode(got, &file{encoded: []byte(k)}, 3, 4, ""); err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range got {
+		white := i%12 == 5 || i%12 == 6
+		if (v == 255) != white || !white && v != 0 {
+			t.Errorf("value %d is %d", i, v)
+		}
+	}
+}

@@ -1,0 +1,128 @@
+package data
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+
+	"gonum.org/v1/gonum/stat/distuv"
+)
+
+// Mix blends the images of a mini-batch by pairs: mixup (Zhang, Cisse, Dauphin and Lopez-Paz, "mixup: Beyond
+// Empirical Risk Minimization", arXiv 1710.09412), CutMix (Yun et al., "CutMix: Regularization Strategy to Train
+// Strong Classifiers with Localizable Features", arXiv 1905.04899), or, with both, each mini-batch one of them with
+// probability 1/2. It does what timm's Mixup does in its mode "batch". Nothing set is no mixing.
+type Mix struct {
+	Mixup       float64 // α of mixup's λ ~ Beta(α, α); 0: none
+	CutMix      float64 // α of CutMix's
+	Probability float64 // of a mini-batch to be mixed, in 0..1
+}
+
+// None says whether m never mixes.
+func (m Mix) None() bool { return m.Mixup == 0 && m.CutMix == 0 || m.Probability == 0 }
+
+// Check returns an error that names the configuration's key unless m can be drawn; the negated comparisons catch NaN.
+func (m Mix) Check() error {
+	for _, k := range []struct {
+		key      string
+		is, most float64
+	}{{"mixup", m.Mixup, math.MaxFloat32}, {"cutmix", m.CutMix, math.MaxFloat32}, {"mix_probability", m.Probability, 1}} {
+		if !(k.is >= 0 && k.is <= k.most) {
+			return fmt.Errorf("data.%s %v: expected 0..%v; correct data.%s", k.key, k.is, k.most, k.key)
+		}
+	}
+	return nil
+}
+
+// Apply mixes a mini-batch of n = len(labels) images, (n, channels, height, width), in place: image i with image
+// n-1-i, all by one λ, which it returns. others gets the partners' labels; image i's target is then
+//
+//	λ·onehot(labels[i]) + (1-λ)·onehot(others[i])
+//
+// Mixup: x_i ← λ·x_i + (1-λ)·x_{n-1-i}. CutMix: x_i gets a box of x_{n-1-i}, the same box for all, and λ is the share
+// of the pixels that stay. The middle image of an odd n is its own partner and stays as it is. λ is 1 where the
+// mini-batch is not mixed. It allocates nothing.
+func (m Mix) Apply(images []float32, others []int, labels []int, channels, height, width int, rng *rand.Rand) (lambda float32) {
+	n, size := len(labels), channels*height*width
+	if channels <= 0 || height <= 0 || width <= 0 || len(images) != n*size || len(others) != n {
+		panic("data: mixing of slices of the wrong length")
+	}
+	if m.Check() != nil {
+		panic("data: mixing out of range")
+	}
+	for i := range labels {
+		others[i] = labels[n-1-i]
+	}
+	if m.None() || rng.Float64() >= m.Probability {
+		return 1
+	}
+	cut := m.Mixup == 0
+	if m.Mixup > 0 && m.CutMix > 0 {
+		cut = rng.Float64() < 0.5
+	}
+	if !cut {
+		lambda = float32(beta(m.Mixup, rng))
+		blend(images, n, size, lambda)
+		return lambda
+	}
+	b := drawBox(beta(m.CutMix, rng), height, width, rng)
+	swap(images, n, channels, height, width, b)
+	return float32(1 - float64(b.area())/float64(height*width))
+}
+
+// blend is mixup's x_i ← λ·x_i + (1-λ)·x_{n-1-i} of n images of size values.
+func blend(images []float32, n, size int, lambda float32) {
+	rest := 1 - lambda
+	for i := range n / 2 {
+		a, b := images[i*size:(i+1)*size], images[(n-1-i)*size:(n-i)*size]
+		b = b[:len(a)]
+		for k, x := range a {
+			y := b[k]
+			a[k], b[k] = lambda*x+rest*y, lambda*y+rest*x
+		}
+	}
+}
+
+// box is rows top..bottom-1 and columns left..right-1.
+type box struct{ top, bottom, left, right int }
+
+func (b box) area() int { return (b.bottom - b.top) * (b.right - b.left) }
+
+// drawBox is CutMix's box of sides √(1-λ) of the image's, about a uniformly drawn centre; what lies outside the image
+// is cut off (Yun et al., equation 2, and their code).
+func drawBox(lambda float64, height, width int, rng *rand.Rand) box {
+	ratio := math.Sqrt(1 - lambda)
+	halfHeight, halfWidth := int(float64(height)*ratio)/2, int(float64(width)*ratio)/2
+	y, x := rng.IntN(height), rng.IntN(width)
+	return box{
+		top: max(0, y-halfHeight), bottom: min(height, y+halfHeight),
+		left: max(0, x-halfWidth), right: min(width, x+halfWidth),
+	}
+}
+
+// swap exchanges a box of image i and image n-1-i.
+func swap(images []float32, n, channels, height, width int, in box) {
+	size := channels * height * width
+	for i := range n / 2 {
+		for c := range channels {
+			for y := in.top; y < in.bottom; y++ {
+				row := (c*height + y) * width
+				a := images[i*size+row+in.left : i*size+row+in.right]
+				b := images[(n-1-i)*size+row+in.left:][:len(a)]
+				for k, x := range a {
+					a[k], b[k] = b[k], x
+				}
+			}
+		}
+	}
+}
+
+// beta draws from Beta(α, α). It is the share of one gamma draw in two, and for small α both may be less than the
+// least float64: then one of them was as good as nothing beside the other, each as likely.
+func beta(alpha float64, rng *rand.Rand) float64 {
+	x := distuv.Beta{Alpha: alpha, Beta: alpha, Src: rng}.Rand()
+	if math.IsNaN(x) {
+		x = float64(rng.Uint64() >> 63)
+	}
+	return x
+}
