@@ -22,7 +22,7 @@ func TestNoAllocation(t *testing.T) {
 	}
 	const rounds = 50
 	inGang(t, 3, func(g collective.Group) error {
-		e, m := collective.NewExchange(g, layers, flat), collective.NewMean(g, 1000)
+		e, m := collective.NewExchange(g, layers, flat, 1), collective.NewMean(g, 1000)
 		factors, x, sums := draw(g.Rank(), flat), draw(g.Rank(), 1000), make([]float64, 3)
 		names, digests := []string{"a", "b"}, []uint64{1, 2}
 		var err error
@@ -73,7 +73,7 @@ func TestBrokenGroup(t *testing.T) {
 	broken, own := errors.New("connection reset"), errors.New("own")
 	inGang(t, 2, func(g collective.Group) error {
 		g.(*member).fail = broken
-		_, gather := collective.NewExchange(g, layers, flat).Gather(draw(0, flat), collective.Status{})
+		_, gather := collective.NewExchange(g, layers, flat, 1).Gather(draw(0, flat), collective.Status{})
 		agree := collective.Agree(g, own)
 		for name, err := range map[string]error{
 			"Gather":        gather,
@@ -112,11 +112,11 @@ func TestManyLayers(t *testing.T) {
 func TestMisuse(t *testing.T) {
 	g := collective.Alone{}
 	for name, misuse := range map[string]func(){
-		"A past the end": func() { collective.NewExchange(g, []collective.Factor{{A: 1, M: 1, N: 4, R: 1}}, 4) },
-		"B past the end": func() { collective.NewExchange(g, []collective.Factor{{B: 1, M: 4, N: 1, R: 1}}, 4) },
-		"before 0":       func() { collective.NewExchange(g, []collective.Factor{{A: -1, M: 1, N: 1, R: 1}}, 4) },
-		"short factors":  func() { _, _ = collective.NewExchange(g, nil, 4).Gather(make([]float32, 3), collective.Status{}) },
-		"too early":      func() { collective.NewExchange(g, layers, flat).Stacks(0) },
+		"A past the end": func() { collective.NewExchange(g, []collective.Factor{{A: 1, M: 1, N: 4, R: 1}}, 4, 1) },
+		"B past the end": func() { collective.NewExchange(g, []collective.Factor{{B: 1, M: 4, N: 1, R: 1}}, 4, 1) },
+		"before 0":       func() { collective.NewExchange(g, []collective.Factor{{A: -1, M: 1, N: 1, R: 1}}, 4, 1) },
+		"short factors":  func() { _, _ = collective.NewExchange(g, nil, 4, 1).Gather(make([]float32, 3), collective.Status{}) },
+		"too early":      func() { collective.NewExchange(g, layers, flat, 1).Stacks(0) },
 		"short mean":     func() { _ = collective.NewMean(g, 4).Average(make([]float32, 3)) },
 		"names":          func() { _ = collective.CheckLockstep(g, []string{"a"}, nil) },
 	} {
