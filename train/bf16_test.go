@@ -13,7 +13,7 @@ import (
 // The built-in job in bf16 learns what it learns in float32: the loss over steps 281 to 300, and the test loss, within
 // 1 %. Fails when anything that adds up over steps (factors, moments, W) is kept in bf16.
 func TestBF16LearnsAlike(t *testing.T) {
-	set, err := data.Open("digits", 0)
+	set, err := data.Open(data.Source{}, 0)
 	must(t, err)
 	run := func(d compute.DType) Summary {
 		be, err := compute.New("onednn", 1, d)

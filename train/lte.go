@@ -5,103 +5,164 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/model"
-	"lte/random"
 )
 
-// lte is LoRA-the-Explorer without resets (Huh et al. 2024, algorithm 1 and the authors' code): rank k trains head k
-// alone, and every K steps all ranks gather all heads' factors and apply
+// lte is LoRA-the-Explorer (Huh et al. 2024, algorithm 1 and the authors' code): every head trains alone, and every K
+// steps all ranks gather all heads' factors. Without resets they apply
 //
 //	W ← W⁰ + (s/N)·Σ_k B_k A_k;  A'_k, B'_k ← A_k, B_k
 //
-// which is what W ← W + (s/N)·Σ_k (B_k A_k − B'_k A'_k) telescopes to, without its drift.
+// which is what W ← W + (s/N)·Σ_k (B_k A_k − B'_k A'_k) telescopes to, without its drift. With resets
+//
+//	W ← W + (s/N)·Σ_k B_k A_k;  B_k ← 0
+//
+// and every head is exactly at W.
 type lte struct {
-	every    int
-	group    collective.Group
-	backend  compute.Backend
-	model    *model.ViT
-	head     *model.Head
-	w0       [][]float32 // W⁰ of every layer, (out, in)
-	factors  *collective.Exchange
-	mergings int
+	*heads
+	group     collective.Group
+	share     float32  // of a head's update in W's: 1/N, or 1 for their sum
+	origins   []origin // a layer each; nil with resets, which add to W and b themselves
+	gathering *collective.Exchange
+	mean      *collective.Mean // of the replicas
+	merged    []float32        // the replicas of the last merge
+	done      counts
 }
 
-func newLTE(c config.Config, g collective.Group, be compute.Backend, v *model.ViT) (*lte, error) {
-	if c.LTE.Alpha == 0 {
-		panic("train: configuration without lora alpha (config.Resolve)")
+// origin is what a layer's W and b are formed of: W⁰ (out, in), and b⁰ (out) where heads have biases.
+type origin struct{ w, b []float32 }
+
+func newLTE(c config.Config, g collective.Group, be compute.Backend, m *model.Model) (*lte, error) {
+	own := c.LoRA.Heads / g.Size()
+	resets := c.Merge.Reset != "none"
+	base := model.OwnBase
+	switch {
+	case resets:
+		base = model.MainBase
+	case own > 1:
+		base = model.FormedBase
 	}
-	// Head k's stream does not know N: the head is the same in every run of that seed.
-	rng := random.Stream(c.Seed, "head", uint64(g.Rank()))
-	head, err := v.AttachHead(model.HeadConfig{Rank: c.LTE.Rank, Alpha: c.LTE.Alpha, Init: c.LTE.Init}, rng)
+	h, err := newHeads(c, be, m, g.Rank()*own, own, 1, base)
 	if err != nil {
-		return nil, &config.Error{Problem: err.Error(), Keys: []string{"lte.rank"}, Err: err}
+		return nil, err
 	}
-	m := &lte{every: c.LTE.MergeEvery, group: g, backend: be, model: v, head: head}
-	var layout []collective.Factor
-	at := 0
-	for _, l := range v.Layers() {
-		m.w0 = append(m.w0, append([]float32(nil), l.W.Data...))
-		f := collective.Factor{A: at, M: l.W.Rows, N: l.W.Cols, R: l.Adapter().A.Rows}
-		f.B = at + f.R*f.N
-		at = f.B + f.M*f.R
-		layout = append(layout, f)
+	l := &lte{heads: h, group: g, share: 1 / float32(c.LoRA.Heads)}
+	if c.Merge.Combine == "sum" {
+		l.share = 1
 	}
-	m.factors = collective.NewExchange(g, layout, len(head.Value))
-	return m, nil
+	if !resets {
+		for _, p := range h.layout.Layers {
+			o := origin{w: append([]float32(nil), p.Layer.W.Data...)}
+			if c.LoRA.Bias {
+				o.b = append([]float32(nil), p.Layer.B...)
+			}
+			l.origins = append(l.origins, o)
+		}
+	}
+	l.gathering = collective.NewExchange(g, h.factors(), h.layout.Length, own)
+	if r := h.crew[0].replicas; r != nil {
+		l.merged = append([]float32(nil), r.value...)
+		l.mean = collective.NewMean(g, len(r.value))
+	}
+	return l, nil
 }
 
-func (m *lte) interval() int { return m.every }
-func (m *lte) merges() int   { return m.mergings }
-
-// trained: decay pulls the factors towards 0, and so W towards W⁰ (algorithm.md, decay = "factors").
-func (m *lte) trained() parameters {
-	return parameters{m.head.Value, m.head.Grad, []span{{0, len(m.head.Value), true}}}
-}
+func (l *lte) interval(step int) int { return l.config.Merge.Interval(step) }
+func (l *lte) counts() counts        { return l.done }
 
 // exchange: a local step talks to nobody.
-func (m *lte) exchange(loss float64) (float64, error) { return loss, nil }
+func (l *lte) exchange(loss float64) (float64, error) { return loss, nil }
 
-func (m *lte) merge(step int, status collective.Status) (float64, error) {
-	statuses, err := m.factors.Gather(m.head.Value, status)
+func (l *lte) merge(step, k int, status collective.Status) (float64, error) {
+	statuses, err := l.gathering.Gather(l.values, status)
 	if err != nil {
 		return 0, err
 	}
-	if err := failure(step, m.every, statuses); err != nil {
+	if err := failure(step, k, statuses); err != nil {
 		return 0, err
 	}
-	mean := 0.0
-	for _, s := range statuses {
-		mean += s.Loss / float64(len(statuses))
+	shrink := l.shrink(step, k)
+	for i, p := range l.layout.Layers {
+		a, b := l.gathering.Stacks(i) // (N·r, in), (out, N·r)
+		w, wide := p.Layer.W, l.config.LoRA.Heads*p.Rank
+		from, bias := w.Data, p.Layer.B
+		if l.origins != nil {
+			from = l.origins[i].w
+			copy(bias, l.origins[i].b)
+		}
+		decay(from, w.Data, shrink)
+		l.backend.AddProduct(compute.F32(w), compute.Matrix(w.Rows, w.Cols, from), p.Scale*l.share,
+			compute.Matrix(w.Rows, wide, b), compute.Matrix(wide, w.Cols, a))
+		for k := range l.config.LoRA.Heads {
+			p.Factors(l.gathering.Head(k)).AddBias(bias, p.Scale*l.share)
+		}
 	}
-	n := m.group.Size()
-	for i, l := range m.model.Layers() {
-		a, b := m.factors.Stacks(i) // (N·r, in), (out, N·r)
-		stack := n * l.Adapter().A.Rows
-		w0 := compute.Matrix(l.W.Rows, l.W.Cols, m.w0[i])
-		m.backend.AddProduct(compute.F32(l.W), w0, m.head.Scale/float32(n), compute.Matrix(l.W.Rows, stack, b), compute.Matrix(stack, l.W.Cols, a))
+	if err := l.mergeReplicas(); err != nil {
+		return 0, err
 	}
-	copy(m.head.Merged, m.head.Value)
-	m.model.Rebase()
-	m.mergings++
-	return mean, lockstep(m.group, m.model)
+	l.done.merges++
+	l.done.cleared += l.begin(l.done.merges)
+	return meanLoss(statuses), lockstep(l.group, l.model)
 }
 
-// failure finds the ranks that met the first number that is not finite, in the interval that ended before step.
-func failure(step, every int, statuses []collective.Status) error {
-	var e *NonFiniteError
-	for k, s := range statuses {
-		if s.Failed == 0 {
-			continue
-		}
-		at := (step-1)/every*every + s.Failed
-		switch {
-		case e == nil || at < e.Step:
-			e = &NonFiniteError{Step: at, Ranks: []int{k}, Loss: s.Loss}
-		case at == e.Step:
-			e.Ranks = append(e.Ranks, k)
+// apart returns the factors of the last merge: those that any reset left behind.
+func (l *lte) apart(layer *model.Linear) (all []model.Factors) {
+	if p, ok := l.place(layer); ok {
+		for k := range l.config.LoRA.Heads {
+			all = append(all, p.Factors(l.gathering.Head(k)))
 		}
 	}
-	if e == nil {
+	return all
+}
+
+// mergeReplicas gives every worker the mean of all heads' replicas.
+func (l *lte) mergeReplicas() error {
+	if l.mean == nil {
 		return nil
 	}
-	return e
+	for i := range l.merged {
+		sum := 0.0
+		for _, w := range l.crew {
+			sum += float64(w.replicas.value[i])
+		}
+		l.merged[i] = float32(sum / float64(len(l.crew)))
+	}
+	if err := l.mean.Average(l.merged); err != nil {
+		return err
+	}
+	for _, w := range l.crew {
+		copy(w.replicas.value, l.merged)
+	}
+	l.settle()
+	return nil
+}
+
+// settle: W is that of the last merge; the model's replicas are a worker's until they are loaded anew.
+func (l *lte) settle() {
+	if l.mean != nil {
+		(&replicas{trained: l.crew[0].replicas.trained, value: l.merged}).load()
+	}
+}
+
+// shrink is Π (1 − η_i·λ) over the last k steps where weight decay acts on W, at the merge and for all of them at once
+// (algorithm.md, decay = "weights"); else 1.
+func (l *lte) shrink(step, k int) float64 {
+	c := l.config
+	product := 1.0
+	if c.Merge.Decay == "weights" {
+		for i := step - k; i < step; i++ {
+			product *= 1 - c.Optimizer.WeightDecay*learningRate(c.Optimizer.LR, c.Schedule, i, c.Train.Steps)
+		}
+	}
+	return product
+}
+
+// decay takes (1 − shrink)·W from what the next W is formed of, W⁰ or W itself: W ← shrink·W + … either way.
+func decay(from, w []float32, shrink float64) {
+	if shrink == 1 {
+		return
+	}
+	part := float32(1 - shrink)
+	for i, x := range w {
+		from[i] -= part * x
+	}
 }

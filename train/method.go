@@ -10,44 +10,51 @@ import (
 	"lte/model"
 )
 
-// method decides what trains on this rank and what crosses the network when. The loop knows nothing else of it.
+// method decides who trains on this rank and what crosses the network when. The loop knows nothing else of it.
 type method interface {
-	// interval is K, the local steps from one merge to the next.
-	interval() int
-	// trained is what the optimizer moves on this rank.
-	trained() parameters
+	// workers are those who train on this rank.
+	workers() []*worker
+	// interval is K, the local steps until the next merge, after so many steps.
+	interval(step int) int
 	// exchange stands between the backward pass and the optimizer, every step. It may replace the gradients, and
 	// returns the loss that they belong to.
 	exchange(loss float64) (float64, error)
-	// merge ends an interval, in lockstep on all ranks; it returns the mean loss of all ranks over the interval. If
-	// an exchange or the status of any rank is not finite, weights stay as they were and every rank gets the same
-	// *NonFiniteError.
-	merge(step int, status collective.Status) (float64, error)
-	// merges is how many merges were made.
-	merges() int
+	// merge ends an interval of k steps, in lockstep on all ranks; it returns the mean loss of all ranks over the
+	// interval. If an exchange or the status of any rank is not finite, weights stay as they were and every rank gets
+	// the same *NonFiniteError.
+	merge(step, k int, status collective.Status) (float64, error)
+	// settle makes the model's weights those of the last merge, or step where there are no merges: what evaluation
+	// reads. Training goes on as if it had not been called, if it is called after a merge.
+	settle()
+	// counts are of what was merged.
+	counts() counts
 }
 
-// parameters are flat slices of what trains, and how its parts are treated.
-type parameters struct {
-	value, grad []float32
-	spans       []span // cover value in order
+// counts of a run so far.
+type counts struct {
+	merges  int
+	cleared int // moments of optimizers that merges cleared, on this rank
 }
 
-// span is a part of the parameters that weight decay applies to, or not.
-type span struct {
-	from, to int
-	decay    bool
-}
-
-// newMethod makes the configured method. It changes the model: what trains, and which head it carries.
-func newMethod(c config.Config, g collective.Group, be compute.Backend, v *model.ViT) (method, error) {
+// newMethod makes the configured method. It changes the model: what trains, and which heads it carries.
+func newMethod(c config.Config, g collective.Group, be compute.Backend, m *model.Model) (method, error) {
 	switch c.Method {
 	case "lte":
-		return newLTE(c, g, be, v)
+		return newLTE(c, g, be, m)
 	case "full":
-		return newFull(c, g, be, v), nil
+		return newFull(c, g, be, m), nil
+	case "lora":
+		return newLoRA(c, g, be, m, 1)
+	case "mhlora":
+		return newMHLoRA(c, g, be, m)
+	case "sequential":
+		return newSequential(c, g, be, m)
+	case "localsgd":
+		return newLocalSGD(c, g, be, m), nil
+	case "diloco":
+		return newDiLoCo(c, g, be, m), nil
 	}
-	return nil, fmt.Errorf("method = %q is not known: expected lte or full", c.Method)
+	return nil, fmt.Errorf("method = %q is not known", c.Method)
 }
 
 // NonFiniteError stops a run whose loss or gradient is not a finite number. All ranks return the same one.
@@ -58,18 +65,46 @@ type NonFiniteError struct {
 }
 
 func (e *NonFiniteError) Error() string {
-	return fmt.Sprintf("loss or gradient is not finite at step %d on rank %v (loss %v): the last good weights are kept; try a smaller optimizer.lr or lte.alpha, or a smaller optimizer.clip_norm",
+	return fmt.Sprintf("loss or gradient is not finite at step %d on rank %v (loss %v): the last good weights are kept; try a smaller optimizer.lr or lora.alpha, or a smaller optimizer.clip_norm",
 		e.Step, e.Ranks, e.Loss)
 }
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
 // lockstep compares the bits of every parameter over all ranks.
-func lockstep(g collective.Group, v *model.ViT) error {
-	ps := v.Parameters()
+func lockstep(g collective.Group, m *model.Model) error {
+	ps := m.Parameters()
 	names, digests := make([]string, len(ps)), make([]uint64, len(ps))
 	for i, p := range ps {
 		names[i], digests[i] = p.Name, collective.Digest(p.Value)
 	}
 	return collective.CheckLockstep(g, names, digests)
+}
+
+// failure finds the ranks that met the first number that is not finite, in the k steps that end with step.
+func failure(step, k int, statuses []collective.Status) error {
+	var e *NonFiniteError
+	for rank, s := range statuses {
+		if s.Failed == 0 {
+			continue
+		}
+		at := step - k + s.Failed
+		switch {
+		case e == nil || at < e.Step:
+			e = &NonFiniteError{Step: at, Ranks: []int{rank}, Loss: s.Loss}
+		case at == e.Step:
+			e.Ranks = append(e.Ranks, rank)
+		}
+	}
+	if e == nil {
+		return nil
+	}
+	return e
+}
+
+func meanLoss(statuses []collective.Status) (mean float64) {
+	for _, s := range statuses {
+		mean += s.Loss / float64(len(statuses))
+	}
+	return mean
 }

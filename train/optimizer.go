@@ -7,8 +7,13 @@ import (
 	"lte/config"
 )
 
-// optimizer moves parameters by their gradients, which it first multiplies by clip.
-type optimizer interface{ step(lr, clip float64) }
+// optimizer moves parameters.
+type optimizer interface {
+	// step moves them by their gradients, which it first multiplies by clip.
+	step(lr, clip float64)
+	// clear forgets all earlier steps; it returns how many numbers that were not 0 it made 0.
+	clear() int
+}
 
 func newOptimizer(c config.Optimizer, be compute.Backend, p parameters) optimizer {
 	if c.Name == "sgd" {
@@ -42,6 +47,21 @@ func (o *adamW) step(lr, clip float64) {
 	}
 }
 
+func (o *adamW) clear() int {
+	o.t = 0
+	return clearNumbers(o.m) + clearNumbers(o.v)
+}
+
+func clearNumbers(x []float32) (cleared int) {
+	for i, v := range x {
+		if v != 0 {
+			x[i] = 0
+			cleared++
+		}
+	}
+	return cleared
+}
+
 // sgd is gradient descent with momentum and coupled decay, as torch.optim.SGD.
 type sgd struct {
 	config  config.Optimizer
@@ -61,6 +81,8 @@ func (o *sgd) step(lr, clip float64) {
 	}
 }
 
+func (o *sgd) clear() int { return clearNumbers(o.buffer) }
+
 // clip is what the gradient of that 2-norm is multiplied by so that its norm keeps to the limit, if that is not 0, with
 // torch.nn.utils.clip_grad_norm_'s arithmetic.
 func clip(norm, limit float64) float64 {
@@ -71,11 +93,17 @@ func clip(norm, limit float64) float64 {
 }
 
 // learningRate is the rate of a step, counting from 0: a linear rise over the warm-up, (step+1)/warmup of the peak,
-// then half a cosine from the peak down to MinLR at the last step's end.
+// then half a cosine or a straight line from the peak down to MinLR at the last step's end, or the peak.
 func learningRate(peak float64, s config.Schedule, step, steps int) float64 {
 	if step < s.Warmup {
 		return peak * float64(step+1) / float64(s.Warmup)
 	}
 	done := float64(step-s.Warmup) / float64(steps-s.Warmup)
+	switch s.Kind {
+	case "constant":
+		return peak
+	case "linear":
+		return peak + (s.MinLR-peak)*done
+	}
 	return s.MinLR + (peak-s.MinLR)*(1+math.Cos(math.Pi*done))/2
 }

@@ -142,7 +142,7 @@ func TestDecaySpans(t *testing.T) {
 				for _, p := range tr.model.Parameters() {
 					before[p.Name] = slices.Clone(p.Value)
 				}
-				tr.opt.step(0.1, 1) // the gradients are 0: what moves is decay alone
+				tr.workers[0].move(0.1, 0, 0) // the gradients are 0: what moves is decay alone
 				decayed := 0
 				for _, p := range tr.model.Parameters() {
 					want := before[p.Name]
@@ -163,11 +163,11 @@ func TestDecaySpans(t *testing.T) {
 		c := tinyConfig("lte")
 		c.Optimizer.Name, c.Optimizer.WeightDecay = name, 0.5
 		tr := newTrainer(t, c, collective.Alone{}, tinySet(8))
-		head := tr.method.(*lte).head.Value
+		head := tr.workers[0].heads[0].Value
 		for i := range head { // B too
 			head[i] = 1
 		}
-		tr.opt.step(0.1, 1)
+		tr.workers[0].move(0.1, 0, 0)
 		for i := range head {
 			if math.Abs(float64(head[i])-0.95) > 1e-6 {
 				t.Fatalf("%s: factor %d is %v after decay, want 0.95", name, i, head[i])

@@ -72,7 +72,7 @@ func runNotANumber(t *testing.T, w *mpi.World) {
 		defer f.Close()
 		good.feed = f
 		for range map[string]int{"lte": 1, "full": step - 1}[method] { // up to the last merge
-			_, err := good.interval(good.method.interval())
+			_, err := good.interval(good.method.interval(good.step))
 			must(t, err)
 		}
 
@@ -94,17 +94,14 @@ func runNotANumber(t *testing.T, w *mpi.World) {
 func runInfiniteGradient(t *testing.T, w *mpi.World) {
 	c, set := tinyConfig("lte"), tinySet(40)
 	tr := newTrainer(t, c, w, set)
-	m := tr.method.(*lte)
 	before := tr.digest()
 	overflow := func() { // B is 0, and so the loss is finite; ∂L/∂B = s·Gᵀ·x·Aᵀ is not
-		clear(m.head.Value)
-		clear(m.head.Merged)
-		tr.model.Rebase()
-		for _, l := range tr.model.Layers() {
-			a := l.Adapter().A
-			for i := range a.Rows {
-				a.Data[i*a.Cols] = math.MaxFloat32
-			}
+		clear(head(tr).Value)
+		clear(head(tr).Merged)
+		head(tr).Rebase()
+		a := head(tr).Adapter(tr.model.Layers()[1]).A // its W_k is formed
+		for i := range a.Rows {
+			a.Data[i*a.Cols] = math.MaxFloat32
 		}
 	}
 	f := common(set, 4)
@@ -146,10 +143,10 @@ func runTraffic(t *testing.T, w *mpi.World) {
 		must(t, err)
 		got := w.Sent() - before
 		lockstep, evaluation := 8*int64(len(tr.model.Parameters())), int64(8*3)
-		weights, _ := tr.model.Flat()
+		weights := tr.model.Flat()
 		var want int64
-		if m, ok := tr.method.(*lte); ok { // merges at 3, 6, 9 and 10; evaluations at 6 and 10
-			want = (n - 1) * (4*(4*int64(len(m.head.Value)+2)+lockstep) + 2*evaluation)
+		if method == "lte" { // merges at 3, 6, 9 and 10; evaluations at 6 and 10
+			want = (n - 1) * (4*(4*int64(len(head(tr).Value)+2)+lockstep) + 2*evaluation)
 		} else { // checks at 4, 8 and the last step
 			block := (int64(len(weights)) + 1 + n - 1) / n
 			want = (n - 1) * (10*2*4*block + 3*lockstep + 2*evaluation)

@@ -11,6 +11,7 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
+	"lte/model"
 )
 
 // pictures are synthetic images in memory.
@@ -54,14 +55,18 @@ func tinyConfig(method string) config.Config {
 	c := config.Default()
 	c.Method, c.Seed = method, 5
 	c.Run = config.Run{LogEvery: 3}
-	c.Data = config.Data{Name: "tiny"}
-	c.Model = config.Model{Patch: 2, Depth: 1, Width: 8, MLP: 12, Heads: 2, Positions: "learned"}
-	c.LTE = config.LTE{Rank: 2, Alpha: 4, Init: "orthogonal", MergeEvery: 3}
-	c.Train = config.Train{Steps: 9, Batch: 4, EvalBatch: 8, LabelSmoothing: 0.1}
+	c.Data = config.Data{Share: "split", Kind: "auto", MixProb: 1}
+	c.Model = config.Model{Kind: "vit", TokenMLP: 6, Patch: 2, Depth: 1, Width: 8, MLP: 12, Heads: 2, Positions: "learned"}
+	c.LoRA = config.LoRA{Rank: 2, Alpha: 4, Init: "orthogonal"}
+	c.Merge = config.Merge{Every: 3, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors"}
+	c.Replicas = config.Replicas{Sync: "auto"}
+	c.Outer = config.Outer{LR: 0.7, Momentum: 0.9}
+	c.EMA = config.EMA{}
+	c.Train = config.Train{Steps: 9, Batch: 4, Accumulate: 1, EvalBatch: 8, LabelSmoothing: 0.1}
 	c.Optimizer = config.Optimizer{Name: "adamw", LR: 0.01, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, Momentum: 0.9,
 		WeightDecay: 0.01, ClipNorm: 1}
-	c.Schedule = config.Schedule{Warmup: 2, MinLR: 0.001}
-	c.Compute = config.Compute{Backend: "auto", Threads: 1}
+	c.Schedule = config.Schedule{Kind: "cosine", Warmup: 2, MinLR: 0.001}
+	c.Compute = config.Compute{Backend: "auto", DType: "f32", Threads: 1}
 	return c
 }
 
@@ -86,10 +91,10 @@ func newTrainer(t *testing.T, c config.Config, g collective.Group, set *data.Set
 
 func newTrainerOn(t *testing.T, c config.Config, g collective.Group, set *data.Set, be compute.Backend) *Trainer {
 	t.Helper()
+	must(t, c.Check())
+	must(t, c.Resolve(g.Size()))
 	tr, err := New(c, g, set, be)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	rng := rand.New(rand.NewPCG(3, 4))
 	for _, p := range tr.model.Parameters() {
 		sigma := 0.1
@@ -103,13 +108,46 @@ func newTrainerOn(t *testing.T, c config.Config, g collective.Group, set *data.S
 			p.Value[i] = float32(sigma * rng.NormFloat64())
 		}
 	}
-	if m, ok := tr.method.(*lte); ok {
-		for i, l := range tr.model.Layers() {
-			copy(m.w0[i], l.W.Data)
-		}
-		tr.model.Rebase()
-	}
+	restart(tr)
 	return tr
+}
+
+// restart makes the model's weights those that the run begins with.
+func restart(tr *Trainer) {
+	for _, w := range tr.workers {
+		for _, h := range w.heads {
+			h.Rebase()
+		}
+		if r := w.replicas; r != nil {
+			at := 0
+			for _, p := range r.trained {
+				at += copy(r.value[at:], p.Value)
+			}
+		}
+	}
+	if m, ok := tr.method.(*lte); ok {
+		for i, o := range m.origins {
+			copy(o.w, m.layout.Layers[i].Layer.W.Data)
+			copy(o.b, m.layout.Layers[i].Layer.B)
+		}
+		if m.mean != nil {
+			copy(m.merged, m.crew[0].replicas.value)
+		}
+	}
+	if tr.average != nil {
+		copy(tr.average.values, tr.model.Flat())
+	}
+}
+
+// head is the first head of this rank.
+func head(tr *Trainer) *model.Head { return tr.workers[0].heads[0] }
+
+// beginning is W⁰ of all linear layers, in order.
+func beginning(tr *Trainer) (out []float32) {
+	for _, o := range tr.method.(*lte).origins {
+		out = append(out, o.w...)
+	}
+	return out
 }
 
 // batches is a feed of its own: what it returns depends on the step alone, not on the rank.
@@ -148,7 +186,7 @@ func (t *Trainer) interval(k int) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return t.method.merge(t.step, status)
+	return t.method.merge(t.step, k, status)
 }
 
 func must(t *testing.T, err error) {
@@ -215,3 +253,6 @@ func (o *observed) Record(r Record) error {
 	o.records = append(o.records, r)
 	return o.fail
 }
+
+// scale is s of the first layer.
+func scale(tr *Trainer) float32 { return tr.method.(*lte).layout.Layers[0].Scale }

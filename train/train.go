@@ -4,8 +4,7 @@
 package train
 
 import (
-	"fmt"
-	"math"
+	"errors"
 	"time"
 
 	"lte/collective"
@@ -22,10 +21,12 @@ type Trainer struct {
 	group    collective.Group
 	set      *data.Set
 	backend  compute.Backend
-	model    *model.ViT
+	model    *model.Model
 	method   method
-	trained  parameters
-	opt      optimizer
+	workers  []*worker
+	together *crew    // all workers, where one pass serves them
+	average  *average // nil: none
+	probe    *probe   // nil: none
 	observer Observer // nil but on rank 0
 	feed     feed
 
@@ -46,10 +47,15 @@ type feed interface{ Next() (*data.Batch, error) }
 // New builds the model, draws its weights and makes the method ready. A configuration that cannot be is a
 // *config.Error.
 func New(c config.Config, g collective.Group, set *data.Set, be compute.Backend) (*Trainer, error) {
+	if err := augment(c.Data).Check(set.Height, set.Width); err != nil {
+		return nil, &config.Error{Problem: err.Error(), Err: err}
+	}
+	pass := c.Train.Batch / c.Train.Accumulate
 	shape := model.Config{ImageHeight: set.Height, ImageWidth: set.Width, Channels: set.Channels, Classes: set.Classes,
-		Patch: c.Model.Patch, Depth: c.Model.Depth, Width: c.Model.Width, MLP: c.Model.MLP, Heads: c.Model.Heads,
-		Positions: c.Model.Positions, NormAffine: c.Model.NormAffine, Batch: max(c.Train.Batch, c.Train.EvalBatch)}
-	v, err := model.NewViT(shape, be, random.Stream(c.Seed, "weights")) // the same bits on every rank
+		Kind: c.Model.Kind, Patch: c.Model.Patch, Depth: c.Model.Depth, Width: c.Model.Width, MLP: c.Model.MLP,
+		Heads: c.Model.Heads, TokenMLP: c.Model.TokenMLP, Positions: c.Model.Positions, NormAffine: c.Model.NormAffine,
+		Dropout: c.Model.Dropout, DropPath: c.Model.DropPath, Batch: max(pass, c.Train.EvalBatch)}
+	v, err := model.New(shape, be, random.Stream(c.Seed, "weights")) // the same bits on every rank
 	if err != nil {
 		return nil, &config.Error{Problem: err.Error(), Err: err}
 	}
@@ -57,16 +63,40 @@ func New(c config.Config, g collective.Group, set *data.Set, be compute.Backend)
 	if err != nil {
 		return nil, err
 	}
-	t := &Trainer{config: c, group: g, set: set, backend: be, model: v, method: m, trained: m.trained()}
-	t.opt = newOptimizer(c.Optimizer, be, t.trained)
+	p, err := newProbe(c.Measure, set, v)
+	if err != nil {
+		return nil, err
+	}
+	t := &Trainer{config: c, group: g, set: set, backend: be, model: v, method: m, workers: m.workers(), probe: p}
+	if t.together = together(c, t.workers); t.together != nil {
+		v.Reserve(max(len(t.workers)*pass, c.Train.EvalBatch))
+	}
+	if c.EMA.Decay > 0 {
+		t.average = newAverage(c.EMA.Decay, v)
+	}
 	return t, nil
 }
 
 // Model returns the model; its main weights are those of the last merge.
-func (t *Trainer) Model() *model.ViT { return t.model }
+func (t *Trainer) Model() *model.Model { return t.model }
 
-// Trained is how many numbers the optimizer moves on this rank.
-func (t *Trainer) Trained() int { return len(t.trained.value) }
+// Trained is how many numbers the optimizers move on this rank.
+func (t *Trainer) Trained() (n int) {
+	for _, w := range t.workers {
+		n += w.trained()
+	}
+	return n
+}
+
+// WithAverage calls f while the model's weights are the moving average of those of the merges, if the run keeps one.
+func (t *Trainer) WithAverage(f func(*model.Model) error) error {
+	if t.average == nil {
+		return nil
+	}
+	t.average.swap(t.model.Flat())
+	defer t.average.swap(t.model.Flat())
+	return f(t.model)
+}
 
 // Run trains to the configured number of steps and returns the summary, but for what the caller knows (threads, MPI,
 // version). obs, nil on all ranks but 0, is told what happens. On a *NonFiniteError rank 0's model has the last good
@@ -77,9 +107,11 @@ func (t *Trainer) Run(obs Observer) (Summary, error) {
 	t.feed, t.observer = f, obs
 	t.keepGood()
 	s, err := t.run()
+	if errors.As(err, new(*NonFiniteError)) {
+		t.method.settle()
+	}
 	if err != nil && t.good != nil && !t.finiteWeights() {
-		weights, _ := t.model.Flat()
-		copy(weights, t.good)
+		copy(t.model.Flat(), t.good)
 	}
 	return s, err
 }
@@ -89,25 +121,23 @@ func (t *Trainer) keepGood() {
 	if t.observer == nil || !t.finiteWeights() {
 		return
 	}
-	weights, _ := t.model.Flat()
-	t.good = append(t.good[:0], weights...)
+	t.good = append(t.good[:0], t.model.Flat()...)
 }
 
 func (t *Trainer) finiteWeights() bool {
-	weights, _ := t.model.Flat()
-	return finite(t.backend.SumSquares(weights))
+	return finite(t.backend.SumSquares(t.model.Flat()))
 }
 
 func (t *Trainer) run() (Summary, error) {
 	t.sent, t.started = t.group.Sent(), time.Now()
 	t.lastTime = t.started
 	for t.step < t.config.Train.Steps {
-		k := min(t.method.interval(), t.config.Train.Steps-t.step)
+		k := min(t.method.interval(t.step), t.config.Train.Steps-t.step)
 		status, err := t.localSteps(k)
 		if err != nil {
 			return Summary{}, err
 		}
-		loss, err := t.Merge(status)
+		loss, err := t.Merge(k, status)
 		if err != nil {
 			return Summary{}, err
 		}
@@ -119,13 +149,22 @@ func (t *Trainer) run() (Summary, error) {
 	return t.summary(), nil
 }
 
+// newFeed deals out this rank's images of every step: those of its workers' mini-batches, one after another, or one
+// mini-batch for all workers of all ranks.
 func (t *Trainer) newFeed() *data.Feed {
 	d := t.config.Data
-	o := data.FeedOptions{Seed: t.config.Seed, Batch: t.config.Train.Batch, Rank: t.group.Rank(), Size: t.group.Size(), Start: t.step}
-	if d.Augment {
-		o.Augment = &data.Affine{Rotate: d.Rotate, Shift: d.Shift, Scale: d.Scale, Shear: d.Shear}
+	o := data.FeedOptions{Seed: t.config.Seed, Batch: len(t.workers) * t.config.Train.Batch, Rank: t.group.Rank(), Size: t.group.Size(), Start: t.step, Augment: augment(d)}
+	if d.Share == "same" {
+		o.Batch, o.Rank, o.Size = t.config.Train.Batch, 0, 1
 	}
 	return data.NewFeed(t.set, o)
+}
+
+func augment(d config.Data) (a data.Augment) {
+	if d.Augment {
+		a = data.Augment{Affine: data.Affine{Rotate: d.Rotate, Shift: d.Shift, Scale: d.Scale, Shear: d.Shear}, Flip: d.Flip, Crop: d.Crop}
+	}
+	return a
 }
 
 // localSteps trains k steps. After a loss or gradient that is not finite it makes no further update: the status tells
@@ -155,110 +194,13 @@ func (t *Trainer) localSteps(k int) (collective.Status, error) {
 	return status, nil
 }
 
-// LocalStep is one forward and backward pass over this rank's mini-batch and one move of the optimizer. Unless ok,
-// loss or gradient is not finite and nothing has moved.
-func (t *Trainer) LocalStep(batch *data.Batch) (loss float64, ok bool, err error) {
-	t.model.ZeroGrad()
-	t.model.UseLocal()
-	logits := t.model.Forward(batch.Images)
-	dlogits := logits // the logits are not needed again
-	loss, _ = model.CrossEntropy(dlogits.Data, logits.Data, batch.Labels, t.config.Train.LabelSmoothing)
-	loss /= float64(len(batch.Labels))
-	t.model.Backward(dlogits)
-	if loss, err = t.method.exchange(loss); err != nil {
-		return loss, false, err
+// Merge ends an interval of k steps in lockstep on all ranks; it returns the mean loss of all ranks over the interval.
+func (t *Trainer) Merge(k int, status collective.Status) (loss float64, err error) {
+	if loss, err = t.method.merge(t.step, k, status); err != nil {
+		return loss, err
 	}
-	norm := math.Sqrt(t.backend.SumSquares(t.trained.grad))
-	if !finite(loss) || !finite(norm) {
-		return loss, false, nil
+	if t.average != nil {
+		t.average.add(t.model.Flat(), k)
 	}
-	t.lr = learningRate(t.config.Optimizer.LR, t.config.Schedule, t.step, t.config.Train.Steps)
-	t.opt.step(t.lr, clip(norm, t.config.Optimizer.ClipNorm))
-	return loss, true, nil
-}
-
-// Merge ends an interval in lockstep on all ranks; it returns the mean loss of all ranks over the interval.
-func (t *Trainer) Merge(status collective.Status) (loss float64, err error) {
-	return t.method.merge(t.step, status)
-}
-
-// report evaluates and records where one of the last k steps was a multiple of the interval for it, or the last.
-func (t *Trainer) report(k int) error {
-	due := func(every int) bool { return every > 0 && t.step/every > (t.step-k)/every }
-	end := t.step == t.config.Train.Steps
-	evaluate := end || due(t.config.Run.EvalEvery)
-	if !evaluate && !due(t.config.Run.LogEvery) {
-		return nil
-	}
-	now, images := time.Now(), int64(t.config.Train.Batch)*int64(t.group.Size())
-	r := Record{Step: t.step, Images: int64(t.step) * images, LR: t.lr, Merges: t.method.merges(),
-		TrainLoss:       t.losses / float64(t.step-t.lastStep),
-		ImagesPerSecond: float64(int64(t.step-t.lastStep)*images) / now.Sub(t.lastTime).Seconds()}
-	if evaluate {
-		loss, top1, err := t.evaluate()
-		if err != nil {
-			return err
-		}
-		r.TestLoss, r.TestTop1 = &loss, &top1
-	}
-	r.Seconds, r.BytesSent = time.Since(t.started).Seconds(), t.group.Sent()-t.sent
-	t.losses, t.lastStep, t.lastTime, t.last = 0, t.step, time.Now(), r
-	if t.observer == nil {
-		return nil
-	}
-	t.keepGood()
-	return t.observer.Record(r)
-}
-
-// evaluate returns the mean cross-entropy and the fraction right on the test split, which the ranks share out, with
-// the merged weights W.
-func (t *Trainer) evaluate() (loss, top1 float64, err error) {
-	t.model.UseMerged()
-	sums := make([]float64, 3) // loss, right, images
-	err = data.EachBatch(t.set, t.set.Test, t.config.Train.EvalBatch, t.group.Rank(), t.group.Size(), func(b *data.Batch) error {
-		l, right := model.CrossEntropy(nil, t.model.Forward(b.Images).Data, b.Labels, 0)
-		sums[0], sums[1], sums[2] = sums[0]+l, sums[1]+float64(right), sums[2]+float64(len(b.Labels))
-		return nil
-	})
-	if err != nil {
-		return 0, 0, err
-	}
-	if err := collective.Sum(t.group, sums); err != nil {
-		return 0, 0, err
-	}
-	return sums[0] / sums[2], sums[1] / sums[2], nil
-}
-
-func (t *Trainer) summary() Summary {
-	c, size := t.config, t.group.Size()
-	weights, _ := t.model.Flat()
-	s := Summary{Method: c.Method, Model: ModelName(c.Model), Dataset: t.set.Name, Ranks: size, Steps: t.step,
-		Merges: t.method.merges(), Images: t.last.Images, Seconds: t.last.Seconds,
-		ImagesPerSecond: float64(t.last.Images) / t.last.Seconds,
-		TestTop1:        *t.last.TestTop1, TestLoss: *t.last.TestLoss, TrainLoss: t.last.TrainLoss,
-		BytesSentPerRank: t.last.BytesSent,
-		DDPBytesPerRank:  int64(t.step) * collective.AllreduceBytes(int64(len(weights)), size),
-		WeightsDigest:    t.digest(), Parameters: int64(len(weights)), Trained: int64(t.Trained()),
-		Seed: c.Seed, Backend: t.backend.Name()}
-	if c.Method == "lte" {
-		s.Heads, s.LoRARank, s.LoRAAlpha, s.MergeEvery = size, c.LTE.Rank, c.LTE.Alpha, c.LTE.MergeEvery
-	}
-	return s
-}
-
-// digest is over all parameters' bits, in order.
-func (t *Trainer) digest() string {
-	var all []float32
-	for _, p := range t.model.Parameters() {
-		all = append(all, p.Value...)
-	}
-	return fmt.Sprintf("%016x", collective.Digest(all))
-}
-
-// ModelName is the preset's, or "vit-WIDTHxDEPTH/PATCH".
-func ModelName(m config.Model) string {
-	if m.Preset != "" {
-		return m.Preset
-	}
-	return fmt.Sprintf("vit-%dx%d/%d", m.Width, m.Depth, m.Patch)
+	return loss, nil
 }

@@ -22,7 +22,7 @@ func TestConfigErrors(t *testing.T) {
 		{"patch larger", func(c *config.Config) { c.Model.Patch = 5 }, []string{"model.patch = 5", "larger", "4×4"}},
 		{"patch not dividing", func(c *config.Config) { c.Model.Patch = 3 }, []string{"model.patch = 3", "divide", "4×4"}},
 		{"width for sincos", func(c *config.Config) { c.Model.Width, c.Model.Positions = 6, "sincos" }, []string{"model.width = 6", "model.positions"}},
-		{"rank too large", func(c *config.Config) { c.LTE.Rank = 9 }, []string{"rank 9", "lte.rank", "at most 8", "model.width"}},
+		{"rank too large", func(c *config.Config) { c.LoRA.Rank = 9 }, []string{"rank 9", "lora.rank", "at most 8"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := tinyConfig("lte")
@@ -69,7 +69,7 @@ func TestRecords(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := tinyConfig(c.method)
-			cfg.LTE.MergeEvery, cfg.Run.LogEvery, cfg.Run.EvalEvery, cfg.Train.Steps = c.k, c.log, c.eval, c.to
+			cfg.Merge.Every, cfg.Run.LogEvery, cfg.Run.EvalEvery, cfg.Train.Steps = c.k, c.log, c.eval, c.to
 			tr, obs := newTrainer(t, cfg, collective.Alone{}, tinySet(30)), &observed{}
 			s, err := tr.Run(obs)
 			must(t, err)
@@ -178,6 +178,7 @@ func TestSameSeedSameBits(t *testing.T) {
 				c := tinyConfig(method)
 				c.Seed = seed
 				c.Data.Augment, c.Data.Rotate, c.Data.Shift = true, 10, 0.5
+				must(t, c.Resolve(1))
 				tr, err := New(c, collective.Alone{}, tinySet(30), backend(t, name, 1))
 				must(t, err)
 				s, err := tr.Run(nil)
@@ -199,27 +200,24 @@ func TestSameSeedSameBits(t *testing.T) {
 func TestInfiniteGradient(t *testing.T) {
 	set := tinySet(30)
 	tr := newTrainer(t, tinyConfig("lte"), collective.Alone{}, set)
-	m := tr.method.(*lte)
 	tr.feed = common(set, 4)
 	_, err := tr.interval(3)
 	must(t, err)
-	weights, head := tr.digest(), m.head.Value
-	clear(head)
-	clear(m.head.Merged)
-	tr.model.Rebase()
-	for _, l := range tr.model.Layers() { // B is 0, and so the loss is finite; ∂L/∂B = s·Gᵀ·x·Aᵀ is not
-		a := l.Adapter().A
-		for i := range a.Rows {
-			a.Data[i*a.Cols] = math.MaxFloat32
-		}
+	weights, factors := tr.digest(), head(tr).Value
+	clear(factors)
+	clear(head(tr).Merged)
+	head(tr).Rebase()
+	a := head(tr).Adapter(tr.model.Layers()[1]).A // its W_k is formed; B is 0, and so the loss is finite; ∂L/∂B = s·Gᵀ·x·Aᵀ is not
+	for i := range a.Rows {
+		a.Data[i*a.Cols] = math.MaxFloat32
 	}
-	before := slices.Clone(head)
+	before := slices.Clone(factors)
 	_, err = tr.interval(3)
 	var e *NonFiniteError
 	if !errors.As(err, &e) || e.Step != 4 || !slices.Equal(e.Ranks, []int{0}) || !finite(e.Loss) {
 		t.Errorf("got %v, want a *NonFiniteError at step 4 with a finite loss", err)
 	}
-	if !slices.Equal(head, before) || tr.digest() != weights {
+	if !slices.Equal(factors, before) || tr.digest() != weights {
 		t.Error("something moved")
 	}
 }
@@ -228,7 +226,7 @@ func TestInfiniteGradient(t *testing.T) {
 func TestFullAloneStops(t *testing.T) {
 	c, set := tinyConfig("full"), tinySet(40)
 	tr := newTrainer(t, c, collective.Alone{}, set)
-	weights, _ := tr.model.Flat()
+	weights := tr.model.Flat()
 	for i := range weights {
 		weights[i] *= 1e30
 	}

@@ -1,0 +1,27 @@
+package train
+
+import (
+	"lte/collective"
+	"lte/compute"
+	"lte/config"
+	"lte/model"
+)
+
+// newDiLoCo is DiLoCo (Douillard et al., arXiv 2311.08105, algorithm 1): localSGD whose merge is a step of an outer
+// optimizer on the averaged difference Δ = θ − mean(θ_k), SGD with Nesterov momentum μ and rate η as torch.optim.SGD
+// computes it:
+//
+//	v ← μv + Δ;  θ ← θ − η·(Δ + μv)
+func newDiLoCo(c config.Config, g collective.Group, be compute.Backend, m *model.Model) *localSGD {
+	d := newLocalSGD(c, g, be, m)
+	velocity := make([]float32, len(m.Flat()))
+	eta, mu := float32(c.Outer.LR), float32(c.Outer.Momentum)
+	d.outer = func(mean, merged []float32) {
+		for i, theta := range merged {
+			delta := theta - mean[i]
+			velocity[i] = mu*velocity[i] + delta
+			mean[i] = theta - eta*(delta+mu*velocity[i])
+		}
+	}
+	return d
+}

@@ -1,0 +1,169 @@
+package train
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"path"
+	"slices"
+
+	"lte/collective"
+	"lte/compute"
+	"lte/config"
+	"lte/model"
+	"lte/random"
+)
+
+// heads are the LoRA heads that a rank trains, one worker each, and the replicas beside them.
+type heads struct {
+	config  config.Config
+	backend compute.Backend
+	model   *model.Model
+	layout  *model.Layout
+	first   int       // number of the first head
+	values  []float32 // (heads of this rank, layout.Length): all heads' factors as they lie
+	crew    []*worker
+}
+
+// newHeads makes count heads from first on; where stack is above 1, one head is a stack of that many. Head k's random
+// stream does not know N: the head is the same in every run of that seed.
+func newHeads(c config.Config, be compute.Backend, m *model.Model, first, count, stack int, base model.Base) (*heads, error) {
+	trained, grads, err := replicated(c, m)
+	if err != nil {
+		return nil, err
+	}
+	weights := map[string]bool{} // of linear layers that are replicas
+	for _, l := range m.Layers() {
+		weights[l.Name] = l.GradW.Data != nil
+	}
+	matched := make([]bool, len(c.LoRA.Layers))
+	rule := func(layer string) (rank int, alpha float64, skip bool) {
+		for i, r := range c.LoRA.Layers {
+			if match(r.Match, layer) {
+				matched[i] = true
+				return r.Rank, r.Alpha, r.Skip || weights[layer]
+			}
+		}
+		return 0, 0, weights[layer]
+	}
+	layout, err := m.Layout(model.HeadConfig{Rank: c.LoRA.Rank, Alpha: c.LoRA.Alpha, Init: c.LoRA.Init, Bias: c.LoRA.Bias,
+		Stack: stack, Base: base, Images: c.Train.Batch / c.Train.Accumulate,
+		Rule: rule})
+	if err != nil {
+		return nil, &config.Error{Problem: err.Error(), Err: err}
+	}
+	for i, ok := range matched {
+		if !ok {
+			return nil, &config.Error{Keys: []string{"lora.layers"}, Problem: fmt.Sprintf(
+				"lora.layers: %q is the first match of no layer; layers have names such as %q", c.LoRA.Layers[i].Match, m.Layers()[0].Name)}
+		}
+	}
+	for _, l := range layout.Layers {
+		if c.LoRA.Bias && l.Layer.GradB != nil {
+			return nil, &config.Error{Keys: []string{"replicas.train", "lora.bias"}, Problem: fmt.Sprintf(
+				"replicas.train and lora.bias would both move the bias of layer %q: leave it out of replicas.train, or set lora.bias = false", l.Layer.Name)}
+		}
+	}
+	h := &heads{config: c, backend: be, model: m, layout: layout, first: first, values: make([]float32, count*layout.Length)}
+	for i := range count {
+		value := h.values[i*layout.Length : (i+1)*layout.Length]
+		head := layout.NewHead(value, h.streams("head", first+i, stack)...)
+		w := &worker{number: first + i, heads: []*model.Head{head}, noise: newNoise(c.Model)}
+		p := parameters{value: head.Value, grad: head.Grad}
+		for _, l := range layout.Layers {
+			p.append(l.BiasA-l.A, c.Merge.Decay != "weights") // algorithm.md, decay = "factors": pulls W towards W⁰
+			p.append(l.End-l.BiasA, false)
+		}
+		w.parts = []*part{newPart(c, be, p, 1)}
+		if len(trained) > 0 {
+			w.replicas = &replicas{trained: trained}
+			q := parameters{grad: grads}
+			for _, t := range trained {
+				q.value = append(q.value, t.Value...)
+				q.append(len(t.Value), t.Decay)
+			}
+			w.replicas.value = q.value
+			w.parts = append(w.parts, newPart(c, be, q, c.Replicas.LR/c.Optimizer.LR))
+		}
+		h.crew = append(h.crew, w)
+	}
+	return h, nil
+}
+
+// streams returns the random streams of a stack of heads from number on.
+func (h *heads) streams(purpose string, number, stack int, ids ...uint64) (rngs []*rand.Rand) {
+	for k := range stack {
+		rngs = append(rngs, random.Stream(h.config.Seed, purpose, append([]uint64{uint64(number + k)}, ids...)...))
+	}
+	return rngs
+}
+
+// replicated makes the parameters that replicas.train names train.
+func replicated(c config.Config, m *model.Model) ([]model.Parameter, []float32, error) {
+	used := make([]bool, len(c.Replicas.Train))
+	trained, grads := m.Train(func(name string) bool {
+		any := false
+		for i, pattern := range c.Replicas.Train {
+			if match(pattern, name) {
+				used[i], any = true, true
+			}
+		}
+		return any
+	})
+	for i, ok := range used {
+		if !ok {
+			return nil, nil, &config.Error{Keys: []string{"replicas.train"}, Problem: fmt.Sprintf(
+				"replicas.train: %q matches no parameter that can train; the names are those of the exported model, such as %q",
+				c.Replicas.Train[i], m.Layers()[0].Name+".weight")}
+		}
+	}
+	return trained, grads, nil
+}
+
+// match says whether a name is of the pattern, which config.Check has found well formed.
+func match(pattern, name string) bool {
+	ok, err := path.Match(pattern, name)
+	return ok && err == nil
+}
+
+func (h *heads) workers() []*worker { return h.crew }
+
+// settle makes the model's replicas those of the last merge, or step.
+func (h *heads) settle() { h.crew[0].replicas.load() }
+
+// place returns where the layer's factors lie in a head; ok is false where it carries none.
+func (h *heads) place(layer *model.Linear) (p model.Place, ok bool) {
+	i := slices.IndexFunc(h.layout.Layers, func(p model.Place) bool { return p.Layer == layer })
+	if i < 0 {
+		return p, false
+	}
+	return h.layout.Layers[i], true
+}
+
+// factors is the layout as the exchange takes it.
+func (h *heads) factors() []collective.Factor {
+	var all []collective.Factor
+	for _, p := range h.layout.Layers {
+		all = append(all, collective.Factor{A: p.A, B: p.B, M: p.Layer.W.Rows, N: p.Layer.W.Cols, R: p.Rank})
+	}
+	return all
+}
+
+// begin resets the heads after a merge, as configured: all are then exactly at W. It returns how many moments it
+// cleared. merge counts merges.
+func (h *heads) begin(merge int) (cleared int) {
+	for i, w := range h.crew {
+		head := w.heads[0]
+		if h.config.Merge.Reset == "ab" {
+			head.DrawA(h.streams("reset", h.first+i, 1, uint64(merge))...)
+		}
+		if h.config.Merge.Reset != "none" {
+			head.ResetB()
+		}
+		copy(head.Merged, head.Value)
+		head.Rebase()
+		if h.config.Merge.Moments == "clear" {
+			cleared += w.clearMoments()
+		}
+	}
+	return cleared
+}

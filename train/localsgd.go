@@ -1,0 +1,68 @@
+package train
+
+import (
+	"lte/collective"
+	"lte/compute"
+	"lte/config"
+	"lte/model"
+)
+
+// localSGD trains all weights alone on every rank and replaces them by their mean every K steps (Stich, arXiv
+// 1805.09767).
+type localSGD struct {
+	config   config.Config
+	group    collective.Group
+	model    *model.Model
+	worker   *worker
+	mean     *collective.Mean
+	statuses *collective.Exchange
+	merged   []float32 // the weights of the last merge
+	done     counts
+	// outer makes the next merged weights of the last ones and the ranks' mean, in place of the mean.
+	outer func(mean, merged []float32)
+}
+
+func newLocalSGD(c config.Config, g collective.Group, be compute.Backend, m *model.Model) *localSGD {
+	w := newWeights(c, be, m, g.Rank())
+	return &localSGD{config: c, group: g, model: m, worker: w, mean: collective.NewMean(g, len(m.Flat())),
+		statuses: collective.NewExchange(g, nil, 0, 1), outer: func(mean, merged []float32) {}}
+}
+
+func (m *localSGD) workers() []*worker    { return []*worker{m.worker} }
+func (m *localSGD) interval(step int) int { return m.config.Merge.Interval(step) }
+func (m *localSGD) counts() counts        { return m.done }
+
+// exchange: a local step talks to nobody.
+func (m *localSGD) exchange(loss float64) (float64, error) {
+	if m.merged == nil { // the first step: the weights are still those that all began with
+		m.merged = append([]float32(nil), m.model.Flat()...)
+	}
+	return loss, nil
+}
+
+func (m *localSGD) merge(step, k int, status collective.Status) (float64, error) {
+	statuses, err := m.statuses.Gather(nil, status)
+	if err != nil {
+		return 0, err
+	}
+	if err := failure(step, k, statuses); err != nil {
+		return 0, err
+	}
+	weights := m.model.Flat()
+	if err := m.mean.Average(weights); err != nil {
+		return 0, err
+	}
+	m.outer(weights, m.merged)
+	copy(m.merged, weights)
+	m.done.merges++
+	if m.config.Merge.Moments == "clear" {
+		m.done.cleared += m.worker.clearMoments()
+	}
+	return meanLoss(statuses), lockstep(m.group, m.model)
+}
+
+func (m *localSGD) settle() {
+	if m.merged != nil {
+		copy(m.model.Flat(), m.merged)
+	}
+}

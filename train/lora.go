@@ -1,0 +1,62 @@
+package train
+
+import (
+	"lte/collective"
+	"lte/compute"
+	"lte/config"
+	"lte/model"
+)
+
+// lora trains one LoRA head (Hu et al., arXiv 2106.09685) on all ranks: y = x(W⁰ + s·BA)ᵀ + b, the gradients of A and B
+// averaged every step. It never merges; W = W⁰ + s·BA is formed where evaluation, or the end, asks for it.
+type lora struct {
+	*gradients
+	*heads
+}
+
+// newLoRA makes one head, or a stack of several.
+func newLoRA(c config.Config, g collective.Group, be compute.Backend, m *model.Model, stack int) (*lora, error) {
+	h, err := newHeads(c, be, m, 0, 1, stack, model.OwnBase)
+	if err != nil {
+		return nil, err
+	}
+	l := &lora{gradients: newGradients(c, g, be, m, h.crew[0]), heads: h}
+	l.worker.number = g.Rank()
+	return l, nil
+}
+
+func (m *lora) workers() []*worker { return m.heads.workers() }
+
+func (m *lora) settle() {
+	m.heads.settle()
+	m.worker.heads[0].Fold()
+}
+
+// apart cuts the stack into its heads: rows of A, columns of B.
+func (m *lora) apart(layer *model.Linear) (all []model.Factors) {
+	p, ok := m.place(layer)
+	if !ok {
+		return nil
+	}
+	f, n := p.Factors(m.values), m.config.LoRA.Heads
+	r := p.Rank / n
+	for k := range n {
+		a, b := f.A, f.B
+		a.Rows, a.Data = r, a.Data[k*r*a.Stride:(k+1)*r*a.Stride]
+		b.Cols, b.Data = r, b.Data[k*r:]
+		all = append(all, model.Factors{A: a, B: b})
+	}
+	return all
+}
+
+// merge has nothing to merge; it proves the lockstep now and then.
+func (m *lora) merge(step, k int, status collective.Status) (float64, error) {
+	if status.Failed > 0 {
+		return 0, m.blame(status.Loss)
+	}
+	if m.proveNow(step) {
+		m.settle()
+		return status.Loss, lockstep(m.group, m.gradients.model)
+	}
+	return status.Loss, nil
+}

@@ -1,0 +1,133 @@
+package train
+
+import (
+	"fmt"
+	"math"
+
+	"lte/collective"
+	"lte/config"
+	"lte/data"
+	"lte/measure"
+	"lte/model"
+
+	"gonum.org/v1/gonum/blas/blas32"
+)
+
+// probe measures, now and then, what the paper measures over training: of some layers, the effective rank of the
+// gradient at the merged weights and of W − W⁰, and how the heads' updates lie to one another.
+type probe struct {
+	layers  []*model.Linear
+	origins [][]float32 // W⁰ (out, in) of each
+	images  data.Images // the mini-batch whose gradient is taken: the same one always, in every method and on every rank
+}
+
+// apart is a method of several heads.
+type apart interface {
+	// apart returns every head's factors of a layer as they were merged, of all ranks; nil where the layer carries none.
+	apart(layer *model.Linear) []model.Factors
+}
+
+// newProbe returns nil where nothing is to be measured.
+func newProbe(c config.Measure, set *data.Set, m *model.Model) (*probe, error) {
+	if c.Every == 0 {
+		return nil, nil
+	}
+	p := &probe{images: spread{set.Train, min(c.Images, set.Train.Len())}}
+	for _, l := range m.Layers() {
+		for _, pattern := range c.Layers {
+			if match(pattern, l.Name) {
+				p.layers = append(p.layers, l)
+				p.origins = append(p.origins, append([]float32(nil), l.W.Data...))
+				break
+			}
+		}
+	}
+	if p.layers == nil {
+		return nil, &config.Error{Keys: []string{"measure.layers"}, Problem: fmt.Sprintf(
+			"measure.layers: %q match no layer; layers have names such as %q", c.Layers, m.Layers()[0].Name)}
+	}
+	return p, nil
+}
+
+// spread is that many of the images, evenly spread: image sets come sorted by class.
+type spread struct {
+	data.Images
+	count int
+}
+
+func (s spread) at(i int) int                { return i * s.Images.Len() / s.count }
+func (s spread) Len() int                    { return s.count }
+func (s spread) Label(i int) int             { return s.Images.Label(s.at(i)) }
+func (s spread) Pixels(dst []float32, i int) { s.Images.Pixels(dst, s.at(i)) }
+
+// measure fills in what the record tells of the merged weights W and of the heads. Every rank takes the whole gradient,
+// which costs no message; the decompositions, a layer each, are shared out. It leaves what trains as it was.
+func (t *Trainer) measure(r *Record) error {
+	gradients, err := t.mergedGradients()
+	if err != nil {
+		return err
+	}
+	var ranks, updates, cosines, distances mean
+	heads, _ := t.method.(apart)
+	for i, l := range t.probe.layers {
+		if i%t.group.Size() != t.group.Rank() {
+			continue
+		}
+		ranks.add(measure.EffectiveRank(gradients[i]))
+		// The gradient's memory is free now: W − W⁰.
+		moved := gradients[i]
+		for j, w := range l.W.Data {
+			moved.Data[j] = w - t.probe.origins[i][j]
+		}
+		updates.add(measure.EffectiveRank(moved))
+		if heads == nil {
+			continue
+		}
+		var all []measure.Head
+		for _, f := range heads.apart(l) {
+			all = append(all, measure.NewHead(f.A, f.B))
+		}
+		cosine, distance := measure.Pairs(all)
+		cosines.add(cosine)
+		distances.add(distance)
+	}
+	means := []*mean{&ranks, &updates, &cosines, &distances}
+	sums := make([]float64, 0, 2*len(means))
+	for _, m := range means {
+		sums = append(sums, m.sum, m.count)
+	}
+	if err := collective.Sum(t.group, sums); err != nil {
+		return err
+	}
+	for i, to := range []**float64{&r.GradientRank, &r.UpdateRank, &r.Alignment, &r.Grassmann} {
+		if sum, count := sums[2*i], sums[2*i+1]; count > 0 {
+			value := sum / count
+			*to = &value
+		}
+	}
+	return nil
+}
+
+// mergedGradients returns ∂L/∂W of the probe's layers at W: of the mean training loss over its images, which are
+// neither augmented nor mixed, without dropout.
+func (t *Trainer) mergedGradients() (gradients []blas32.General, err error) {
+	gradients = t.model.Gradients(t.probe.layers, func() {
+		images := t.probe.images
+		err = data.EachBatch(t.set, images, t.config.Train.EvalBatch, 0, 1, func(b *data.Batch) error {
+			logits := t.model.Forward(b.Images)
+			model.CrossEntropy(logits.Data, logits.Data, targets(b, t.config.Train.LabelSmoothing), images.Len())
+			t.model.Backward(logits)
+			return nil
+		})
+	})
+	return gradients, err
+}
+
+// mean is of the values that are numbers.
+type mean struct{ sum, count float64 }
+
+func (m *mean) add(x float64) {
+	if !math.IsNaN(x) {
+		m.sum, m.count = m.sum+x, m.count+1
+	}
+}

@@ -1,0 +1,122 @@
+package train
+
+import (
+	"fmt"
+	"time"
+
+	"lte/collective"
+	"lte/config"
+	"lte/data"
+	"lte/model"
+)
+
+// report evaluates, measures and records where one of the last k steps was a multiple of the interval for it, or the
+// last.
+func (t *Trainer) report(k int) error {
+	due := func(every int) bool { return every > 0 && t.step/every > (t.step-k)/every }
+	end := t.step == t.config.Train.Steps
+	evaluate := end || due(t.config.Run.EvalEvery)
+	measure := t.probe != nil && (end || due(t.config.Measure.Every))
+	if !evaluate && !measure && !due(t.config.Run.LogEvery) {
+		return nil
+	}
+	t.method.settle()
+	now, images := time.Now(), t.imagesPerStep()
+	done := t.method.counts()
+	r := Record{Step: t.step, Images: int64(t.step) * images, LR: t.lr, Merges: done.merges, MomentsCleared: done.cleared,
+		TrainLoss:       t.losses / float64(t.step-t.lastStep),
+		ImagesPerSecond: float64(int64(t.step-t.lastStep)*images) / now.Sub(t.lastTime).Seconds()}
+	if evaluate {
+		loss, top1, err := t.evaluate()
+		if err != nil {
+			return err
+		}
+		r.TestLoss, r.TestTop1 = &loss, &top1
+		if err := t.WithAverage(func(*model.Model) error {
+			loss, top1, err := t.evaluate()
+			r.AverageLoss, r.AverageTop1 = &loss, &top1
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	if measure {
+		if err := t.measure(&r); err != nil {
+			return err
+		}
+	}
+	r.Seconds, r.BytesSent = time.Since(t.started).Seconds(), t.group.Sent()-t.sent
+	t.losses, t.lastStep, t.lastTime, t.last = 0, t.step, time.Now(), r
+	if t.observer == nil {
+		return nil
+	}
+	t.keepGood()
+	return t.observer.Record(r)
+}
+
+// evaluate returns the mean cross-entropy and the fraction right on the test split, which the ranks share out, with
+// the merged weights W.
+func (t *Trainer) evaluate() (loss, top1 float64, err error) {
+	t.model.UseMerged()
+	sums := make([]float64, 3) // loss, right, images
+	err = data.EachBatch(t.set, t.set.Test, t.config.Train.EvalBatch, t.group.Rank(), t.group.Size(), func(b *data.Batch) error {
+		l, right := model.CrossEntropy(nil, t.model.Forward(b.Images).Data, targets(b, 0), len(b.Labels))
+		sums[0], sums[1], sums[2] = sums[0]+l, sums[1]+float64(right), sums[2]+float64(len(b.Labels))
+		return nil
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	if err := collective.Sum(t.group, sums); err != nil {
+		return 0, 0, err
+	}
+	return sums[0] / sums[2], sums[1] / sums[2], nil
+}
+
+// imagesPerStep is how many images all workers of all ranks see in a step.
+func (t *Trainer) imagesPerStep() int64 {
+	images := int64(t.config.Train.Batch)
+	if t.config.Data.Share == "same" {
+		return images
+	}
+	return images * int64(len(t.workers)*t.group.Size())
+}
+
+func (t *Trainer) summary() Summary {
+	c, size := t.config, t.group.Size()
+	weights := len(t.model.Flat())
+	done := t.method.counts()
+	s := Summary{Method: c.Method, Model: ModelName(c.Model), Dataset: t.set.Name, Ranks: size, Steps: t.step,
+		Merges: done.merges, MomentsCleared: done.cleared, Images: t.last.Images, Seconds: t.last.Seconds,
+		ImagesPerSecond: float64(t.last.Images) / t.last.Seconds,
+		TestTop1:        *t.last.TestTop1, TestLoss: *t.last.TestLoss, TrainLoss: t.last.TrainLoss,
+		AverageTop1: t.last.AverageTop1, AverageLoss: t.last.AverageLoss,
+		BytesSentPerRank: t.last.BytesSent,
+		DDPBytesPerRank:  int64(t.step) * collective.AllreduceBytes(int64(weights), size),
+		WeightsDigest:    t.digest(), Parameters: int64(weights), Trained: int64(t.Trained()),
+		Seed: c.Seed, Backend: t.backend.Name()}
+	if c.HasHeads() {
+		s.Heads, s.LoRARank, s.LoRAAlpha = c.LoRA.Heads, c.LoRA.Rank, c.LoRA.Alpha
+	}
+	if c.Merges() {
+		s.MergeEvery = c.Merge.Every
+	}
+	return s
+}
+
+// digest is over all parameters' bits, in order.
+func (t *Trainer) digest() string {
+	var all []float32
+	for _, p := range t.model.Parameters() {
+		all = append(all, p.Value...)
+	}
+	return fmt.Sprintf("%016x", collective.Digest(all))
+}
+
+// ModelName is the preset's, or "KIND-WIDTHxDEPTH/PATCH".
+func ModelName(m config.Model) string {
+	if m.Preset != "" {
+		return m.Preset
+	}
+	return fmt.Sprintf("%s-%dx%d/%d", m.Kind, m.Width, m.Depth, m.Patch)
+}
