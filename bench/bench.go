@@ -16,7 +16,7 @@ import (
 
 // Options says what is measured.
 type Options struct {
-	Config  config.Config // method, model, lte.rank, train.batch, compute.*
+	Config  config.Config // method, model, lora.rank, train.batch, compute.*
 	Image   int           // side of an image, pixels
 	Classes int
 	Threads int

@@ -11,15 +11,17 @@ import (
 func tiny(method string) Options {
 	c := config.Default()
 	c.Method = method
-	c.Model = config.Model{Patch: 4, Depth: 3, Width: 16, MLP: 48, Heads: 2, Positions: "sincos"}
-	c.LTE.Rank, c.Train.Batch, c.Train.EvalBatch = 4, 8, 1
-	c.Resolve(1)
+	c.Model = config.Model{Kind: "vit", Patch: 4, Depth: 3, Width: 16, MLP: 48, Heads: 2, Positions: "sincos"}
+	c.LoRA.Rank, c.Train.Batch, c.Train.EvalBatch = 4, 8, 1
+	if err := c.Resolve(1); err != nil {
+		panic(err)
+	}
 	return Options{Config: c, Image: 16, Classes: 10, Threads: 1, Warmup: 2, Rounds: 4}
 }
 
 // formula is FLOPs an image by the docstring of Step.
 func formula(o Options) float64 {
-	m, batch, r := o.Config.Model, float64(o.Config.Train.Batch), float64(o.Config.LTE.Rank)
+	m, batch, r := o.Config.Model, float64(o.Config.Train.Batch), float64(o.Config.LoRA.Rank)
 	patches := float64(o.Image/m.Patch) * float64(o.Image/m.Patch)
 	tokens, w, mlp := patches+1, float64(m.Width), float64(m.MLP)
 	total := 0.0
@@ -33,8 +35,16 @@ func formula(o Options) float64 {
 			return
 		}
 		r := min(r, out, in)
-		total += 2 * out * in * r / batch
-		total += min(4*rows*r*(out+in), 2*rows*out*in+4*out*in*r/batch)
+		gradients := min(4*rows*r*(out+in), 2*rows*out*in+4*out*in*r/batch)
+		thin := 4 * rows * r * (out + in) // without the product by A that the embedding's gradient has no use for
+		if !inputGradient {
+			thin -= 2 * rows * r * in
+		}
+		if 6*rows*r*(out+in) < 2*out*in*r/batch+gradients {
+			total += thin + 2*rows*r*(out+in)
+		} else {
+			total += 2*out*in*r/batch + gradients
+		}
 	}
 	layer(patches, w, 3*float64(m.Patch*m.Patch), false)
 	for i := range m.Depth {

@@ -37,7 +37,7 @@ func RunMerge(o Options, g collective.Group) (Merge, error) {
 			return Merge{}, err
 		}
 		before, began := g.Sent(), time.Now()
-		if _, err := t.Merge(collective.Status{}); err != nil {
+		if _, err := t.Merge(1, collective.Status{}); err != nil {
 			return Merge{}, err
 		}
 		sent = g.Sent() - before
@@ -48,8 +48,7 @@ func RunMerge(o Options, g collective.Group) (Merge, error) {
 			ms = append(ms, 1e3*time.Since(began).Seconds())
 		}
 	}
-	weights, _ := t.Model().Flat()
-	return Merge{Kind: "merge", Model: o.name(), Rank: o.Config.LTE.Rank, Ranks: g.Size(), Threads: o.Threads, Merges: o.Rounds,
-		MS: median(ms), BytesSent: sent, DenseBytes: collective.AllreduceBytes(int64(len(weights)), g.Size()),
+	return Merge{Kind: "merge", Model: o.name(), Rank: o.Config.LoRA.Rank, Ranks: g.Size(), Threads: o.Threads, Merges: o.Rounds,
+		MS: median(ms), BytesSent: sent, DenseBytes: collective.AllreduceBytes(int64(len(t.Model().Flat())), g.Size()),
 		FactorsBytes: 4 * int64(t.Trained())}, nil
 }

@@ -20,6 +20,7 @@ import (
 //	full: weight gradient   Σ 2·ρmn
 //	lte: effective weight   Σ 2·mnr/batch
 //	lte: factor gradients   Σ 4·ρr(m+n), or 2·ρmn + 4·mnr/batch where that is less
+//	or both by the factors  Σ 6·ρr(m+n) where that is less, as it is for few rows (an embedding: 2·ρrn less)
 //	attention, each block   12·T²w            two products forward, four backward
 type Step struct {
 	Kind            string             `json:"kind"` // "step"
@@ -84,8 +85,8 @@ func RunStep(o Options, g collective.Group) (Step, error) {
 		Backend: meter.Name(), DType: o.Config.Compute.DType, Ranks: g.Size(), Threads: o.Threads, Steps: o.Rounds,
 		StepMS: 1e3 * median(seconds), RooflineGFLOPS: roofline(products), MS: map[string]float64{},
 		Allocations: median(allocations), PeakBytes: peak(), GrowthBytes: peak() - start}
-	if s.Method == "lte" {
-		s.Rank = o.Config.LTE.Rank
+	if o.Config.HasHeads() {
+		s.Rank = o.Config.LoRA.Rank
 	}
 	flops, other := 0.0, total
 	for k := range compute.Kind(compute.Kinds) {

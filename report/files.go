@@ -72,11 +72,22 @@ func scalarsOf(r train.Record) []scalar {
 		{"train/images_per_second", r.ImagesPerSecond},
 		{"traffic/bytes_sent_per_rank", float64(r.BytesSent)},
 	}
-	if r.TestTop1 != nil {
-		scalars = append(scalars, scalar{"test/top1", *r.TestTop1})
-	}
-	if r.TestLoss != nil {
-		scalars = append(scalars, scalar{"test/loss", *r.TestLoss})
+	for _, s := range []struct {
+		tag   string
+		value *float64
+	}{
+		{"test/top1", r.TestTop1},
+		{"test/loss", r.TestLoss},
+		{"test/ema_top1", r.AverageTop1},
+		{"test/ema_loss", r.AverageLoss},
+		{"measure/gradient_rank", r.GradientRank},
+		{"measure/update_rank", r.UpdateRank},
+		{"measure/alignment", r.Alignment},
+		{"measure/grassmann", r.Grassmann},
+	} {
+		if s.value != nil {
+			scalars = append(scalars, scalar{s.tag, *s.value})
+		}
 	}
 	return scalars
 }

@@ -24,6 +24,8 @@ func records() []train.Record {
 	second := first
 	second.Step, second.Images = 300, 38400
 	second.TestTop1, second.TestLoss = evaluated(0.75, 0.5)
+	second.GradientRank, second.UpdateRank = evaluated(7.5, 3)
+	second.Alignment, second.Grassmann = evaluated(0.01, 0.9)
 	return []train.Record{first, second}
 }
 
@@ -119,7 +121,7 @@ func TestNotFiniteIsNull(t *testing.T) {
 	r := train.Record{Step: 1, TrainLoss: math.NaN(), LR: math.Inf(1)}
 	r.TestTop1, r.TestLoss = evaluated(0, math.Inf(-1))
 	want := `{"step":1,"images":0,"seconds":0,"train_loss":null,"lr":null,"images_per_second":0,"merges":0,` +
-		`"bytes_sent_per_rank":0,"test_top1":0,"test_loss":null}`
+		`"bytes_sent_per_rank":0,"moments_cleared":0,"test_top1":0,"test_loss":null}`
 	if got, err := marshal(r); err != nil || string(got) != want {
 		t.Errorf("\n got %s, %v\nwant %s", got, err, want)
 	}
@@ -205,6 +207,8 @@ func TestEvents(t *testing.T) {
 		t.Errorf("step %d: %v, want %v", events[1].step, events[1].values, want)
 	}
 	want["train/loss"], want["test/top1"], want["test/loss"] = 2.25, 0.75, 0.5
+	want["measure/gradient_rank"], want["measure/update_rank"] = 7.5, 3
+	want["measure/alignment"], want["measure/grassmann"] = 0.01, 0.9
 	if events[2].step != 300 || !reflect.DeepEqual(events[2].values, want) {
 		t.Errorf("step %d: %v, want %v", events[2].step, events[2].values, want)
 	}

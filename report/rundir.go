@@ -15,13 +15,13 @@ import (
 // CreateRunDir makes the directory of a run and writes its config.toml. The directory is c.Run.Dir, which is refused,
 // by a *config.Error, where it holds a run already; or, where that is empty, a new runs/METHOD-DATASET-TIME. Of
 // several processes that ask for the same directory at once, one gets it.
-func CreateRunDir(c config.Config, now time.Time) (dir string, err error) {
+func CreateRunDir(c config.Config, dataset string, now time.Time) (dir string, err error) {
 	var text stdbytes.Buffer
 	if err := c.Write(&text); err != nil {
 		return "", fmt.Errorf("report: cannot encode the configuration: %w", err)
 	}
 	if dir = c.Run.Dir; dir == "" {
-		dir, err = newRunDir(fmt.Sprintf("%s-%s-%s", c.Method, c.Data.Name, now.Format("20060102-150405")))
+		dir, err = newRunDir(fmt.Sprintf("%s-%s-%s", c.Method, dataset, now.Format("20060102-150405")))
 	} else {
 		err = useRunDir(dir)
 	}

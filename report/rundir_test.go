@@ -19,13 +19,13 @@ func TestCreateRunDirNamed(t *testing.T) {
 	t.Chdir(t.TempDir())
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	c := config.Default()
-	c.LTE.Rank = 7
+	c.LoRA.Rank = 7
 	for _, want := range []string{"runs/lte-digits-20260102-030405", "runs/lte-digits-20260102-030405-2", "runs/lte-digits-20260102-030405-3"} {
-		dir, err := CreateRunDir(c, now)
+		dir, err := CreateRunDir(c, "digits", now)
 		if err != nil || filepath.ToSlash(dir) != want {
 			t.Fatalf("got %s, %v; want %s", dir, err, want)
 		}
-		if got, err := config.Load(filepath.Join(dir, "config.toml"), nil); err != nil || got != c {
+		if got, err := config.Load(filepath.Join(dir, "config.toml"), nil); err != nil || !reflect.DeepEqual(got, c) {
 			t.Errorf("config.toml: %+v, %v", got, err)
 		}
 	}
@@ -35,7 +35,7 @@ func TestCreateRunDirGiven(t *testing.T) {
 	t.Chdir(t.TempDir())
 	c := config.Default()
 	c.Run.Dir = "a/b"
-	if dir, err := CreateRunDir(c, time.Now()); err != nil || dir != "a/b" {
+	if dir, err := CreateRunDir(c, "digits", time.Now()); err != nil || dir != "a/b" {
 		t.Fatalf("%s, %v", dir, err)
 	}
 	for _, found := range []string{"config.toml", "metrics.jsonl", "summary.json"} {
@@ -47,7 +47,7 @@ func TestCreateRunDirGiven(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, found), []byte("kept"), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		_, err := CreateRunDir(c, time.Now())
+		_, err := CreateRunDir(c, "digits", time.Now())
 		want := dir + ": the run directory holds a run already (" + found + "); choose another --run-dir, or remove it"
 		var e *config.Error
 		if err == nil || err.Error() != want || !errors.As(err, &e) {
@@ -58,7 +58,7 @@ func TestCreateRunDirGiven(t *testing.T) {
 		}
 	}
 	c.Run.Dir = "a/b/config.toml/c" // under a file
-	if _, err := CreateRunDir(c, time.Now()); err == nil || !strings.Contains(err.Error(), "choose another --run-dir") {
+	if _, err := CreateRunDir(c, "digits", time.Now()); err == nil || !strings.Contains(err.Error(), "choose another --run-dir") {
 		t.Errorf("under a file: %v", err)
 	}
 }
@@ -74,7 +74,7 @@ func TestCreateRunDirOnce(t *testing.T) {
 		for i := range errs {
 			wg.Go(func() {
 				<-start
-				_, errs[i] = CreateRunDir(c, time.Now())
+				_, errs[i] = CreateRunDir(c, "digits", time.Now())
 			})
 		}
 		close(start)
