@@ -49,7 +49,7 @@ func (b benchCommand) options() (bench.Options, error) {
 	set("method", strconv.Quote(b.Method))
 	set("train.batch", b.Batch)
 	set("train.eval_batch", 1)
-	set("lte.rank", b.Rank)
+	set("lora.rank", b.Rank)
 	set("compute.dtype", strconv.Quote(b.DType))
 	set("compute.threads", b.Threads)
 	c, err := b.load()
@@ -64,7 +64,6 @@ func (b benchCommand) options() (bench.Options, error) {
 			return bench.Options{}, &config.Error{Problem: fmt.Sprintf("--%s must be at least %d, not %d", f.name, f.n, f.got)}
 		}
 	}
-	c.Resolve(1)
 	return bench.Options{Config: c, Image: b.Image, Classes: b.Classes, Threads: b.Threads, Warmup: b.Warmup, Rounds: b.Steps}, nil
 }
 
@@ -76,6 +75,11 @@ func runBench(name string, b benchCommand, stdout, stderr io.Writer) int {
 		return complain(stderr, err)
 	}
 	p := printer{stdout, b.JSON}
+	if name != "merge" { // every rank by itself
+		if err := o.Config.Resolve(1); err != nil {
+			return complain(stderr, err)
+		}
+	}
 	switch name {
 	case "gemm":
 		rows, total, err := bench.RunGemm(o)
@@ -85,7 +89,11 @@ func runBench(name string, b benchCommand, stdout, stderr io.Writer) int {
 		return complain(stderr, err)
 	}
 	return launch(os.Stderr, func(w *mpi.World) error {
-		o.Config.Resolve(w.Size())
+		if name == "merge" {
+			if err := collective.Agree(w, o.Config.Resolve(w.Size())); err != nil {
+				return err
+			}
+		}
 		var show func() error
 		if name == "step" {
 			s, err := bench.RunStep(o, w)

@@ -21,6 +21,7 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
+	"lte/experiment"
 	"lte/model"
 	"lte/mpi"
 	"lte/report"
@@ -76,10 +77,11 @@ func (trainCommand) Help() string {
 }
 
 type commandLine struct {
-	Train   trainCommand  `cmd:"" default:"withargs" help:"Train (the default). Under mpirun or srun every rank owns one LoRA head; alone, there is one head."`
-	Bench   benchCommands `cmd:"" help:"Measure products, a step or a merge."`
-	Config  settings      `cmd:"" help:"Print the complete effective configuration as TOML with comments."`
-	Version struct{}      `cmd:"" help:"Print version, MPI library, compute back end and CPU features."`
+	Train      trainCommand       `cmd:"" default:"withargs" help:"Train (the default). Under mpirun or srun every rank owns one LoRA head; alone, there is one head."`
+	Bench      benchCommands      `cmd:"" help:"Measure products, a step or a merge."`
+	Experiment experimentCommands `cmd:"" help:"Repeat the paper's comparisons."`
+	Config     settings           `cmd:"" help:"Print the complete effective configuration as TOML with comments."`
+	Version    struct{}           `cmd:"" help:"Print version, MPI library, compute back end and CPU features."`
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -110,6 +112,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	done := -1
 	parser := kong.Must(&cli, kong.Name("lte"), kong.Writers(stdout, stderr), kong.Exit(func(code int) { done = code }),
 		kong.Description("Trains neural networks from scratch with parallel low-rank adapters (arXiv 2402.16828)."),
+		kong.Vars{"runs": strings.Join(experiment.Names(), ", ")},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}))
 	ctx, err := parser.Parse(args)
 	if done >= 0 { // --help
@@ -138,6 +141,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return runBench("step", cli.Bench.Step, stdout, stderr)
 	case "bench merge":
 		return runBench("merge", cli.Bench.Merge, stdout, stderr)
+	case "experiment observations":
+		return runObservations(cli.Experiment.Observations, stdout)
 	}
 	c, err := cli.Train.load()
 	if err == nil {
@@ -220,34 +225,57 @@ func complainOnce(stderr io.Writer, err error, rank int) int {
 // trainOn is the run of one rank.
 func trainOn(world *mpi.World, c config.Config, quiet bool, stdout, stderr io.Writer) error {
 	runtime.LockOSThread() // OpenMP's threads belong to the thread that computes
-	c.Resolve(world.Size())
-	threads, err := threadsPerRank(c.Compute.Threads, world)
-	if err := collective.Agree(world, err); err != nil {
+	if err := collective.Agree(world, c.Resolve(world.Size())); err != nil {
 		return err
 	}
-	if cores := world.NodeCores(); threads > 1 && threads*world.NodeSize() > cores && world.Rank() == 0 {
-		fmt.Fprintf(stderr, "lte: warning: %d ranks of %d threads share %d cores of this node: slower than one thread a rank; lower compute.threads or OMP_NUM_THREADS\n",
-			world.NodeSize(), threads, cores)
+	s, err := openSite(world, c, stderr)
+	if err != nil {
+		return err
 	}
-	backend, err := compute.New(c.Compute.Backend, threads, compute.DType(c.Compute.DType))
+	return s.train(c, quiet, stdout, stderr)
+}
+
+// site is where runs take place that differ neither in data nor in how they compute.
+type site struct {
+	world   *mpi.World
+	threads int
+	backend compute.Backend
+	set     *data.Set
+}
+
+// openSite makes the back end ready and reads the data, on all ranks.
+func openSite(world *mpi.World, c config.Config, stderr io.Writer) (s site, err error) {
+	s.world = world
+	s.threads, err = threadsPerRank(c.Compute.Threads, world)
+	if err := collective.Agree(world, err); err != nil {
+		return s, err
+	}
+	if cores := world.NodeCores(); s.threads > 1 && s.threads*world.NodeSize() > cores && world.Rank() == 0 {
+		fmt.Fprintf(stderr, "lte: warning: %d ranks of %d threads share %d cores of this node: slower than one thread a rank; lower compute.threads or OMP_NUM_THREADS\n",
+			world.NodeSize(), s.threads, cores)
+	}
+	s.backend, err = compute.New(c.Compute.Backend, s.threads, compute.DType(c.Compute.DType))
 	if err != nil {
 		err = &config.Error{Problem: err.Error(), Err: err}
 	}
 	if err := collective.Agree(world, err); err != nil {
-		return err
+		return s, err
 	}
-	set, err := data.Open(c.Data.Name, splitSeed)
-	if err := collective.Agree(world, err); err != nil {
-		return err
-	}
-	t, err := train.New(c, world, set, backend)
+	s.set, err = data.Open(data.Source{Kind: c.Data.Kind, Path: c.Data.Path}, splitSeed)
+	return s, collective.Agree(world, err)
+}
+
+// train makes a run of a resolved configuration; stdout gets the table at its end.
+func (s site) train(c config.Config, quiet bool, stdout, stderr io.Writer) error {
+	world := s.world
+	t, err := train.New(c, world, s.set, s.backend)
 	if err := collective.Agree(world, err); err != nil {
 		return err
 	}
 	var o *output
 	var observer train.Observer
 	if world.Rank() == 0 {
-		if o, err = newOutput(c, quiet, stderr); err == nil {
+		if o, err = newOutput(c, s.set.Name, quiet, stderr); err == nil {
 			observer = o
 			defer o.files.Close()
 		}
@@ -256,7 +284,7 @@ func trainOn(world *mpi.World, c config.Config, quiet bool, stdout, stderr io.Wr
 		return err
 	}
 
-	s, err := t.Run(observer)
+	summary, err := t.Run(observer)
 	if err != nil && !shared(err) {
 		return err
 	}
@@ -266,9 +294,14 @@ func trainOn(world *mpi.World, c config.Config, quiet bool, stdout, stderr io.Wr
 		o.console.Finish()
 		saved = model.Save(filepath.Join(o.dir, "model.safetensors"), t.Model().Parameters())
 		if err == nil && saved == nil {
-			s.Threads, s.MPI, s.Version = threads, mpi.Library(), version
-			if saved = report.WriteSummary(o.dir, s); saved == nil {
-				report.Table(stdout, s, o.dir)
+			saved = t.WithAverage(func(m *model.Model) error {
+				return model.Save(filepath.Join(o.dir, "model_ema.safetensors"), m.Parameters())
+			})
+		}
+		if err == nil && saved == nil {
+			summary.Threads, summary.MPI, summary.Version = s.threads, mpi.Library(), version
+			if saved = report.WriteSummary(o.dir, summary); saved == nil {
+				report.Table(stdout, summary, o.dir)
 			}
 		}
 	}
@@ -298,8 +331,8 @@ type output struct {
 	files   *report.Files
 }
 
-func newOutput(c config.Config, quiet bool, stderr io.Writer) (*output, error) {
-	dir, err := report.CreateRunDir(c, time.Now())
+func newOutput(c config.Config, dataset string, quiet bool, stderr io.Writer) (*output, error) {
+	dir, err := report.CreateRunDir(c, dataset, time.Now())
 	if err != nil {
 		return nil, err
 	}

@@ -41,17 +41,19 @@ func TestCommands(t *testing.T) {
 		stdout, stderr string // a part of it
 	}{
 		{[]string{"version"}, 0, "compute: ", ""},
-		{[]string{"config", "--set", "lte.rank=7"}, 0, "rank = 7", ""},
+		{[]string{"config", "--set", "lora.rank=7"}, 0, "rank = 7", ""},
 		{[]string{"config", "--seed", "5"}, 0, "seed = 5", ""},
-		{[]string{"config", "--set", "lte.rnk=7"}, usage, "", `unknown key "lte.rnk"; did you mean "lte.rank"?`},
+		{[]string{"config", "--set", "lora.rnk=7"}, usage, "", `unknown key "lora.rnk"; did you mean "lora.rank"?`},
 		{[]string{"config", "--config", "nowhere.toml"}, usage, "", "nowhere.toml: no such file"},
 		{[]string{"--nonsense"}, usage, "", "unknown flag --nonsense"},
 		{[]string{"bench", "gemm", "--model", "", "--image", "8", "--steps", "1", "--json"}, 0, `{"kind":"roofline","model":"vit-64x4/2",`, ""},
 		{[]string{"bench", "gemm", "--steps", "0"}, usage, "", "--steps must be at least 1, not 0"},
-		{[]string{"bench", "step", "--rank", "0"}, usage, "", "lte.rank must be at least 1, not 0"},
+		{[]string{"bench", "step", "--rank", "0"}, usage, "", "lora.rank must be at least 1, not 0"},
 		{[]string{"bench", "merge", "--model", "vit-x/32"}, usage, "", "model.preset must be one of"},
 		{[]string{"bench", "gemm", "--dtype", "f16"}, usage, "", `compute.dtype must be one of "f32", "bf16"`},
 		{[]string{"train", "--help"}, 0, "Usage: lte train", ""},
+		{[]string{"experiment", "observations", "--help"}, 0, "Train these alone (full, lora,", ""},
+		{[]string{"experiment", "observations", "--lr", "full"}, usage, "", `--lr`},
 	} {
 		var stdout, stderr bytes.Buffer
 		if code := run(c.args, &stdout, &stderr); code != c.code {

@@ -83,6 +83,31 @@ func TestRunsOnRanks(t *testing.T) {
 	}
 }
 
+// The experiment shares its heads out among the ranks, and repeats nothing.
+func TestExperimentOnRanks(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "out")
+	args := []string{"experiment", "observations", "--out", dir, "--quiet", "--heads", "4", "--batch", "16", "--rank", "4", "--images", "64",
+		"--set", "model.depth=1", "--set", "model.width=16", "--set", "model.mlp=16", "--set", "train.eval_batch=360", "--only", "full,lte"}
+	out, code := lte(t, 2, "train", args...)
+	if code != 0 || strings.Count(out, "/9, ") != 4 || !strings.Contains(out, "5   not measured:") {
+		t.Fatalf("exit code %d\n%s", code, out)
+	}
+	if s := summary(t, filepath.Join(dir, "lte-1")); s.Heads != 4 || s.Ranks != 2 || s.Images != 64 || s.BytesSentPerRank == 0 {
+		t.Errorf("%+v", s)
+	}
+	if out, code := lte(t, 2, "train", args...); code != 0 || strings.Count(out, "finished before") != 2 {
+		t.Errorf("exit code %d\n%s", code, out)
+	}
+	for want, wrong := range map[string][]string{
+		"--heads 3 cannot be shared out among 2 ranks":  {"--heads", "3"},
+		"holds a finished run of another configuration": {"--set", "optimizer.beta1=0.5"},
+	} {
+		if out, code := lte(t, 2, "train", append(args, wrong...)...); code != usage || strings.Count(out, want) != 1 {
+			t.Errorf("exit code %d, want %d and once %q\n%s", code, usage, want, out)
+		}
+	}
+}
+
 // Bad input is answered once, not once a rank, with its own exit code. Fails if every rank prints.
 func TestBadInputOnRanks(t *testing.T) {
 	dir := t.TempDir()
@@ -98,11 +123,11 @@ func TestBadInputOnRanks(t *testing.T) {
 		code int
 		text string
 	}{
-		"unknown key":   {[]string{"--set", "lte.rnk=3"}, usage, `unknown key "lte.rnk"; did you mean "lte.rank"?`},
+		"unknown key":   {[]string{"--set", "lora.rnk=3"}, usage, `unknown key "lora.rnk"; did you mean "lora.rank"?`},
 		"width":         {[]string{"--set", "model.width=65"}, usage, "model.width must be a multiple of model.heads"},
 		"patch":         {[]string{"--set", "model.patch=9"}, usage, "model.patch = 9 is larger than the images"},
 		"batch":         {[]string{"--set", "train.batch=0"}, usage, "train.batch must be at least 1"},
-		"rank":          {[]string{"--set", "lte.rank=65"}, usage, "lora rank 65 is larger than layer"},
+		"rank":          {[]string{"--set", "lora.rank=65"}, usage, "lora rank 65 is larger than layer"},
 		"flag":          {[]string{"--nonsense"}, usage, "unknown flag --nonsense"},
 		"run directory": {[]string{"--run-dir", used}, usage, "holds a run already"},
 		"no folder":     {[]string{"--run-dir", "/dev/null/x"}, usage, "cannot make the run directory"},

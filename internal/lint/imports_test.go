@@ -17,13 +17,15 @@ var table = map[string][]string{
 	"mpi":           {},
 	"mpi/mpitest":   {"mpi"},
 	"random":        {},
+	"measure":       {},
 	"config":        {},
 	"compute":       {},
 	"collective":    {}, // the ranks come to it as an interface
 	"data":          {"random"},
 	"model":         {"compute", "random"},
-	"train":         {"config", "model", "data", "collective", "compute", "random"},
+	"train":         {"config", "model", "data", "collective", "compute", "measure", "random"},
 	"report":        {"config", "train"},
+	"experiment":    {"config", "collective", "train", "report"},
 	"bench":         {"config", "model", "data", "collective", "compute", "random", "train"},
 	"internal/lint": {},
 	".":             {"*"}, // main wires all of them

@@ -1,0 +1,119 @@
+package experiment
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+
+	"lte/collective"
+	"lte/config"
+	"lte/report"
+	"lte/train"
+)
+
+// Result is a finished run.
+type Result struct {
+	Run
+	Summary train.Summary
+	Records []train.Record
+}
+
+// Train has those of the runs trained that are wanted and not finished, in order, and returns all that are finished
+// then, on rank 0. All ranks of the group call it; rank 0 alone reads the run directories. say, on rank 0, is told what
+// is trained next, and what of it is done already. A run that fails ends it.
+func Train(g collective.Group, runs []Run, do func(config.Config) error, say func(format string, args ...any)) ([]Result, error) {
+	var results []Result
+	for i, r := range runs {
+		var found *Result
+		var err error
+		if g.Rank() == 0 {
+			if found, err = r.find(g.Size()); err != nil && !r.Wanted {
+				err = nil // it is not asked for
+			}
+		}
+		if err := collective.Agree(g, err); err != nil {
+			return nil, err
+		}
+		todo := []float64{0}
+		if g.Rank() == 0 && r.Wanted && found == nil {
+			todo[0] = 1
+		}
+		if err := collective.Sum(g, todo); err != nil {
+			return nil, err
+		}
+		where := fmt.Sprintf("run %d/%d, %s", i+1, len(runs), filepath.Base(r.Config.Run.Dir))
+		if todo[0] == 0 {
+			if found != nil {
+				results = append(results, *found)
+				say("%s: finished before, top-1 %.1f %%", where, 100*found.Summary.TestTop1)
+			}
+			continue
+		}
+		say("%s: %d steps", where, r.Config.Train.Steps)
+		if err := do(r.Config); err != nil {
+			return nil, fmt.Errorf("%s: %w", r.Config.Run.Dir, err)
+		}
+		if g.Rank() == 0 {
+			if found, err = r.find(g.Size()); err == nil && found == nil {
+				err = fmt.Errorf("experiment: %s holds no finished run after it was trained", r.Config.Run.Dir)
+			}
+			if err == nil {
+				results = append(results, *found)
+				say("%s: top-1 %.1f %% after %.0f s", where, 100*found.Summary.TestTop1, found.Summary.Seconds)
+			}
+		}
+		if err := collective.Agree(g, err); err != nil {
+			return nil, err
+		}
+	}
+	return results, nil
+}
+
+// find returns the run if its directory holds it, finished; nil where there is none, or where there was one that was
+// interrupted, which it removes if the run is wanted. A directory with another run is a *config.Error.
+func (r Run) find(ranks int) (*Result, error) {
+	dir := r.Config.Run.Dir
+	c, s, records, err := report.Read(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, interrupted := os.Stat(filepath.Join(dir, "config.toml")); interrupted == nil && r.Wanted {
+			return nil, os.RemoveAll(dir)
+		}
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.Run.Dir = dir // may be named in another way
+	if key := difference(c, r.Config); key != "" {
+		return nil, &config.Error{Where: dir, Problem: fmt.Sprintf("holds a finished run of another configuration (%s differs); choose another --out, or remove it", key)}
+	}
+	if s.Ranks != ranks {
+		return nil, &config.Error{Where: dir, Problem: fmt.Sprintf("holds a run of %d ranks, not %d; choose another --out, or remove it", s.Ranks, ranks)}
+	}
+	return &Result{Run: r, Summary: s, Records: records}, nil
+}
+
+// difference names the first key, or section's field, in which two configurations differ; empty where they are equal.
+func difference(a, b config.Config) string { return differ(reflect.ValueOf(a), reflect.ValueOf(b), "") }
+
+func differ(a, b reflect.Value, name string) string {
+	if a.Kind() == reflect.Struct {
+		for i := range a.NumField() {
+			inner := a.Type().Field(i).Tag.Get("toml")
+			if name != "" {
+				inner = name + "." + inner
+			}
+			if found := differ(a.Field(i), b.Field(i), inner); found != "" {
+				return found
+			}
+		}
+		return ""
+	}
+	if reflect.DeepEqual(a.Interface(), b.Interface()) {
+		return ""
+	}
+	return name
+}

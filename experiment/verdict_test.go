@@ -1,0 +1,133 @@
+package experiment
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"lte/config"
+	"lte/train"
+)
+
+var now = time.Unix(1.7e9, 0)
+
+// made is a finished run of that line and accuracy, whose records tell of ranks and alignment, from the first to the
+// last.
+func made(line string, accuracy float64, ranks, alignments []float64) Result {
+	c := config.Default()
+	c.Schedule.Warmup = 2
+	r := Result{Run: Run{Line: line, Config: c}, Summary: train.Summary{TestTop1: accuracy, Images: 1000, Steps: 10}}
+	for i := range ranks {
+		top1 := accuracy * float64(i+1) / float64(len(ranks))
+		record := train.Record{Step: 2*i + 1, Images: int64(1000 * (i + 1) / len(ranks)), TestTop1: &top1, GradientRank: &ranks[i]}
+		if alignments != nil {
+			record.Alignment = &alignments[i]
+		}
+		r.Records = append(r.Records, record)
+	}
+	return r
+}
+
+// as is the paper's outcome on made-up runs.
+func as() map[string]Result {
+	grows, low := []float64{40, 10, 15, 20}, []float64{0.09, 0.02, 0.01, 0.01} // the first one is before the warm-up's end
+	runs := map[string]Result{}
+	for name, accuracy := range map[string]float64{"full": 0.6, "lora": 0.5, "lora-large": 0.55, "mhlora": 0.56,
+		"sequential": 0.55, "lte-k1": 0.595, "lte": 0.591, "lte-more": 0.6} {
+		runs[name] = made(name, accuracy, grows, low)
+	}
+	return runs
+}
+
+func verdicts(runs map[string]Result) map[string]Verdict {
+	var results []Result
+	for _, r := range runs {
+		results = append(results, r)
+	}
+	found := map[string]Verdict{}
+	for _, v := range Judge(Lines(results), 1e6) {
+		found[v.Observation] = v
+	}
+	return found
+}
+
+// Every criterion can fail, and fails alone.
+func TestJudge(t *testing.T) {
+	for o, v := range verdicts(as()) {
+		if v.Outcome != Confirmed {
+			t.Errorf("%s: %s, %s", o, v.Outcome, v.Found)
+		}
+	}
+	down := []float64{5, 20, 15, 10}
+	for _, c := range []struct {
+		name, fails string
+		run         Result
+	}{
+		{"lora reaches full", "1", made("lora", 0.595, down, nil)},
+		{"a larger rank does not help", "1", made("lora-large", 0.505, down, nil)},
+		{"more heads do not help", "1", made("mhlora", 0.49, down, nil)},
+		{"ranks shrink", "2", made("full", 0.6, down, nil)},
+		{"sequential reaches full", "3", made("sequential", 0.591, down, nil)},
+		{"every step falls short", "4a", made("lte-k1", 0.58, down, []float64{0, 0, 0, 0})},
+		{"K steps fall short", "4b", made("lte", 0.58, down, []float64{0, 0, 0, 0})},
+		{"more images fall short", "4c", made("lte-more", 0.58, down, nil)},
+		{"heads align in the middle", "5", made("lte", 0.6, down, []float64{0, 0.2, 0, 0})},
+		{"heads were not compared", "5", made("lte", 0.6, down, nil)},
+	} {
+		runs := as()
+		runs[c.run.Line] = c.run
+		for o, v := range verdicts(runs) {
+			if want := map[bool]Outcome{true: NotConfirmed, false: Confirmed}[o == c.fails]; v.Outcome != want {
+				t.Errorf("%s: observation %s is %s: %s", c.name, o, v.Outcome, v.Found)
+			}
+		}
+	}
+	runs := as()
+	delete(runs, "sequential")
+	if v := verdicts(runs)["3"]; v.Outcome != NotMeasured || v.Found != "without `sequential`" {
+		t.Errorf("%+v", v)
+	}
+	for o, v := range verdicts(nil) {
+		if v.Outcome != NotMeasured {
+			t.Errorf("of nothing, %s is %s", o, v.Outcome)
+		}
+	}
+}
+
+// The margin is twice the standard error where that is more than a point: √(0.25/100)·2 = 10 points.
+func TestMargin(t *testing.T) {
+	all := Lines([]Result{made("full", 0.5, nil, nil), made("sequential", 0.41, nil, nil)})
+	if v := Judge(all, 100)[2]; v.Outcome != NotConfirmed || !strings.Contains(v.Found, "-9.0 points; margin 10.0") {
+		t.Errorf("%+v", v)
+	}
+	if v := Judge(all, 1000)[2]; v.Outcome != Confirmed {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestLines(t *testing.T) {
+	l := Lines([]Result{made("lte", 0.3, []float64{1}, nil), made("lora", 0.1, nil, nil), made("lte", 0.5, nil, nil)})
+	if len(l) != 2 || l[0].Name != "lora" || len(l[1].Runs) != 2 {
+		t.Fatalf("%+v", l)
+	}
+	mean, spread := l[1].over(top1)
+	if math.Abs(mean-0.4) > 1e-15 || math.Abs(spread-0.1*math.Sqrt2) > 1e-15 {
+		t.Errorf("%v ± %v", mean, spread)
+	}
+	if mean, _ := l[1].over(largest(alignment)); !math.IsNaN(mean) {
+		t.Errorf("mean %v of nothing", mean)
+	}
+}
+
+func TestReached(t *testing.T) {
+	r := made("full", 0.8, []float64{1, 1, 1, 1}, nil) // 0.2 at 250 images, … 0.8 at 1000
+	for accuracy, want := range map[float64]float64{0.3: 375, 0.7: 875, 0.9: math.NaN(), 0.1: math.NaN()} {
+		if got := reached(r, accuracy); !(math.Abs(got-want) < 1e-9) && !(math.IsNaN(got) && math.IsNaN(want)) {
+			t.Errorf("%v reached after %v images, want %v", accuracy, got, want)
+		}
+	}
+	if first, last, most := first(gradientRank)(as()["full"]), last(gradientRank)(as()["full"]), largest(gradientRank)(as()["full"]); first != 10 || last != 20 || most != 40 {
+		t.Errorf("%v, %v, %v", first, last, most)
+	}
+}

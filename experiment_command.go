@@ -1,0 +1,90 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"lte/collective"
+	"lte/config"
+	"lte/experiment"
+	"lte/mpi"
+)
+
+type experimentCommands struct {
+	Observations observationsCommand `cmd:"" help:"Train all methods on equally many images and judge the paper's five observations."`
+}
+
+// observationsCommand is lte experiment observations.
+type observationsCommand struct {
+	Data   string             `help:"Image set: a folder or archive of train/CLASS/IMAGE and test/CLASS/IMAGE; empty: the embedded digits." placeholder:"PATH"`
+	Out    string             `help:"Folder of the runs, the tables and the curves; runs that it holds, finished, are not repeated. A new one under runs/ by default." placeholder:"DIR"`
+	Heads  int                `help:"Heads N of lte and mhlora, shared out among the ranks." default:"8"`
+	Rank   int                `help:"Rank r of a head." default:"16"`
+	Images int                `help:"Images that a run sees." default:"96000"`
+	Batch  int                `help:"Images of a step, of all ranks and heads together." default:"128"`
+	Seeds  int                `help:"Runs of each method: seeds 1 to N." default:"1"`
+	LR     map[string]float64 `name:"lr" help:"Peak learning rate of a run. Repeatable." placeholder:"NAME=RATE"`
+	Only   []string           `help:"Train these alone (${runs}); what is finished is judged." placeholder:"NAME"`
+	More   bool               `help:"Also lte with 40 % more images."`
+	Set    []string           `help:"Set one key in all runs. Repeatable." placeholder:"SECTION.KEY=VALUE" sep:"none"`
+	Quiet  bool               `help:"No progress within a run."`
+}
+
+func (o observationsCommand) options() experiment.Options {
+	return experiment.Options{Data: o.Data, Out: o.Out, Heads: o.Heads, Rank: o.Rank, Images: o.Images, Batch: o.Batch,
+		Seeds: o.Seeds, Rates: o.LR, Only: o.Only, More: o.More, Set: o.Set}
+}
+
+// runObservations trains what is missing and writes what was found.
+func runObservations(command observationsCommand, stdout io.Writer) int {
+	o := command.options()
+	common, err := o.Common()
+	if err == nil {
+		waitPolitely(common.Compute.Threads)
+	}
+	if o.Out == "" {
+		o.Out = filepath.Join("runs", "observations-"+time.Now().Format("20060102-150405")) // rank 0's counts
+	}
+	return launch(os.Stderr, func(w *mpi.World) error {
+		runtime.LockOSThread() // OpenMP's threads belong to the thread that computes
+		if err := collective.Agree(w, err); err != nil {
+			return err
+		}
+		return observe(w, o, common, command.Quiet, stdout, os.Stderr)
+	})
+}
+
+// observe is the experiment on one rank.
+func observe(world *mpi.World, o experiment.Options, common config.Config, quiet bool, stdout, stderr io.Writer) error {
+	plan, err := o.Plan(world.Size())
+	if err := collective.Agree(world, err); err != nil {
+		return err
+	}
+	site, err := openSite(world, common, stderr)
+	if err != nil {
+		return err
+	}
+	if world.Rank() != 0 {
+		stdout = io.Discard
+	}
+	say := func(format string, args ...any) { fmt.Fprintf(stdout, format+"\n", args...) }
+	results, err := experiment.Train(world, plan, func(c config.Config) error {
+		return site.train(c, quiet, io.Discard, stderr)
+	}, say)
+	if err != nil {
+		return err
+	}
+	if world.Rank() == 0 {
+		if err = experiment.Write(o.Out, results, site.set.Test.Len()); err == nil {
+			for _, v := range experiment.Judge(experiment.Lines(results), site.set.Test.Len()) {
+				say("%-3s %-14s %s (%s)", v.Observation, v.Outcome+":", v.Claim, v.Found)
+			}
+			say("written to %s", filepath.Join(o.Out, "observations.md"))
+		}
+	}
+	return collective.Agree(world, err)
+}
