@@ -36,11 +36,11 @@ func RunMerge(o Options, g collective.Group) (Merge, error) {
 		if err := g.Barrier(); err != nil {
 			return Merge{}, err
 		}
-		before, began := g.Sent(), time.Now()
+		before, began := t.Sent(), time.Now()
 		if _, err := t.Merge(1, collective.Status{}); err != nil {
 			return Merge{}, err
 		}
-		sent = g.Sent() - before
+		sent = t.Sent() - before
 		if err := g.Barrier(); err != nil {
 			return Merge{}, err
 		}

@@ -33,7 +33,7 @@ func Agree(g Group, err error) error {
 	if err != nil {
 		mine[0] = 1
 	}
-	if broken := g.AllgatherUint64(all, mine); broken != nil {
+	if broken := Allgather(g, all, mine); broken != nil {
 		return errors.Join(err, fmt.Errorf("collective: agreeing: %w", broken))
 	}
 	for k, failed := range all {
@@ -54,7 +54,7 @@ func Sum(g Group, x []float64) error {
 	for i, v := range x {
 		mine[i] = math.Float64bits(v)
 	}
-	if err := g.AllgatherUint64(all, mine); err != nil {
+	if err := Allgather(g, all, mine); err != nil {
 		return fmt.Errorf("collective: sum: %w", err)
 	}
 	for i := range x {

@@ -25,22 +25,37 @@
 // the ring allreduce, Patarasuk and Yuan, Bandwidth optimal all-reduce algorithms for clusters of workstations (JPDC 69, 2009).
 package collective
 
-import "errors"
+import (
+	"errors"
+	"unsafe"
+)
 
-// Group is a group of processes. All of them make the same calls in the same order.
+// Group is a group of processes. All of them make the same calls in the same order. It carries bytes: the ranks of a run
+// have one byte order.
 type Group interface {
 	Rank() int // of this process, 0 ≤ Rank < Size
 	Size() int
 	// Barrier returns when every rank has called it.
 	Barrier() error
 	// Allgather puts every rank's src into dst, in order of rank: len(dst) == Size·len(src), no overlap.
-	Allgather(dst, src []float32) error
-	// AllgatherUint64 is Allgather for uint64.
-	AllgatherUint64(dst, src []uint64) error
+	Allgather(dst, src []byte) error
 	// Alltoall cuts src into Size equal blocks and sends block i to rank i; dst receives block i from rank i. No overlap.
-	Alltoall(dst, src []float32) error
-	// Sent is the number of bytes that this rank has handed to the network so far.
-	Sent() int64
+	Alltoall(dst, src []byte) error
+}
+
+// Number is what travels as it lies in memory.
+type Number interface{ float32 | uint64 }
+
+// Allgather is the group's, of numbers.
+func Allgather[T Number](g Group, dst, src []T) error { return g.Allgather(raw(dst), raw(src)) }
+
+// Alltoall is the group's, of numbers.
+func Alltoall[T Number](g Group, dst, src []T) error { return g.Alltoall(raw(dst), raw(src)) }
+
+// raw is x as the bytes that it lies in.
+func raw[T Number](x []T) []byte {
+	var one T
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), len(x)*int(unsafe.Sizeof(one)))
 }
 
 // Alone is the group of one, which needs no launcher.
@@ -58,18 +73,12 @@ func (Alone) Size() int { return 1 }
 func (Alone) Barrier() error { return nil }
 
 // Allgather copies src to dst.
-func (Alone) Allgather(dst, src []float32) error { return pass(dst, src) }
-
-// AllgatherUint64 copies src to dst.
-func (Alone) AllgatherUint64(dst, src []uint64) error { return pass(dst, src) }
+func (Alone) Allgather(dst, src []byte) error { return pass(dst, src) }
 
 // Alltoall copies src to dst.
-func (Alone) Alltoall(dst, src []float32) error { return pass(dst, src) }
+func (Alone) Alltoall(dst, src []byte) error { return pass(dst, src) }
 
-// Sent is 0.
-func (Alone) Sent() int64 { return 0 }
-
-func pass[T any](dst, src []T) error {
+func pass(dst, src []byte) error {
 	if len(dst) != len(src) {
 		return errLengths
 	}

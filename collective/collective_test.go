@@ -129,8 +129,8 @@ func TestMisuse(t *testing.T) {
 			misuse()
 		}()
 	}
-	if g.Allgather(make([]float32, 2), make([]float32, 1)) == nil {
-		t.Error("a group of one gathered one element to two")
+	if g.Allgather(make([]byte, 2), make([]byte, 1)) == nil {
+		t.Error("a group of one gathered one byte to two")
 	}
 }
 

@@ -74,7 +74,7 @@ func (e *Exchange) Gather(factors []float32, status Status) ([]Status, error) {
 	e.gathered = false
 	copy(e.mine, factors)
 	status.put(e.mine[len(factors):])
-	if err := e.group.Allgather(e.all, e.mine); err != nil {
+	if err := Allgather(e.group, e.all, e.mine); err != nil {
 		return nil, fmt.Errorf("collective: gathering factors: %w", err)
 	}
 	e.gathered = true

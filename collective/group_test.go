@@ -17,15 +17,13 @@ type gang struct {
 	arrived int // at the present barrier
 	round   int // barriers passed
 	left    bool
-	floats  [][]float32 // what each rank sends
-	words   [][]uint64
+	parts   [][]byte // what each rank sends
 }
 
 // member is one of the gang.
 type member struct {
 	*gang
 	rank int
-	sent int64
 	fail error // what every collective returns at once, if set
 }
 
@@ -34,7 +32,7 @@ var errLeft = errors.New("a rank has left")
 // inGang runs body on size goroutines, each one rank. A rank that fails does not leave the others waiting.
 func inGang(t *testing.T, size int, body func(g collective.Group) error) {
 	t.Helper()
-	group := &gang{size: size, floats: make([][]float32, size), words: make([][]uint64, size)}
+	group := &gang{size: size, parts: make([][]byte, size)}
 	group.turn.L = &group.mu
 	var wait sync.WaitGroup
 	for rank := range size {
@@ -74,9 +72,8 @@ func (g *gang) meet() error {
 	return nil
 }
 
-func (m *member) Rank() int   { return m.rank }
-func (m *member) Size() int   { return m.size }
-func (m *member) Sent() int64 { return m.sent }
+func (m *member) Rank() int { return m.rank }
+func (m *member) Size() int { return m.size }
 
 func (m *member) Barrier() error {
 	if m.fail != nil {
@@ -85,38 +82,31 @@ func (m *member) Barrier() error {
 	return m.meet()
 }
 
-func (m *member) Allgather(dst, src []float32) error {
-	m.sent += int64(4 * len(src) * (m.size - 1))
-	return swap(m, m.floats, dst, src, func(from []float32) []float32 { return from })
+func (m *member) Allgather(dst, src []byte) error {
+	return m.swap(dst, src, func(from []byte) []byte { return from })
 }
 
-func (m *member) AllgatherUint64(dst, src []uint64) error {
-	m.sent += int64(8 * len(src) * (m.size - 1))
-	return swap(m, m.words, dst, src, func(from []uint64) []uint64 { return from })
-}
-
-func (m *member) Alltoall(dst, src []float32) error {
+func (m *member) Alltoall(dst, src []byte) error {
 	if len(src)%m.size != 0 {
-		return fmt.Errorf("%d elements for %d ranks", len(src), m.size)
+		return fmt.Errorf("%d bytes for %d ranks", len(src), m.size)
 	}
 	n := len(src) / m.size
-	m.sent += int64(4 * n * (m.size - 1))
-	return swap(m, m.floats, dst, src, func(from []float32) []float32 { return from[m.rank*n : (m.rank+1)*n] })
+	return m.swap(dst, src, func(from []byte) []byte { return from[m.rank*n : (m.rank+1)*n] })
 }
 
 // swap puts into dst what part chooses of every rank's src.
-func swap[T float32 | uint64](m *member, slots [][]T, dst, src []T, part func([]T) []T) error {
+func (m *member) swap(dst, src []byte, part func([]byte) []byte) error {
 	if m.fail != nil {
 		return m.fail
 	}
-	slots[m.rank] = src
+	m.parts[m.rank] = src
 	if err := m.meet(); err != nil {
 		return err
 	}
 	if n := len(part(src)); len(dst) != n*m.size {
-		return fmt.Errorf("dst has %d elements for %d of %d", len(dst), m.size, n)
+		return fmt.Errorf("dst has %d bytes for %d of %d", len(dst), m.size, n)
 	}
-	for k, from := range slots {
+	for k, from := range m.parts {
 		n := len(part(from))
 		copy(dst[k*n:(k+1)*n], part(from))
 	}

@@ -175,7 +175,7 @@ func lawMean(g collective.Group) error {
 				}
 			}
 			digests := make([]uint64, g.Size())
-			if err := g.AllgatherUint64(digests, []uint64{collective.Digest(x)}); err != nil {
+			if err := collective.Allgather(g, digests, []uint64{collective.Digest(x)}); err != nil {
 				return err
 			}
 			for k, d := range digests {
@@ -288,29 +288,45 @@ func lawAgree(g collective.Group) error {
 	return nil
 }
 
-// Fails if a merge or a mean sends more, or in more numbers, than the package's doc comment counts.
+// Fails if a merge or a mean sends or receives more, or in more numbers, than the package's doc comment counts, and if it is
+// counted as another purpose's.
 func lawTraffic(g collective.Group) error {
 	const n = 24_000 // a multiple of every size: no padding
 	others := int64(g.Size() - 1)
 	for _, c := range []struct {
-		name string
-		want int64
-		do   func() error
+		name    string
+		purpose collective.Purpose
+		want    int64
+		do      func(g collective.Group) error
 	}{
-		{"factors and status", 4 * int64(flat+2) * others, func() error {
+		{"factors and status", collective.Merging, 4 * int64(flat+2) * others, func(g collective.Group) error {
 			_, err := collective.NewExchange(g, layers, flat, 1).Gather(draw(0, flat), collective.Status{})
 			return err
 		}},
-		{"mean", collective.AllreduceBytes(n, g.Size()), func() error {
+		{"mean", collective.Gradients, collective.AllreduceBytes(n, g.Size()), func(g collective.Group) error {
 			return collective.NewMean(g, n).Average(draw(0, n))
 		}},
+		{"sum", collective.Evaluation, 8 * 3 * others, func(g collective.Group) error {
+			return collective.Sum(g, make([]float64, 3))
+		}},
+		{"agreement", collective.Control, 8 * others, func(g collective.Group) error { return collective.Agree(g, nil) }},
+		{"barrier", collective.Control, 0, collective.Group.Barrier},
 	} {
-		before := g.Sent()
-		if err := c.do(); err != nil {
+		meter := collective.NewMeter(g)
+		if err := c.do(meter.For(c.purpose)); err != nil {
 			return err
 		}
-		if got := g.Sent() - before; got != c.want {
-			return fmt.Errorf("%s: %d bytes, want %d", c.name, got, c.want)
+		for _, p := range collective.Purposes() {
+			want := collective.Traffic{}
+			if p == c.purpose {
+				want = collective.Traffic{Sent: c.want, Received: c.want}
+			}
+			if got := meter.Traffic(p); got != want {
+				return fmt.Errorf("%s: %+v counted as %s, want %+v", c.name, got, p, want)
+			}
+		}
+		if meter.Sent() != c.want {
+			return fmt.Errorf("%s: %d bytes sent, want %d", c.name, meter.Sent(), c.want)
 		}
 	}
 	return nil

@@ -29,7 +29,7 @@ func CheckLockstep(g Group, names []string, digests []uint64) error {
 	buffer := takeWords(size * n)
 	defer words.Put(buffer)
 	all := *buffer // (size, n)
-	if err := g.AllgatherUint64(all, digests); err != nil {
+	if err := Allgather(g, all, digests); err != nil {
 		return fmt.Errorf("collective: checking lockstep: %w", err)
 	}
 	for k := 1; k < size; k++ {

@@ -48,11 +48,11 @@ func (m *Mean) Average(x []float32) error {
 		whole = m.padded
 		copy(whole, x)
 	}
-	if err := m.group.Alltoall(m.parts, whole); err != nil {
+	if err := Alltoall(m.group, m.parts, whole); err != nil {
 		return fmt.Errorf("collective: mean, sending parts: %w", err)
 	}
 	meanOf(m.mean, m.parts)
-	if err := m.group.Allgather(whole, m.mean); err != nil {
+	if err := Allgather(m.group, whole, m.mean); err != nil {
 		return fmt.Errorf("collective: mean, gathering blocks: %w", err)
 	}
 	if len(m.padded) > 0 {

@@ -109,30 +109,22 @@ static lte_result gather_round(void) {
 	return sleepy ? lte_barrier() : ok;
 }
 
-static lte_result allgather(void *dst, const void *src, int count, MPI_Datatype type) {
+lte_result lte_allgather(void *dst, const void *src, int bytes) {
 	lte_result r = gather_round();
 	if (r.code != MPI_SUCCESS)
 		return r;
 	MPI_Request request;
-	TRY("MPI_Iallgather", MPI_Iallgather(src, count, type, dst, count, type, world, &request));
+	TRY("MPI_Iallgather", MPI_Iallgather(src, bytes, MPI_BYTE, dst, bytes, MPI_BYTE, world, &request));
 	TRY("MPI_Iallgather", lte_wait(&request, 20 * US, 20 * US));
 	return ok;
 }
 
-lte_result lte_allgather_f32(float *dst, const float *src, int count) {
-	return allgather(dst, src, count, MPI_FLOAT);
-}
-
-lte_result lte_allgather_u64(unsigned long long *dst, const unsigned long long *src, int count) {
-	return allgather(dst, src, count, MPI_UINT64_T);
-}
-
-lte_result lte_alltoall_f32(float *dst, const float *src, int count) {
+lte_result lte_alltoall(void *dst, const void *src, int bytes) {
 	lte_result r = gather_round();
 	if (r.code != MPI_SUCCESS)
 		return r;
 	MPI_Request request;
-	TRY("MPI_Ialltoall", MPI_Ialltoall(src, count, MPI_FLOAT, dst, count, MPI_FLOAT, world, &request));
+	TRY("MPI_Ialltoall", MPI_Ialltoall(src, bytes, MPI_BYTE, dst, bytes, MPI_BYTE, world, &request));
 	TRY("MPI_Ialltoall", lte_wait(&request, 20 * US, 20 * US));
 	return ok;
 }

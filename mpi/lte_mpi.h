@@ -20,9 +20,8 @@ void lte_signals_restore(void);
 lte_result lte_start(lte_node *node);
 lte_result lte_free(void);
 lte_result lte_barrier(void);
-lte_result lte_allgather_f32(float *dst, const float *src, int count);
-lte_result lte_allgather_u64(unsigned long long *dst, const unsigned long long *src, int count);
-lte_result lte_alltoall_f32(float *dst, const float *src, int count);
+lte_result lte_allgather(void *dst, const void *src, int bytes);
+lte_result lte_alltoall(void *dst, const void *src, int bytes); // of a block
 
 void lte_abort_ask(int code);  // any thread
 void lte_abort_if_asked(void); // ends the job when lte_abort_ask came before

@@ -20,7 +20,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"unsafe"
 )
 
@@ -29,7 +28,6 @@ type World struct {
 	rank, size                    int // 0 ≤ rank < size
 	nodeRank, nodeSize, nodeCores int // 0 ≤ nodeRank < nodeSize ≤ size
 	host                          string
-	sent                          atomic.Int64 // bytes
 
 	mu      sync.Mutex // one request at a time; held while it is served
 	stopped bool
@@ -42,18 +40,15 @@ type op int
 const (
 	barrier op = iota
 	allgather
-	allgatherUint64
 	alltoall
 	stop
 )
 
 // request is one call for the MPI thread.
 type request struct {
-	op           op
-	dst, src     []float32
-	dst64, src64 []uint64
-	count        int   // elements a rank, as MPI counts them
-	sends        int64 // bytes for other ranks
+	op       op
+	dst, src []byte
+	count    int // bytes of a block, as MPI counts them
 }
 
 var errStopped = errors.New("mpi: the world is stopped")
@@ -76,58 +71,51 @@ func (w *World) NodeCores() int { return w.nodeCores }
 // Host is this machine's name.
 func (w *World) Host() string { return w.host }
 
-// Sent is the number of bytes that this rank has handed to MPI for others so far: its part times the other ranks in an
-// allgather, all blocks but its own in an alltoall, nothing in a barrier. What the network carries depends on the algorithm
-// that the MPI library chooses.
-func (w *World) Sent() int64 { return w.sent.Load() }
-
 // Barrier returns when every rank has called it.
 func (w *World) Barrier() error { return w.call(request{op: barrier}) }
 
 // Allgather puts every rank's src into dst, in rank order.
 //
-// dst has Size × len(src) elements, src equally many on all ranks; they do not overlap.
-func (w *World) Allgather(dst, src []float32) error {
-	if err := checkAllgather(w, "float32", dst, src); err != nil || len(src) == 0 {
-		return err
+// dst is Size × len(src) bytes long, src equally long on all ranks; they do not overlap.
+func (w *World) Allgather(dst, src []byte) error {
+	switch {
+	case len(src) > math.MaxInt32:
+		return w.misuse("Allgather", "%d bytes are more than MPI counts (%d)", len(src), math.MaxInt32)
+	case len(dst) != w.size*len(src):
+		return w.misuse("Allgather", "dst has %d bytes, src %d: %d ranks × %d need %d", len(dst), len(src), w.size, len(src), w.size*len(src))
+	case overlap(dst, src):
+		return w.misuse("Allgather", "dst and src overlap")
 	}
-	if w.size == 1 {
-		return w.alone(func() { copy(dst, src) })
-	}
-	return w.call(request{op: allgather, dst: dst, src: src, count: len(src), sends: 4 * int64(len(src)) * int64(w.size-1)})
-}
-
-// AllgatherUint64 is Allgather for uint64.
-func (w *World) AllgatherUint64(dst, src []uint64) error {
-	if err := checkAllgather(w, "uint64", dst, src); err != nil || len(src) == 0 {
-		return err
-	}
-	if w.size == 1 {
-		return w.alone(func() { copy(dst, src) })
-	}
-	return w.call(request{op: allgatherUint64, dst64: dst, src64: src, count: len(src), sends: 8 * int64(len(src)) * int64(w.size-1)})
+	return w.exchange(request{op: allgather, dst: dst, src: src, count: len(src)})
 }
 
 // Alltoall cuts src into Size equal blocks and sends block i to rank i; dst receives block i from rank i.
 //
-// dst and src have equally many elements, a multiple of Size, on all ranks; they do not overlap.
-func (w *World) Alltoall(dst, src []float32) error {
-	block := len(src) / w.size // elements
+// dst and src are equally long, a multiple of Size, on all ranks; they do not overlap.
+func (w *World) Alltoall(dst, src []byte) error {
+	block := len(src) / w.size // bytes
 	switch {
 	case len(dst) != len(src):
-		return w.misuse("Alltoall", "float32", "dst has %d elements, src %d: they must be equal", len(dst), len(src))
+		return w.misuse("Alltoall", "dst has %d bytes, src %d: they must be equal", len(dst), len(src))
 	case len(src)%w.size != 0:
-		return w.misuse("Alltoall", "float32", "%d elements do not divide into %d equal blocks", len(src), w.size)
+		return w.misuse("Alltoall", "%d bytes do not divide into %d equal blocks", len(src), w.size)
 	case block > math.MaxInt32:
-		return w.misuse("Alltoall", "float32", "a block of %d elements is more than MPI counts (%d)", block, math.MaxInt32)
+		return w.misuse("Alltoall", "a block of %d bytes is more than MPI counts (%d)", block, math.MaxInt32)
 	case overlap(dst, src):
-		return w.misuse("Alltoall", "float32", "dst and src overlap")
-	case len(src) == 0:
+		return w.misuse("Alltoall", "dst and src overlap")
+	}
+	return w.exchange(request{op: alltoall, dst: dst, src: src, count: block})
+}
+
+// exchange has MPI move bytes where there are any, and another rank.
+func (w *World) exchange(r request) error {
+	switch {
+	case r.count == 0:
 		return nil
 	case w.size == 1:
-		return w.alone(func() { copy(dst, src) })
+		return w.alone(func() { copy(r.dst, r.src) })
 	}
-	return w.call(request{op: alltoall, dst: dst, src: src, count: block, sends: 4 * int64(block) * int64(w.size-1)})
+	return w.call(r)
 }
 
 // alone does a collective of one rank without MPI.
@@ -141,30 +129,16 @@ func (w *World) alone(do func()) error {
 	return nil
 }
 
-func checkAllgather[T float32 | uint64](w *World, kind string, dst, src []T) error {
-	switch {
-	case len(src) > math.MaxInt32:
-		return w.misuse("Allgather", kind, "%d elements are more than MPI counts (%d)", len(src), math.MaxInt32)
-	case len(dst) != w.size*len(src):
-		return w.misuse("Allgather", kind, "dst has %d elements, src %d: %d ranks × %d need %d",
-			len(dst), len(src), w.size, len(src), w.size*len(src))
-	case overlap(dst, src):
-		return w.misuse("Allgather", kind, "dst and src overlap")
-	}
-	return nil
+func (w *World) misuse(op, format string, args ...any) error {
+	return fmt.Errorf("mpi: rank %d/%d: %s: %s", w.rank, w.size, op, fmt.Sprintf(format, args...))
 }
 
-func (w *World) misuse(op, kind, format string, args ...any) error {
-	return fmt.Errorf("mpi: rank %d/%d: %s of %s: %s", w.rank, w.size, op, kind, fmt.Sprintf(format, args...))
-}
-
-func overlap[T float32 | uint64](a, b []T) bool {
+func overlap(a, b []byte) bool {
 	if len(a) == 0 || len(b) == 0 {
 		return false
 	}
-	width := unsafe.Sizeof(a[0])
 	pa, pb := uintptr(unsafe.Pointer(&a[0])), uintptr(unsafe.Pointer(&b[0]))
-	return pa < pb+uintptr(len(b))*width && pb < pa+uintptr(len(a))*width
+	return pa < pb+uintptr(len(b)) && pb < pa+uintptr(len(a))
 }
 
 var launcherVariables = []string{"SLURM_NTASKS", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"}

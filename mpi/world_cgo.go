@@ -133,7 +133,7 @@ func (w *World) start() error {
 		return err
 	}
 	var node C.lte_node
-	if err := w.failure(C.lte_start(&node), ""); err != nil {
+	if err := w.failure(C.lte_start(&node), 0); err != nil {
 		// The others wait for this rank inside MPI, and the caller will have no World to abort them with.
 		fmt.Fprintln(os.Stderr, err)
 		C.lte_abort_ask(1)
@@ -145,20 +145,13 @@ func (w *World) start() error {
 }
 
 func (w *World) do(r request) error {
-	w.sent.Add(r.sends)
-	n := C.int(r.count)
 	switch r.op {
 	case barrier:
-		return w.failure(C.lte_barrier(), "")
+		return w.failure(C.lte_barrier(), 0)
 	case allgather:
-		got := C.lte_allgather_f32((*C.float)(unsafe.Pointer(&r.dst[0])), (*C.float)(unsafe.Pointer(&r.src[0])), n)
-		return w.failure(got, "float32", r.count)
-	case allgatherUint64:
-		got := C.lte_allgather_u64((*C.ulonglong)(unsafe.Pointer(&r.dst64[0])), (*C.ulonglong)(unsafe.Pointer(&r.src64[0])), n)
-		return w.failure(got, "uint64", r.count)
+		return w.failure(C.lte_allgather(unsafe.Pointer(&r.dst[0]), unsafe.Pointer(&r.src[0]), C.int(r.count)), r.count)
 	case alltoall:
-		got := C.lte_alltoall_f32((*C.float)(unsafe.Pointer(&r.dst[0])), (*C.float)(unsafe.Pointer(&r.src[0])), n)
-		return w.failure(got, "float32", r.count)
+		return w.failure(C.lte_alltoall(unsafe.Pointer(&r.dst[0]), unsafe.Pointer(&r.src[0]), C.int(r.count)), r.count)
 	case stop:
 		return w.finalise()
 	}
@@ -167,10 +160,10 @@ func (w *World) do(r request) error {
 
 // finalise waits for all ranks before MPI_Finalize, where no abort could be noticed any more and a wait would spin.
 func (w *World) finalise() error {
-	if err := w.failure(C.lte_barrier(), ""); err != nil {
+	if err := w.failure(C.lte_barrier(), 0); err != nil {
 		return err
 	}
-	if err := w.failure(C.lte_free(), ""); err != nil {
+	if err := w.failure(C.lte_free(), 0); err != nil {
 		return err
 	}
 	gompi.Stop()
@@ -178,16 +171,16 @@ func (w *World) finalise() error {
 	return nil
 }
 
-// failure is the error of an MPI return code, nil for success.
-func (w *World) failure(r C.lte_result, kind string, count ...int) error {
+// failure is the error of an MPI return code, nil for success; of a call that moves blocks of that many bytes, or none.
+func (w *World) failure(r C.lte_result, block int) error {
 	if r.code == 0 {
 		return nil
 	}
 	var text [2048]C.char
 	C.lte_error_text(r.code, &text[0], C.size_t(len(text)))
 	of := ""
-	if kind != "" {
-		of = fmt.Sprintf(" of %d %s", count[0], kind)
+	if block > 0 {
+		of = fmt.Sprintf(" of %d bytes", block)
 	}
 	return fmt.Errorf("mpi: rank %d/%d: %s%s: %s", w.rank, w.size, C.GoString(r.call), of, C.GoString(&text[0]))
 }

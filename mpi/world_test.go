@@ -6,30 +6,30 @@ import (
 	"unsafe"
 )
 
-// long is a slice of n elements that nobody may touch.
-func long[T any](n int) []T {
-	var x T
+// long is a slice of n bytes that nobody may touch.
+func long(n int) []byte {
+	var x byte
 	return unsafe.Slice(&x, n)
 }
 
 func TestLengths(t *testing.T) {
-	buf := make([]float32, 8)
+	buf := make([]byte, 8)
 	for _, c := range []struct {
 		name     string
-		op       func(w *World, dst, src []float32) error
-		dst, src []float32
+		op       func(w *World, dst, src []byte) error
+		dst, src []byte
 		size     int
 		want     string // in the error; "" for none
 	}{
-		{"allgather short", (*World).Allgather, make([]float32, 7), make([]float32, 4), 2, "dst has 7 elements, src 4: 2 ranks × 4 need 8"},
-		{"allgather long", (*World).Allgather, make([]float32, 9), make([]float32, 4), 2, "dst has 9 elements, src 4"},
-		{"allgather nothing to gather", (*World).Allgather, make([]float32, 1), nil, 2, "dst has 1 elements, src 0"},
-		{"allgather count", (*World).Allgather, long[float32](1 << 31), long[float32](1 << 31), 1, "more than MPI counts"},
+		{"allgather short", (*World).Allgather, make([]byte, 7), make([]byte, 4), 2, "dst has 7 bytes, src 4: 2 ranks × 4 need 8"},
+		{"allgather long", (*World).Allgather, make([]byte, 9), make([]byte, 4), 2, "dst has 9 bytes, src 4"},
+		{"allgather nothing to gather", (*World).Allgather, make([]byte, 1), nil, 2, "dst has 1 bytes, src 0"},
+		{"allgather count", (*World).Allgather, long(1 << 31), long(1 << 31), 1, "more than MPI counts"},
 		{"allgather overlap", (*World).Allgather, buf, buf[4:], 2, "overlap"},
 		{"allgather empty", (*World).Allgather, nil, nil, 2, ""},
-		{"alltoall short", (*World).Alltoall, make([]float32, 4), make([]float32, 6), 2, "dst has 4 elements, src 6"},
-		{"alltoall uneven", (*World).Alltoall, make([]float32, 5), make([]float32, 5), 2, "5 elements do not divide into 2"},
-		{"alltoall count", (*World).Alltoall, long[float32](1 << 32), long[float32](1 << 32), 2, "more than MPI counts"},
+		{"alltoall short", (*World).Alltoall, make([]byte, 4), make([]byte, 6), 2, "dst has 4 bytes, src 6"},
+		{"alltoall uneven", (*World).Alltoall, make([]byte, 5), make([]byte, 5), 2, "5 bytes do not divide into 2"},
+		{"alltoall count", (*World).Alltoall, long(1 << 32), long(1 << 32), 2, "more than MPI counts"},
 		{"alltoall overlap", (*World).Alltoall, buf[:4], buf[2:6], 2, "overlap"},
 		{"alltoall empty", (*World).Alltoall, nil, nil, 2, ""},
 	} {
@@ -44,16 +44,12 @@ func TestLengths(t *testing.T) {
 			}
 		})
 	}
-	w := &World{rank: 0, size: 2}
-	if err := w.AllgatherUint64(make([]uint64, 3), make([]uint64, 2)); err == nil || !strings.Contains(err.Error(), "dst has 3 elements, src 2") {
-		t.Errorf("AllgatherUint64: got %v", err)
-	}
 }
 
 func TestOverlap(t *testing.T) {
-	x := make([]float32, 10)
+	x := make([]byte, 10)
 	for _, c := range []struct {
-		a, b []float32
+		a, b []byte
 		want bool
 	}{
 		{x[:5], x[5:], false},
@@ -132,7 +128,7 @@ func TestAlone(t *testing.T) {
 	if w.Rank() != 0 || w.Size() != 1 || w.NodeRank() != 0 || w.NodeSize() != 1 || w.NodeCores() < 1 || w.Host() == "" {
 		t.Errorf("rank %d/%d, on its node %d/%d, %d cores, host %q", w.Rank(), w.Size(), w.NodeRank(), w.NodeSize(), w.NodeCores(), w.Host())
 	}
-	dst, src := make([]float32, 3), []float32{1, 2, 3}
+	dst, src := make([]byte, 3), []byte{1, 2, 3}
 	for name, do := range map[string]func() error{
 		"Allgather": func() error { return w.Allgather(dst, src) },
 		"Alltoall":  func() error { return w.Alltoall(dst, src) },
@@ -144,9 +140,6 @@ func TestAlone(t *testing.T) {
 	}
 	if err := w.Barrier(); err != nil {
 		t.Error(err)
-	}
-	if w.Sent() != 0 {
-		t.Errorf("sent %d bytes to nobody", w.Sent())
 	}
 	for range 2 {
 		if err := w.Stop(); err != nil {

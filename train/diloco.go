@@ -12,7 +12,7 @@ import (
 // computes it:
 //
 //	v ← μv + Δ;  θ ← θ − η·(Δ + μv)
-func newDiLoCo(c config.Config, g collective.Group, be compute.Backend, m *model.Model) *localSGD {
+func newDiLoCo(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model) *localSGD {
 	d := newLocalSGD(c, g, be, m)
 	velocity := make([]float32, len(m.Flat()))
 	eta, mu := float32(c.Outer.LR), float32(c.Outer.Momentum)

@@ -11,7 +11,7 @@ import (
 // step (DDP).
 type full struct{ *gradients }
 
-func newFull(c config.Config, g collective.Group, be compute.Backend, m *model.Model) full {
+func newFull(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model) full {
 	return full{newGradients(c, g, be, m, newWeights(c, be, m, g.Rank()))}
 }
 
@@ -24,7 +24,7 @@ func (m full) merge(step, k int, status collective.Status) (float64, error) {
 		return 0, m.blame(status.Loss)
 	}
 	if m.proveNow(step) {
-		return status.Loss, lockstep(m.group, m.model)
+		return status.Loss, lockstep(m.control, m.model)
 	}
 	return status.Loss, nil
 }

@@ -12,7 +12,7 @@ import (
 // gradients is what the methods share that average gradients every step: one worker a rank, and all ranks' alike. The
 // losses travel behind the gradients: one message a step.
 type gradients struct {
-	group   collective.Group
+	control collective.Group // for what is not gradients
 	backend compute.Backend
 	model   *model.Model
 	worker  *worker
@@ -24,9 +24,9 @@ type gradients struct {
 	done    counts
 }
 
-func newGradients(c config.Config, g collective.Group, be compute.Backend, m *model.Model, w *worker) *gradients {
+func newGradients(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model, w *worker) *gradients {
 	length := w.trained() + 1
-	return &gradients{group: g, backend: be, model: m, worker: w, mean: collective.NewMean(g, length),
+	return &gradients{control: g.For(collective.Control), backend: be, model: m, worker: w, mean: collective.NewMean(g.For(collective.Gradients), length),
 		message: make([]float32, length), check: c.Run.LogEvery, last: c.Train.Steps}
 }
 
@@ -36,7 +36,7 @@ func (m *gradients) counts() counts     { return m.done }
 
 func (m *gradients) exchange(loss float64) (float64, error) {
 	m.step++
-	if m.group.Size() == 1 {
+	if m.control.Size() == 1 {
 		return loss, nil // a loss or gradient that is not finite is merge's to tell
 	}
 	at := 0
@@ -65,12 +65,12 @@ func (m *gradients) blame(loss float64) error {
 	if !finite(loss) || !finite(m.worker.norm(m.backend)) {
 		mine[0] = 1
 	}
-	all := make([]uint64, 2*m.group.Size())
-	if err := m.group.AllgatherUint64(all, mine); err != nil {
+	all := make([]uint64, 2*m.control.Size())
+	if err := collective.Allgather(m.control, all, mine); err != nil {
 		return err
 	}
 	var guilty, everyone []int
-	for k := range m.group.Size() {
+	for k := range m.control.Size() {
 		everyone = append(everyone, k)
 		if all[2*k] != 0 {
 			guilty = append(guilty, k)

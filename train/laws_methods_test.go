@@ -143,7 +143,7 @@ func dilocoOuterStep(t *testing.T, w *mpi.World) {
 		status, err := tr.localSteps(3)
 		must(t, err)
 		all := make([]float32, w.Size()*n)
-		must(t, w.Allgather(all, tr.model.Flat()))
+		must(t, collective.Allgather(w, all, tr.model.Flat()))
 		_, err = tr.method.merge(tr.step, 3, status)
 		must(t, err)
 		for i := range theta {

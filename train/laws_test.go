@@ -317,7 +317,7 @@ func telescoping(t *testing.T, w *mpi.World, n int, bias bool) {
 		must(t, err)
 	}
 	all := make([]float32, n*m.layout.Length)
-	must(t, w.Allgather(all, m.values))
+	must(t, collective.Allgather(w, all, m.values))
 	low := 0
 	for i, p := range m.layout.Layers {
 		l, r := p.Layer, p.Rank

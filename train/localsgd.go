@@ -11,7 +11,7 @@ import (
 // 1805.09767).
 type localSGD struct {
 	config   config.Config
-	group    collective.Group
+	control  collective.Group // for what is not weights
 	model    *model.Model
 	worker   *worker
 	mean     *collective.Mean
@@ -22,10 +22,10 @@ type localSGD struct {
 	outer func(mean, merged []float32)
 }
 
-func newLocalSGD(c config.Config, g collective.Group, be compute.Backend, m *model.Model) *localSGD {
+func newLocalSGD(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model) *localSGD {
 	w := newWeights(c, be, m, g.Rank())
-	return &localSGD{config: c, group: g, model: m, worker: w, mean: collective.NewMean(g, len(m.Flat())),
-		statuses: collective.NewExchange(g, nil, 0, 1), outer: func(mean, merged []float32) {}}
+	return &localSGD{config: c, control: g.For(collective.Control), model: m, worker: w, mean: collective.NewMean(g.For(collective.Merging), len(m.Flat())),
+		statuses: collective.NewExchange(g.For(collective.Merging), nil, 0, 1), outer: func(mean, merged []float32) {}}
 }
 
 func (m *localSGD) workers() []*worker    { return []*worker{m.worker} }
@@ -58,7 +58,7 @@ func (m *localSGD) merge(step, k int, status collective.Status) (float64, error)
 	if m.config.Merge.Moments == "clear" {
 		m.done.cleared += m.worker.clearMoments()
 	}
-	return meanLoss(statuses), lockstep(m.group, m.model)
+	return meanLoss(statuses), lockstep(m.control, m.model)
 }
 
 func (m *localSGD) settle() {

@@ -15,7 +15,7 @@ type lora struct {
 }
 
 // newLoRA makes one head, or a stack of several.
-func newLoRA(c config.Config, g collective.Group, be compute.Backend, m *model.Model, stack int) (*lora, error) {
+func newLoRA(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model, stack int) (*lora, error) {
 	h, err := newHeads(c, be, m, 0, 1, stack, model.OwnBase)
 	if err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func (m *lora) merge(step, k int, status collective.Status) (float64, error) {
 	}
 	if m.proveNow(step) {
 		m.settle()
-		return status.Loss, lockstep(m.group, m.gradients.model)
+		return status.Loss, lockstep(m.control, m.gradients.model)
 	}
 	return status.Loss, nil
 }

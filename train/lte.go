@@ -19,9 +19,9 @@ import (
 // and every head is exactly at W.
 type lte struct {
 	*heads
-	group     collective.Group
-	share     float32  // of a head's update in W's: 1/N, or 1 for their sum
-	origins   []origin // a layer each; nil with resets, which add to W and b themselves
+	control   collective.Group // for what is not a merge
+	share     float32          // of a head's update in W's: 1/N, or 1 for their sum
+	origins   []origin         // a layer each; nil with resets, which add to W and b themselves
 	gathering *collective.Exchange
 	mean      *collective.Mean // of the replicas
 	merged    []float32        // the replicas of the last merge
@@ -31,7 +31,7 @@ type lte struct {
 // origin is what a layer's W and b are formed of: W⁰ (out, in), and b⁰ (out) where heads have biases.
 type origin struct{ w, b []float32 }
 
-func newLTE(c config.Config, g collective.Group, be compute.Backend, m *model.Model) (*lte, error) {
+func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model) (*lte, error) {
 	own := c.LoRA.Heads / g.Size()
 	resets := c.Merge.Reset != "none"
 	base := model.OwnBase
@@ -45,7 +45,7 @@ func newLTE(c config.Config, g collective.Group, be compute.Backend, m *model.Mo
 	if err != nil {
 		return nil, err
 	}
-	l := &lte{heads: h, group: g, share: 1 / float32(c.LoRA.Heads)}
+	l := &lte{heads: h, control: g.For(collective.Control), share: 1 / float32(c.LoRA.Heads)}
 	if c.Merge.Combine == "sum" {
 		l.share = 1
 	}
@@ -58,10 +58,10 @@ func newLTE(c config.Config, g collective.Group, be compute.Backend, m *model.Mo
 			l.origins = append(l.origins, o)
 		}
 	}
-	l.gathering = collective.NewExchange(g, h.factors(), h.layout.Length, own)
+	l.gathering = collective.NewExchange(g.For(collective.Merging), h.factors(), h.layout.Length, own)
 	if r := h.crew[0].replicas; r != nil {
 		l.merged = append([]float32(nil), r.value...)
-		l.mean = collective.NewMean(g, len(r.value))
+		l.mean = collective.NewMean(g.For(collective.Merging), len(r.value))
 	}
 	return l, nil
 }
@@ -101,7 +101,7 @@ func (l *lte) merge(step, k int, status collective.Status) (float64, error) {
 	}
 	l.done.merges++
 	l.done.cleared += l.begin(l.done.merges)
-	return meanLoss(statuses), lockstep(l.group, l.model)
+	return meanLoss(statuses), lockstep(l.control, l.model)
 }
 
 // apart returns the factors of the last merge: those that any reset left behind.

@@ -70,7 +70,7 @@ func (t *Trainer) measure(r *Record) error {
 	var ranks, updates, cosines, distances mean
 	heads, _ := t.method.(apart)
 	for i, l := range t.probe.layers {
-		if i%t.group.Size() != t.group.Rank() {
+		if i%t.meter.Size() != t.meter.Rank() {
 			continue
 		}
 		ranks.add(measure.EffectiveRank(gradients[i]))
@@ -96,7 +96,7 @@ func (t *Trainer) measure(r *Record) error {
 	for _, m := range means {
 		sums = append(sums, m.sum, m.count)
 	}
-	if err := collective.Sum(t.group, sums); err != nil {
+	if err := collective.Sum(t.meter.For(collective.Evaluation), sums); err != nil {
 		return err
 	}
 	for i, to := range []**float64{&r.GradientRank, &r.UpdateRank, &r.Alignment, &r.Grassmann} {

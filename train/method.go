@@ -37,7 +37,7 @@ type counts struct {
 }
 
 // newMethod makes the configured method. It changes the model: what trains, and which heads it carries.
-func newMethod(c config.Config, g collective.Group, be compute.Backend, m *model.Model) (method, error) {
+func newMethod(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model) (method, error) {
 	switch c.Method {
 	case "lte":
 		return newLTE(c, g, be, m)

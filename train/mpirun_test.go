@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"lte/collective"
 	"lte/config"
 	"lte/mpi"
 	"lte/mpi/mpitest"
@@ -79,7 +80,7 @@ func everywhere(t *testing.T, w *mpi.World, what, text string) {
 		sum = (sum ^ uint64(b)) * 1099511628211
 	}
 	all := make([]uint64, w.Size())
-	must(t, w.AllgatherUint64(all, []uint64{sum}))
+	must(t, collective.Allgather(w, all, []uint64{sum}))
 	for k, s := range all {
 		if s != all[0] {
 			t.Fatalf("%s differs on rank %d from rank 0; here it is %s", what, k, text)

@@ -45,7 +45,8 @@ func (t *Trainer) report(k int) error {
 			return err
 		}
 	}
-	r.Seconds, r.BytesSent = time.Since(t.started).Seconds(), t.group.Sent()-t.sent
+	r.Seconds, r.BytesSent = time.Since(t.started).Seconds(), t.meter.Sent()
+	r.Traffic = t.Traffic()
 	t.losses, t.lastStep, t.lastTime, t.last = 0, t.step, time.Now(), r
 	if t.observer == nil {
 		return nil
@@ -59,7 +60,7 @@ func (t *Trainer) report(k int) error {
 func (t *Trainer) evaluate() (loss, top1 float64, err error) {
 	t.model.UseMerged()
 	sums := make([]float64, 3) // loss, right, images
-	err = data.EachBatch(t.set, t.set.Test, t.config.Train.EvalBatch, t.group.Rank(), t.group.Size(), func(b *data.Batch) error {
+	err = data.EachBatch(t.set, t.set.Test, t.config.Train.EvalBatch, t.meter.Rank(), t.meter.Size(), func(b *data.Batch) error {
 		l, right := model.CrossEntropy(nil, t.model.Forward(b.Images).Data, targets(b, 0), len(b.Labels))
 		sums[0], sums[1], sums[2] = sums[0]+l, sums[1]+float64(right), sums[2]+float64(len(b.Labels))
 		return nil
@@ -67,7 +68,7 @@ func (t *Trainer) evaluate() (loss, top1 float64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	if err := collective.Sum(t.group, sums); err != nil {
+	if err := collective.Sum(t.meter.For(collective.Evaluation), sums); err != nil {
 		return 0, 0, err
 	}
 	return sums[0] / sums[2], sums[1] / sums[2], nil
@@ -79,11 +80,11 @@ func (t *Trainer) imagesPerStep() int64 {
 	if t.config.Data.Share == "same" {
 		return images
 	}
-	return images * int64(len(t.workers)*t.group.Size())
+	return images * int64(len(t.workers)*t.meter.Size())
 }
 
 func (t *Trainer) summary() Summary {
-	c, size := t.config, t.group.Size()
+	c, size := t.config, t.meter.Size()
 	weights := len(t.model.Flat())
 	done := t.method.counts()
 	s := Summary{Method: c.Method, Model: ModelName(c.Model), Dataset: t.set.Name, Ranks: size, Steps: t.step,
@@ -91,9 +92,9 @@ func (t *Trainer) summary() Summary {
 		ImagesPerSecond: float64(t.last.Images) / t.last.Seconds,
 		TestTop1:        *t.last.TestTop1, TestLoss: *t.last.TestLoss, TrainLoss: t.last.TrainLoss,
 		AverageTop1: t.last.AverageTop1, AverageLoss: t.last.AverageLoss,
-		BytesSentPerRank: t.last.BytesSent,
-		DDPBytesPerRank:  int64(t.step) * collective.AllreduceBytes(int64(weights), size),
-		WeightsDigest:    t.digest(), Parameters: int64(weights), Trained: int64(t.Trained()),
+		BytesSentPerRank: t.last.BytesSent, Traffic: t.last.Traffic,
+		DDPBytesPerRank: int64(t.step) * collective.AllreduceBytes(int64(weights), size),
+		WeightsDigest:   t.digest(), Parameters: int64(weights), Trained: int64(t.Trained()),
 		Seed: c.Seed, Backend: t.backend.Name()}
 	if c.HasHeads() {
 		s.Heads, s.LoRARank, s.LoRAAlpha = c.LoRA.Heads, c.LoRA.Rank, c.LoRA.Alpha

@@ -1,5 +1,15 @@
 package train
 
+import "lte/collective"
+
+// Traffic is the bytes that a rank sent and received, by purpose.
+type Traffic struct {
+	Merge      collective.Traffic `json:"merge"`
+	Gradients  collective.Traffic `json:"gradients"`
+	Evaluation collective.Traffic `json:"evaluation"`
+	Control    collective.Traffic `json:"control"`
+}
+
 // Record is one line of metrics.jsonl: the state of a run after a merge (lte) or a step (full).
 type Record struct {
 	Step            int      `json:"step"`                // steps done by each head
@@ -10,6 +20,7 @@ type Record struct {
 	ImagesPerSecond float64  `json:"images_per_second"`   // of all ranks, since the last record
 	Merges          int      `json:"merges"`              // merges done
 	BytesSent       int64    `json:"bytes_sent_per_rank"` // by rank 0, since the start
+	Traffic         Traffic  `json:"traffic"`             // of rank 0, since the start
 	MomentsCleared  int      `json:"moments_cleared"`     // numbers of optimizers' moments that were not 0 and that merges made 0, on rank 0
 	TestTop1        *float64 `json:"test_top1,omitempty"` // fraction right, on records that follow an evaluation
 	TestLoss        *float64 `json:"test_loss,omitempty"`
@@ -43,6 +54,7 @@ type Summary struct {
 	AverageLoss      *float64 `json:"ema_test_loss,omitempty"`
 	TrainLoss        float64  `json:"train_loss"`          // of the last record
 	BytesSentPerRank int64    `json:"bytes_sent_per_rank"` // counted where they are handed to MPI
+	Traffic          Traffic  `json:"traffic"`             // of rank 0
 	DDPBytesPerRank  int64    `json:"ddp_bytes_per_rank"`  // what a ring allreduce of float32 gradients sends in as many steps
 	WeightsDigest    string   `json:"weights_digest"`      // of every exported weight
 	Parameters       int64    `json:"parameters"`          // of the model

@@ -15,7 +15,7 @@ type sequential struct {
 	*heads
 }
 
-func newSequential(c config.Config, g collective.Group, be compute.Backend, m *model.Model) (*sequential, error) {
+func newSequential(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model) (*sequential, error) {
 	h, err := newHeads(c, be, m, 0, 1, 1, model.MainBase)
 	if err != nil {
 		return nil, err
@@ -36,5 +36,5 @@ func (m *sequential) merge(step, k int, status collective.Status) (float64, erro
 	m.settle()
 	m.done.merges++
 	m.done.cleared += m.begin(m.done.merges)
-	return status.Loss, lockstep(m.group, m.gradients.model)
+	return status.Loss, lockstep(m.control, m.gradients.model)
 }

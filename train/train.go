@@ -18,7 +18,7 @@ import (
 // Trainer is one rank's part of a run.
 type Trainer struct {
 	config   config.Config
-	group    collective.Group
+	meter    *collective.Meter
 	set      *data.Set
 	backend  compute.Backend
 	model    *model.Model
@@ -32,7 +32,6 @@ type Trainer struct {
 
 	step     int // local steps done
 	lr       float64
-	sent     int64 // the group's count when the run began
 	started  time.Time
 	losses   float64 // sum of merged intervals' mean losses since the last record, weighted by steps
 	lastStep int     // of the last record
@@ -59,7 +58,8 @@ func New(c config.Config, g collective.Group, set *data.Set, be compute.Backend)
 	if err != nil {
 		return nil, &config.Error{Problem: err.Error(), Err: err}
 	}
-	m, err := newMethod(c, g, be, v)
+	meter := collective.NewMeter(g)
+	m, err := newMethod(c, meter, be, v)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func New(c config.Config, g collective.Group, set *data.Set, be compute.Backend)
 	if err != nil {
 		return nil, err
 	}
-	t := &Trainer{config: c, group: g, set: set, backend: be, model: v, method: m, workers: m.workers(), probe: p}
+	t := &Trainer{config: c, meter: meter, set: set, backend: be, model: v, method: m, workers: m.workers(), probe: p}
 	if t.together = together(c, t.workers); t.together != nil {
 		v.Reserve(max(len(t.workers)*pass, c.Train.EvalBatch))
 	}
@@ -79,6 +79,16 @@ func New(c config.Config, g collective.Group, set *data.Set, be compute.Backend)
 
 // Model returns the model; its main weights are those of the last merge.
 func (t *Trainer) Model() *model.Model { return t.model }
+
+// Sent is how many bytes this rank has sent so far, for all purposes.
+func (t *Trainer) Sent() int64 { return t.meter.Sent() }
+
+// Traffic is what this rank has sent and received so far, by purpose.
+func (t *Trainer) Traffic() Traffic {
+	m := t.meter
+	return Traffic{Merge: m.Traffic(collective.Merging), Gradients: m.Traffic(collective.Gradients),
+		Evaluation: m.Traffic(collective.Evaluation), Control: m.Traffic(collective.Control)}
+}
 
 // Trained is how many numbers the optimizers move on this rank.
 func (t *Trainer) Trained() (n int) {
@@ -129,7 +139,7 @@ func (t *Trainer) finiteWeights() bool {
 }
 
 func (t *Trainer) run() (Summary, error) {
-	t.sent, t.started = t.group.Sent(), time.Now()
+	t.started = time.Now()
 	t.lastTime = t.started
 	for t.step < t.config.Train.Steps {
 		k := min(t.method.interval(t.step), t.config.Train.Steps-t.step)
@@ -153,7 +163,7 @@ func (t *Trainer) run() (Summary, error) {
 // mini-batch for all workers of all ranks.
 func (t *Trainer) newFeed() *data.Feed {
 	d := t.config.Data
-	o := data.FeedOptions{Seed: t.config.Seed, Batch: len(t.workers) * t.config.Train.Batch, Rank: t.group.Rank(), Size: t.group.Size(), Start: t.step, Augment: augment(d)}
+	o := data.FeedOptions{Seed: t.config.Seed, Batch: len(t.workers) * t.config.Train.Batch, Rank: t.meter.Rank(), Size: t.meter.Size(), Start: t.step, Augment: augment(d)}
 	if d.Share == "same" {
 		o.Batch, o.Rank, o.Size = t.config.Train.Batch, 0, 1
 	}
