@@ -12,6 +12,9 @@
 // so the factors are the cheaper way while N·r < 2mn/(m+n): the ranks of all heads together stay below the harmonic mean of the
 // layer's two sides. Both ways are exact; a rank sends what it receives.
 //
+// A number takes 32 bits, or by Wire 16, 8¼ or 4¼: then changes travel, rounded, and what was dropped is sent with the next.
+// Compressed makes messages shorter still, without loss.
+//
 // # Same bits everywhere
 //
 // No sum is left to the MPI library, whose order of adding may change with the size of the message, the transport and the rank.

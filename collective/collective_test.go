@@ -20,19 +20,27 @@ func TestNoAllocation(t *testing.T) {
 	if racing {
 		t.Skip("the race detector allocates")
 	}
-	const rounds = 50
+	const rounds = 500
 	inGang(t, 3, func(g collective.Group) error {
-		e, m := collective.NewExchange(g, layers, flat, 1), collective.NewMean(g, 1000)
+		m := collective.NewMean(g, 1000)
+		var all []*collective.Exchange
+		for _, w := range wires {
+			all = append(all, collective.NewExchange(g, layers, flat, 1, w), collective.NewExchange(collective.Compressed(g, w), layers, flat, 1, w))
+		}
 		factors, x, sums := draw(g.Rank(), flat), draw(g.Rank(), 1000), make([]float64, 3)
 		names, digests := []string{"a", "b"}, []uint64{1, 2}
 		var err error
 		step := func() {
-			_, gathered := e.Gather(factors, collective.Status{})
-			for l := range layers {
-				e.Stacks(l)
+			for _, e := range all {
+				if _, err = e.Gather(factors, collective.Status{}); err != nil {
+					return
+				}
+				for l := range layers {
+					e.Stacks(l)
+				}
 			}
 			collective.Digest(x)
-			err = errors.Join(err, gathered, m.Average(x), collective.Sum(g, sums),
+			err = errors.Join(err, m.Average(x), collective.Sum(g, sums),
 				collective.CheckLockstep(g, names, digests), collective.Agree(g, nil))
 		}
 		if g.Rank() > 0 {
@@ -73,7 +81,7 @@ func TestBrokenGroup(t *testing.T) {
 	broken, own := errors.New("connection reset"), errors.New("own")
 	inGang(t, 2, func(g collective.Group) error {
 		g.(*member).fail = broken
-		_, gather := collective.NewExchange(g, layers, flat, 1).Gather(draw(0, flat), collective.Status{})
+		_, gather := collective.NewExchange(g, layers, flat, 1, collective.FP32).Gather(draw(0, flat), collective.Status{})
 		agree := collective.Agree(g, own)
 		for name, err := range map[string]error{
 			"Gather":        gather,
@@ -112,13 +120,21 @@ func TestManyLayers(t *testing.T) {
 func TestMisuse(t *testing.T) {
 	g := collective.Alone{}
 	for name, misuse := range map[string]func(){
-		"A past the end": func() { collective.NewExchange(g, []collective.Factor{{A: 1, M: 1, N: 4, R: 1}}, 4, 1) },
-		"B past the end": func() { collective.NewExchange(g, []collective.Factor{{B: 1, M: 4, N: 1, R: 1}}, 4, 1) },
-		"before 0":       func() { collective.NewExchange(g, []collective.Factor{{A: -1, M: 1, N: 1, R: 1}}, 4, 1) },
-		"short factors":  func() { _, _ = collective.NewExchange(g, nil, 4, 1).Gather(make([]float32, 3), collective.Status{}) },
-		"too early":      func() { collective.NewExchange(g, layers, flat, 1).Stacks(0) },
-		"short mean":     func() { _ = collective.NewMean(g, 4).Average(make([]float32, 3)) },
-		"names":          func() { _ = collective.CheckLockstep(g, []string{"a"}, nil) },
+		"A past the end": func() {
+			collective.NewExchange(g, []collective.Factor{{A: 1, M: 1, N: 4, R: 1}}, 4, 1, collective.FP32)
+		},
+		"B past the end": func() {
+			collective.NewExchange(g, []collective.Factor{{B: 1, M: 4, N: 1, R: 1}}, 4, 1, collective.FP32)
+		},
+		"before 0": func() {
+			collective.NewExchange(g, []collective.Factor{{A: -1, M: 1, N: 1, R: 1}}, 4, 1, collective.FP32)
+		},
+		"short factors": func() {
+			_, _ = collective.NewExchange(g, nil, 4, 1, collective.FP32).Gather(make([]float32, 3), collective.Status{})
+		},
+		"too early":  func() { collective.NewExchange(g, layers, flat, 1, collective.FP32).Stacks(0) },
+		"short mean": func() { _ = collective.NewMean(g, 4).Average(make([]float32, 3)) },
+		"names":      func() { _ = collective.CheckLockstep(g, []string{"a"}, nil) },
 	} {
 		func() {
 			defer func() {

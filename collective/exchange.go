@@ -20,30 +20,36 @@ type Status struct {
 //	1  Failed, as a number: exact to 2²⁴, rounded above, never rounded to 0
 const statusLen = 2
 
-func (s Status) put(dst []float32) { // (statusLen)
-	dst[0], dst[1] = float32(s.Loss), float32(s.Failed)
+func (s Status) put(dst []byte) { // (4·statusLen)
+	copy(dst, raw([]float32{float32(s.Loss), float32(s.Failed)}))
 }
 
-func statusOf(src []float32) Status { // (statusLen)
-	return Status{Loss: float64(src[0]), Failed: int(src[1])}
+func statusOf(src []byte) Status { // (4·statusLen)
+	var f [statusLen]float32
+	copy(raw(f[:]), src)
+	return Status{Loss: float64(f[0]), Failed: int(f[1])}
 }
 
-// Exchange gathers every head's factors for the merge: one message a rank, which may own several heads, for the whole model.
+// Exchange gathers every head's factors for the merge: one message a rank, which may own several heads, for the whole model. What
+// the factors are to all ranks is x̂ of Wire, of each head by itself: the same bits on whatever rank the head is.
 type Exchange struct {
 	group    Group
+	wire     Wire
 	layers   []Factor
-	length   int       // of one head's flat factors
-	own      int       // heads of a rank
-	mine     []float32 // (own·length + statusLen), what this rank sends
-	all      []float32 // (ranks, own·length + statusLen), what came, in order of rank
-	statuses []Status  // (ranks)
-	a, b     []float32 // the stacks of the layer asked for last; room for the largest
-	gathered bool      // all holds what came
+	length   int         // of one head's flat factors
+	own      int         // heads of a rank
+	sent     [][]float32 // (own, length): x̂ of this rank's heads, from which their next changes are taken
+	held     [][]float32 // (heads, length): x̂ of all heads; in fp32 they lie in came
+	mine     []byte      // (message), what this rank sends: own messages of a head, and a status
+	came     []byte      // (ranks, message), what came, in order of rank
+	statuses []Status    // (ranks)
+	a, b     []float32   // the stacks of the layer asked for last; room for the largest
+	gathered bool        // held is of what came
 }
 
 // NewExchange makes an exchange of flat factor slices of that length, in which the layers lie, own of them a rank. All are the same
-// on all ranks.
-func NewExchange(g Group, layers []Factor, length, own int) *Exchange {
+// on all ranks. The factors that all ranks hold begin as zeros: see Head and Sent.
+func NewExchange(g Group, layers []Factor, length, own int, w Wire) *Exchange {
 	heads := own * g.Size()
 	var a, b int // elements in the largest stack
 	for _, f := range layers {
@@ -52,17 +58,40 @@ func NewExchange(g Group, layers []Factor, length, own int) *Exchange {
 		}
 		a, b = max(a, heads*f.R*f.N), max(b, heads*f.R*f.M)
 	}
-	return &Exchange{
+	message := own*w.Bytes(length) + 4*statusLen
+	e := &Exchange{
 		group:    g,
+		wire:     w,
 		layers:   layers,
 		length:   length,
 		own:      own,
-		mine:     make([]float32, own*length+statusLen),
-		all:      make([]float32, g.Size()*(own*length+statusLen)),
+		sent:     rows(own, length),
+		mine:     make([]byte, message),
 		statuses: make([]Status, g.Size()),
 		a:        make([]float32, a),
 		b:        make([]float32, b),
 	}
+	if w == FP32 {
+		came := make([]float32, g.Size()*message/4)
+		e.came = raw(came)
+		for k := range heads {
+			at := k/own*(message/4) + k%own*length
+			e.held = append(e.held, came[at:at+length])
+		}
+		return e
+	}
+	e.came = make([]byte, g.Size()*message)
+	e.held = rows(heads, length)
+	return e
+}
+
+// rows makes count vectors of that length.
+func rows(count, length int) (all [][]float32) {
+	flat := make([]float32, count*length)
+	for i := range count {
+		all = append(all, flat[i*length:(i+1)*length])
+	}
+	return all
 }
 
 // Gather sends this rank's factors, (own, length), and status to all ranks and receives theirs, in one Allgather. It returns the
@@ -72,29 +101,35 @@ func (e *Exchange) Gather(factors []float32, status Status) ([]Status, error) {
 		panic("collective: flat factors of another length")
 	}
 	e.gathered = false
-	copy(e.mine, factors)
-	status.put(e.mine[len(factors):])
-	if err := Allgather(e.group, e.all, e.mine); err != nil {
+	one := e.wire.Bytes(e.length)
+	for i, sent := range e.sent {
+		e.wire.Encode(e.mine[i*one:(i+1)*one], sent, factors[i*e.length:(i+1)*e.length])
+	}
+	status.put(e.mine[e.own*one:])
+	if err := e.group.Allgather(e.came, e.mine); err != nil {
 		return nil, fmt.Errorf("collective: gathering factors: %w", err)
 	}
 	e.gathered = true
-	for k := range e.statuses {
-		e.statuses[k] = statusOf(e.rank(k)[e.own*e.length:])
+	for rank := range e.statuses {
+		came := e.came[rank*len(e.mine) : (rank+1)*len(e.mine)]
+		e.statuses[rank] = statusOf(came[e.own*one:])
+		if e.wire == FP32 {
+			continue // they lie where they came
+		}
+		for i := range e.own {
+			e.wire.Decode(e.held[rank*e.own+i], came[i*one:(i+1)*one])
+		}
 	}
 	return e.statuses, nil
 }
 
-// rank is what rank k sent.
-func (e *Exchange) rank(k int) []float32 { // (own·length + statusLen)
-	n := e.own*e.length + statusLen
-	return e.all[k*n : (k+1)*n]
-}
+// Head is the flat factors of head k, which rank k/own owns, as all ranks hold them: what was sent, the same bits everywhere. Where
+// a head begins anew, every rank may change them alike before the next Gather, and its owner what Sent returns; in fp32 nothing
+// depends on it.
+func (e *Exchange) Head(k int) []float32 { return e.held[k] } // (length)
 
-// Head is the gathered flat factors of head k, which rank k/own owns. They are valid until the next Gather.
-func (e *Exchange) Head(k int) []float32 { // (length)
-	at := k % e.own * e.length
-	return e.rank(k / e.own)[at : at+e.length]
-}
+// Sent is what the next change of this rank's i-th head is taken from: the bits of Head, less what the receivers are still owed.
+func (e *Exchange) Sent(i int) []float32 { return e.sent[i] } // (length)
 
 // Stacks are the gathered factors of one layer as two matrices, the heads in order, so that one product merges all of them:
 //

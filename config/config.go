@@ -20,6 +20,7 @@ type Config struct {
 	Model     Model     `toml:"model"`
 	LoRA      LoRA      `toml:"lora"`
 	Merge     Merge     `toml:"merge"`
+	Exchange  Exchange  `toml:"exchange"`
 	Replicas  Replicas  `toml:"replicas"`
 	Outer     Outer     `toml:"outer"`
 	EMA       EMA       `toml:"ema"`
@@ -104,6 +105,12 @@ type Interval struct {
 	Every int `toml:"every" min:"1" unit:"steps" doc:"local steps between merges"`
 }
 
+// Exchange says how a merge of heads travels; read by lte.
+type Exchange struct {
+	Wire string `toml:"wire" enum:"fp32,bf16,int8,int4" doc:"lte: numbers in which heads travel; below fp32 their changes since the last merge, rounded, and what rounding dropped is sent with the next ones. int8 and int4 have a scale for every 64 numbers. W stays float32, and equal to the bit on all ranks"`
+	Zstd bool   `toml:"zstd" doc:"lte: compress what travels, without loss"`
+}
+
 // Replicas are parameters that train as they are beside the heads; read by lte, lora, mhlora and sequential.
 type Replicas struct {
 	Train []string `toml:"train" pattern:"true" doc:"which parameters, by name, such as [\"*.ln_*\", \"class_token\", \"*bias\", \"heads.head.*\"]; a layer whose weight is one carries no head"`
@@ -174,6 +181,7 @@ func Default() Config {
 		Model:    Model{Kind: "vit", Patch: 2, Depth: 4, Width: 64, MLP: 256, TokenMLP: 32, Heads: 4, Positions: "sincos"},
 		LoRA:     LoRA{Rank: 16, Init: "orthogonal"},
 		Merge:    Merge{Every: 10, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors"},
+		Exchange: Exchange{Wire: "fp32"},
 		Replicas: Replicas{Sync: "auto"},
 		Outer:    Outer{LR: 0.7, Momentum: 0.9},
 		Train:    Train{Steps: 1600, Batch: 16, Accumulate: 1, EvalBatch: 64, LabelSmoothing: 0.1},

@@ -74,7 +74,7 @@ func randomConfig(rng *rand.Rand) Config {
 		return c
 	}
 	def := Default()
-	c.LoRA.Heads, c.LoRA.Layers, c.Merge, c.Replicas, c.EMA = 0, nil, def.Merge, def.Replicas, def.EMA
+	c.LoRA.Heads, c.LoRA.Layers, c.Merge, c.Exchange, c.Replicas, c.EMA = 0, nil, def.Merge, def.Exchange, def.Replicas, def.EMA
 	return c
 }
 

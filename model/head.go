@@ -158,31 +158,31 @@ func (l *Layout) NewHead(value []float32, rngs ...*rand.Rand) *Head {
 		}
 		h.adapters[layer] = a
 	}
-	h.DrawA(rngs...)
+	l.DrawA(h.Value, rngs...)
 	copy(h.Merged, h.Value)
 	h.Rebase()
 	return h
 }
 
-// DrawA draws every A anew, and makes b_A 0.
-func (h *Head) DrawA(rngs ...*rand.Rand) {
-	if len(rngs) != h.layout.config.Stack {
+// DrawA draws every A of a head's flat slice, from as many streams as the head is a stack of, and makes b_A 0.
+func (l *Layout) DrawA(flat []float32, rngs ...*rand.Rand) {
+	if len(rngs) != l.config.Stack {
 		panic("model: a head of another number of random streams")
 	}
-	for _, p := range h.layout.Layers {
-		f := p.Factors(h.Value)
+	for _, p := range l.Layers {
+		f := p.Factors(flat)
 		r, n := p.Rank/len(rngs), p.Layer.W.Cols
 		for k, rng := range rngs {
-			initA(compute.Matrix(r, n, f.A.Data[k*r*n:(k+1)*r*n]), h.layout.config.Init, rng)
+			initA(compute.Matrix(r, n, f.A.Data[k*r*n:(k+1)*r*n]), l.config.Init, rng)
 		}
 		clear(f.BiasA)
 	}
 }
 
-// ResetB makes B and b_B 0, and so the head's update.
-func (h *Head) ResetB() {
-	for _, p := range h.layout.Layers {
-		f := p.Factors(h.Value)
+// ResetB makes B and b_B of a head's flat slice 0, and so its update.
+func (l *Layout) ResetB(flat []float32) {
+	for _, p := range l.Layers {
+		f := p.Factors(flat)
 		clear(f.B.Data)
 		clear(f.BiasB)
 	}

@@ -153,17 +153,22 @@ func (h *heads) factors() []collective.Factor {
 func (h *heads) begin(merge int) (cleared int) {
 	for i, w := range h.crew {
 		head := w.heads[0]
-		if h.config.Merge.Reset == "ab" {
-			head.DrawA(h.streams("reset", h.first+i, 1, uint64(merge))...)
-		}
 		if h.config.Merge.Reset != "none" {
-			head.ResetB()
+			h.reset(head.Value, h.first+i, merge)
+			copy(head.Merged, head.Value)
 		}
-		copy(head.Merged, head.Value)
 		head.Rebase()
 		if h.config.Merge.Moments == "clear" {
 			cleared += w.clearMoments()
 		}
 	}
 	return cleared
+}
+
+// reset makes a head's flat factors those that it begins anew with after that many merges: any rank can draw any head's.
+func (h *heads) reset(flat []float32, head, merge int) {
+	if h.config.Merge.Reset == "ab" {
+		h.layout.DrawA(flat, h.streams("reset", head, 1, uint64(merge))...)
+	}
+	h.layout.ResetB(flat)
 }

@@ -25,6 +25,7 @@ var variants = []struct {
 	{"lte, replicas", "lte", func(c *config.Config, ranks int) {
 		c.Merge.Decay, c.Replicas.Train = "weights", []string{"*.bias", "class_token", "heads.head.*"}
 	}},
+	{"lte, int8", "lte", func(c *config.Config, ranks int) { c.Exchange.Wire = "int8" }},
 	{"full", "full", func(c *config.Config, ranks int) {}},
 	{"lora", "lora", func(c *config.Config, ranks int) { c.Replicas.Train = []string{"*.bias"} }},
 	{"mhlora", "mhlora", func(c *config.Config, ranks int) {}},

@@ -25,7 +25,7 @@ type localSGD struct {
 func newLocalSGD(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model) *localSGD {
 	w := newWeights(c, be, m, g.Rank())
 	return &localSGD{config: c, control: g.For(collective.Control), model: m, worker: w, mean: collective.NewMean(g.For(collective.Merging), len(m.Flat())),
-		statuses: collective.NewExchange(g.For(collective.Merging), nil, 0, 1), outer: func(mean, merged []float32) {}}
+		statuses: collective.NewExchange(g.For(collective.Merging), nil, 0, 1, collective.FP32), outer: func(mean, merged []float32) {}}
 }
 
 func (m *localSGD) workers() []*worker    { return []*worker{m.worker} }

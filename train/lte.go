@@ -16,12 +16,14 @@ import (
 //
 //	W ← W + (s/N)·Σ_k B_k A_k;  B_k ← 0
 //
-// and every head is exactly at W.
+// and every head is exactly at W. A_k and B_k of all heads are here what was sent of them, for their owners too; A'_k and
+// B'_k are therefore in W, and what rounding on the wire dropped stays with the head.
 type lte struct {
 	*heads
 	control   collective.Group // for what is not a merge
 	share     float32          // of a head's update in W's: 1/N, or 1 for their sum
 	origins   []origin         // a layer each; nil with resets, which add to W and b themselves
+	wire      collective.Wire
 	gathering *collective.Exchange
 	mean      *collective.Mean // of the replicas
 	merged    []float32        // the replicas of the last merge
@@ -58,7 +60,12 @@ func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.M
 			l.origins = append(l.origins, o)
 		}
 	}
-	l.gathering = collective.NewExchange(g.For(collective.Merging), h.factors(), h.layout.Length, own)
+	l.wire = collective.Wire(c.Exchange.Wire)
+	merging := g.For(collective.Merging)
+	if c.Exchange.Zstd {
+		merging = collective.Compressed(merging, l.wire)
+	}
+	l.gathering = collective.NewExchange(merging, h.factors(), h.layout.Length, own, l.wire)
 	if r := h.crew[0].replicas; r != nil {
 		l.merged = append([]float32(nil), r.value...)
 		l.mean = collective.NewMean(g.For(collective.Merging), len(r.value))
@@ -73,6 +80,7 @@ func (l *lte) counts() counts        { return l.done }
 func (l *lte) exchange(loss float64) (float64, error) { return loss, nil }
 
 func (l *lte) merge(step, k int, status collective.Status) (float64, error) {
+	l.anticipate()
 	statuses, err := l.gathering.Gather(l.values, status)
 	if err != nil {
 		return 0, err
@@ -99,9 +107,57 @@ func (l *lte) merge(step, k int, status collective.Status) (float64, error) {
 	if err := l.mergeReplicas(); err != nil {
 		return 0, err
 	}
+	for i, w := range l.crew {
+		copy(w.heads[0].Merged, l.gathering.Sent(i))
+	}
+	l.owe()
 	l.done.merges++
 	l.done.cleared += l.begin(l.done.merges)
 	return meanLoss(statuses), lockstep(l.control, l.model)
+}
+
+// anticipate makes what all ranks hold of the heads what these began with, at first and after a reset, as far as all can
+// know it: then A need not travel, and the first message is a change like any other. It is put off until the next
+// exchange, as the factors of the last one are still measured.
+func (l *lte) anticipate() {
+	reset, merges := l.config.Merge.Reset, l.done.merges
+	if l.wire == collective.FP32 || merges > 0 && reset == "none" {
+		return
+	}
+	for k := range l.config.LoRA.Heads {
+		if merges == 0 {
+			l.layout.DrawA(l.gathering.Head(k), l.streams("head", k, 1)...)
+		} else {
+			l.reset(l.gathering.Head(k), k, merges)
+		}
+	}
+	if merges > 0 && reset == "b" {
+		return // owe has seen to it
+	}
+	for i, w := range l.crew {
+		copy(l.gathering.Sent(i), l.gathering.Head(w.number))
+	}
+}
+
+// owe: after a reset of B alone what was not sent of B is still owed, as A goes on. The next change of B is taken from
+// B̂ − B of this merge in place of 0. After a reset of A too it is forgotten: it was a factor of another A.
+func (l *lte) owe() {
+	if l.wire == collective.FP32 || l.config.Merge.Reset != "b" {
+		return
+	}
+	for i, w := range l.crew {
+		for _, p := range l.layout.Layers {
+			sent, f := p.Factors(l.gathering.Sent(i)), p.Factors(w.heads[0].Value)
+			subtract(sent.B.Data, f.B.Data)
+			subtract(sent.BiasB, f.BiasB)
+		}
+	}
+}
+
+func subtract(dst, x []float32) {
+	for i, v := range x {
+		dst[i] -= v
+	}
 }
 
 // apart returns the factors of the last merge: those that any reset left behind.

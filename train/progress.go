@@ -87,7 +87,7 @@ func (t *Trainer) summary() Summary {
 	c, size := t.config, t.meter.Size()
 	weights := len(t.model.Flat())
 	done := t.method.counts()
-	s := Summary{Method: c.Method, Model: ModelName(c.Model), Dataset: t.set.Name, Ranks: size, Steps: t.step,
+	s := Summary{Method: c.Method, Model: ModelName(c.Model), Dataset: t.set.Name, Ranks: size, Wire: c.Exchange.Wire, Steps: t.step,
 		Merges: done.merges, MomentsCleared: done.cleared, Images: t.last.Images, Seconds: t.last.Seconds,
 		ImagesPerSecond: float64(t.last.Images) / t.last.Seconds,
 		TestTop1:        *t.last.TestTop1, TestLoss: *t.last.TestLoss, TrainLoss: t.last.TrainLoss,

@@ -42,6 +42,7 @@ type Summary struct {
 	LoRARank         int      `json:"lora_rank"`
 	LoRAAlpha        float64  `json:"lora_alpha"`
 	MergeEvery       int      `json:"merge_every"`
+	Wire             string   `json:"wire"`
 	Steps            int      `json:"steps"`
 	Merges           int      `json:"merges"`
 	MomentsCleared   int      `json:"moments_cleared"` // numbers of optimizers' moments that were not 0 and that merges made 0, on rank 0
