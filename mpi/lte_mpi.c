@@ -14,6 +14,7 @@
 
 static MPI_Comm world = MPI_COMM_NULL; // a duplicate that returns errors instead of ending the job
 static int sleepy = 1;                 // ranks outnumber cores: whoever waits gives its core away
+static int apart = 0;                  // not all ranks share memory
 
 enum { US = 1000, MS = 1000 * US }; // in ns
 
@@ -160,12 +161,39 @@ lte_result lte_start(lte_node *out) {
 		return r;
 	TRY("MPI_Comm_free", MPI_Comm_free(&node));
 	sleepy = out->node_size > out->node_cores;
+	int size;
+	TRY("MPI_Comm_size", MPI_Comm_size(world, &size));
+	apart = out->node_size < size;
 	return ok;
 }
 
-lte_result lte_free(void) {
-	if (world != MPI_COMM_NULL)
-		TRY("MPI_Comm_free", MPI_Comm_free(&world));
+// A barrier comes before MPI_Finalize, where no abort could be noticed any more and a wait would spin. It is of a kind that lets
+// MPICH end where ranks talk TCP through UCX 1.12 or later, whose MPI_Finalize may hang: a rank asks those to whom it has sent to
+// confirm what came, answers such questions itself until it has its own answers, and then answers nobody. So
+//
+//   - whoever was sent something sends something back, for its own question keeps it there until the other can answer, and so has
+//     asked: every way in which collectives send, to a rank ±2ᵏ away, is taken here in both directions;
+//   - nobody enters while another still waits, and would answer without having asked: all let go of MPI for a while.
+lte_result lte_leave(void) {
+	int rank, size;
+	TRY("MPI_Comm_rank", MPI_Comm_rank(world, &rank));
+	TRY("MPI_Comm_size", MPI_Comm_size(world, &size));
+	for (int step = 1; step < size; step *= 2) {
+		int above = (rank + step) % size, below = (rank - step + size) % size;
+		MPI_Request requests[4];
+		char got[2], sent = 0;
+		TRY("MPI_Irecv", MPI_Irecv(&got[0], 1, MPI_BYTE, below, 0, world, &requests[0]));
+		TRY("MPI_Irecv", MPI_Irecv(&got[1], 1, MPI_BYTE, above, 1, world, &requests[1]));
+		TRY("MPI_Isend", MPI_Isend(&sent, 1, MPI_BYTE, above, 0, world, &requests[2]));
+		TRY("MPI_Isend", MPI_Isend(&sent, 1, MPI_BYTE, below, 1, world, &requests[3]));
+		for (int i = 0; i < 4; i++)
+			TRY("MPI_Isend, MPI_Irecv", lte_wait(&requests[i], 50 * US, MS));
+	}
+	TRY("MPI_Comm_free", MPI_Comm_free(&world));
+#ifdef MPICH_VERSION
+	if (apart)
+		nap(250 * MS);
+#endif
 	return ok;
 }
 

@@ -18,7 +18,7 @@ void lte_signals_save(void);
 void lte_signals_restore(void);
 
 lte_result lte_start(lte_node *node);
-lte_result lte_free(void);
+lte_result lte_leave(void); // all ranks; MPI_Finalize comes next
 lte_result lte_barrier(void);
 lte_result lte_allgather(void *dst, const void *src, int bytes);
 lte_result lte_alltoall(void *dst, const void *src, int bytes); // of a block

@@ -25,8 +25,11 @@ type thread struct {
 	over     chan struct{} // closed when MPI is finalised
 }
 
-// abortGrace is how long MPI may take to end the process before Abort does.
-const abortGrace = 5 * time.Second
+// How long MPI may take to end the process before Abort does, and to end itself before Stop goes on.
+const (
+	abortGrace = 5 * time.Second
+	stopGrace  = 5 * time.Second
+)
 
 // Start starts MPI and returns the group of all ranks. It is called once a process, and ended by Stop, or by Abort when this
 // rank fails. A launcher of another MPI library than this program's is an error.
@@ -45,12 +48,21 @@ func Start() (*World, error) {
 }
 
 // Stop waits for all ranks and ends MPI. Calls after the first do nothing.
+//
+// Should MPI_Finalize hang once all ranks are ready for it (see lte_leave), Stop returns 5 s later: nothing is left to be lost.
 func (w *World) Stop() error {
-	err := w.call(request{op: stop})
-	if err == errStopped {
+	switch err := w.call(request{op: stop}); err {
+	case nil:
+	case errStopped:
 		return nil
+	default:
+		return err
 	}
-	return err
+	select {
+	case <-w.over:
+	case <-time.After(stopGrace):
+	}
+	return nil
 }
 
 // Abort ends all ranks at once, with this exit code (1 to 255), and does not return. Any goroutine may call it, also while
@@ -112,8 +124,11 @@ func (w *World) serve() {
 			C.lte_abort_if_asked()
 		case r := <-w.requests:
 			C.lte_abort_if_asked()
-			w.done <- w.do(r)
-			if r.op == stop {
+			err := w.do(r)
+			w.done <- err
+			if r.op == stop && err == nil {
+				gompi.Stop()
+				close(w.over)
 				return
 			}
 		}
@@ -153,22 +168,9 @@ func (w *World) do(r request) error {
 	case alltoall:
 		return w.failure(C.lte_alltoall(unsafe.Pointer(&r.dst[0]), unsafe.Pointer(&r.src[0]), C.int(r.count)), r.count)
 	case stop:
-		return w.finalise()
+		return w.failure(C.lte_leave(), 0)
 	}
 	panic("mpi: unknown request")
-}
-
-// finalise waits for all ranks before MPI_Finalize, where no abort could be noticed any more and a wait would spin.
-func (w *World) finalise() error {
-	if err := w.failure(C.lte_barrier(), 0); err != nil {
-		return err
-	}
-	if err := w.failure(C.lte_free(), 0); err != nil {
-		return err
-	}
-	gompi.Stop()
-	close(w.over)
-	return nil
 }
 
 // failure is the error of an MPI return code, nil for success; of a call that moves blocks of that many bytes, or none.
