@@ -250,9 +250,9 @@ func openSite(world *mpi.World, c config.Config, stderr io.Writer) (s site, err 
 	if err := collective.Agree(world, err); err != nil {
 		return s, err
 	}
-	if cores := world.NodeCores(); s.threads > 1 && s.threads*world.NodeSize() > cores && world.Rank() == 0 {
-		fmt.Fprintf(stderr, "lte: warning: %d ranks of %d threads share %d cores of this node: slower than one thread a rank; lower compute.threads or OMP_NUM_THREADS\n",
-			world.NodeSize(), s.threads, cores)
+	if cores := world.MachineCores(); s.threads > 1 && s.threads*world.MachineSize() > cores && world.Rank() == 0 {
+		fmt.Fprintf(stderr, "lte: warning: %d ranks of %d threads share %d cores of this machine: slower than one thread a rank; lower compute.threads or OMP_NUM_THREADS\n",
+			world.MachineSize(), s.threads, cores)
 	}
 	s.backend, err = compute.New(c.Compute.Backend, s.threads, compute.DType(c.Compute.DType))
 	if err != nil {
@@ -320,7 +320,7 @@ func threadsPerRank(configured int, w *mpi.World) (int, error) {
 		}
 		return n, nil
 	}
-	return max(1, w.NodeCores()/w.NodeSize()), nil
+	return max(1, w.MachineCores()/w.MachineSize()), nil
 }
 
 // output is what rank 0 writes while it trains: the console and the run directory.

@@ -168,7 +168,7 @@ type Measure struct {
 type Compute struct {
 	Backend string `toml:"backend" enum:"auto,onednn,gonum" doc:"back end: onednn, gonum (pure Go), or auto: the fastest that was built in"`
 	DType   string `toml:"dtype" enum:"f32,bf16" doc:"precision in which matrix products read weights and activations: f32, or bf16 (back end onednn, CPUs with AVX512_BF16 or AMX); factors, moments, norms, softmax and merges are float32 always"`
-	Threads int    `toml:"threads" min:"0" doc:"compute threads of a rank; 0: OMP_NUM_THREADS, else cores of the node / ranks on the node"`
+	Threads int    `toml:"threads" min:"0" doc:"compute threads of a rank; 0: OMP_NUM_THREADS, else cores of the machine / ranks on it"`
 }
 
 // Default returns the built-in configuration: what `lte` without arguments trains.

@@ -7,14 +7,14 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 static MPI_Comm world = MPI_COMM_NULL; // a duplicate that returns errors instead of ending the job
-static int sleepy = 1;                 // ranks outnumber cores: whoever waits gives its core away
-static int apart = 0;                  // not all ranks share memory
+static bool sleepy = true;             // ranks outnumber this machine's cores: whoever waits gives its core away
+static bool gathering = true;          // ranks outnumber the cores of some machine
+static bool apart;                     // not all ranks share memory
 
 enum { US = 1000, MS = 1000 * US }; // in ns
 
@@ -104,10 +104,10 @@ lte_result lte_barrier(void) {
 	return ok;
 }
 
-// Stragglers are waited for in a barrier, with long naps; once all are there the data itself moves with short ones. A rank with
-// a core of its own needs no such help.
+// Stragglers are waited for in a barrier, with long naps; once all are there the data itself moves with short ones. All ranks take
+// part in it, also those of a machine that is not crowded.
 static lte_result gather_round(void) {
-	return sleepy ? lte_barrier() : ok;
+	return gathering ? lte_barrier() : ok;
 }
 
 lte_result lte_allgather(void *dst, const void *src, int bytes) {
@@ -132,39 +132,33 @@ lte_result lte_alltoall(void *dst, const void *src, int bytes) {
 
 // ---- start and end
 
-// The cores that a node's ranks may use together: a launcher that binds each rank to one core has not made the node smaller.
-static lte_result count_cores(MPI_Comm node, int *cores) {
-	static uint64_t mine[1024], all[1024]; // 65,536 CPUs, more than cpu_set_t has
-	MPI_Request request;
-	if (sched_getaffinity(0, sizeof mine, (cpu_set_t *)mine) != 0)
-		memset(mine, 0, sizeof mine);
-	TRY("MPI_Iallreduce", MPI_Iallreduce(mine, all, 1024, MPI_UINT64_T, MPI_BOR, node, &request));
-	TRY("MPI_Iallreduce", lte_wait(&request, 50 * US, MS));
-	*cores = 0;
-	for (int i = 0; i < 1024; i++)
-		*cores += __builtin_popcountll(all[i]);
-	if (*cores == 0) // no affinity to be had: take it that every rank has its core
-		MPI_Comm_size(node, cores);
-	return ok;
-}
-
-lte_result lte_start(lte_node *out) {
+lte_result lte_start(int *node_rank, int *node_size) {
 	MPI_Comm node;
+	int size;
 	TRY("MPI_Comm_set_errhandler", MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
 	TRY("MPI_Comm_dup", MPI_Comm_dup(MPI_COMM_WORLD, &world));
 	TRY("MPI_Comm_set_errhandler", MPI_Comm_set_errhandler(world, MPI_ERRORS_RETURN));
-	TRY("MPI_Comm_split_type", MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
-	TRY("MPI_Comm_rank", MPI_Comm_rank(node, &out->node_rank));
-	TRY("MPI_Comm_size", MPI_Comm_size(node, &out->node_size));
-	lte_result r = count_cores(node, &out->node_cores);
-	if (r.code != MPI_SUCCESS)
-		return r;
-	TRY("MPI_Comm_free", MPI_Comm_free(&node));
-	sleepy = out->node_size > out->node_cores;
-	int size;
 	TRY("MPI_Comm_size", MPI_Comm_size(world, &size));
-	apart = out->node_size < size;
+	TRY("MPI_Comm_split_type", MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
+	TRY("MPI_Comm_rank", MPI_Comm_rank(node, node_rank));
+	TRY("MPI_Comm_size", MPI_Comm_size(node, node_size));
+	TRY("MPI_Comm_free", MPI_Comm_free(&node));
+	apart = *node_size < size;
 	return ok;
+}
+
+int lte_affinity(uint64_t *dst, int words) {
+	memset(dst, 0, words * sizeof *dst);
+	if (sched_getaffinity(0, words * sizeof *dst, (cpu_set_t *)dst) != 0)
+		return 0;
+	while (words > 0 && dst[words - 1] == 0)
+		words--;
+	return words;
+}
+
+void lte_waiting(bool sleepy_here, bool gathering_everywhere) {
+	sleepy = sleepy_here;
+	gathering = gathering_everywhere;
 }
 
 // A barrier comes before MPI_Finalize, where no abort could be noticed any more and a wait would spin. It is of a kind that lets

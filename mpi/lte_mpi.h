@@ -2,7 +2,9 @@
 #ifndef LTE_MPI_H
 #define LTE_MPI_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 // An MPI return code (0 is success) and the name of the call that gave it.
 typedef struct {
@@ -10,14 +12,12 @@ typedef struct {
 	const char *call;
 } lte_result;
 
-typedef struct {
-	int node_rank, node_size, node_cores;
-} lte_node;
-
 void lte_signals_save(void);
 void lte_signals_restore(void);
 
-lte_result lte_start(lte_node *node);
+lte_result lte_start(int *node_rank, int *node_size);
+void lte_waiting(bool sleepy, bool gathering); // sleepy on this machine, gathering alike on all ranks; true before it is called
+int lte_affinity(uint64_t *dst, int words);    // a bit for each core of this process; the number of words, 0 if unknown
 lte_result lte_leave(void); // all ranks; MPI_Finalize comes next
 lte_result lte_barrier(void);
 lte_result lte_allgather(void *dst, const void *src, int bytes);

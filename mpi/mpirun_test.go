@@ -46,29 +46,29 @@ func check(t *testing.T, what string, got []byte, at func(i int) byte) {
 }
 
 // Every collective, over every size and length.
-func TestCollectives(t *testing.T) {
-	mpitest.Run(t, sizes, func(t *testing.T, w *mpi.World) {
-		p, me := w.Size(), w.Rank()
-		for _, n := range lengths {
-			if err := w.Barrier(); err != nil {
-				t.Fatal(err)
-			}
-			what := fmt.Sprintf("Allgather of %d", n)
-			dst, src := make([]byte, p*n), fill(n, func(i int) byte { return mark(me, 0, i) })
-			if err := w.Allgather(dst, src); err != nil {
-				t.Fatalf("%s: %v", what, err)
-			}
-			check(t, what, dst, func(i int) byte { return mark(i/n, 0, i%n) })
-			check(t, what+", src", src, func(i int) byte { return mark(me, 0, i) })
+func TestCollectives(t *testing.T) { mpitest.Run(t, sizes, collectives) }
 
-			what = fmt.Sprintf("Alltoall of %d", n)
-			src = fill(p*n, func(i int) byte { return mark(me, i/n, i%n) })
-			if err := w.Alltoall(dst, src); err != nil {
-				t.Fatalf("%s: %v", what, err)
-			}
-			check(t, what, dst, func(i int) byte { return mark(i/n, me, i%n) })
+func collectives(t *testing.T, w *mpi.World) {
+	p, me := w.Size(), w.Rank()
+	for _, n := range lengths {
+		if err := w.Barrier(); err != nil {
+			t.Fatal(err)
 		}
-	})
+		what := fmt.Sprintf("Allgather of %d", n)
+		dst, src := make([]byte, p*n), fill(n, func(i int) byte { return mark(me, 0, i) })
+		if err := w.Allgather(dst, src); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		check(t, what, dst, func(i int) byte { return mark(i/n, 0, i%n) })
+		check(t, what+", src", src, func(i int) byte { return mark(me, 0, i) })
+
+		what = fmt.Sprintf("Alltoall of %d", n)
+		src = fill(p*n, func(i int) byte { return mark(me, i/n, i%n) })
+		if err := w.Alltoall(dst, src); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		check(t, what, dst, func(i int) byte { return mark(i/n, me, i%n) })
+	}
 }
 
 // What a world says of itself, told to all ranks: 0 … size-1, each once, on the node too.
@@ -91,8 +91,8 @@ func TestIdentity(t *testing.T) {
 		if w.NodeSize() != w.Size() || len(seen) != w.Size() { // the test's ranks are on one node
 			t.Errorf("%d ranks on the node of %d, node ranks %v", w.NodeSize(), w.Size(), nodeRanks)
 		}
-		if w.NodeCores() < 1 || w.Host() == "" || mpi.Library() == "none" {
-			t.Errorf("%d cores, host %q, library %q", w.NodeCores(), w.Host(), mpi.Library())
+		if w.MachineSize() != w.Size() || w.MachineCores() < 1 || w.Host() == "" || mpi.Library() == "none" {
+			t.Errorf("%d ranks, %d cores, host %q, library %q", w.MachineSize(), w.MachineCores(), w.Host(), mpi.Library())
 		}
 	})
 }
@@ -233,7 +233,7 @@ func TestAbort(t *testing.T) {
 // A waiting rank leaves its core to the others: the wait costs a small part of its time.
 func TestWaitSleeps(t *testing.T) {
 	mpitest.Run(t, []int{8}, func(t *testing.T, w *mpi.World) {
-		if w.NodeCores() >= w.NodeSize() {
+		if w.MachineCores() >= w.MachineSize() {
 			t.Skip("a core for every rank: they spin")
 		}
 		if err := w.Barrier(); err != nil {
@@ -259,6 +259,31 @@ func processTime(t *testing.T) time.Duration {
 		t.Fatal(err)
 	}
 	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
+}
+
+// Hosts of one kernel are one machine: their ranks share its cores, though no memory. Fails if ranks of another host are not
+// counted.
+func TestMachineOnHosts(t *testing.T) {
+	mpitest.OnHosts(t, 3)
+	mpitest.Run(t, []int{3, 8}, func(t *testing.T, w *mpi.World) {
+		if w.MachineSize() != w.Size() || w.NodeSize() >= w.Size() {
+			t.Errorf("%d ranks on the machine and %d on the host, of %d", w.MachineSize(), w.NodeSize(), w.Size())
+		}
+		collectives(t, w)
+	})
+}
+
+// Machines may be crowded or not: here, with two cores, 3, 3 and 2 ranks. Fails if ranks with a core each leave out the barrier of
+// those that sleep: their collectives then meet other ones, take wrong bytes, or wait for ever.
+func TestCrowdedHosts(t *testing.T) {
+	mpitest.OnHosts(t, 3)
+	t.Setenv("LTE_BOOT", "own")
+	mpitest.Run(t, []int{8}, func(t *testing.T, w *mpi.World) {
+		if w.MachineSize() != w.NodeSize() {
+			t.Errorf("%d ranks on the machine and %d on the host", w.MachineSize(), w.NodeSize())
+		}
+		collectives(t, w)
+	})
 }
 
 // Ranks on several hosts come to their end at once, which those of MPICH over TCP do not always: fails, two times in three, if a

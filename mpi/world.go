@@ -3,7 +3,7 @@
 //
 // Starting, stopping, rank and size come from gompi. The rest is own C, because gompi has no allgather or alltoall, checks no
 // return code and knows only blocking calls: 8 ranks on 2 cores lose half their time in those. Here every collective is the
-// nonblocking call and a wait that suits the node: ranks that outnumber the cores sleep, others spin.
+// nonblocking call and a wait that suits the machine: ranks that outnumber the cores sleep, others spin.
 //
 // MPI runs on one thread. Start makes a goroutine locked to its thread that serves the methods in turn, so they may be called
 // from any goroutine; all ranks must still call the same collectives in the same order.
@@ -25,9 +25,10 @@ import (
 
 // World is the group of all ranks of a run. There is one a process.
 type World struct {
-	rank, size                    int // 0 ≤ rank < size
-	nodeRank, nodeSize, nodeCores int // 0 ≤ nodeRank < nodeSize ≤ size
-	host                          string
+	rank, size                int // 0 ≤ rank < size
+	nodeRank, nodeSize        int // 0 ≤ nodeRank < nodeSize ≤ machineSize
+	machineSize, machineCores int // machineSize ≤ size
+	host                      string
 
 	mu      sync.Mutex // one request at a time; held while it is served
 	stopped bool
@@ -59,16 +60,20 @@ func (w *World) Rank() int { return w.rank }
 // Size is the number of ranks.
 func (w *World) Size() int { return w.size }
 
-// NodeRank is this process's number among the ranks on its machine, from 0.
+// NodeRank is this process's number among the ranks that share memory with it, from 0.
 func (w *World) NodeRank() int { return w.nodeRank }
 
-// NodeSize is the number of ranks on this machine.
+// NodeSize is the number of ranks that share memory with this one.
 func (w *World) NodeSize() int { return w.nodeSize }
 
-// NodeCores is the number of cores that this machine's ranks may use together, however the launcher bound each of them.
-func (w *World) NodeCores() int { return w.nodeCores }
+// MachineSize is the number of ranks that share cores with this one: those of one kernel, which to MPI may be several nodes.
+func (w *World) MachineSize() int { return w.machineSize }
 
-// Host is this machine's name.
+// MachineCores is the number of cores that the ranks of this machine may use together, however the launcher bound each of them, and
+// no more than their control groups' limit of CPU time.
+func (w *World) MachineCores() int { return w.machineCores }
+
+// Host is the name by which this process knows its machine.
 func (w *World) Host() string { return w.host }
 
 // Barrier returns when every rank has called it.

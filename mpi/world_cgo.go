@@ -147,17 +147,53 @@ func (w *World) start() error {
 		gompi.Stop()
 		return err
 	}
-	var node C.lte_node
-	if err := w.failure(C.lte_start(&node), 0); err != nil {
+	var nodeRank, nodeSize C.int
+	err := w.failure(C.lte_start(&nodeRank, &nodeSize), 0)
+	if err == nil {
+		w.nodeRank, w.nodeSize = int(nodeRank), int(nodeSize)
+		err = w.survey()
+	}
+	if err != nil {
 		// The others wait for this rank inside MPI, and the caller will have no World to abort them with.
 		fmt.Fprintln(os.Stderr, err)
 		C.lte_abort_ask(1)
 		C.lte_abort_if_asked()
 		return err
 	}
-	w.nodeRank, w.nodeSize, w.nodeCores = int(node.node_rank), int(node.node_size), int(node.node_cores)
 	return nil
 }
+
+// survey learns of all ranks where they run, and settles how this one waits.
+func (w *World) survey() error {
+	mine := here(w.host)
+	var mask [1024]uint64 // 65,536 CPUs, more than a cpu_set_t has
+	mine.cores = mask[:C.lte_affinity((*C.uint64_t)(&mask[0]), C.int(len(mask)))]
+	src, dst := make([]byte, placeBytes), make([]byte, w.size*placeBytes)
+	mine.put(src)
+	if err := w.do(request{op: allgather, dst: dst, src: src, count: len(src)}); err != nil {
+		return err
+	}
+	places, most := make([]place, w.size), 0
+	for k := range places {
+		p, words := placeOf(dst[k*placeBytes:])
+		places[k], most = p, max(most, words)
+	}
+	if most > 0 {
+		all := make([]uint64, w.size*most) // (size, most)
+		if err := w.do(request{op: allgather, dst: raw(all), src: raw(mask[:most]), count: 8 * most}); err != nil {
+			return err
+		}
+		for k := range places {
+			places[k].cores = all[k*most : (k+1)*most]
+		}
+	}
+	w.machineSize, w.machineCores = share(places, w.rank)
+	C.lte_waiting(C.bool(w.machineSize > w.machineCores), C.bool(crowded(places)))
+	return nil
+}
+
+// raw is x as the bytes that it lies in.
+func raw(x []uint64) []byte { return unsafe.Slice((*byte)(unsafe.Pointer(&x[0])), 8*len(x)) }
 
 func (w *World) do(r request) error {
 	switch r.op {

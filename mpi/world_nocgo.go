@@ -14,8 +14,13 @@ func Start() (*World, error) {
 	if err := checkLauncher(1, Library()); err != nil {
 		return nil, err
 	}
-	w := &World{size: 1, nodeSize: 1, nodeCores: runtime.NumCPU()}
+	w := &World{size: 1, nodeSize: 1}
 	w.host, _ = os.Hostname()
+	p := here(w.host)
+	for range runtime.NumCPU() {
+		p.cores = append(p.cores, 1)
+	}
+	w.machineSize, w.machineCores = share([]place{p}, 0)
 	return w, nil
 }
 

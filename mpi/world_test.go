@@ -125,8 +125,8 @@ func TestAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.Rank() != 0 || w.Size() != 1 || w.NodeRank() != 0 || w.NodeSize() != 1 || w.NodeCores() < 1 || w.Host() == "" {
-		t.Errorf("rank %d/%d, on its node %d/%d, %d cores, host %q", w.Rank(), w.Size(), w.NodeRank(), w.NodeSize(), w.NodeCores(), w.Host())
+	if w.Rank() != 0 || w.Size() != 1 || w.NodeRank() != 0 || w.NodeSize() != 1 || w.MachineSize() != 1 || w.MachineCores() < 1 || w.Host() == "" {
+		t.Errorf("rank %d/%d, on its node %d/%d, %d cores, host %q", w.Rank(), w.Size(), w.NodeRank(), w.NodeSize(), w.MachineCores(), w.Host())
 	}
 	dst, src := make([]byte, 3), []byte{1, 2, 3}
 	for name, do := range map[string]func() error{

@@ -11,7 +11,8 @@
 # MPIRUN is the launcher, with its options, of MPICH or Open MPI; "mpirun" if unset. LTE_HOSTS names the set of hosts, "lte" if
 # unset; sets of different names know nothing of one another. Needs root. Status 77 says that this machine can have no hosts.
 #
-# Ranks of one host share memory; those of two hosts talk TCP over the links, and so does the launcher, which runs on host 0.
+# Ranks of one host share memory; those of two hosts talk TCP over the links, and so does the launcher, which runs on host 0. All
+# share this machine's cores, and lte finds that out by the kernel's boot id; LTE_BOOT=own gives every host one of its own.
 set -eu
 
 set=${LTE_HOSTS:-lte}
@@ -55,6 +56,8 @@ up() {
 		ip -n "$set$i" link set eth0 up
 		in_order "$set$i" eth0
 		in_order "$switch" "host$i"
+		mkdir -p /run/netns-boot-id
+		cat /proc/sys/kernel/random/uuid >"/run/netns-boot-id/$set$i"
 		i=$((i + 1))
 	done
 	[ $# -lt 2 ] || shape "$2" "${3:-}"
@@ -98,7 +101,9 @@ enter() { # host, program
 	shift
 	# Without an IPC namespace of its own UCX would find that hosts share memory.
 	# shellcheck disable=SC2016
-	exec ip netns exec "$name" unshare --uts --ipc sh -c 'echo "$0" >/proc/sys/kernel/hostname && exec "$@"' "$name" "$@"
+	exec ip netns exec "$name" unshare --uts --ipc sh -c 'echo "$0" >/proc/sys/kernel/hostname &&
+		{ [ "${LTE_BOOT:-}" != own ] || mount --bind "/run/netns-boot-id/$0" /proc/sys/kernel/random/boot_id; } &&
+		exec "$@"' "$name" "$@"
 }
 
 launch() { # -np P PROGRAM ...
@@ -134,6 +139,7 @@ down() {
 	n=0
 	while exists "$set$n"; do
 		ip netns delete "$set$n"
+		rm -f "/run/netns-boot-id/$set$n"
 		n=$((n + 1))
 	done
 	! exists "$switch" || ip netns delete "$switch"
