@@ -44,6 +44,8 @@ type Group interface {
 	Allgather(dst, src []byte) error
 	// Alltoall cuts src into Size equal blocks and sends block i to rank i; dst receives block i from rank i. No overlap.
 	Alltoall(dst, src []byte) error
+	// Patient makes every wait leave its core to others from now on: for those who compute while a call is under way.
+	Patient() error
 }
 
 // Number is what travels as it lies in memory.
@@ -80,6 +82,9 @@ func (Alone) Allgather(dst, src []byte) error { return pass(dst, src) }
 
 // Alltoall copies src to dst.
 func (Alone) Alltoall(dst, src []byte) error { return pass(dst, src) }
+
+// Patient changes nothing: nobody is waited for.
+func (Alone) Patient() error { return nil }
 
 func pass(dst, src []byte) error {
 	if len(dst) != len(src) {

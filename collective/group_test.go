@@ -75,6 +75,8 @@ func (g *gang) meet() error {
 func (m *member) Rank() int { return m.rank }
 func (m *member) Size() int { return m.size }
 
+func (m *member) Patient() error { return nil }
+
 func (m *member) Barrier() error {
 	if m.fail != nil {
 		return m.fail

@@ -103,6 +103,16 @@ func (c Config) checkTogether() error {
 				rule.key, rule.must, rule.other, value(rule.other), value(rule.key))}
 		}
 	}
+	if o := "exchange.overlap"; c.Exchange.Overlap {
+		if c.Merge.Reset == "b" || c.Merge.Reset == "ab" {
+			return &Error{Keys: []string{o, "merge.reset"}, Problem: fmt.Sprintf(
+				"%s = true cannot be with merge.reset = %q: heads go on while they travel; set merge.reset = \"none\"", o, c.Merge.Reset)}
+		}
+		if len(c.Replicas.Train) > 0 {
+			return &Error{Keys: []string{o, "replicas.train"}, Problem: o +
+				" = true cannot be with replicas.train: their means would undo what they learned meanwhile; leave out one of them"}
+		}
+	}
 	for i := 1; i < len(c.Merge.Schedule); i++ {
 		if before, got := c.Merge.Schedule[i-1].Until, c.Merge.Schedule[i].Until; got <= before {
 			key, other := fmt.Sprintf("merge.schedule[%d].until", i), fmt.Sprintf("merge.schedule[%d].until", i-1)

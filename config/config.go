@@ -107,8 +107,9 @@ type Interval struct {
 
 // Exchange says how a merge of heads travels; read by lte.
 type Exchange struct {
-	Wire string `toml:"wire" enum:"fp32,bf16,int8,int4" doc:"lte: numbers in which heads travel; below fp32 their changes since the last merge, rounded, and what rounding dropped is sent with the next ones. int8 and int4 have a scale for every 64 numbers. W stays float32, and equal to the bit on all ranks"`
-	Zstd bool   `toml:"zstd" doc:"lte: compress what travels, without loss"`
+	Wire    string `toml:"wire" enum:"fp32,bf16,int8,int4" doc:"lte: numbers in which heads travel; below fp32 their changes since the last merge, rounded, and what rounding dropped is sent with the next ones. int8 and int4 have a scale for every 64 numbers. W stays float32, and equal to the bit on all ranks"`
+	Zstd    bool   `toml:"zstd" doc:"lte: compress what travels, without loss"`
+	Overlap bool   `toml:"overlap" doc:"lte without resets: heads travel while the next interval trains, and are merged at its end: W is one interval late"`
 }
 
 // Replicas are parameters that train as they are beside the heads; read by lte, lora, mhlora and sequential.

@@ -71,6 +71,9 @@ func randomConfig(rng *rand.Rand) Config {
 	if rng.IntN(2) == 0 { // lte allows most of what other methods do not
 		c.Method = "lte"
 		c.Replicas.Sync = "merge"
+		if c.Exchange.Overlap {
+			c.Merge.Reset, c.Replicas.Train = "none", nil
+		}
 		return c
 	}
 	def := Default()

@@ -98,6 +98,8 @@ func (c Config) checkMethod() error {
 			"only lte exchanges heads; set fp32"},
 		{!is("lte") && c.Exchange.Zstd, "exchange.zstd",
 			"only lte exchanges heads; set false"},
+		{!is("lte") && c.Exchange.Overlap, "exchange.overlap",
+			"only lte exchanges heads; set false"},
 		{(!c.Merges() || is("sequential")) && c.Replicas.Sync == "merge", "replicas.sync",
 			"its gradients are averaged every step, no replica may drift; set auto or step"},
 		{is("lte") && c.Replicas.Sync == "step", "replicas.sync",

@@ -12,7 +12,7 @@
 #include <time.h>
 
 static MPI_Comm world = MPI_COMM_NULL; // a duplicate that returns errors instead of ending the job
-static bool sleepy = true;             // ranks outnumber this machine's cores: whoever waits gives its core away
+static bool sleepy = true;             // ranks outnumber this machine's cores, or compute meanwhile: whoever waits gives its core away
 static bool gathering = true;          // ranks outnumber the cores of some machine
 static bool apart;                     // not all ranks share memory
 

@@ -42,6 +42,7 @@ const (
 	barrier op = iota
 	allgather
 	alltoall
+	patient
 	stop
 )
 
@@ -111,6 +112,10 @@ func (w *World) Alltoall(dst, src []byte) error {
 	}
 	return w.exchange(request{op: alltoall, dst: dst, src: src, count: block})
 }
+
+// Patient makes every wait of this rank leave its core to others from now on, as where ranks outnumber cores: for those who
+// compute while a call is under way.
+func (w *World) Patient() error { return w.call(request{op: patient}) }
 
 // exchange has MPI move bytes where there are any, and another rank.
 func (w *World) exchange(r request) error {

@@ -203,6 +203,9 @@ func (w *World) do(r request) error {
 		return w.failure(C.lte_allgather(unsafe.Pointer(&r.dst[0]), unsafe.Pointer(&r.src[0]), C.int(r.count)), r.count)
 	case alltoall:
 		return w.failure(C.lte_alltoall(unsafe.Pointer(&r.dst[0]), unsafe.Pointer(&r.src[0]), C.int(r.count)), r.count)
+	case patient:
+		C.lte_waiting(true, true)
+		return nil
 	case stop:
 		return w.failure(C.lte_leave(), 0)
 	}

@@ -19,12 +19,12 @@ func newFull(c config.Config, g *collective.Meter, be compute.Backend, m *model.
 func (m full) settle() {}
 
 // merge has nothing to merge; it proves the lockstep now and then.
-func (m full) merge(step, k int, status collective.Status) (float64, error) {
+func (m full) merge(step, k int, status collective.Status) (ended, error) {
 	if status.Failed > 0 {
-		return 0, m.blame(status.Loss)
+		return ended{}, m.blame(status.Loss)
 	}
 	if m.proveNow(step) {
-		return status.Loss, lockstep(m.control, m.model)
+		return ended{status.Loss, k}, lockstep(m.control, m.model)
 	}
-	return status.Loss, nil
+	return ended{status.Loss, k}, nil
 }

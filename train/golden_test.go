@@ -130,7 +130,7 @@ func goldenLinearRun(t *testing.T, g collective.Group, be compute.Backend, file 
 		}
 		got, err := tr.method.merge(step+1, file.MergeEvery, collective.Status{Loss: mean})
 		must(t, err)
-		near(t, "mean loss", []float64{got}, []float64{want}, goldenTolerance)
+		near(t, "mean loss", []float64{got.loss}, []float64{want}, goldenTolerance)
 		near(t, "W", l.W.Data, slices.Concat(merge.W...), goldenTolerance)
 		for _, w := range tr.workers {
 			a := w.heads[0].Adapter(l)

@@ -40,17 +40,17 @@ func (m *localSGD) exchange(loss float64) (float64, error) {
 	return loss, nil
 }
 
-func (m *localSGD) merge(step, k int, status collective.Status) (float64, error) {
+func (m *localSGD) merge(step, k int, status collective.Status) (ended, error) {
 	statuses, err := m.statuses.Gather(nil, status)
 	if err != nil {
-		return 0, err
+		return ended{}, err
 	}
 	if err := failure(step, k, statuses); err != nil {
-		return 0, err
+		return ended{}, err
 	}
 	weights := m.model.Flat()
 	if err := m.mean.Average(weights); err != nil {
-		return 0, err
+		return ended{}, err
 	}
 	m.outer(weights, m.merged)
 	copy(m.merged, weights)
@@ -58,7 +58,7 @@ func (m *localSGD) merge(step, k int, status collective.Status) (float64, error)
 	if m.config.Merge.Moments == "clear" {
 		m.done.cleared += m.worker.clearMoments()
 	}
-	return meanLoss(statuses), lockstep(m.control, m.model)
+	return ended{meanLoss(statuses), k}, lockstep(m.control, m.model)
 }
 
 func (m *localSGD) settle() {

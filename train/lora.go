@@ -50,13 +50,13 @@ func (m *lora) apart(layer *model.Linear) (all []model.Factors) {
 }
 
 // merge has nothing to merge; it proves the lockstep now and then.
-func (m *lora) merge(step, k int, status collective.Status) (float64, error) {
+func (m *lora) merge(step, k int, status collective.Status) (ended, error) {
 	if status.Failed > 0 {
-		return 0, m.blame(status.Loss)
+		return ended{}, m.blame(status.Loss)
 	}
 	if m.proveNow(step) {
 		m.settle()
-		return status.Loss, lockstep(m.control, m.gradients.model)
+		return ended{status.Loss, k}, lockstep(m.control, m.gradients.model)
 	}
-	return status.Loss, nil
+	return ended{status.Loss, k}, nil
 }

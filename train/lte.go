@@ -18,6 +18,12 @@ import (
 //
 // and every head is exactly at W. A_k and B_k of all heads are here what was sent of them, for their owners too; A'_k and
 // B'_k are therefore in W, and what rounding on the wire dropped stays with the head.
+//
+// With exchange.overlap what is sent at a merge is on its way during the next interval, and taken up at the next merge:
+//
+//	W ← W⁰ + (s/N)·Σ_k B'_k A'_k;  W_k = W − s·B'_k A'_k + s·B_k A_k
+//
+// where A', B' are the factors of one interval ago, and what a head has learned since is in its W_k all along.
 type lte struct {
 	*heads
 	control   collective.Group // for what is not a merge
@@ -28,6 +34,16 @@ type lte struct {
 	mean      *collective.Mean // of the replicas
 	merged    []float32        // the replicas of the last merge
 	done      counts
+	aloft     *flight   // nil: none
+	sending   []float32 // the factors that it carries
+}
+
+// flight is an exchange of factors that is under way, of the interval of k steps that ended with step.
+type flight struct {
+	step, k  int
+	statuses []collective.Status
+	err      error
+	landed   chan struct{} // closed: statuses or err are there
 }
 
 // origin is what a layer's W and b are formed of: W⁰ (out, in), and b⁰ (out) where heads have biases.
@@ -60,6 +76,11 @@ func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.M
 			l.origins = append(l.origins, o)
 		}
 	}
+	if c.Exchange.Overlap {
+		if err := g.For(collective.Control).Patient(); err != nil {
+			return nil, err
+		}
+	}
 	l.wire = collective.Wire(c.Exchange.Wire)
 	merging := g.For(collective.Merging)
 	if c.Exchange.Zstd {
@@ -79,14 +100,58 @@ func (l *lte) counts() counts        { return l.done }
 // exchange: a local step talks to nobody.
 func (l *lte) exchange(loss float64) (float64, error) { return loss, nil }
 
-func (l *lte) merge(step, k int, status collective.Status) (float64, error) {
-	l.anticipate()
-	statuses, err := l.gathering.Gather(l.values, status)
-	if err != nil {
-		return 0, err
+func (l *lte) merge(step, k int, status collective.Status) (ended, error) {
+	if !l.config.Exchange.Overlap {
+		l.anticipate()
+		statuses, err := l.gathering.Gather(l.values, status)
+		if err != nil {
+			return ended{}, err
+		}
+		return l.take(step, k, statuses)
 	}
+	earlier, err := l.land()
+	if err != nil {
+		return ended{}, err
+	}
+	l.send(step, k, status)
+	if step < l.config.Train.Steps {
+		return earlier, nil
+	}
+	last, err := l.land() // there is no next interval
+	steps := earlier.steps + last.steps
+	loss := earlier.loss*float64(earlier.steps) + last.loss*float64(last.steps)
+	return ended{loss / float64(steps), steps}, err
+}
+
+// send begins an exchange. Until it has landed no rank calls another collective: the order of calls is that of the group.
+func (l *lte) send(step, k int, status collective.Status) {
+	l.anticipate()
+	l.sending = append(l.sending[:0], l.values...)
+	f := &flight{step: step, k: k, landed: make(chan struct{})}
+	go func() {
+		defer close(f.landed)
+		f.statuses, f.err = l.gathering.Gather(l.sending, status)
+	}()
+	l.aloft = f
+}
+
+// land waits for the exchange under way, if there is one, and takes it up.
+func (l *lte) land() (ended, error) {
+	f := l.aloft
+	if f == nil {
+		return ended{}, nil
+	}
+	l.aloft = nil
+	if <-f.landed; f.err != nil {
+		return ended{}, f.err
+	}
+	return l.take(f.step, f.k, f.statuses)
+}
+
+// take makes W of the factors that were gathered after the k steps that ended with step.
+func (l *lte) take(step, k int, statuses []collective.Status) (ended, error) {
 	if err := failure(step, k, statuses); err != nil {
-		return 0, err
+		return ended{}, err
 	}
 	shrink := l.shrink(step, k)
 	for i, p := range l.layout.Layers {
@@ -105,7 +170,7 @@ func (l *lte) merge(step, k int, status collective.Status) (float64, error) {
 		}
 	}
 	if err := l.mergeReplicas(); err != nil {
-		return 0, err
+		return ended{}, err
 	}
 	for i, w := range l.crew {
 		copy(w.heads[0].Merged, l.gathering.Sent(i))
@@ -113,7 +178,7 @@ func (l *lte) merge(step, k int, status collective.Status) (float64, error) {
 	l.owe()
 	l.done.merges++
 	l.done.cleared += l.begin(l.done.merges)
-	return meanLoss(statuses), lockstep(l.control, l.model)
+	return ended{meanLoss(statuses), k}, lockstep(l.control, l.model)
 }
 
 // anticipate makes what all ranks hold of the heads what these began with, at first and after a reset, as far as all can
@@ -192,8 +257,11 @@ func (l *lte) mergeReplicas() error {
 	return nil
 }
 
-// settle: W is that of the last merge; the model's replicas are a worker's until they are loaded anew.
+// settle: W is that of the last merge, and no exchange is under way; the model's replicas are a worker's until they are loaded anew.
 func (l *lte) settle() {
+	if l.aloft != nil {
+		<-l.aloft.landed
+	}
 	if l.mean != nil {
 		(&replicas{trained: l.crew[0].replicas.trained, value: l.merged}).load()
 	}

@@ -19,15 +19,21 @@ type method interface {
 	// exchange stands between the backward pass and the optimizer, every step. It may replace the gradients, and
 	// returns the loss that they belong to.
 	exchange(loss float64) (float64, error)
-	// merge ends an interval of k steps, in lockstep on all ranks; it returns the mean loss of all ranks over the
-	// interval. If an exchange or the status of any rank is not finite, weights stay as they were and every rank gets
-	// the same *NonFiniteError.
-	merge(step, k int, status collective.Status) (float64, error)
+	// merge ends an interval of k steps, in lockstep on all ranks. If an exchange or the status of any rank is not
+	// finite, weights stay as they were and every rank gets the same *NonFiniteError.
+	merge(step, k int, status collective.Status) (ended, error)
 	// settle makes the model's weights those of the last merge, or step where there are no merges: what evaluation
 	// reads. Training goes on as if it had not been called, if it is called after a merge.
 	settle()
 	// counts are of what was merged.
 	counts() counts
+}
+
+// ended is how many steps a merge was the end of, those of its interval or of others, and the mean loss of all ranks over
+// them.
+type ended struct {
+	loss  float64
+	steps int
 }
 
 // counts of a run so far.

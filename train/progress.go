@@ -24,7 +24,7 @@ func (t *Trainer) report(k int) error {
 	now, images := time.Now(), t.imagesPerStep()
 	done := t.method.counts()
 	r := Record{Step: t.step, Images: int64(t.step) * images, LR: t.lr, Merges: done.merges, MomentsCleared: done.cleared,
-		TrainLoss:       t.losses / float64(t.step-t.lastStep),
+		TrainLoss:       t.losses / float64(t.merged),
 		ImagesPerSecond: float64(int64(t.step-t.lastStep)*images) / now.Sub(t.lastTime).Seconds()}
 	if evaluate {
 		loss, top1, err := t.evaluate()
@@ -47,7 +47,7 @@ func (t *Trainer) report(k int) error {
 	}
 	r.Seconds, r.BytesSent = time.Since(t.started).Seconds(), t.meter.Sent()
 	r.Traffic = t.Traffic()
-	t.losses, t.lastStep, t.lastTime, t.last = 0, t.step, time.Now(), r
+	t.losses, t.merged, t.lastStep, t.lastTime, t.last = 0, 0, t.step, time.Now(), r
 	if t.observer == nil {
 		return nil
 	}

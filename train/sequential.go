@@ -28,13 +28,13 @@ func newSequential(c config.Config, g *collective.Meter, be compute.Backend, m *
 func (m *sequential) workers() []*worker    { return m.heads.workers() }
 func (m *sequential) interval(step int) int { return m.config.Merge.Interval(step) }
 
-func (m *sequential) merge(step, k int, status collective.Status) (float64, error) {
+func (m *sequential) merge(step, k int, status collective.Status) (ended, error) {
 	if status.Failed > 0 {
-		return 0, m.blame(status.Loss)
+		return ended{}, m.blame(status.Loss)
 	}
 	m.worker.heads[0].Fold()
 	m.settle()
 	m.done.merges++
 	m.done.cleared += m.begin(m.done.merges)
-	return status.Loss, lockstep(m.control, m.gradients.model)
+	return ended{status.Loss, k}, lockstep(m.control, m.gradients.model)
 }

@@ -187,7 +187,8 @@ func (t *Trainer) interval(k int) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return t.method.merge(t.step, k, status)
+	e, err := t.method.merge(t.step, k, status)
+	return e.loss, err
 }
 
 func must(t *testing.T, err error) {

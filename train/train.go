@@ -5,6 +5,7 @@ package train
 
 import (
 	"errors"
+	"math"
 	"time"
 
 	"lte/collective"
@@ -33,7 +34,8 @@ type Trainer struct {
 	step     int // local steps done
 	lr       float64
 	started  time.Time
-	losses   float64 // sum of merged intervals' mean losses since the last record, weighted by steps
+	losses   float64 // sum of merged steps' mean losses since the last record
+	merged   int     // these steps
 	lastStep int     // of the last record
 	lastTime time.Time
 	last     Record
@@ -147,11 +149,9 @@ func (t *Trainer) run() (Summary, error) {
 		if err != nil {
 			return Summary{}, err
 		}
-		loss, err := t.Merge(k, status)
-		if err != nil {
+		if _, err := t.Merge(k, status); err != nil {
 			return Summary{}, err
 		}
-		t.losses += loss * float64(k)
 		if err := t.report(k); err != nil {
 			return Summary{}, err
 		}
@@ -204,13 +204,20 @@ func (t *Trainer) localSteps(k int) (collective.Status, error) {
 	return status, nil
 }
 
-// Merge ends an interval of k steps in lockstep on all ranks; it returns the mean loss of all ranks over the interval.
+// Merge ends an interval of k steps in lockstep on all ranks; it returns the mean loss of all ranks over the steps that are
+// merged with it, NaN of none.
 func (t *Trainer) Merge(k int, status collective.Status) (loss float64, err error) {
-	if loss, err = t.method.merge(t.step, k, status); err != nil {
-		return loss, err
+	e, err := t.method.merge(t.step, k, status)
+	if err != nil {
+		return 0, err
 	}
+	if e.steps == 0 {
+		return math.NaN(), nil
+	}
+	t.losses += e.loss * float64(e.steps)
+	t.merged += e.steps
 	if t.average != nil {
-		t.average.add(t.model.Flat(), k)
+		t.average.add(t.model.Flat(), e.steps)
 	}
-	return loss, nil
+	return e.loss, nil
 }
