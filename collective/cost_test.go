@@ -1,0 +1,202 @@
+package collective_test
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+
+	"lte/collective"
+)
+
+// plain has a network of so many bytes a second either way, and no other cost.
+func plain(ranks, own int) collective.Costs {
+	return collective.Costs{Ranks: ranks, Own: own, Number: 4, Network: collective.Network{Allgather: 1e8, Alltoall: 1e8}}
+}
+
+// The counts of the docstring, by hand: a layer of 12 outputs and 6 inputs, and the same lying down. Fails if a term is left out
+// or a side taken for the other.
+func TestSent(t *testing.T) {
+	for _, f := range []collective.Factor{{M: 12, N: 6, R: 2}, {M: 6, N: 12, R: 2}} {
+		for _, c := range []struct {
+			ranks, own int
+			want       [3]collective.Volume // in numbers, of each transport
+		}{
+			{1, 1, [3]collective.Volume{}},
+			{3, 1, [3]collective.Volume{{Allgather: 2 * 36}, {Allgather: 48, Alltoall: 48}, {Allgather: 2*12 + 48, Alltoall: 2 * 8}}},
+			{3, 2, [3]collective.Volume{{Allgather: 2 * 72}, {Allgather: 48, Alltoall: 48}, {Allgather: 2*24 + 48, Alltoall: 2 * 16}}},
+			{5, 1, [3]collective.Volume{{Allgather: 4 * 36}, {Allgather: 57.6, Alltoall: 57.6}, {Allgather: 4 * (12 + 18), Alltoall: 4 * 6}}}, // 3 rows of 12 each
+		} {
+			for i, transport := range collective.Transports() {
+				costs := plain(c.ranks, c.own)
+				costs.Number = 1.5
+				got := costs.Sent(transport, f)
+				want := collective.Volume{Allgather: 1.5 * c.want[i].Allgather, Alltoall: 1.5 * c.want[i].Alltoall}
+				if math.Abs(got.Allgather-want.Allgather) > 1e-9 || math.Abs(got.Alltoall-want.Alltoall) > 1e-9 {
+					t.Errorf("%d×%d, %d ranks of %d heads, %v: %v, want %v", f.M, f.N, c.ranks, c.own, transport, got, want)
+				}
+			}
+		}
+	}
+}
+
+// By hand: 12×6, rank 2, one head on each of three ranks, which have 4 rows each. Fails if an operation or a buffer is left out.
+func TestOperationsAndMemory(t *testing.T) {
+	f := collective.Factor{M: 12, N: 6, R: 2}
+	for i, want := range []struct{ operations, kept, scratch float64 }{
+		{2 * 72 * 6, 4 * (36 + 3*36), 4 * 6 * 18},
+		{2*72*2 + 72, 4 * (72 + 72 + 24), 0},
+		{2 * 4 * 6 * 6, 4 * (36 + 3*2*(6+4) + 24 + 72), 4 * 6 * (6 + 4)},
+	} {
+		c, transport := plain(3, 1), collective.Transport(i)
+		kept, scratch := c.Memory(transport, f)
+		if got := c.Operations(transport, f); got != want.operations || kept != want.kept || scratch != want.scratch {
+			t.Errorf("%v: %v operations, %v bytes kept, %v scratch, want %v", transport, got, kept, scratch, want)
+		}
+	}
+}
+
+// What Exchange and Mean send is what is reckoned. Fails if either counts otherwise than the meter.
+func TestSentIsWhatTravels(t *testing.T) {
+	const own = 2
+	f := collective.Factor{A: 0, B: 3 * 24, M: 48, N: 24, R: 3}
+	for _, size := range []int{2, 3, 4} { // divisors of 48·24: Mean pads nothing
+		inGang(t, size, func(g collective.Group) error {
+			c := plain(g.Size(), own)
+			meter := collective.NewMeter(g)
+			e := collective.NewExchange(meter.For(collective.Merging), []collective.Factor{f}, 3*(48+24), own)
+			if _, err := e.Gather(make([]float32, own*3*(48+24)), collective.Status{}); err != nil {
+				return err
+			}
+			status := int64(8 * (g.Size() - 1))
+			if got, want := meter.Sent()-status, int64(c.Sent(collective.Factors, f).Total()); got != want {
+				return fmt.Errorf("factors: %d bytes sent, %d reckoned", got, want)
+			}
+			meter = collective.NewMeter(g)
+			if err := collective.NewMean(meter.For(collective.Merging), f.M*f.N).Average(make([]float32, f.M*f.N)); err != nil {
+				return err
+			}
+			if got, want := meter.Sent(), int64(c.Sent(collective.Dense, f).Total()); got != want {
+				return fmt.Errorf("dense: %d bytes sent, %d reckoned", got, want)
+			}
+			return nil
+		})
+	}
+}
+
+// The borders that the docstring derives, just inside and outside. Fails if the cheapest is not chosen by what it sends.
+func TestChoiceByBytes(t *testing.T) {
+	const factors, dense, rows = collective.Factors, collective.Dense, collective.Rows
+	for _, c := range []struct {
+		m, n, r, ranks int
+		want           collective.Transport
+	}{
+		{384, 384, 16, 2, factors},
+		{384, 384, 16, 23, factors}, // 2mn/(m+n) = 384 = 24·16
+		{384, 384, 16, 25, dense},
+		{384, 384, 64, 32, dense},    // the issue's: at N = 32, r = 64 on ViT-S factors lose
+		{1536, 384, 16, 24, factors}, // (N−1)·16 = 368 < 384
+		{1536, 384, 16, 26, rows},
+		{384, 1536, 16, 26, rows},  // by columns
+		{1536, 384, 16, 88, rows},  // 1408 < 1536 − 64
+		{1536, 384, 16, 96, dense}, // 1536 > 1472
+		{10, 384, 10, 4, dense},    // a classifier of few classes: r of the short side
+		{384, 384, 16, 1, factors}, // nothing is sent at all
+	} {
+		got := plain(c.ranks, 1).Choose([]collective.Factor{{M: c.m, N: c.n, R: c.r}})
+		if got[0] != c.want {
+			t.Errorf("%d×%d, rank %d, %d ranks: %v, want %v", c.m, c.n, c.r, c.ranks, got[0], c.want)
+		}
+	}
+}
+
+// A choice of a whole model is the cheapest of all there are, tried one by one. Fails if a latency is counted for every layer, or
+// for a transport that no layer takes.
+func TestChoiceIsTheCheapest(t *testing.T) {
+	layers := []collective.Factor{{M: 384, N: 3072, R: 16}, {M: 1152, N: 384, R: 16}, {M: 384, N: 384, R: 16}, {M: 1536, N: 384, R: 8}}
+	seen := map[string]bool{}
+	for _, ranks := range []int{2, 9, 24, 60, 200} {
+		for _, latency := range []float64{0, 1e-3, 0.1} {
+			for _, rate := range []float64{0, 1e9, 1e12} {
+				c := plain(ranks, 1)
+				c.Network.Latency, c.Network.Alltoall, c.Rate = latency, 2e8, rate
+				total := func(choice []collective.Transport) (seconds float64) {
+					used := map[collective.Transport]bool{}
+					for i, transport := range choice {
+						s := c.Seconds(transport, layers[i])
+						if used[transport] {
+							s -= []float64{1, 2, 3}[transport] * latency
+						}
+						used[transport] = true
+						seconds += s
+					}
+					return seconds
+				}
+				best := math.Inf(1)
+				for n := range 81 {
+					try := make([]collective.Transport, 4)
+					for i := range try {
+						try[i], n = collective.Transport(n%3), n/3
+					}
+					best = min(best, total(try))
+				}
+				choice := c.Choose(layers)
+				if got := total(choice); math.Abs(got-best) > 1e-12*best {
+					t.Errorf("%d ranks, latency %v, rate %v: %v takes %v s, the best %v s", ranks, latency, rate, choice, got, best)
+				}
+				if again := c.Choose(layers); !slices.Equal(choice, again) {
+					t.Errorf("chosen %v, then %v", choice, again)
+				}
+				seen[fmt.Sprint(choice)] = true
+			}
+		}
+	}
+	if len(seen) < 4 {
+		t.Errorf("only %v were chosen: the cases show little", seen)
+	}
+}
+
+// Fails if more ranks, rank or bytes a number made anything cheaper, or a faster network dearer.
+func TestCostsAreMonotonic(t *testing.T) {
+	f := collective.Factor{M: 1536, N: 384, R: 16}
+	for _, transport := range collective.Transports() {
+		base := collective.Costs{Ranks: 8, Own: 2, Number: 2, Rate: 1e11,
+			Network: collective.Network{Latency: 1e-3, Allgather: 1e8, Alltoall: 1e8}}
+		for name, change := range map[string]func(c *collective.Costs, f *collective.Factor){
+			"ranks": func(c *collective.Costs, f *collective.Factor) { c.Ranks++ },
+			"heads": func(c *collective.Costs, f *collective.Factor) { c.Own++ },
+			"bytes": func(c *collective.Costs, f *collective.Factor) { c.Number = 4 },
+			"rank":  func(c *collective.Costs, f *collective.Factor) { f.R++ },
+		} {
+			dearer, large := base, f
+			change(&dearer, &large)
+			if transport == collective.Rows && name == "ranks" {
+				dearer.Rate, dearer.Ranks = base.Rate/2, 2*base.Ranks // a rank computes less: its rows
+			}
+			if got, less := dearer.Seconds(transport, large), base.Seconds(transport, f); got < less {
+				t.Errorf("%v, more %s: %v s, less than %v s", transport, name, got, less)
+			}
+			kept, scratch := dearer.Memory(transport, large)
+			if k, s := base.Memory(transport, f); name != "ranks" && kept+scratch < k+s {
+				t.Errorf("%v, more %s: %v bytes held, less than %v", transport, name, kept+scratch, k+s)
+			}
+		}
+		faster := base
+		faster.Network = collective.Network{Latency: 5e-4, Allgather: 2e8, Alltoall: 2e8}
+		if faster.Seconds(transport, f) >= base.Seconds(transport, f) {
+			t.Errorf("%v: a network twice as fast saves nothing", transport)
+		}
+	}
+}
+
+// Fails if a name does not lead back to its transport, or another name to any.
+func TestTransportNames(t *testing.T) {
+	for _, transport := range collective.Transports() {
+		if got, err := collective.ParseTransport(transport.String()); err != nil || got != transport {
+			t.Errorf("%v: %v, %v", transport, got, err)
+		}
+	}
+	if got, err := collective.ParseTransport("carrier pigeon"); err == nil {
+		t.Errorf("%v", got)
+	}
+}
