@@ -79,10 +79,14 @@ func (w *lowRankWork) reserve(a *Adapter, rows int) {
 //	    or by G             2·ρmn + 4·mnr
 //	through the factors     4·ρR(m+n) beside W's own products, and 2·ρr(m+n) for the gradients
 func (a *Adapter) count(rows int) {
-	m, n, r, wide := a.B.Rows, a.A.Cols, a.A.Rows, a.stackA.Rows
+	a.thin, a.dense = ways(rows, a.B.Rows, a.A.Cols, a.A.Rows, a.stackA.Rows)
+}
+
+// ways is count for a layer (m, n) and a head of rank r and R = wide.
+func ways(rows, m, n, r, wide int) (throughFactors, denseG bool) {
 	thin, dense := 4*rows*r*(m+n), 2*rows*m*n+4*m*n*r
-	a.thin = 4*rows*wide*(m+n)+2*rows*r*(m+n) < 2*m*n*wide+min(thin, dense)
-	a.dense = !a.thin && dense < thin
+	throughFactors = 4*rows*wide*(m+n)+2*rows*r*(m+n) < 2*m*n*wide+min(thin, dense)
+	return throughFactors, !throughFactors && dense < thin
 }
 
 // from is what W_k adds to.

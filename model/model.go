@@ -65,7 +65,8 @@ type Model struct {
 	layers  []*Linear // all linear layers, input to output
 	norms   []*norm   // likewise
 
-	weights    []float32    // all parameters flat, those that never train last
+	weights    []float32 // (total): all parameters flat, those that never train last
+	total      int
 	trainable  int          // how many can train
 	parameters []Parameter  // in the library's order
 	using      [][]*Adapter // a layer each: the adapters in use
@@ -81,6 +82,10 @@ type network interface {
 	initialise(rng *rand.Rand)
 	// allocate makes the buffers of passes with up to that many images.
 	allocate(batch int)
+	// room counts what allocate makes.
+	room(r *room, batch int)
+	// attention is the operations of attention's products, forward and backward, for one image.
+	attention() float64
 	// forward returns the logits (n, classes) of n images, valid until the next call.
 	forward(images []float32, n int) blas32.General
 	// backward adds the gradients of what trains, from dlogits (n, classes) of the last forward.
@@ -89,6 +94,35 @@ type network interface {
 
 // New builds a model and draws its weights from rng.
 func New(c Config, backend compute.Backend, rng *rand.Rand) (*Model, error) {
+	b, err := build(c, backend)
+	if err != nil {
+		return nil, err
+	}
+	m := b.model
+	b.allocate()
+	if d := backend.DType(); d != compute.Float32 {
+		for _, l := range m.layers {
+			l.own = compute.NewOperand(d, l.W.Rows, l.W.Cols)
+		}
+	}
+	m.network.initialise(rng)
+	m.Reserve(c.Batch)
+	m.UseMerged()
+	return m, nil
+}
+
+// Outline is a model of that shape without memory: its parameters have names and shapes, its layers sizes, and both are all
+// that it is for.
+func Outline(c Config) (*Model, error) {
+	b, err := build(c, nil)
+	if err != nil {
+		return nil, err
+	}
+	return b.model, nil
+}
+
+// build makes a network and registers what it consists of.
+func build(c Config, backend compute.Backend) (*builder, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
@@ -105,16 +139,8 @@ func New(c Config, backend compute.Backend, rng *rand.Rand) (*Model, error) {
 	b := &builder{model: m}
 	m.network.build(b)
 	b.layOut()
-	if d := backend.DType(); d != compute.Float32 {
-		for _, l := range m.layers {
-			l.own = compute.NewOperand(d, l.W.Rows, l.W.Cols)
-		}
-	}
 	m.using = make([][]*Adapter, len(m.layers))
-	m.network.initialise(rng)
-	m.Reserve(c.Batch)
-	m.UseMerged()
-	return m, nil
+	return b, nil
 }
 
 // Reserve makes room for passes of up to that many images.

@@ -20,6 +20,9 @@ type Parameter struct {
 	offset int  // in Flat
 }
 
+// Len is the number of the parameter's values.
+func (p Parameter) Len() int { return product(p.Shape) }
+
 // Parameters returns all parameters in the library's order, LayerNorm's ones and zeros too where it has no affine.
 func (m *Model) Parameters() []Parameter { return m.parameters }
 
@@ -34,7 +37,7 @@ func (m *Model) Train(match func(name string) bool) (trained []Parameter, grads 
 	for i := range m.parameters {
 		p := &m.parameters[i]
 		if p.Grad = nil; !p.fixed && match(p.Name) {
-			total += len(p.Value)
+			total += p.Len()
 		}
 	}
 	grads = make([]float32, total)
@@ -44,8 +47,8 @@ func (m *Model) Train(match func(name string) bool) (trained []Parameter, grads 
 		if p.fixed || !match(p.Name) {
 			continue
 		}
-		p.Grad = grads[at : at+len(p.Value)]
-		at += len(p.Value)
+		p.Grad = grads[at : at+p.Len()]
+		at += p.Len()
 		trained = append(trained, *p)
 	}
 	m.handOut()
@@ -111,6 +114,7 @@ func (b *builder) linear(name string, out, in, perImage int, shape ...int) *Line
 
 func (b *builder) namedLinear(name, weight, bias string, out, in, perImage int, shape ...int) *Linear {
 	l := &Linear{Name: name, index: len(b.slots), perImage: perImage, backend: b.model.backend}
+	l.W.Rows, l.W.Cols = out, in
 	if shape == nil {
 		shape = []int{out, in}
 	}
@@ -131,16 +135,16 @@ func (b *builder) norm(name string) *norm {
 	return n
 }
 
-// layOut gives every parameter its memory: those that can train first, each kind in order.
+// layOut gives every parameter its place: those that can train first, each kind in order.
 func (b *builder) layOut() {
-	m, total := b.model, 0
+	m := b.model
 	for _, s := range b.slots {
-		total += product(s.Shape)
+		n := s.Len()
+		m.total += n
 		if !s.fixed {
-			m.trainable += product(s.Shape)
+			m.trainable += n
 		}
 	}
-	m.weights = make([]float32, total)
 	at, fixedAt := 0, m.trainable
 	for _, s := range b.slots {
 		next := &at
@@ -148,10 +152,19 @@ func (b *builder) layOut() {
 			next = &fixedAt
 		}
 		s.offset = *next
-		*next += product(s.Shape)
-		s.Value = m.weights[s.offset:*next]
-		s.set(s.Value)
+		*next += s.Len()
 		m.parameters = append(m.parameters, s.Parameter)
+	}
+}
+
+// allocate gives every parameter its memory.
+func (b *builder) allocate() {
+	m := b.model
+	m.weights = make([]float32, m.total)
+	for i, s := range b.slots {
+		p := &m.parameters[i]
+		p.Value = m.weights[p.offset : p.offset+p.Len()]
+		s.set(p.Value)
 	}
 	for _, n := range m.norms {
 		for i := range n.gamma {
