@@ -27,41 +27,9 @@ type heads struct {
 // newHeads makes count heads from first on; where stack is above 1, one head is a stack of that many. Head k's random
 // stream does not know N: the head is the same in every run of that seed.
 func newHeads(c config.Config, be compute.Backend, m *model.Model, first, count, stack int, base model.Base) (*heads, error) {
-	trained, grads, err := replicated(c, m)
+	layout, trained, grads, err := layOut(c, m, stack, base)
 	if err != nil {
 		return nil, err
-	}
-	weights := map[string]bool{} // of linear layers that are replicas
-	for _, l := range m.Layers() {
-		weights[l.Name] = l.GradW.Data != nil
-	}
-	matched := make([]bool, len(c.LoRA.Layers))
-	rule := func(layer string) (rank int, alpha float64, skip bool) {
-		for i, r := range c.LoRA.Layers {
-			if match(r.Match, layer) {
-				matched[i] = true
-				return r.Rank, r.Alpha, r.Skip || weights[layer]
-			}
-		}
-		return 0, 0, weights[layer]
-	}
-	layout, err := m.Layout(model.HeadConfig{Rank: c.LoRA.Rank, Alpha: c.LoRA.Alpha, Init: c.LoRA.Init, Bias: c.LoRA.Bias,
-		Stack: stack, Base: base, Images: c.Train.Batch / c.Train.Accumulate,
-		Rule: rule})
-	if err != nil {
-		return nil, &config.Error{Problem: err.Error(), Err: err}
-	}
-	for i, ok := range matched {
-		if !ok {
-			return nil, &config.Error{Keys: []string{"lora.layers"}, Problem: fmt.Sprintf(
-				"lora.layers: %q is the first match of no layer; layers have names such as %q", c.LoRA.Layers[i].Match, m.Layers()[0].Name)}
-		}
-	}
-	for _, l := range layout.Layers {
-		if c.LoRA.Bias && l.Layer.GradB != nil {
-			return nil, &config.Error{Keys: []string{"replicas.train", "lora.bias"}, Problem: fmt.Sprintf(
-				"replicas.train and lora.bias would both move the bias of layer %q: leave it out of replicas.train, or set lora.bias = false", l.Layer.Name)}
-		}
 	}
 	h := &heads{config: c, backend: be, model: m, layout: layout, first: first, values: make([]float32, count*layout.Length)}
 	for i := range count {
@@ -87,6 +55,46 @@ func newHeads(c config.Config, be compute.Backend, m *model.Model, first, count,
 		h.crew = append(h.crew, w)
 	}
 	return h, nil
+}
+
+// layOut makes the configured replicas train, and lays out heads over the layers that are none.
+func layOut(c config.Config, m *model.Model, stack int, base model.Base) (layout *model.Layout, trained []model.Parameter, grads []float32, err error) {
+	if trained, grads, err = replicated(c, m); err != nil {
+		return nil, nil, nil, err
+	}
+	weights := map[string]bool{} // of linear layers that are replicas
+	for _, l := range m.Layers() {
+		weights[l.Name] = l.GradW.Data != nil
+	}
+	matched := make([]bool, len(c.LoRA.Layers))
+	rule := func(layer string) (rank int, alpha float64, skip bool) {
+		for i, r := range c.LoRA.Layers {
+			if match(r.Match, layer) {
+				matched[i] = true
+				return r.Rank, r.Alpha, r.Skip || weights[layer]
+			}
+		}
+		return 0, 0, weights[layer]
+	}
+	layout, err = m.Layout(model.HeadConfig{Rank: c.LoRA.Rank, Alpha: c.LoRA.Alpha, Init: c.LoRA.Init, Bias: c.LoRA.Bias,
+		Stack: stack, Base: base, Images: perPass(c),
+		Rule: rule})
+	if err != nil {
+		return nil, nil, nil, &config.Error{Problem: err.Error(), Err: err}
+	}
+	for i, ok := range matched {
+		if !ok {
+			return nil, nil, nil, &config.Error{Keys: []string{"lora.layers"}, Problem: fmt.Sprintf(
+				"lora.layers: %q is the first match of no layer; layers have names such as %q", c.LoRA.Layers[i].Match, m.Layers()[0].Name)}
+		}
+	}
+	for _, l := range layout.Layers {
+		if c.LoRA.Bias && l.Layer.GradB != nil {
+			return nil, nil, nil, &config.Error{Keys: []string{"replicas.train", "lora.bias"}, Problem: fmt.Sprintf(
+				"replicas.train and lora.bias would both move the bias of layer %q: leave it out of replicas.train, or set lora.bias = false", l.Layer.Name)}
+		}
+	}
+	return layout, trained, grads, nil
 }
 
 // streams returns the random streams of a stack of heads from number on.
@@ -140,9 +148,10 @@ func (h *heads) place(layer *model.Linear) (p model.Place, ok bool) {
 }
 
 // factors is the layout as the exchange takes it.
-func (h *heads) factors() []collective.Factor {
-	var all []collective.Factor
-	for _, p := range h.layout.Layers {
+func (h *heads) factors() []collective.Factor { return factorsOf(h.layout) }
+
+func factorsOf(l *model.Layout) (all []collective.Factor) {
+	for _, p := range l.Layers {
 		all = append(all, collective.Factor{A: p.A, B: p.B, M: p.Layer.W.Rows, N: p.Layer.W.Cols, R: p.Rank})
 	}
 	return all

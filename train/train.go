@@ -51,12 +51,7 @@ func New(c config.Config, g collective.Group, set *data.Set, be compute.Backend)
 	if err := augment(c.Data).Check(set.Height, set.Width); err != nil {
 		return nil, &config.Error{Problem: err.Error(), Err: err}
 	}
-	pass := c.Train.Batch / c.Train.Accumulate
-	shape := model.Config{ImageHeight: set.Height, ImageWidth: set.Width, Channels: set.Channels, Classes: set.Classes,
-		Kind: c.Model.Kind, Patch: c.Model.Patch, Depth: c.Model.Depth, Width: c.Model.Width, MLP: c.Model.MLP,
-		Heads: c.Model.Heads, TokenMLP: c.Model.TokenMLP, Positions: c.Model.Positions, NormAffine: c.Model.NormAffine,
-		Dropout: c.Model.Dropout, DropPath: c.Model.DropPath, Batch: max(pass, c.Train.EvalBatch)}
-	v, err := model.New(shape, be, random.Stream(c.Seed, "weights")) // the same bits on every rank
+	v, err := model.New(shape(c, set), be, random.Stream(c.Seed, "weights")) // the same bits on every rank
 	if err != nil {
 		return nil, &config.Error{Problem: err.Error(), Err: err}
 	}
@@ -71,13 +66,24 @@ func New(c config.Config, g collective.Group, set *data.Set, be compute.Backend)
 	}
 	t := &Trainer{config: c, meter: meter, set: set, backend: be, model: v, method: m, workers: m.workers(), probe: p}
 	if t.together = together(c, t.workers); t.together != nil {
-		v.Reserve(max(len(t.workers)*pass, c.Train.EvalBatch))
+		v.Reserve(max(len(t.workers)*perPass(c), c.Train.EvalBatch))
 	}
 	if c.EMA.Decay > 0 {
 		t.average = newAverage(c.EMA.Decay, v)
 	}
 	return t, nil
 }
+
+// shape is the configured model's, for images of that set.
+func shape(c config.Config, set *data.Set) model.Config {
+	return model.Config{ImageHeight: set.Height, ImageWidth: set.Width, Channels: set.Channels, Classes: set.Classes,
+		Kind: c.Model.Kind, Patch: c.Model.Patch, Depth: c.Model.Depth, Width: c.Model.Width, MLP: c.Model.MLP,
+		Heads: c.Model.Heads, TokenMLP: c.Model.TokenMLP, Positions: c.Model.Positions, NormAffine: c.Model.NormAffine,
+		Dropout: c.Model.Dropout, DropPath: c.Model.DropPath, Batch: max(perPass(c), c.Train.EvalBatch)}
+}
+
+// perPass is the images of a training pass of one worker.
+func perPass(c config.Config) int { return c.Train.Batch / c.Train.Accumulate }
 
 // Model returns the model; its main weights are those of the last merge.
 func (t *Trainer) Model() *model.Model { return t.model }

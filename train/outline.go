@@ -1,0 +1,61 @@
+package train
+
+import (
+	"lte/collective"
+	"lte/config"
+	"lte/data"
+	"lte/model"
+)
+
+// Outline is what one rank of a run carries, told without making it.
+type Outline struct {
+	Model    *model.Model        // without memory
+	Layout   *model.Layout       // of a head, or of a stack of them; nil where all weights train
+	Factors  []collective.Factor // the layout as a merge takes it
+	Workers  int                 // of a rank: its heads, or one
+	Replicas int                 // numbers that train beside a worker's head
+	Trained  int                 // numbers that a worker trains, replicas included
+	Pass     int                 // images of the largest pass, evaluation's included
+}
+
+// NewOutline outlines one of so many ranks of a run of a resolved configuration, on images of the set's sizes: nothing else of
+// the set is read. Errors are New's.
+func NewOutline(c config.Config, ranks int, set *data.Set) (*Outline, error) {
+	if err := augment(c.Data).Check(set.Height, set.Width); err != nil {
+		return nil, &config.Error{Problem: err.Error(), Err: err}
+	}
+	s := shape(c, set)
+	m, err := model.Outline(s)
+	if err != nil {
+		return nil, &config.Error{Problem: err.Error(), Err: err}
+	}
+	o := &Outline{Model: m, Workers: 1, Pass: s.Batch}
+	if !c.HasHeads() {
+		_, o.Trained = m.Sizes()
+		return o, nil
+	}
+	stack, base := 1, model.OwnBase
+	switch c.Method {
+	case "mhlora":
+		stack = c.LoRA.Heads
+	case "sequential":
+		base = model.MainBase
+	case "lte":
+		o.Workers = c.LoRA.Heads / ranks
+		switch {
+		case c.Merge.Reset != "none":
+			base = model.MainBase
+		case o.Workers > 1:
+			base = model.FormedBase
+		}
+	}
+	var grads []float32
+	if o.Layout, _, grads, err = layOut(c, m, stack, base); err != nil {
+		return nil, err
+	}
+	o.Factors, o.Replicas, o.Trained = factorsOf(o.Layout), len(grads), o.Layout.Length+len(grads)
+	if o.Workers > 1 && c.Train.Accumulate == 1 && c.Data.Share != "same" && o.Replicas == 0 && o.Layout.Thin() { // see together
+		o.Pass = max(o.Workers*perPass(c), c.Train.EvalBatch)
+	}
+	return o, nil
+}
