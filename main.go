@@ -79,6 +79,7 @@ func (trainCommand) Help() string {
 type commandLine struct {
 	Train      trainCommand       `cmd:"" default:"withargs" help:"Train (the default). Under mpirun or srun every rank owns one LoRA head; alone, there is one head."`
 	Bench      benchCommands      `cmd:"" help:"Measure products, a step or a merge."`
+	Plan       planCommand        `cmd:"" help:"Predict time, traffic and memory of a run on other machines."`
 	Experiment experimentCommands `cmd:"" help:"Repeat the paper's comparisons."`
 	Config     settings           `cmd:"" help:"Print the complete effective configuration as TOML with comments."`
 	Version    struct{}           `cmd:"" help:"Print version, MPI library, compute back end and CPU features."`
@@ -141,6 +142,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return runBench("step", cli.Bench.Step, stdout, stderr)
 	case "bench merge":
 		return runBench("merge", cli.Bench.Merge, stdout, stderr)
+	case "plan":
+		return runPlan(cli.Plan, stdout, stderr)
 	case "experiment observations":
 		return runObservations(cli.Experiment.Observations, stdout)
 	}

@@ -105,6 +105,9 @@ func (m *Model) Layout(c HeadConfig) (*Layout, error) {
 	return l, nil
 }
 
+// Base is that of the layout's heads.
+func (l *Layout) Base() Base { return l.config.Base }
+
 // shortest is the largest rank that every layer of the model's own sides allows.
 func (m *Model) shortest(short int) int {
 	for _, l := range m.layers {

@@ -33,7 +33,7 @@ func gonum(t *testing.T) compute.Backend {
 func shapes() (all []Config) {
 	for _, kind := range []string{"vit", "mixer"} {
 		c := Config{ImageHeight: 32, ImageWidth: 32, Channels: 3, Classes: 128, Kind: kind, Patch: 8, Depth: 2, Width: 256, MLP: 512,
-			Heads: 4, Positions: "learned", TokenMLP: 128, Batch: 8}
+			Heads: 4, Positions: "learned", TokenMLP: 128, Batch: 16}
 		all = append(all, c)
 		c.NormAffine, c.Dropout, c.DropPath, c.Positions = true, 0.1, 0.2, "sincos"
 		all = append(all, c)

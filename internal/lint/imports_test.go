@@ -27,6 +27,7 @@ var table = map[string][]string{
 	"report":        {"config", "train"},
 	"experiment":    {"config", "collective", "train", "report"},
 	"bench":         {"config", "model", "data", "collective", "compute", "random", "train"},
+	"plan":          {"config", "model", "data", "collective", "compute", "train"},
 	"internal/lint": {},
 	".":             {"*"}, // main wires all of them
 }

@@ -1,0 +1,195 @@
+package plan
+
+import (
+	"math/bits"
+
+	"lte/collective"
+)
+
+// Link carries messages of ranks: between nodes, or within one.
+type Link struct {
+	Latency   float64 // seconds from sender to receiver
+	Bandwidth float64 // bytes a second that all ranks of a node together send over it; as many come in meanwhile
+}
+
+// Library is how an MPI library makes nonblocking collectives of messages.
+type Library struct {
+	Name   string
+	direct bool // every rank sends to every other at once; else in steps, by MPICH's tables
+	// A message longer than eager bytes waits for the receiver: that many latencies until it has come, over TCP.
+	eager     float64
+	handshake float64
+}
+
+// The libraries. MPICH's steps and limits are those of the tables in its library (4.0.2: Iallgather and Ialltoall within a
+// communicator); its handshake is UCX's over TCP: request, reply, data, acknowledged, and the notice that ends it. Open MPI's is
+// libnbc's (4.1.4) over its own TCP.
+var (
+	MPICH   = Library{Name: "mpich", eager: 8 << 10, handshake: 6}
+	OpenMPI = Library{Name: "openmpi", direct: true, eager: 64 << 10, handshake: 3}
+)
+
+// MPICH's limits, in bytes.
+const (
+	doublingBelow = 512 << 10 // of all that is gathered, on 2ⁱ ranks; from there on a ring
+	bruckBelow    = 80 << 10  // on another number of ranks
+	bruckUpTo     = 2 << 10   // of a block of an Alltoall of 8 ranks or more
+	atOnceUpTo    = 32 << 10  // of a block; from there on pair after pair
+	throttle      = 32        // messages at once
+)
+
+// payload is the part of a link between nodes that is not TCP/IP's and Ethernet's own (0.95 in frames of 1500 bytes), or lost
+// between one message and the next.
+const payload = 0.9
+
+// Cluster is where a run takes place: ranks 0 to PerNode−1 are on the first node, and so on.
+type Cluster struct {
+	Ranks, PerNode int
+	Between        Link // the link of a node, shared by its ranks
+	Within         Link
+	Library        Library
+	Crowded        bool // a node has fewer cores than ranks: every collective begins with a barrier
+}
+
+func (c Cluster) perNode() int { return min(c.PerNode, c.Ranks) }
+
+// step is what messages of that many bytes take that all ranks send at once, count of every rank, where outside of them all
+// leave a node.
+func (c Cluster) step(bytes float64, count, outside int) float64 {
+	inside := c.perNode()*count - outside
+	seconds := 0.0
+	if outside > 0 {
+		seconds = c.trips(bytes)*c.Between.Latency + bytes*float64(outside)/(payload*c.Between.Bandwidth)
+	}
+	if inside > 0 {
+		seconds = max(seconds, c.Within.Latency+bytes*float64(inside)/c.Within.Bandwidth)
+	}
+	return seconds
+}
+
+// trips is how many latencies a message takes between nodes.
+func (c Cluster) trips(bytes float64) float64 {
+	if bytes > c.Library.eager {
+		return c.Library.handshake
+	}
+	return 1
+}
+
+// shift is how many ranks of a node send outside when every rank sends to the one that many places on.
+func (c Cluster) shift(by int) int {
+	p, within := c.perNode(), 0
+	within += max(0, p-by)           // later ones of the node
+	within += max(0, p-(c.Ranks-by)) // past the last rank, the first ones
+	return p - within
+}
+
+// flip is shift for the partner rank XOR by.
+func (c Cluster) flip(by int) (outside int) {
+	p := c.perNode()
+	for rank := range p {
+		if rank^by >= p {
+			outside++
+		}
+	}
+	return outside
+}
+
+// everywhere is how many messages leave a node when each of its ranks sends one to every rank.
+func (c Cluster) everywhere() int { return c.perNode() * (c.Ranks - c.perNode()) }
+
+func (c Cluster) power() bool { return c.Ranks&(c.Ranks-1) == 0 }
+
+// Barrier is the time of a barrier that all ranks enter at once: a message in every of ⌈log₂ P⌉ steps.
+func (c Cluster) Barrier() (seconds float64) {
+	for by := 1; by < c.Ranks; by *= 2 {
+		seconds += c.step(0, 1, c.shift(by))
+	}
+	return seconds
+}
+
+// waiting is what a crowded node's collectives begin with.
+func (c Cluster) waiting() float64 {
+	if c.Crowded {
+		return c.Barrier()
+	}
+	return 0
+}
+
+// Allgather is the time of an Allgather to which every rank contributes block bytes.
+func (c Cluster) Allgather(block float64) float64 {
+	if c.Ranks == 1 {
+		return 0
+	}
+	seconds, all := c.waiting(), block*float64(c.Ranks)
+	switch {
+	case c.Library.direct:
+		return seconds + c.step(block, c.Ranks-1, c.everywhere())
+	case c.power() && all < doublingBelow: // by recursive doubling
+		for by := 1; by < c.Ranks; by *= 2 {
+			seconds += c.step(block*float64(by), 1, c.flip(by))
+		}
+		return seconds
+	case !c.power() && all < bruckBelow:
+		for by := 1; by < c.Ranks; by *= 2 {
+			seconds += c.step(block*float64(min(by, c.Ranks-by)), 1, c.shift(by))
+		}
+		return seconds
+	}
+	return seconds + float64(c.Ranks-1)*c.step(block, 1, c.shift(1)) // around a ring: one rank of a node sends outside
+}
+
+// Alltoall is the time of an Alltoall in which every rank sends block bytes to every other.
+func (c Cluster) Alltoall(block float64) float64 {
+	if c.Ranks == 1 {
+		return 0
+	}
+	seconds := c.waiting()
+	switch {
+	case c.Library.direct:
+		return seconds + c.step(block, c.Ranks-1, c.everywhere())
+	case c.Ranks >= 8 && block <= bruckUpTo: // every block goes the distance to its rank in powers of two
+		for by := 1; by < c.Ranks; by *= 2 {
+			blocks := 0
+			for at := by; at < c.Ranks; at += 2 * by {
+				blocks += min(by, c.Ranks-at)
+			}
+			seconds += c.step(block*float64(blocks), 1, c.shift(by))
+		}
+		return seconds
+	case block <= atOnceUpTo: // the next ones when those before have come
+		link := c.Within.Latency
+		if c.Ranks > c.perNode() {
+			link = c.trips(block) * c.Between.Latency
+		}
+		return seconds + c.step(block, c.Ranks-1, c.everywhere()) + float64((c.Ranks-2)/throttle)*link
+	}
+	for by := 1; by < c.Ranks; by++ {
+		outside := c.shift(by)
+		if c.power() {
+			outside = c.flip(by)
+		}
+		seconds += c.step(block, 1, outside)
+	}
+	return seconds
+}
+
+// probed is what a rank sends in the messages by which collective.Measure judges a network.
+const probed = 1 << 20
+
+// Network is what collective.Measure would find.
+func (c Cluster) Network() (n collective.Network) {
+	if c.Ranks == 1 {
+		return n
+	}
+	block := max(1, float64(probed/(c.Ranks-1)))
+	n.Latency = c.Allgather(8)
+	n.Allgather = block * float64(c.Ranks-1) / max(1e-9, c.Allgather(block)-n.Latency)
+	n.Alltoall = block * float64(c.Ranks-1) / max(1e-9, c.Alltoall(block)-n.Latency)
+	return n
+}
+
+// Within is the link within a node on which that many ranks, all of one node, found that network.
+func Within(n collective.Network, ranks int) Link {
+	steps := max(1, bits.Len(uint(ranks-1))) // of a small Allgather
+	return Link{Latency: n.Latency / float64(steps), Bandwidth: float64(ranks) * min(n.Allgather, n.Alltoall)}
+}

@@ -1,0 +1,161 @@
+package plan
+
+import (
+	"math"
+
+	"lte/collective"
+	"lte/model"
+)
+
+// message is a collective that an interval makes, that many times.
+type message struct {
+	purpose  collective.Purpose
+	alltoall bool
+	block    float64 // bytes: what a rank contributes to an Allgather; what it sends to each rank in an Alltoall
+	times    float64
+}
+
+func (m message) seconds(c Cluster) float64 {
+	if m.alltoall {
+		return c.Alltoall(m.block)
+	}
+	return c.Allgather(m.block)
+}
+
+// statusBytes is what a rank says of the interval behind its factors: collective.Status.
+const statusBytes = 8
+
+// mean is collective.Mean of n numbers of so many bytes.
+func (r *rank) mean(p collective.Purpose, n int, number, times float64) []message {
+	if n == 0 {
+		return nil
+	}
+	block := math.Ceil(math.Ceil(float64(n)/float64(r.Cluster.Ranks)) * number)
+	return []message{{p, true, block, times}, {p, false, block, times}}
+}
+
+// proofs are collective.CheckLockstep's: a digest of 8 bytes for every parameter.
+func (r *rank) proofs(times float64) message {
+	return message{collective.Control, false, float64(8 * len(r.outline.Model.Parameters())), times}
+}
+
+// messages are those of one interval.
+func (r *rank) messages() (all []message) {
+	k := float64(r.config.Merge.Every)
+	switch r.config.Method {
+	case "lte":
+		all = append(r.factors(), r.mean(collective.Merging, r.outline.Replicas, 4, 1)...)
+		return append(all, r.proofs(1))
+	case "localsgd", "diloco":
+		all = append(all, message{collective.Merging, false, statusBytes, 1})
+		return append(append(all, r.mean(collective.Merging, r.trainable, 4, 1)...), r.proofs(1))
+	}
+	times := k / float64(r.config.Run.LogEvery)
+	if r.config.Method == "sequential" { // which merges, every rank by itself
+		times = 1
+	}
+	return append(r.mean(collective.Gradients, r.outline.Trained+1, 4, k), r.proofs(times)) // the loss travels behind the gradients
+}
+
+// factors are the messages that merge the heads: collective.Transport's counts.
+func (r *rank) factors() []message {
+	own, costs := float64(r.outline.Workers), r.costs()
+	others := max(1, float64(r.Cluster.Ranks-1))
+	var numbers, spread, back float64 // of the first Allgather; of Rows' Alltoall and the Allgather of what comes of it
+	dense := 0
+	for i, t := range r.transports {
+		f, p := r.outline.Factors[i], r.outline.Layout.Layers[i]
+		numbers += own * float64(p.End-p.BiasA) // biases are factors always
+		switch t {
+		case collective.Factors:
+			numbers += own * float64(f.R*(f.M+f.N))
+		case collective.Dense:
+			dense += f.M * f.N
+		case collective.Rows:
+			// A goes with the first message, the rows formed come back in the last.
+			short := own * float64(f.R*min(f.M, f.N))
+			sent := costs.Sent(t, f)
+			numbers += short
+			spread += sent.Alltoall / costs.Number / others
+			back += sent.Allgather/costs.Number/others - short
+		}
+	}
+	number := r.Wire.PerNumber
+	all := []message{{collective.Merging, false, math.Ceil(numbers*number) + statusBytes, 1}}
+	if spread > 0 {
+		all = append(all, message{collective.Merging, true, math.Ceil(spread * number), 1},
+			message{collective.Merging, false, math.Ceil(back * number), 1})
+	}
+	return append(all, r.mean(collective.Merging, dense, number, 1)...)
+}
+
+// work is arithmetic.
+type work struct{ operations, bytes float64 } // bytes read and written by passes over memory
+
+func (w *work) add(operations, bytes float64) {
+	w.operations += operations
+	w.bytes += bytes
+}
+
+// work is what one interval does beside its steps and messages.
+func (r *rank) work() (w work) {
+	n, k := float64(r.trainable), float64(r.config.Merge.Every)
+	proof := 4 * float64(r.all) // all parameters are read
+	alone := r.Cluster.Ranks == 1
+	switch r.config.Method {
+	case "lte":
+		w = r.merge()
+		w.add(0, proof)
+	case "localsgd", "diloco":
+		w.add(0, 8*n+proof) // the merged weights are kept
+		if !alone {
+			w.add(0, 20*n) // into the padding, the sum, and back
+		}
+		if r.config.Method == "diloco" {
+			w.add(0, 20*n) // three vectors read, two written
+		}
+	default:
+		if trained := float64(r.outline.Trained); !alone {
+			w.add(0, k*36*trained) // into the message and its padding, the sum, back twice, and a norm
+		}
+		if r.config.Method == "sequential" {
+			for _, f := range r.outline.Factors {
+				w.add(2*float64(f.M)*float64(f.N)*float64(f.R), 8*float64(f.M)*float64(f.N))
+			}
+			w.add(0, proof)
+		} else {
+			w.add(0, proof*k/float64(r.config.Run.LogEvery))
+		}
+	}
+	if r.config.EMA.Decay > 0 {
+		w.add(0, 12*n)
+	}
+	return w
+}
+
+// merge forms W of what the heads sent, and what the next interval's W_k are formed of.
+func (r *rank) merge() (w work) {
+	own, ranks, costs := float64(r.outline.Workers), float64(r.Cluster.Ranks), r.costs()
+	for i, t := range r.transports {
+		f := r.outline.Factors[i]
+		whole, sides := float64(f.M)*float64(f.N), float64(f.R)*float64(f.M+f.N)
+		// The heads' factors are copied to be sent, and as what they were merged as.
+		w.add(costs.Operations(t, f), 16*own*sides)
+		switch t {
+		case collective.Factors: // stacks are written, W is formed of W⁰
+			w.add(0, 8*ranks*own*sides+8*whole)
+		case collective.Dense: // the update is written, added up, and added to W
+			w.add(0, 4*whole+20*whole)
+		case collective.Rows:
+			_, scratch := costs.Memory(t, f)
+			w.add(0, 2*scratch+4*whole/ranks+12*whole)
+		}
+		if r.base() == model.OwnBase {
+			w.add(2*whole*float64(f.R)*own, 8*whole*own)
+		}
+	}
+	return w
+}
+
+// base is that of the rank's heads.
+func (r *rank) base() model.Base { return r.outline.Layout.Base() }

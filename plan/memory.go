@@ -1,0 +1,114 @@
+package plan
+
+import (
+	"lte/collective"
+)
+
+// Memory is what one rank holds, in bytes, by what it is for.
+type Memory struct {
+	Weights  int64 `json:"weights"`  // the model's parameters, and the copies that products, merges and averages keep of them
+	Training int64 `json:"training"` // gradients, moments, factors, and what W_k is formed of
+	Passes   int64 `json:"passes"`   // what forward and backward passes leave for each other
+	Exchange int64 `json:"exchange"` // what is sent, what comes, and room to add it up
+	Images   int64 `json:"images"`   // mini-batches that are prepared ahead
+	Program  int64 `json:"program"`  // the program itself and its libraries
+}
+
+// Total is all of it.
+func (m Memory) Total() int64 {
+	return m.Weights + m.Training + m.Passes + m.Exchange + m.Images + m.Program
+}
+
+// program is the resident size of the program under MPI before it has a model: see docs/communication.md.
+const program = 48 << 20
+
+// ahead is the number of mini-batches that data.Feed keeps.
+const ahead = 3
+
+// memory counts what package train allocates, as it allocates it.
+func (r *rank) memory() (m Memory) {
+	o, c := r.outline, r.config
+	m.Program = program
+	m.Weights = o.Model.WeightBytes(r.dtype)
+	m.Passes = o.Model.PassBytes(r.dtype, o.Pass)
+	if c.EMA.Decay > 0 {
+		m.Weights += 4 * int64(r.trainable)
+	}
+	images := o.Workers * c.Train.Batch
+	if c.Data.Share == "same" {
+		images = c.Train.Batch
+	}
+	m.Images = ahead * 4 * int64(images*r.Set.Channels*r.Set.Height*r.Set.Width)
+
+	moments := int64(2)
+	if c.Optimizer.Name == "sgd" {
+		moments = 1
+	}
+	if c.HasHeads() {
+		head, shared := o.Layout.Bytes(r.dtype)
+		m.Training = int64(o.Workers)*(head+4*(1+moments)*int64(o.Layout.Length)) + shared
+		// A worker has its own replicas, whose gradients are the model's.
+		m.Training += 4 * int64(o.Replicas) * (1 + int64(o.Workers)*(1+moments))
+	} else {
+		m.Training = 4 * (1 + moments) * int64(o.Trained)
+	}
+
+	switch c.Method {
+	case "lte":
+		if c.Merge.Reset == "none" { // W⁰
+			for _, p := range o.Layout.Layers {
+				m.Weights += 4 * int64(p.Layer.W.Rows*p.Layer.W.Cols)
+				if c.LoRA.Bias {
+					m.Weights += 4 * int64(p.Layer.W.Rows)
+				}
+			}
+		}
+		m.Training += 4 * int64(o.Replicas) // as merged last
+		m.Exchange = r.mergeBuffers() + r.meanBuffers(o.Replicas, 4)
+	case "localsgd", "diloco":
+		m.Weights += 4 * int64(r.trainable) // as merged last
+		if c.Method == "diloco" {
+			m.Training += 4 * int64(r.trainable)
+		}
+		m.Exchange = r.meanBuffers(r.trainable, 4)
+	default:
+		if r.Cluster.Ranks > 1 { // alone the message is never written to
+			m.Exchange = 4*int64(o.Trained+1) + r.meanBuffers(o.Trained+1, 4)
+		}
+	}
+	return m
+}
+
+// meanBuffers is what collective.Mean keeps for n numbers: all ranks' blocks, the mean's, and the vector padded where it must be.
+func (r *rank) meanBuffers(n int, number float64) int64 {
+	ranks := r.Cluster.Ranks
+	if ranks == 1 {
+		return 0
+	}
+	block := (n + ranks - 1) / ranks
+	held := ranks*block + block
+	if ranks*block != n {
+		held += ranks * block
+	}
+	return int64(number * float64(held))
+}
+
+// mergeBuffers is what the exchange of factors keeps, by collective.Costs; of what only one layer at a time needs, room for the
+// largest. The stacks of A and of B each have room for their own largest.
+func (r *rank) mergeBuffers() int64 {
+	costs := r.costs()
+	heads := float64(r.Cluster.Ranks * r.outline.Workers)
+	var kept, a, b, rows float64
+	for i, t := range r.transports {
+		f, p := r.outline.Factors[i], r.outline.Layout.Layers[i]
+		k, scratch := costs.Memory(t, f)
+		kept += k + r.Wire.PerNumber*float64((1+r.Cluster.Ranks)*r.outline.Workers*(p.End-p.BiasA))
+		switch t {
+		case collective.Factors:
+			a, b = max(a, 4*heads*float64(f.R*f.N)), max(b, 4*heads*float64(f.R*f.M))
+		default:
+			rows = max(rows, scratch)
+		}
+	}
+	return int64(kept + max(a+b, rows))
+}

@@ -1,0 +1,241 @@
+// Package plan predicts what a run would cost on machines that are not there: seconds, bytes and memory of an interval of K local
+// steps and what crosses the network for them, by counts alone. It trains nothing; how fast a rank computes is the caller's to
+// say or measure.
+//
+// The counts are those of packages model (memory, operations), train (who trains what) and collective (what travels), so a plan
+// and a run cannot part; docs/communication.md has the equations, and how far they were held against measurements.
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"lte/collective"
+	"lte/compute"
+	"lte/config"
+	"lte/data"
+	"lte/train"
+)
+
+// Options says what is planned.
+type Options struct {
+	Config    config.Config // not resolved
+	Set       *data.Set     // sizes of the images and number of classes: nothing else of it is read
+	Cluster   Cluster
+	Speed     Speed
+	Wire      Wire
+	Transport string // of lte: a collective.Transport's name, or "auto": the cheapest for each layer
+}
+
+// Speed is how fast one rank computes while the others of its node do the same.
+type Speed struct {
+	Heads   float64 // operations a second of a step of LoRA heads, as model.Operations counts them, over all of the step's time
+	Weights float64 // likewise of a step of all weights
+	Memory  float64 // bytes a second that a pass over memory reads and writes
+}
+
+// of is the operations a second of that method's steps.
+func (s Speed) of(c config.Config) float64 {
+	if c.HasHeads() {
+		return s.Heads
+	}
+	return s.Weights
+}
+
+// Prediction is what one method would cost. Bytes and seconds are those of an interval of K local steps with what is exchanged for
+// them: a merge, or K averaged gradients.
+type Prediction struct {
+	Kind    string `json:"kind"` // "plan"
+	Method  string `json:"method"`
+	Model   string `json:"model"`
+	Ranks   int    `json:"ranks"`
+	PerNode int    `json:"ranks_per_node"`
+	Heads   int    `json:"heads"` // of all ranks; 0 where all weights train
+	Steps   int    `json:"steps"` // K
+	Wire    string `json:"wire"`
+	// Layers that travel by each transport, where heads are merged.
+	Transports map[string]int `json:"transports,omitempty"`
+
+	Seconds         float64 `json:"seconds"`
+	StepSeconds     float64 `json:"step_seconds"`      // of it, local steps
+	ExchangeSeconds float64 `json:"exchange_seconds"`  // of it, waiting for the network
+	MergeSeconds    float64 `json:"merge_seconds"`     // of it, arithmetic on what is exchanged
+	Communicating   float64 `json:"communicating"`     // ExchangeSeconds / Seconds
+	ImagesPerSecond float64 `json:"images_per_second"` // of all ranks
+
+	Bytes          int64   `json:"bytes"`           // that a rank sends, for all purposes but evaluation
+	MergeBytes     int64   `json:"merge_bytes"`     // of it, factors or weights
+	GradientBytes  int64   `json:"gradient_bytes"`  // of it, gradients
+	ControlBytes   float64 `json:"control_bytes"`   // of it, proofs of lockstep; a mean where they are not in every interval
+	BytesPerImage  float64 `json:"bytes_per_image"` // that all ranks send, over the images that they see
+	AveragingBytes int64   `json:"averaging_bytes"` // that a ring allreduce of all gradients makes a rank send in K steps
+
+	MemoryPerRank int64  `json:"memory_per_rank"` // bytes; without the images of the data set
+	MemoryPerNode int64  `json:"memory_per_node"`
+	Memory        Memory `json:"memory"` // MemoryPerRank, by what it is for
+}
+
+// Methods are the configured method and those that stand beside it in every plan.
+func Methods(c config.Config) []string {
+	all := []string{c.Method}
+	for _, method := range []string{"lte", "full", "localsgd", "diloco"} {
+		if method != c.Method {
+			all = append(all, method)
+		}
+	}
+	return all
+}
+
+// Beside is the configuration of another method: what only the configured one can do is left out.
+func Beside(c config.Config, method string) config.Config {
+	if c.Method == method {
+		return c
+	}
+	c.Method = method
+	c.LoRA.Heads = 0
+	c.Merge.Reset, c.Merge.Moments, c.Merge.Combine, c.Merge.Decay = "auto", "auto", "mean", "factors"
+	c.Replicas.Sync = "auto"
+	if !c.HasHeads() {
+		c.LoRA.Layers, c.Replicas.Train = nil, nil
+	}
+	return c
+}
+
+// Predict predicts a method. What cannot be is a *config.Error.
+func Predict(o Options, method string) (Prediction, error) {
+	if err := o.check(); err != nil {
+		return Prediction{}, err
+	}
+	r, err := o.rank(method)
+	if err != nil {
+		return Prediction{}, err
+	}
+	r.choose()
+	return r.predict(), nil
+}
+
+// Operations is those of the configured method for an image: the measure of Speed. Of the options it reads neither speeds nor
+// links, and finds whatever else is wrong with them.
+func Operations(o Options) (float64, error) {
+	r, err := o.rank(o.Config.Method)
+	if err != nil {
+		return 0, err
+	}
+	return r.outline.Model.Operations(r.outline.Layout), nil
+}
+
+// rank outlines a rank of that method.
+func (o Options) rank(method string) (*rank, error) {
+	c := Beside(o.Config, method)
+	if err := c.Resolve(o.Cluster.Ranks); err != nil {
+		return nil, err
+	}
+	outline, err := train.NewOutline(c, o.Cluster.Ranks, o.Set)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := collective.ParseTransport(o.Transport); err != nil && o.Transport != Auto {
+		return nil, &config.Error{Problem: fmt.Sprintf("no transport is called %q: choose %s or one of %v", o.Transport, Auto, collective.Transports()), Err: err}
+	}
+	r := &rank{Options: o, config: c, outline: outline, dtype: compute.DType(c.Compute.DType)}
+	r.all, r.trainable = outline.Model.Sizes()
+	return r, nil
+}
+
+func (o Options) check() error {
+	l := o.Cluster
+	for _, rule := range []struct {
+		wrong   bool
+		problem string
+	}{
+		{l.Ranks < 1, fmt.Sprintf("a plan is of at least 1 rank, not %d", l.Ranks)},
+		{l.PerNode < 1, fmt.Sprintf("a node has at least 1 rank, not %d", l.PerNode)},
+		{!(l.Between.Bandwidth > 0) || !(l.Within.Bandwidth > 0), "a bandwidth must be above 0"},
+		{!(l.Between.Latency >= 0) || !(l.Within.Latency >= 0), "a latency must be at least 0"},
+		{!(o.Speed.Heads > 0) || !(o.Speed.Weights > 0) || !(o.Speed.Memory > 0), "the speed of a rank must be above 0"},
+	} {
+		if rule.wrong {
+			return &config.Error{Problem: rule.problem}
+		}
+	}
+	return nil
+}
+
+// Auto lets every layer travel by the transport that is cheapest for it.
+const Auto = "auto"
+
+// rank is one rank of a planned run.
+type rank struct {
+	Options
+	config         config.Config // resolved
+	outline        *train.Outline
+	dtype          compute.DType
+	all, trainable int                    // values of all parameters, and of those that can train
+	transports     []collective.Transport // of the outline's factors
+}
+
+// costs is what choosing a transport goes by.
+func (r *rank) costs() collective.Costs {
+	return collective.Costs{Ranks: r.Cluster.Ranks, Own: r.outline.Workers, Number: r.Wire.PerNumber, Network: r.Cluster.Network(), Rate: r.Speed.Heads}
+}
+
+func (r *rank) choose() {
+	if r.config.Method != "lte" {
+		return
+	}
+	if r.Transport == Auto {
+		r.transports = r.costs().Choose(r.outline.Factors)
+		return
+	}
+	t, _ := collective.ParseTransport(r.Transport) // checked
+	r.transports = slices.Repeat([]collective.Transport{t}, len(r.outline.Factors))
+}
+
+// images is how many a rank sees in a step, and how many different ones all ranks see.
+func (r *rank) images() (mine, all float64) {
+	mine = float64(r.outline.Workers * r.config.Train.Batch)
+	if r.config.Data.Share == "same" {
+		return mine, float64(r.config.Train.Batch)
+	}
+	return mine, mine * float64(r.Cluster.Ranks)
+}
+
+func (r *rank) predict() Prediction {
+	c, l, k := r.config, r.Cluster, float64(r.config.Merge.Every)
+	p := Prediction{Kind: "plan", Method: c.Method, Model: train.ModelName(c.Model), Ranks: l.Ranks, PerNode: min(l.PerNode, l.Ranks),
+		Steps: c.Merge.Every, Wire: "fp32", Memory: r.memory(),
+		AveragingBytes: int64(c.Merge.Every) * collective.AllreduceBytes(int64(r.trainable), l.Ranks)}
+	if c.HasHeads() {
+		p.Heads = c.LoRA.Heads
+	}
+	if c.Method == "lte" {
+		p.Wire, p.Transports = r.Wire.Name, map[string]int{}
+		for _, t := range r.transports {
+			p.Transports[t.String()]++
+		}
+	}
+	mine, all := r.images()
+	p.StepSeconds = k * mine * r.outline.Model.Operations(r.outline.Layout) / r.Speed.of(c)
+	for _, m := range r.messages() {
+		p.ExchangeSeconds += m.times * m.seconds(l)
+		sent := m.times * m.block * float64(l.Ranks-1)
+		switch m.purpose {
+		case collective.Merging:
+			p.MergeBytes += int64(sent)
+		case collective.Gradients:
+			p.GradientBytes += int64(sent)
+		default:
+			p.ControlBytes += sent
+		}
+	}
+	w := r.work()
+	p.MergeSeconds = w.operations/r.Speed.of(c) + w.bytes/r.Speed.Memory
+	p.Seconds = p.StepSeconds + p.ExchangeSeconds + p.MergeSeconds
+	p.Communicating = p.ExchangeSeconds / p.Seconds
+	p.ImagesPerSecond = k * all / p.Seconds
+	p.Bytes = p.MergeBytes + p.GradientBytes + int64(p.ControlBytes)
+	p.BytesPerImage = float64(p.Bytes) * float64(l.Ranks) / (k * all)
+	p.MemoryPerRank = p.Memory.Total()
+	p.MemoryPerNode = p.MemoryPerRank * int64(p.PerNode)
+	return p
+}

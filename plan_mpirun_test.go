@@ -1,0 +1,22 @@
+//go:build mpirun
+
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// Ranks side by side measure, and one of them says what comes of it; without a launcher a single one does. Fails if a rank waits
+// for another, or all print.
+func TestPlanMeasures(t *testing.T) {
+	for _, ranks := range []int{1, 2} {
+		out, code := lte(t, ranks, "train", "plan", "--ranks-per-node", "2", "--json")
+		if code != 0 || strings.Count(out, `"kind":"plan"`) != 4 {
+			t.Errorf("%d ranks: exit code %d\n%s", ranks, code, out)
+		}
+		if out, code := lte(t, ranks, "train", "plan", "--transport", "post"); code == 0 || strings.Count(out, "no transport") != 1 {
+			t.Errorf("%d ranks, a mistake: exit code %d\n%s", ranks, code, out)
+		}
+	}
+}
