@@ -199,7 +199,7 @@ func (p planCommand) measure(o *plan.Options, w *mpi.World) error {
 	if err := collective.Agree(w, err); err != nil {
 		return err
 	}
-	rate := func(method string) (float64, error) {
+	operations := func(method string) (float64, error) {
 		b := bench.Options{Config: plan.Beside(c, method), Image: o.Set.Height, Classes: o.Set.Classes, Threads: threads, Warmup: 1, Rounds: 3}
 		if err := collective.Agree(w, b.Config.Resolve(1)); err != nil {
 			return 0, err
@@ -216,10 +216,10 @@ func (p planCommand) measure(o *plan.Options, w *mpi.World) error {
 	if !c.HasHeads() {
 		heads = "lte"
 	}
-	if o.Speed.Heads, err = rate(heads); err != nil {
+	if o.Speed.Heads, err = operations(heads); err != nil {
 		return err
 	}
-	if o.Speed.Weights, err = rate("full"); err != nil {
+	if o.Speed.Weights, err = operations("full"); err != nil {
 		return err
 	}
 	if o.Speed.Memory, err = bench.MemoryRate(w); err != nil {
@@ -272,8 +272,8 @@ func (p planCommand) show(o plan.Options, stdout io.Writer) error {
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "method\tinterval\tsteps\texchange\tmerge\tcommunicating\timages/s\tsent by a rank\tan image\tfewer than averaging\tmemory of a rank\tof a node\t")
 	for _, one := range all {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%.1f %%\t%.4g\t%s\t%s\t%s\t%s\t%s\t\n", one.Method, seconds(one.Seconds), seconds(one.StepSeconds),
-			seconds(one.ExchangeSeconds), seconds(one.MergeSeconds), 100*one.Communicating, one.ImagesPerSecond, amount(float64(one.Bytes)),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%.1f %%\t%s\t%s\t%s\t%s\t%s\t%s\t\n", one.Method, seconds(one.Seconds), seconds(one.StepSeconds),
+			seconds(one.ExchangeSeconds), seconds(one.MergeSeconds), 100*one.Communicating, rate(one.ImagesPerSecond), amount(float64(one.Bytes)),
 			amount(one.BytesPerImage), times(one), amount(float64(one.MemoryPerRank)), amount(float64(one.MemoryPerNode)))
 	}
 	return w.Flush()
@@ -281,7 +281,21 @@ func (p planCommand) show(o plan.Options, stdout io.Writer) error {
 
 func amount(bytes float64) string { return humanize.SIWithDigits(bytes, 1, "B") }
 func bits(bytes float64) string   { return humanize.SIWithDigits(8*bytes, 1, "bit/s") }
-func seconds(s float64) string    { return humanize.SIWithDigits(s, 1, "s") }
+
+func seconds(s float64) string {
+	if s < 1 {
+		return humanize.SIWithDigits(s, 1, "s")
+	}
+	return time.Duration(1e9 * s).Round(100 * time.Millisecond).String()
+}
+
+// rate words a number a second.
+func rate(perSecond float64) string {
+	if perSecond < 100 {
+		return fmt.Sprintf("%.3g", perSecond)
+	}
+	return humanize.CommafWithDigits(perSecond, 0)
+}
 
 // times is how many times more gradient averaging sends.
 func times(p plan.Prediction) string {

@@ -1,17 +1,17 @@
 package plan
 
-// alike is one rank of a group whose other ranks all send what it sends: a run of many ranks in one process, as one rank sees it.
-type alike struct{ size int }
+// mirror is one rank of a group whose other ranks all send what it sends: a run of many ranks in one process, as one rank sees it.
+type mirror struct{ size int }
 
-func (alike) Rank() int      { return 0 }
-func (a alike) Size() int    { return a.size }
-func (alike) Barrier() error { return nil }
+func (mirror) Rank() int      { return 0 }
+func (m mirror) Size() int    { return m.size }
+func (mirror) Barrier() error { return nil }
 
-func (a alike) Allgather(dst, src []byte) error {
-	for k := range a.size {
+func (m mirror) Allgather(dst, src []byte) error {
+	for k := range m.size {
 		copy(dst[k*len(src):], src)
 	}
 	return nil
 }
 
-func (a alike) Alltoall(dst, src []byte) error { return a.Allgather(dst, src[:len(src)/a.size]) }
+func (m mirror) Alltoall(dst, src []byte) error { return m.Allgather(dst, src[:len(src)/m.size]) }

@@ -8,20 +8,20 @@ import (
 	"lte/data"
 )
 
-// alike is one rank of a group whose other ranks all send what it sends.
-type alike struct{ size int }
+// mirror is one rank of a group whose other ranks all send what it sends.
+type mirror struct{ size int }
 
-func (alike) Rank() int      { return 0 }
-func (a alike) Size() int    { return a.size }
-func (alike) Barrier() error { return nil }
-func (a alike) Allgather(dst, src []byte) error {
-	for k := range a.size {
+func (mirror) Rank() int      { return 0 }
+func (m mirror) Size() int    { return m.size }
+func (mirror) Barrier() error { return nil }
+func (m mirror) Allgather(dst, src []byte) error {
+	for k := range m.size {
 		copy(dst[k*len(src):], src)
 	}
 	return nil
 }
-func (a alike) Alltoall(dst, src []byte) error {
-	return a.Allgather(dst, src[:len(src)/a.size])
+func (m mirror) Alltoall(dst, src []byte) error {
+	return m.Allgather(dst, src[:len(src)/m.size])
 }
 
 // Fails if an outline of any method is another than the trainer that is made of the same configuration, or one of them refuses
@@ -55,7 +55,7 @@ func TestOutlineIsTheTrainer(t *testing.T) {
 			}
 			const ranks = 3
 			must(t, c.Resolve(ranks))
-			tr, err := New(c, alike{ranks}, set, backend(t, "gonum", 1))
+			tr, err := New(c, mirror{ranks}, set, backend(t, "gonum", 1))
 			o, outlineErr := NewOutline(c, ranks, sizes)
 			if err != nil || outlineErr != nil {
 				if err == nil || outlineErr == nil || err.Error() != outlineErr.Error() {
