@@ -194,7 +194,7 @@ func (p planCommand) measure(o *plan.Options, w *mpi.World) error {
 	c.LoRA.Heads = 0 // a head's speed, whatever their number
 	threads, err := threadsPerRank(c.Compute.Threads, w)
 	if c.Compute.Threads == 0 && w.Size() == 1 {
-		threads = max(1, w.NodeCores()/p.RanksPerNode)
+		threads = max(1, w.MachineCores()/p.RanksPerNode)
 	}
 	if err := collective.Agree(w, err); err != nil {
 		return err
@@ -226,9 +226,9 @@ func (p planCommand) measure(o *plan.Options, w *mpi.World) error {
 		return err
 	}
 	// Ranks that a node has not cores for share them.
-	cores := orElse(p.Cores, w.NodeCores())
+	cores := orElse(p.Cores, w.MachineCores())
 	share := func(ranks int) float64 { return min(1, float64(cores)/float64(ranks*threads)) }
-	part := share(p.RanksPerNode) / share(w.NodeSize())
+	part := share(p.RanksPerNode) / share(w.MachineSize())
 	o.Speed = plan.Speed{Heads: o.Speed.Heads * part, Weights: o.Speed.Weights * part, Memory: o.Speed.Memory * part}
 	o.Cluster.Crowded = p.RanksPerNode > cores
 	if w.Size() > 1 && w.NodeSize() == w.Size() {

@@ -119,7 +119,12 @@ func (c Costs) Memory(t Transport, f Factor) (kept, scratch float64) {
 		travels := own*(m+n) + ranks*own*(short+rows) + rows*short + ranks*rows*short
 		return c.Number * travels, 4 * ranks * own * (short + rows)
 	}
-	return c.Number * (1 + ranks) * own * (m + n), 4 * ranks * own * (m + n)
+	head := own * (m + n)
+	kept = c.Number*(1+ranks)*head + 4*head // what is sent, what comes, and x̂ of what was sent
+	if c.Number != 4 {
+		kept += 4 * ranks * head // x̂ of what came, which in fp32 lies where it came
+	}
+	return kept, 4 * ranks * head
 }
 
 // Seconds is what a merge of that layer alone takes.
