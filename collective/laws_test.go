@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"lte/collective"
@@ -23,6 +24,7 @@ var laws = []struct {
 	{"mean of equals", lawMeanOfEquals},
 	{"sum", lawSum},
 	{"lockstep", lawLockstep},
+	{"broadcast", lawBroadcast},
 	{"agree", lawAgree},
 	{"traffic", lawTraffic},
 	{"wires", lawWires},
@@ -240,6 +242,14 @@ func lawLockstep(g collective.Group) error {
 		if want == "" && err != nil || want != "" && (err == nil || err.Error() != want) {
 			return fmt.Errorf("got %v, want %q", err, want)
 		}
+		var e *collective.LockstepError
+		if errors.As(err, &e) {
+			for i, name := range names {
+				if slices.Contains(e.Layers, i) != strings.Contains(want, name) {
+					return fmt.Errorf("the layers %v differ, want %q", e.Layers, want)
+				}
+			}
+		}
 		return nil
 	}
 	const broken, layer = "lockstep broken after merge: ", `"encoder.layers.encoder_layer_0.mlp.0" differs on `
@@ -260,6 +270,21 @@ func lawLockstep(g collective.Group) error {
 	default:
 		return errors.Join(err, check(map[int]int{1: 1, 2: 1}, broken+layer+"ranks 1, 2 from rank 0"))
 	}
+}
+
+// Fails if any rank ends with other bits than rank 0's, if a block or the padding reaches the wrong place, and if a vector of more
+// than one piece is cut wrongly.
+func lawBroadcast(g collective.Group) error {
+	for _, n := range append(lengths, g.Size()<<16+5) {
+		x, want := draw(g.Rank(), n), draw(0, n)
+		if err := collective.Broadcast(g, x); err != nil {
+			return err
+		}
+		if collective.Digest(x) != collective.Digest(want) {
+			return fmt.Errorf("length %d: not what rank 0 had", n)
+		}
+	}
+	return nil
 }
 
 // Fails if a rank is not told of another's error, loses its own, is given one that is not its own, or hears of a rank that is not
@@ -315,6 +340,9 @@ func lawTraffic(g collective.Group) error {
 		}},
 		{"sum", collective.Evaluation, 8 * 3 * others, func(g collective.Group) error {
 			return collective.Sum(g, make([]float64, 3))
+		}},
+		{"broadcast", collective.Control, collective.AllreduceBytes(n, g.Size()), func(g collective.Group) error {
+			return collective.Broadcast(g, draw(0, n))
 		}},
 		{"agreement", collective.Control, 8 * others, func(g collective.Group) error { return collective.Agree(g, nil) }},
 		{"barrier", collective.Control, 0, collective.Group.Barrier},

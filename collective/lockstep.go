@@ -43,15 +43,47 @@ func CheckLockstep(g Group, names []string, digests []uint64) error {
 }
 
 // LockstepError says which layers have other bits on which ranks. All ranks return the same one.
-type LockstepError struct{ differences string }
+type LockstepError struct {
+	Layers      []int  // those that differ, by their place among the names
+	Differences string // in words
+}
 
 func (e *LockstepError) Error() string {
-	return "lockstep broken after merge: " + e.differences
+	return "lockstep broken after merge: " + e.Differences
+}
+
+// Broadcast replaces x, equally long on all ranks, by rank 0's. It goes in pieces, each by the two collectives that there are:
+//
+//	Alltoall     rank i receives block i of rank 0
+//	Allgather    everyone receives every block
+//
+// A rank sends 2(N−1)/N times its length, as a mean does, and makes its buffers anew each time: a broadcast is the exception.
+func Broadcast(g Group, x []float32) error {
+	const most = 1 << 16 // numbers of a block
+	size := g.Size()
+	if size == 1 || len(x) == 0 {
+		return nil
+	}
+	block := min((len(x)+size-1)/size, most)
+	piece, parts := make([]float32, size*block), make([]float32, size*block)
+	for len(x) > 0 {
+		n := copy(piece, x)
+		if err := Alltoall(g, parts, piece); err != nil {
+			return fmt.Errorf("collective: broadcast, sending blocks: %w", err)
+		}
+		if err := Allgather(g, piece, parts[:block]); err != nil {
+			return fmt.Errorf("collective: broadcast, gathering blocks: %w", err)
+		}
+		copy(x, piece[:n])
+		x = x[n:]
+	}
+	return nil
 }
 
 // lockstepError describes digests (size, layers) of which some differ from those of rank 0.
 func lockstepError(names []string, digests []uint64) error {
 	n := len(names)
+	e := &LockstepError{}
 	var layers []string
 	for i, name := range names {
 		var ranks []string
@@ -63,6 +95,7 @@ func lockstepError(names []string, digests []uint64) error {
 		if len(ranks) == 0 {
 			continue
 		}
+		e.Layers = append(e.Layers, i)
 		word := "rank"
 		if len(ranks) > 1 {
 			word = "ranks"
@@ -72,5 +105,6 @@ func lockstepError(names []string, digests []uint64) error {
 	if more := len(layers) - shown; more > 0 {
 		layers = append(layers[:shown], fmt.Sprintf("and %d more", more))
 	}
-	return &LockstepError{strings.Join(layers, "; ")}
+	e.Differences = strings.Join(layers, "; ")
+	return e
 }

@@ -97,6 +97,7 @@ type Merge struct {
 	Moments  string     `toml:"moments" enum:"auto,keep,clear" doc:"the optimizer's moments at a merge; auto: clear in sequential, else keep"`
 	Combine  string     `toml:"combine" enum:"mean,sum" doc:"lte: W moves by the mean or by the sum of the heads' updates"`
 	Decay    string     `toml:"decay" enum:"factors,weights" doc:"lte: weight decay acts on the factors every step, or on W at every merge for all steps since the last"`
+	Lockstep string     `toml:"lockstep" enum:"stop,repair" doc:"where ranks hold different bits of W after a merge (full, lora, mhlora: every run.log_every steps): stop the run, or repair: warn, and give all of them rank 0's"`
 }
 
 // Interval is a stretch of the merge schedule.
@@ -181,7 +182,7 @@ func Default() Config {
 		Data:     Data{Kind: "auto", Share: "split", Augment: true, Rotate: 10, Shift: 0.5, Scale: 0.1, Shear: 5, MixProb: 1},
 		Model:    Model{Kind: "vit", Patch: 2, Depth: 4, Width: 64, MLP: 256, TokenMLP: 32, Heads: 4, Positions: "sincos"},
 		LoRA:     LoRA{Rank: 16, Init: "orthogonal"},
-		Merge:    Merge{Every: 10, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors"},
+		Merge:    Merge{Every: 10, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors", Lockstep: "stop"},
 		Exchange: Exchange{Wire: "fp32"},
 		Replicas: Replicas{Sync: "auto"},
 		Outer:    Outer{LR: 0.7, Momentum: 0.9},

@@ -89,6 +89,10 @@ func ways(rows, m, n, r, wide int) (throughFactors, denseG bool) {
 	return throughFactors, !throughFactors && dense < thin
 }
 
+// Base returns the copies of W − s·B'A' (out, in) and of b's part of it (out) that a head of OwnBase keeps, the second only with
+// biases; else nil.
+func (a *Adapter) Base() (w, b []float32) { return a.base.Data, a.baseB }
+
 // from is what W_k adds to.
 func (a *Adapter) from() blas32.General {
 	if a.kind == OwnBase {

@@ -35,7 +35,7 @@ type Console struct {
 }
 
 // NewConsole returns the console of a run of steps steps. Nothing is written before the first step. Where quiet is
-// set, nothing is written at all.
+// set, nothing is written but warnings.
 func NewConsole(w io.Writer, isTerminal bool, steps int, quiet bool) *Console {
 	c := &Console{w: w, steps: steps, quiet: quiet, loss: math.NaN(), now: time.Now}
 	if isTerminal && !quiet {
@@ -84,6 +84,14 @@ func (c *Console) Record(r train.Record) error {
 		}
 	}
 	return nil
+}
+
+// Warn implements train.Observer: a line, also where the console is quiet.
+func (c *Console) Warn(text string) {
+	if c.bar != nil && !c.drawn.IsZero() {
+		_ = c.bar.Clear()
+	}
+	fmt.Fprintf(c.w, "lte: warning: %s\n", text)
 }
 
 // Finish writes what the rates held back and ends the bar's line. It is for runs that fail, too.

@@ -136,6 +136,23 @@ func TestConsoleQuiet(t *testing.T) {
 	}
 }
 
+// Fails if a quiet console keeps a warning to itself, or if one stands in the line of a bar.
+func TestConsoleWarn(t *testing.T) {
+	for _, quiet := range []bool{false, true} {
+		for _, terminal := range []bool{false, true} {
+			var out stdbytes.Buffer
+			console := NewConsole(&out, terminal, 10, quiet)
+			console.Progress(5, 1)
+			console.Warn("beware")
+			const want = "lte: warning: beware\n"
+			frames := strings.Split(out.String(), "\r")
+			if last := frames[len(frames)-1]; last != want || (len(frames) > 1) != (terminal && !quiet) {
+				t.Errorf("quiet %t, terminal %t: %q", quiet, terminal, out.String())
+			}
+		}
+	}
+}
+
 func TestConsoleUntouched(t *testing.T) {
 	for _, terminal := range []bool{false, true} {
 		var out stdbytes.Buffer

@@ -59,6 +59,9 @@ func (f *Files) Record(r train.Record) error {
 	return nil
 }
 
+// Warn implements train.Observer; it does nothing.
+func (f *Files) Warn(string) {}
+
 // Close closes the files.
 func (f *Files) Close() error {
 	return errors.Join(f.metrics.Close(), f.events.close())

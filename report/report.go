@@ -38,3 +38,9 @@ func (m multi) Record(r train.Record) error {
 	}
 	return errors.Join(errs...)
 }
+
+func (m multi) Warn(text string) {
+	for _, o := range m {
+		o.Warn(text)
+	}
+}

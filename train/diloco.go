@@ -15,6 +15,7 @@ import (
 func newDiLoCo(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model) *localSGD {
 	d := newLocalSGD(c, g, be, m)
 	velocity := make([]float32, len(m.Flat()))
+	d.guard.alongTrained(trained(m), velocity)
 	eta, mu := float32(c.Outer.LR), float32(c.Outer.Momentum)
 	d.outer = func(mean, merged []float32) {
 		for i, theta := range merged {

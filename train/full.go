@@ -12,7 +12,9 @@ import (
 type full struct{ *gradients }
 
 func newFull(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model) full {
-	return full{newGradients(c, g, be, m, newWeights(c, be, m, g.Rank()))}
+	f := full{newGradients(c, g, be, m, newWeights(c, be, m, g.Rank()))}
+	f.guard.alongTrained(trained(m), f.worker.parts[0].moments()...)
+	return f
 }
 
 // settle: the weights are always what evaluation reads.
@@ -24,7 +26,7 @@ func (m full) merge(step, k int, status collective.Status) (ended, error) {
 		return ended{}, m.blame(status.Loss)
 	}
 	if m.proveNow(step) {
-		return ended{status.Loss, k}, lockstep(m.control, m.model)
+		return ended{status.Loss, k}, m.guard.prove()
 	}
 	return ended{status.Loss, k}, nil
 }

@@ -21,13 +21,16 @@ type gradients struct {
 	step    int
 	check   int // steps between lockstep checks, where nothing is merged
 	last    int // the last step
+	guard   *guard
 	done    counts
 }
 
 func newGradients(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model, w *worker) *gradients {
 	length := w.trained() + 1
-	return &gradients{control: g.For(collective.Control), backend: be, model: m, worker: w, mean: collective.NewMean(g.For(collective.Gradients), length),
+	all := &gradients{control: g.For(collective.Control), backend: be, model: m, worker: w, mean: collective.NewMean(g.For(collective.Gradients), length),
 		message: make([]float32, length), check: c.Run.LogEvery, last: c.Train.Steps}
+	all.guard = newGuard(c, all.control, m, &all.done)
+	return all
 }
 
 func (m *gradients) workers() []*worker { return []*worker{m.worker} }

@@ -11,12 +11,12 @@ import (
 // 1805.09767).
 type localSGD struct {
 	config   config.Config
-	control  collective.Group // for what is not weights
 	model    *model.Model
 	worker   *worker
 	mean     *collective.Mean
 	statuses *collective.Exchange
 	merged   []float32 // the weights of the last merge
+	guard    *guard
 	done     counts
 	// outer makes the next merged weights of the last ones and the ranks' mean, in place of the mean.
 	outer func(mean, merged []float32)
@@ -24,8 +24,10 @@ type localSGD struct {
 
 func newLocalSGD(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model) *localSGD {
 	w := newWeights(c, be, m, g.Rank())
-	return &localSGD{config: c, control: g.For(collective.Control), model: m, worker: w, mean: collective.NewMean(g.For(collective.Merging), len(m.Flat())),
+	l := &localSGD{config: c, model: m, worker: w, mean: collective.NewMean(g.For(collective.Merging), len(m.Flat())),
 		statuses: collective.NewExchange(g.For(collective.Merging), nil, 0, 1, collective.FP32), outer: func(mean, merged []float32) {}}
+	l.guard = newGuard(c, g.For(collective.Control), m, &l.done)
+	return l
 }
 
 func (m *localSGD) workers() []*worker    { return []*worker{m.worker} }
@@ -53,12 +55,15 @@ func (m *localSGD) merge(step, k int, status collective.Status) (ended, error) {
 		return ended{}, err
 	}
 	m.outer(weights, m.merged)
+	if err := m.guard.prove(); err != nil {
+		return ended{}, err
+	}
 	copy(m.merged, weights)
 	m.done.merges++
 	if m.config.Merge.Moments == "clear" {
 		m.done.cleared += m.worker.clearMoments()
 	}
-	return ended{meanLoss(statuses), k}, lockstep(m.control, m.model)
+	return ended{meanLoss(statuses), k}, nil
 }
 
 func (m *localSGD) settle() {

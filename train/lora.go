@@ -22,6 +22,7 @@ func newLoRA(c config.Config, g *collective.Meter, be compute.Backend, m *model.
 	}
 	l := &lora{gradients: newGradients(c, g, be, m, h.crew[0]), heads: h}
 	l.worker.number = g.Rank()
+	l.guard.alongHead(h)
 	return l, nil
 }
 
@@ -56,7 +57,7 @@ func (m *lora) merge(step, k int, status collective.Status) (ended, error) {
 	}
 	if m.proveNow(step) {
 		m.settle()
-		return ended{status.Loss, k}, lockstep(m.control, m.gradients.model)
+		return ended{status.Loss, k}, m.guard.prove()
 	}
 	return ended{status.Loss, k}, nil
 }

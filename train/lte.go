@@ -26,9 +26,9 @@ import (
 // where A', B' are the factors of one interval ago, and what a head has learned since is in its W_k all along.
 type lte struct {
 	*heads
-	control   collective.Group // for what is not a merge
-	share     float32          // of a head's update in W's: 1/N, or 1 for their sum
-	origins   []origin         // a layer each; nil with resets, which add to W and b themselves
+	guard     *guard
+	share     float32  // of a head's update in W's: 1/N, or 1 for their sum
+	origins   []origin // a layer each; nil with resets, which add to W and b themselves
 	wire      collective.Wire
 	gathering *collective.Exchange
 	mean      *collective.Mean // of the replicas
@@ -63,7 +63,7 @@ func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.M
 	if err != nil {
 		return nil, err
 	}
-	l := &lte{heads: h, control: g.For(collective.Control), share: 1 / float32(c.LoRA.Heads)}
+	l := &lte{heads: h, share: 1 / float32(c.LoRA.Heads)}
 	if c.Merge.Combine == "sum" {
 		l.share = 1
 	}
@@ -91,6 +91,7 @@ func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.M
 		l.merged = append([]float32(nil), r.value...)
 		l.mean = collective.NewMean(g.For(collective.Merging), len(r.value))
 	}
+	l.guard = l.newGuard(g.For(collective.Control))
 	return l, nil
 }
 
@@ -172,13 +173,16 @@ func (l *lte) take(step, k int, statuses []collective.Status) (ended, error) {
 	if err := l.mergeReplicas(); err != nil {
 		return ended{}, err
 	}
+	if err := l.guard.prove(); err != nil { // before what heads begin with is formed of W
+		return ended{}, err
+	}
 	for i, w := range l.crew {
 		copy(w.heads[0].Merged, l.gathering.Sent(i))
 	}
 	l.owe()
 	l.done.merges++
 	l.done.cleared += l.begin(l.done.merges)
-	return ended{meanLoss(statuses), k}, lockstep(l.control, l.model)
+	return ended{meanLoss(statuses), k}, nil
 }
 
 // anticipate makes what all ranks hold of the heads what these began with, at first and after a reset, as far as all can

@@ -38,8 +38,10 @@ type ended struct {
 
 // counts of a run so far.
 type counts struct {
-	merges  int
-	cleared int // moments of optimizers that merges cleared, on this rank
+	merges   int
+	cleared  int    // moments of optimizers that merges cleared, on this rank
+	repairs  int    // parameters that were not the same on all ranks and were made so
+	repaired string // which they were the last time, and where
 }
 
 // newMethod makes the configured method. It changes the model: what trains, and which heads it carries.
@@ -76,16 +78,6 @@ func (e *NonFiniteError) Error() string {
 }
 
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
-
-// lockstep compares the bits of every parameter over all ranks.
-func lockstep(g collective.Group, m *model.Model) error {
-	ps := m.Parameters()
-	names, digests := make([]string, len(ps)), make([]uint64, len(ps))
-	for i, p := range ps {
-		names[i], digests[i] = p.Name, collective.Digest(p.Value)
-	}
-	return collective.CheckLockstep(g, names, digests)
-}
 
 // failure finds the ranks that met the first number that is not finite, in the k steps that end with step.
 func failure(step, k int, statuses []collective.Status) error {

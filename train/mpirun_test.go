@@ -44,6 +44,7 @@ func TestLaws(t *testing.T) {
 		{"4: full-rank update", lawFullRank},
 		{"5: lockstep", lawLockstep},
 		{"5: a wrong bit is caught", lawWrongBit},
+		{"5: a wrong bit is repaired", lawRepair},
 		{"6: continuity", lawContinuity},
 		{"8: telescoping", lawTelescoping},
 	})
@@ -69,6 +70,7 @@ func TestRunsOnRanks(t *testing.T) {
 		{"not a number", runNotANumber},
 		{"an infinite gradient", runInfiniteGradient},
 		{"traffic", runTraffic},
+		{"a repair", runRepair},
 	})
 }
 

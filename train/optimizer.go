@@ -13,6 +13,8 @@ type optimizer interface {
 	step(lr, clip float64)
 	// clear forgets all earlier steps; it returns how many numbers that were not 0 it made 0.
 	clear() int
+	// moments are what it knows of earlier steps, each as long as the parameters.
+	moments() [][]float32
 }
 
 func newOptimizer(c config.Optimizer, be compute.Backend, p parameters) optimizer {
@@ -52,6 +54,8 @@ func (o *adamW) clear() int {
 	return clearNumbers(o.m) + clearNumbers(o.v)
 }
 
+func (o *adamW) moments() [][]float32 { return [][]float32{o.m, o.v} }
+
 func clearNumbers(x []float32) (cleared int) {
 	for i, v := range x {
 		if v != 0 {
@@ -82,6 +86,8 @@ func (o *sgd) step(lr, clip float64) {
 }
 
 func (o *sgd) clear() int { return clearNumbers(o.buffer) }
+
+func (o *sgd) moments() [][]float32 { return [][]float32{o.buffer} }
 
 // clip is what the gradient of that 2-norm is multiplied by so that its norm keeps to the limit, if that is not 0, with
 // torch.nn.utils.clip_grad_norm_'s arithmetic.

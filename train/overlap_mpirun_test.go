@@ -101,13 +101,13 @@ func overlapOfOne(t *testing.T, w *mpi.World) {
 	near(t, "W", weights[1], weights[0], 1e-5)
 }
 
-// held is a group whose allgathers wait to be let go.
-type held struct {
+// gated is a group whose allgathers wait to be let go.
+type gated struct {
 	collective.Group
 	gate chan struct{}
 }
 
-func (g held) Allgather(dst, src []byte) error {
+func (g gated) Allgather(dst, src []byte) error {
 	<-g.gate
 	return g.Group.Allgather(dst, src)
 }
@@ -120,7 +120,7 @@ func trainsMeanwhile(t *testing.T, w *mpi.World) {
 	defer f.Close()
 	tr.feed = f
 	gate := make(chan struct{})
-	m.gathering = collective.NewExchange(held{w, gate}, m.factors(), m.layout.Length, 1, m.wire)
+	m.gathering = collective.NewExchange(gated{w, gate}, m.factors(), m.layout.Length, 1, m.wire)
 	late := time.AfterFunc(10*time.Second, func() { close(gate) }) // no rank is left hanging
 	status, err := tr.localSteps(3)
 	must(t, err)

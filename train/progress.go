@@ -23,7 +23,7 @@ func (t *Trainer) report(k int) error {
 	t.method.settle()
 	now, images := time.Now(), t.imagesPerStep()
 	done := t.method.counts()
-	r := Record{Step: t.step, Images: int64(t.step) * images, LR: t.lr, Merges: done.merges, MomentsCleared: done.cleared,
+	r := Record{Step: t.step, Images: int64(t.step) * images, LR: t.lr, Merges: done.merges, MomentsCleared: done.cleared, Repairs: done.repairs,
 		TrainLoss:       t.losses / float64(t.merged),
 		ImagesPerSecond: float64(int64(t.step-t.lastStep)*images) / now.Sub(t.lastTime).Seconds()}
 	if evaluate {
@@ -88,7 +88,7 @@ func (t *Trainer) summary() Summary {
 	weights := len(t.model.Flat())
 	done := t.method.counts()
 	s := Summary{Method: c.Method, Model: ModelName(c.Model), Dataset: t.set.Name, Ranks: size, Wire: c.Exchange.Wire, Steps: t.step,
-		Merges: done.merges, MomentsCleared: done.cleared, Images: t.last.Images, Seconds: t.last.Seconds,
+		Merges: done.merges, MomentsCleared: done.cleared, Repairs: done.repairs, Images: t.last.Images, Seconds: t.last.Seconds,
 		ImagesPerSecond: float64(t.last.Images) / t.last.Seconds,
 		TestTop1:        *t.last.TestTop1, TestLoss: *t.last.TestLoss, TrainLoss: t.last.TrainLoss,
 		AverageTop1: t.last.AverageTop1, AverageLoss: t.last.AverageLoss,

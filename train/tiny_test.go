@@ -58,7 +58,7 @@ func tinyConfig(method string) config.Config {
 	c.Data = config.Data{Share: "split", Kind: "auto", MixProb: 1}
 	c.Model = config.Model{Kind: "vit", TokenMLP: 6, Patch: 2, Depth: 1, Width: 8, MLP: 12, Heads: 2, Positions: "learned"}
 	c.LoRA = config.LoRA{Rank: 2, Alpha: 4, Init: "orthogonal"}
-	c.Merge = config.Merge{Every: 3, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors"}
+	c.Merge = config.Merge{Every: 3, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors", Lockstep: "stop"}
 	c.Exchange = config.Exchange{Wire: "fp32"}
 	c.Replicas = config.Replicas{Sync: "auto"}
 	c.Outer = config.Outer{LR: 0.7, Momentum: 0.9}
@@ -245,6 +245,7 @@ type observed struct {
 	losses  []float64
 	records []Record
 	fail    error // of Record
+	warned  []string
 }
 
 func (o *observed) Progress(step int, loss float64) {
@@ -255,6 +256,8 @@ func (o *observed) Record(r Record) error {
 	o.records = append(o.records, r)
 	return o.fail
 }
+
+func (o *observed) Warn(text string) { o.warned = append(o.warned, text) }
 
 // scale is s of the first layer.
 func scale(tr *Trainer) float32 { return tr.method.(*lte).layout.Layers[0].Scale }

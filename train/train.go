@@ -5,6 +5,7 @@ package train
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"time"
 
@@ -213,9 +214,14 @@ func (t *Trainer) localSteps(k int) (collective.Status, error) {
 // Merge ends an interval of k steps in lockstep on all ranks; it returns the mean loss of all ranks over the steps that are
 // merged with it, NaN of none.
 func (t *Trainer) Merge(k int, status collective.Status) (loss float64, err error) {
+	repairs := t.method.counts().repairs
 	e, err := t.method.merge(t.step, k, status)
 	if err != nil {
 		return 0, err
+	}
+	if done := t.method.counts(); done.repairs > repairs && t.observer != nil {
+		t.observer.Warn(fmt.Sprintf("lockstep broken after step %d: %s; all have rank 0's numbers now, as merge.lockstep = \"repair\" says",
+			t.step, done.repaired))
 	}
 	if e.steps == 0 {
 		return math.NaN(), nil

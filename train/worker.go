@@ -87,6 +87,16 @@ func newWeights(c config.Config, be compute.Backend, m *model.Model, rank int) *
 	return &worker{number: rank, noise: newNoise(c.Model), parts: []*part{newPart(c, be, p, 1)}}
 }
 
+// trained are the parameters of the model that train as they are, in the order in which a flat slice holds them.
+func trained(m *model.Model) (all []model.Parameter) {
+	for _, p := range m.Parameters() {
+		if p.Grad != nil {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
 // replicas are a worker's own copy of parameters that train as they are beside its head. The gradients are the model's.
 type replicas struct {
 	trained []model.Parameter
