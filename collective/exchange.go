@@ -30,6 +30,16 @@ func statusOf(src []byte) Status { // (4·statusLen)
 	return Status{Loss: float64(f[0]), Failed: int(f[1])}
 }
 
+// part is what a rank forms of the layer's update where ranks share it out: rows of the longer side, or columns.
+func (f Factor) part(rank, ranks int) (rows, columns span) {
+	if f.byColumns() {
+		return span{0, f.M}, share(f.N, rank, ranks)
+	}
+	return share(f.M, rank, ranks), span{0, f.N}
+}
+
+func (f Factor) byColumns() bool { return f.M < f.N }
+
 // Exchange gathers every head's factors for the merge: one message a rank, which may own several heads, for the whole model. What
 // the factors are to all ranks is x̂ of Wire, of each head by itself: the same bits on whatever rank the head is.
 type Exchange struct {
@@ -37,9 +47,11 @@ type Exchange struct {
 	wire     Wire
 	layers   []Factor
 	length   int         // of one head's flat factors
+	spans    []span      // what of them is gathered
 	own      int         // heads of a rank
 	sent     [][]float32 // (own, length): x̂ of this rank's heads, from which their next changes are taken
-	held     [][]float32 // (heads, length): x̂ of all heads; in fp32 they lie in came
+	held     [][]float32 // (heads, length): x̂ of all heads
+	lie      bool        // in came, as they came: in fp32, where all is gathered
 	mine     []byte      // (message), what this rank sends: own messages of a head, and a status
 	came     []byte      // (ranks, message), what came, in order of rank
 	statuses []Status    // (ranks)
@@ -50,6 +62,11 @@ type Exchange struct {
 // NewExchange makes an exchange of flat factor slices of that length, in which the layers lie, own of them a rank. All are the same
 // on all ranks. The factors that all ranks hold begin as zeros: see Head and Sent.
 func NewExchange(g Group, layers []Factor, length, own int, w Wire) *Exchange {
+	return newExchange(g, layers, length, own, w, []span{{0, length}})
+}
+
+// newExchange makes an exchange that gathers the spans of factor slices.
+func newExchange(g Group, layers []Factor, length, own int, w Wire, spans []span) *Exchange {
 	heads := own * g.Size()
 	var a, b int // elements in the largest stack
 	for _, f := range layers {
@@ -58,35 +75,36 @@ func NewExchange(g Group, layers []Factor, length, own int, w Wire) *Exchange {
 		}
 		a, b = max(a, heads*f.R*f.N), max(b, heads*f.R*f.M)
 	}
-	message := own*w.Bytes(length) + 4*statusLen
+	message := own*w.bytesOf(spans) + 4*statusLen
+	came := make([]float32, (g.Size()*message+3)/4)
 	e := &Exchange{
 		group:    g,
 		wire:     w,
 		layers:   layers,
 		length:   length,
+		spans:    spans,
 		own:      own,
-		sent:     rows(own, length),
+		sent:     vectors(own, length),
+		lie:      w == FP32 && len(spans) == 1 && spans[0] == span{0, length},
 		mine:     make([]byte, message),
+		came:     raw(came)[:g.Size()*message],
 		statuses: make([]Status, g.Size()),
 		a:        make([]float32, a),
 		b:        make([]float32, b),
 	}
-	if w == FP32 {
-		came := make([]float32, g.Size()*message/4)
-		e.came = raw(came)
-		for k := range heads {
-			at := k/own*(message/4) + k%own*length
-			e.held = append(e.held, came[at:at+length])
-		}
+	if !e.lie {
+		e.held = vectors(heads, length)
 		return e
 	}
-	e.came = make([]byte, g.Size()*message)
-	e.held = rows(heads, length)
+	for k := range heads {
+		at := k/own*message/4 + k%own*length
+		e.held = append(e.held, came[at:at+length])
+	}
 	return e
 }
 
-// rows makes count vectors of that length.
-func rows(count, length int) (all [][]float32) {
+// vectors makes count vectors of that length.
+func vectors(count, length int) (all [][]float32) {
 	flat := make([]float32, count*length)
 	for i := range count {
 		all = append(all, flat[i*length:(i+1)*length])
@@ -101,23 +119,23 @@ func (e *Exchange) Gather(factors []float32, status Status) ([]Status, error) {
 		panic("collective: flat factors of another length")
 	}
 	e.gathered = false
-	one := e.wire.Bytes(e.length)
+	rest := e.mine
 	for i, sent := range e.sent {
-		e.wire.Encode(e.mine[i*one:(i+1)*one], sent, factors[i*e.length:(i+1)*e.length])
+		rest = e.wire.encodeSpans(rest, sent, factors[i*e.length:(i+1)*e.length], e.spans)
 	}
-	status.put(e.mine[e.own*one:])
+	status.put(rest)
 	if err := e.group.Allgather(e.came, e.mine); err != nil {
 		return nil, fmt.Errorf("collective: gathering factors: %w", err)
 	}
 	e.gathered = true
 	for rank := range e.statuses {
 		came := e.came[rank*len(e.mine) : (rank+1)*len(e.mine)]
-		e.statuses[rank] = statusOf(came[e.own*one:])
-		if e.wire == FP32 {
-			continue // they lie where they came
+		e.statuses[rank] = statusOf(came[len(came)-4*statusLen:])
+		if e.lie {
+			continue
 		}
 		for i := range e.own {
-			e.wire.Decode(e.held[rank*e.own+i], came[i*one:(i+1)*one])
+			came = e.wire.decodeSpans(e.held[rank*e.own+i], came, e.spans)
 		}
 	}
 	return e.statuses, nil
@@ -142,14 +160,20 @@ func (e *Exchange) Stacks(layer int) (a, b []float32) {
 	if !e.gathered {
 		panic("collective: stacks of factors that were not gathered")
 	}
-	f, heads := e.layers[layer], e.own*len(e.statuses)
-	a, b = e.a[:heads*f.R*f.N], e.b[:f.M*heads*f.R]
-	for k := range heads {
-		head := e.Head(k)
-		copy(a[k*f.R*f.N:], head[f.A:f.A+f.R*f.N])
-		for i := range f.M {
-			from := f.B + i*f.R
-			copy(b[(i*heads+k)*f.R:], head[from:from+f.R])
+	f := e.layers[layer]
+	return e.stack(f, span{0, f.M}, span{0, f.N}, e.held)
+}
+
+// stack is Stacks of these heads, for those rows and columns of the product.
+func (e *Exchange) stack(f Factor, rows, columns span, heads [][]float32) (a, b []float32) {
+	m, n, wide := rows.length(), columns.length(), len(heads)*f.R
+	a, b = e.a[:wide*n], e.b[:m*wide]
+	for k, head := range heads {
+		for p := range f.R {
+			copy(a[(k*f.R+p)*n:(k*f.R+p+1)*n], head[f.A+p*f.N+columns.from:])
+		}
+		for i := range m {
+			copy(b[i*wide+k*f.R:i*wide+(k+1)*f.R], head[f.B+(rows.from+i)*f.R:])
 		}
 	}
 	return a, b

@@ -28,6 +28,8 @@ var laws = []struct {
 	{"agree", lawAgree},
 	{"traffic", lawTraffic},
 	{"wires", lawWires},
+	{"update", lawUpdate},
+	{"update traffic", lawUpdateTraffic},
 	{"compressed", lawCompressed},
 	{"compressed traffic", lawCompressedTraffic},
 }

@@ -51,7 +51,7 @@ func (m *Mean) Average(x []float32) error {
 	if err := Alltoall(m.group, m.parts, whole); err != nil {
 		return fmt.Errorf("collective: mean, sending parts: %w", err)
 	}
-	meanOf(m.mean, m.parts)
+	addUp(m.mean, m.parts, float64(m.group.Size()))
 	if err := Allgather(m.group, whole, m.mean); err != nil {
 		return fmt.Errorf("collective: mean, gathering blocks: %w", err)
 	}
@@ -61,23 +61,22 @@ func (m *Mean) Average(x []float32) error {
 	return nil
 }
 
-// meanOf sets dst (block) to the mean over the rows of parts (size, block), added from the first to the last.
-func meanOf(dst, parts []float32) {
+// addUp sets dst (block) to the sum over the rows of parts (size, block), added from the first to the last, over divisor.
+func addUp(dst, parts []float32, divisor float64) {
 	block := len(dst)
-	size := len(parts) / block
 	var sums [512]float64 // a stretch of the block: it stays in the cache while the rows pass
 	for begin := 0; begin < block; begin += len(sums) {
 		out := dst[begin:min(begin+len(sums), block)]
 		sum := sums[:len(out)]
 		clear(sum)
-		for k := range size {
-			row := parts[k*block+begin:][:len(sum)]
+		for k := 0; k < len(parts); k += block {
+			row := parts[k+begin:][:len(sum)]
 			for i, v := range row {
 				sum[i] += float64(v)
 			}
 		}
 		for i, s := range sum {
-			out[i] = float32(s / float64(size))
+			out[i] = float32(s / divisor)
 		}
 	}
 }

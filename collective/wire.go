@@ -60,9 +60,10 @@ const (
 	errMessage = "collective: a message of another length"
 )
 
-// Encode puts the change from held to x, which are equally long, into dst, Bytes long, and adds to held what dst decodes to.
+// Encode puts the change from held to x, which are equally long, into dst, Bytes long, and adds to held what dst decodes to. In fp32
+// held may be nil.
 func (w Wire) Encode(dst []byte, held, x []float32) {
-	if len(held) != len(x) || len(dst) != w.Bytes(len(x)) {
+	if len(held) != len(x) && (w != FP32 || held != nil) || len(dst) != w.Bytes(len(x)) {
 		panic(errMessage)
 	}
 	switch w {
