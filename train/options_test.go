@@ -351,8 +351,13 @@ func TestLoRABias(t *testing.T) {
 			if still := slices.Max(a.BiasA) == 0 && slices.Min(a.BiasA) == 0; still != (step == 1) {
 				t.Errorf("%s: b_A = %v after step %d", l.Name, a.BiasA, step)
 			}
-			if slices.Contains(a.BiasB, 0) && step == 1 {
-				t.Errorf("%s: b_B = %v after step 1", l.Name, a.BiasB)
+			trained := a.BiasB
+			if match("*.in_proj", l.Name) { // softmax does not see the keys' bias: its gradient is rounding, or 0
+				third := len(trained) / 3
+				trained = slices.Concat(trained[:third], trained[2*third:])
+			}
+			if slices.Contains(trained, 0) && step == 1 {
+				t.Errorf("%s: b_B = %v after step 1", l.Name, trained)
 			}
 		}
 	}
