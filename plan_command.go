@@ -35,8 +35,6 @@ type planCommand struct {
 	NodeLatency   time.Duration `help:"Of a message within a node; 0: measured where several ranks are launched on one node, else 20us." placeholder:"TIME"`
 	NodeBandwidth byteRate      `help:"Of all messages within a node together; 0: likewise, else 12GB." placeholder:"RATE"`
 	Speed         float64       `name:"images-per-second" help:"Of one rank, with the configured method; 0: measured by a short run here, on every rank that is launched." placeholder:"N"`
-	Wire          string        `help:"Format of the heads' numbers: fp32, bf16, int8 or int4." default:"fp32"`
-	Transport     string        `help:"Of the heads' updates: factors, dense, rows, or auto: the cheapest for each layer." default:"factors"`
 	MPI           string        `name:"mpi" help:"Whose collectives: mpich or openmpi; empty: this program's." placeholder:"NAME"`
 	JSON          bool          `help:"One JSON object a line."`
 }
@@ -102,10 +100,6 @@ func (p planCommand) options() (o plan.Options, err error) {
 	if o.Set, err = p.set(o.Config); err != nil {
 		return o, err
 	}
-	if o.Wire, err = plan.ParseWire(p.Wire); err != nil {
-		return o, err
-	}
-	o.Transport = p.Transport
 	o.Cluster = plan.Cluster{Ranks: p.Ranks, PerNode: p.RanksPerNode, Crowded: p.Cores > 0 && p.RanksPerNode > p.Cores,
 		Between: plan.Link{Latency: p.Latency.Seconds(), Bandwidth: float64(p.Bandwidth)},
 		Within:  plan.Link{Latency: p.NodeLatency.Seconds(), Bandwidth: float64(p.NodeBandwidth)}}
@@ -268,7 +262,7 @@ func (p planCommand) show(o plan.Options, stdout io.Writer) error {
 	fmt.Fprintf(stdout, "between nodes %s, %s; within a node %s, %s; a rank computes %s (heads), %s (all weights), and moves %s\n",
 		bits(l.Between.Bandwidth), seconds(l.Between.Latency), bits(l.Within.Bandwidth), seconds(l.Within.Latency),
 		humanize.SIWithDigits(o.Speed.Heads, 1, "FLOP/s"), humanize.SIWithDigits(o.Speed.Weights, 1, "FLOP/s"), humanize.SIWithDigits(o.Speed.Memory, 1, "B/s"))
-	fmt.Fprintf(stdout, "an interval is %d steps and what is exchanged for them; wire %s, transport %s\n\n", first.Steps, o.Wire.Name, o.Transport)
+	fmt.Fprintf(stdout, "an interval is %d steps and what is exchanged for them; wire %s, transport %s\n\n", first.Steps, o.Config.Exchange.Wire, o.Config.Exchange.Transport)
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "method\tinterval\tsteps\texchange\tmerge\tcommunicating\timages/s\tsent by a rank\tan image\tfewer than averaging\tmemory of a rank\tof a node\t")
 	for _, one := range all {

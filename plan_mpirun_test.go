@@ -15,7 +15,7 @@ func TestPlanMeasures(t *testing.T) {
 		if code != 0 || strings.Count(out, `"kind":"plan"`) != 4 {
 			t.Errorf("%d ranks: exit code %d\n%s", ranks, code, out)
 		}
-		if out, code := lte(t, ranks, "train", "plan", "--transport", "post"); code == 0 || strings.Count(out, "no transport") != 1 {
+		if out, code := lte(t, ranks, "train", "plan", "--set", "exchange.transport=post"); code == 0 || strings.Count(out, "must be one of") != 1 {
 			t.Errorf("%d ranks, a mistake: exit code %d\n%s", ranks, code, out)
 		}
 	}

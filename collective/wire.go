@@ -55,6 +55,9 @@ func (w Wire) Bytes(n int) int {
 	panic(errWire)
 }
 
+// PerNumber is what a number of a long message takes, in bytes.
+func (w Wire) PerNumber() float64 { return float64(w.Bytes(block)) / block }
+
 const (
 	errWire    = "collective: no such wire"
 	errMessage = "collective: a message of another length"

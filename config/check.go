@@ -103,7 +103,15 @@ func (c Config) checkTogether() error {
 				rule.key, rule.must, rule.other, value(rule.other), value(rule.key))}
 		}
 	}
+	if c.LoRA.Bias && (c.Exchange.Transport == "dense" || c.Exchange.Transport == "rows") {
+		return &Error{Keys: []string{"exchange.transport", "lora.bias"}, Problem: fmt.Sprintf(
+			"exchange.transport = %q cannot be with lora.bias: biases are formed of all heads' factors; set exchange.transport = \"factors\" or \"auto\"", c.Exchange.Transport)}
+	}
 	if o := "exchange.overlap"; c.Exchange.Overlap {
+		if t := c.Exchange.Transport; t == "dense" || t == "rows" {
+			return &Error{Keys: []string{o, "exchange.transport"}, Problem: fmt.Sprintf(
+				"%s = true cannot be with exchange.transport = %q: what a rank would form meanwhile takes its core from the steps; set exchange.transport = \"factors\" or \"auto\"", o, t)}
+		}
 		if c.Merge.Reset == "b" || c.Merge.Reset == "ab" {
 			return &Error{Keys: []string{o, "merge.reset"}, Problem: fmt.Sprintf(
 				"%s = true cannot be with merge.reset = %q: heads go on while they travel; set merge.reset = \"none\"", o, c.Merge.Reset)}

@@ -74,6 +74,9 @@ func randomConfig(rng *rand.Rand) Config {
 		if c.Exchange.Overlap {
 			c.Merge.Reset, c.Replicas.Train = "none", nil
 		}
+		if c.Exchange.Overlap || c.LoRA.Bias {
+			c.Exchange.Transport = "auto"
+		}
 		return c
 	}
 	def := Default()

@@ -127,6 +127,8 @@ var badInputs = []struct {
 	{"warm-up", "[train]\nsteps = 10\n[schedule]\nwarmup = 11\n", nil, `run.toml:4: schedule.warmup must be at most train.steps (10), not 11`},
 	{"warm-up of the file, steps set", "[schedule]\nwarmup = 11\n", []string{"train.steps=10"}, `--set train.steps=10: schedule.warmup must be at most train.steps (10), not 11`},
 	{"overlap and reset", "[exchange]\noverlap = true\n[merge]\nreset = \"b\"\n", nil, `run.toml:2: exchange.overlap = true cannot be with merge.reset = "b": heads go on while they travel; set merge.reset = "none"`},
+	{"overlap and transport", "[exchange]\noverlap = true\ntransport = \"rows\"\n", nil, `run.toml:2: exchange.overlap = true cannot be with exchange.transport = "rows": what a rank would form meanwhile takes its core from the steps; set exchange.transport = "factors" or "auto"`},
+	{"transport and biases", "[exchange]\ntransport = \"dense\"\n", []string{"lora.bias=true"}, `--set lora.bias=true: exchange.transport = "dense" cannot be with lora.bias: biases are formed of all heads' factors; set exchange.transport = "factors" or "auto"`},
 	{"overlap and replicas", "[exchange]\noverlap = true\n", []string{`replicas.train=["*.bias"]`}, `--set "replicas.train=[\"*.bias\"]": exchange.overlap = true cannot be with replicas.train: their means would undo what they learned meanwhile; leave out one of them`},
 	{"min_lr", "[optimizer]\nlr = 0.1\n[schedule]\nmin_lr = 0.2\n", nil, `run.toml:4: schedule.min_lr must be at most optimizer.lr (0.1), not 0.2`},
 

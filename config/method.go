@@ -98,6 +98,8 @@ func (c Config) checkMethod() error {
 			"only lte exchanges heads; set fp32"},
 		{!is("lte") && c.Exchange.Zstd, "exchange.zstd",
 			"only lte exchanges heads; set false"},
+		{!is("lte") && c.Exchange.Transport != "factors", "exchange.transport",
+			"only lte exchanges heads; set factors"},
 		{!is("lte") && c.Exchange.Overlap, "exchange.overlap",
 			"only lte exchanges heads; set false"},
 		{(!c.Merges() || is("sequential")) && c.Replicas.Sync == "merge", "replicas.sync",

@@ -80,7 +80,7 @@ func (r *rank) factors() []message {
 			back += sent.Allgather/costs.Number/others - short
 		}
 	}
-	number := r.Wire.PerNumber
+	number := r.wire().PerNumber()
 	all := []message{{collective.Merging, false, math.Ceil(numbers*number) + statusBytes, 1}}
 	if spread > 0 {
 		all = append(all, message{collective.Merging, true, math.Ceil(spread * number), 1},

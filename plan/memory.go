@@ -102,7 +102,7 @@ func (r *rank) mergeBuffers() int64 {
 	for i, t := range r.transports {
 		f, p := r.outline.Factors[i], r.outline.Layout.Layers[i]
 		k, scratch := costs.Memory(t, f)
-		kept += k + r.Wire.PerNumber*float64((1+r.Cluster.Ranks)*r.outline.Workers*(p.End-p.BiasA))
+		kept += k + r.wire().PerNumber()*float64((1+r.Cluster.Ranks)*r.outline.Workers*(p.End-p.BiasA))
 		switch t {
 		case collective.Factors:
 			a, b = max(a, 4*heads*float64(f.R*f.N)), max(b, 4*heads*float64(f.R*f.M))

@@ -8,7 +8,6 @@ package plan
 
 import (
 	"fmt"
-	"slices"
 
 	"lte/collective"
 	"lte/compute"
@@ -19,12 +18,10 @@ import (
 
 // Options says what is planned.
 type Options struct {
-	Config    config.Config // not resolved
-	Set       *data.Set     // sizes of the images and number of classes: nothing else of it is read
-	Cluster   Cluster
-	Speed     Speed
-	Wire      Wire
-	Transport string // of lte: a collective.Transport's name, or "auto": the cheapest for each layer
+	Config  config.Config // not resolved
+	Set     *data.Set     // sizes of the images and number of classes: nothing else of it is read
+	Cluster Cluster
+	Speed   Speed
 }
 
 // Speed is how fast one rank computes while the others of its node do the same.
@@ -95,6 +92,9 @@ func Beside(c config.Config, method string) config.Config {
 	c.LoRA.Heads = 0
 	c.Merge.Reset, c.Merge.Moments, c.Merge.Combine, c.Merge.Decay = "auto", "auto", "mean", "factors"
 	c.Replicas.Sync = "auto"
+	if method != "lte" {
+		c.Exchange = config.Default().Exchange
+	}
 	if !c.HasHeads() {
 		c.LoRA.Layers, c.Replicas.Train = nil, nil
 	}
@@ -110,7 +110,9 @@ func Predict(o Options, method string) (Prediction, error) {
 	if err != nil {
 		return Prediction{}, err
 	}
-	r.choose()
+	if err := r.choose(); err != nil {
+		return Prediction{}, err
+	}
 	return r.predict(), nil
 }
 
@@ -133,9 +135,6 @@ func (o Options) rank(method string) (*rank, error) {
 	outline, err := train.NewOutline(c, o.Cluster.Ranks, o.Set)
 	if err != nil {
 		return nil, err
-	}
-	if _, err := collective.ParseTransport(o.Transport); err != nil && o.Transport != Auto {
-		return nil, &config.Error{Problem: fmt.Sprintf("no transport is called %q: choose %s or one of %v", o.Transport, Auto, collective.Transports()), Err: err}
 	}
 	r := &rank{Options: o, config: c, outline: outline, dtype: compute.DType(c.Compute.DType)}
 	r.all, r.trainable = outline.Model.Sizes()
@@ -161,9 +160,6 @@ func (o Options) check() error {
 	return nil
 }
 
-// Auto lets every layer travel by the transport that is cheapest for it.
-const Auto = "auto"
-
 // rank is one rank of a planned run.
 type rank struct {
 	Options
@@ -176,19 +172,17 @@ type rank struct {
 
 // costs is what choosing a transport goes by.
 func (r *rank) costs() collective.Costs {
-	return collective.Costs{Ranks: r.Cluster.Ranks, Own: r.outline.Workers, Number: r.Wire.PerNumber, Network: r.Cluster.Network(), Rate: r.Speed.Heads}
+	return collective.Costs{Ranks: r.Cluster.Ranks, Own: r.outline.Workers, Number: r.wire().PerNumber(), Network: r.Cluster.Network(), Rate: r.Speed.Heads}
 }
 
-func (r *rank) choose() {
-	if r.config.Method != "lte" {
-		return
+// wire is the format of the heads' numbers.
+func (r *rank) wire() collective.Wire { return collective.Wire(r.config.Exchange.Wire) }
+
+func (r *rank) choose() (err error) {
+	if r.config.Method == "lte" {
+		r.transports, err = train.Transports(r.config, r.outline.Layout, func() (collective.Costs, error) { return r.costs(), nil })
 	}
-	if r.Transport == Auto {
-		r.transports = r.costs().Choose(r.outline.Factors)
-		return
-	}
-	t, _ := collective.ParseTransport(r.Transport) // checked
-	r.transports = slices.Repeat([]collective.Transport{t}, len(r.outline.Factors))
+	return err
 }
 
 // images is how many a rank sees in a step, and how many different ones all ranks see.
@@ -209,7 +203,7 @@ func (r *rank) predict() Prediction {
 		p.Heads = c.LoRA.Heads
 	}
 	if c.Method == "lte" {
-		p.Wire, p.Transports = r.Wire.Name, map[string]int{}
+		p.Wire, p.Transports = string(r.wire()), map[string]int{}
 		for _, t := range r.transports {
 			p.Transports[t.String()]++
 		}

@@ -86,6 +86,13 @@ func (c *Console) Record(r train.Record) error {
 	return nil
 }
 
+// Note implements train.Observer: a line.
+func (c *Console) Note(text string) {
+	if !c.quiet {
+		fmt.Fprintf(c.w, "lte: %s\n", text)
+	}
+}
+
 // Warn implements train.Observer: a line, also where the console is quiet.
 func (c *Console) Warn(text string) {
 	if c.bar != nil && !c.drawn.IsZero() {

@@ -59,6 +59,9 @@ func (f *Files) Record(r train.Record) error {
 	return nil
 }
 
+// Note implements train.Observer; it does nothing.
+func (f *Files) Note(string) {}
+
 // Warn implements train.Observer; it does nothing.
 func (f *Files) Warn(string) {}
 

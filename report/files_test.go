@@ -146,7 +146,7 @@ func TestWriteSummary(t *testing.T) {
 		}
 		text := read(t, dir, "summary.json")
 		var got train.Summary
-		if err := json.Unmarshal([]byte(text), &got); err != nil || got != want {
+		if err := json.Unmarshal([]byte(text), &got); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, %v; want %+v", got, err, want)
 		}
 		if !strings.HasPrefix(text, "{\n  \"method\": ") || !strings.HasSuffix(text, "}\n") {

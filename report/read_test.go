@@ -43,7 +43,7 @@ func TestRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	gotConfig, s, got, err := Read(dir)
-	if err != nil || s != want || !reflect.DeepEqual(gotConfig, c) || !reflect.DeepEqual(got, records()) {
+	if err != nil || !reflect.DeepEqual(s, want) || !reflect.DeepEqual(gotConfig, c) || !reflect.DeepEqual(got, records()) {
 		t.Errorf("%v, %+v, %+v", err, s, got)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "metrics.jsonl"), []byte("{}\n{\n"), 0o644); err != nil {

@@ -39,6 +39,12 @@ func (m multi) Record(r train.Record) error {
 	return errors.Join(errs...)
 }
 
+func (m multi) Note(text string) {
+	for _, o := range m {
+		o.Note(text)
+	}
+}
+
 func (m multi) Warn(text string) {
 	for _, o := range m {
 		o.Warn(text)

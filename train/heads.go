@@ -133,6 +133,11 @@ func match(pattern, name string) bool {
 	return ok && err == nil
 }
 
+// matchAny says whether a name is of one of the patterns.
+func matchAny(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool { return match(pattern, name) })
+}
+
 func (h *heads) workers() []*worker { return h.crew }
 
 // settle makes the model's replicas those of the last merge, or step.
@@ -152,9 +157,13 @@ func (h *heads) factors() []collective.Factor { return factorsOf(h.layout) }
 
 func factorsOf(l *model.Layout) (all []collective.Factor) {
 	for _, p := range l.Layers {
-		all = append(all, collective.Factor{A: p.A, B: p.B, M: p.Layer.W.Rows, N: p.Layer.W.Cols, R: p.Rank})
+		all = append(all, factorOf(p))
 	}
 	return all
+}
+
+func factorOf(p model.Place) collective.Factor {
+	return collective.Factor{A: p.A, B: p.B, M: p.Layer.W.Rows, N: p.Layer.W.Cols, R: p.Rank}
 }
 
 // begin resets the heads after a merge, as configured: all are then exactly at W. It returns how many moments it

@@ -24,13 +24,16 @@ import (
 //	W ← W⁰ + (s/N)·Σ_k B'_k A'_k;  W_k = W − s·B'_k A'_k + s·B_k A_k
 //
 // where A', B' are the factors of one interval ago, and what a head has learned since is in its W_k all along.
+//
+// Where heads are many, exchange.transport has a layer's sum over them travel in place of their factors.
 type lte struct {
 	*heads
 	guard     *guard
 	share     float32  // of a head's update in W's: 1/N, or 1 for their sum
 	origins   []origin // a layer each; nil with resets, which add to W and b themselves
 	wire      collective.Wire
-	gathering *collective.Exchange
+	route     Route
+	gathering *collective.Update
 	mean      *collective.Mean // of the replicas
 	merged    []float32        // the replicas of the last merge
 	done      counts
@@ -86,7 +89,12 @@ func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.M
 	if c.Exchange.Zstd {
 		merging = collective.Compressed(merging, l.wire)
 	}
-	l.gathering = collective.NewExchange(merging, h.factors(), h.layout.Length, own, l.wire)
+	transports, route, err := h.choose(g, own)
+	if err != nil {
+		return nil, err
+	}
+	l.route = route
+	l.gathering = collective.NewUpdate(merging, h.factors(), h.layout.Length, own, l.wire, transports, l.multiply)
 	if r := h.crew[0].replicas; r != nil {
 		l.merged = append([]float32(nil), r.value...)
 		l.mean = collective.NewMean(g.For(collective.Merging), len(r.value))
@@ -156,14 +164,19 @@ func (l *lte) take(step, k int, statuses []collective.Status) (ended, error) {
 	}
 	shrink := l.shrink(step, k)
 	for i, p := range l.layout.Layers {
-		a, b := l.gathering.Stacks(i) // (N·r, in), (out, N·r)
-		w, wide := p.Layer.W, l.config.LoRA.Heads*p.Rank
+		w := p.Layer.W
 		from, bias := w.Data, p.Layer.B
 		if l.origins != nil {
 			from = l.origins[i].w
 			copy(bias, l.origins[i].b)
 		}
 		decay(from, w.Data, shrink)
+		if sum := l.gathering.Sum(i); sum != nil {
+			add(w.Data, from, sum)
+			continue
+		}
+		a, b := l.gathering.Stacks(i) // (N·r, in), (out, N·r)
+		wide := l.config.LoRA.Heads * p.Rank
 		l.backend.AddProduct(compute.F32(w), compute.Matrix(w.Rows, w.Cols, from), p.Scale*l.share,
 			compute.Matrix(w.Rows, wide, b), compute.Matrix(wide, w.Cols, a))
 		for k := range l.config.LoRA.Heads {
@@ -180,6 +193,9 @@ func (l *lte) take(step, k int, statuses []collective.Status) (ended, error) {
 		copy(w.heads[0].Merged, l.gathering.Sent(i))
 	}
 	l.owe()
+	if l.origins == nil {
+		l.gathering.Renew()
+	}
 	l.done.merges++
 	l.done.cleared += l.begin(l.done.merges)
 	return ended{meanLoss(statuses), k}, nil
@@ -229,7 +245,13 @@ func subtract(dst, x []float32) {
 	}
 }
 
-// apart returns the factors of the last merge: those that any reset left behind.
+func add(dst, x, y []float32) {
+	for i, v := range x {
+		dst[i] = v + y[i]
+	}
+}
+
+// apart returns the factors of the last merge: those that any reset left behind. Layers that are measured travel as factors.
 func (l *lte) apart(layer *model.Linear) (all []model.Factors) {
 	if p, ok := l.place(layer); ok {
 		for k := range l.config.LoRA.Heads {

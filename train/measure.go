@@ -34,12 +34,9 @@ func newProbe(c config.Measure, set *data.Set, m *model.Model) (*probe, error) {
 	}
 	p := &probe{images: spread{set.Train, min(c.Images, set.Train.Len())}}
 	for _, l := range m.Layers() {
-		for _, pattern := range c.Layers {
-			if match(pattern, l.Name) {
-				p.layers = append(p.layers, l)
-				p.origins = append(p.origins, append([]float32(nil), l.W.Data...))
-				break
-			}
+		if matchAny(c.Layers, l.Name) {
+			p.layers = append(p.layers, l)
+			p.origins = append(p.origins, append([]float32(nil), l.W.Data...))
 		}
 	}
 	if p.layers == nil {

@@ -49,7 +49,7 @@ func eightHeads(t *testing.T, w *mpi.World) {
 				c.Data.Augment, c.Data.Rotate, c.Data.Shift, c.Data.Flip, c.Data.Crop = true, 10, 0.5, true, 1
 				c.LoRA.Bias, c.EMA.Decay, c.Merge.Moments = true, 0.9, "clear"
 			}},
-			{"int4", func(c *config.Config) { c.Exchange = config.Exchange{Wire: "int4", Zstd: true} }},
+			{"int4", func(c *config.Config) { c.Exchange.Wire, c.Exchange.Zstd = "int4", true }},
 			{"bf16", func(c *config.Config) { c.Exchange.Wire, c.LoRA.Bias = "bf16", true }},
 			{"adamw", func(c *config.Config) { c.Optimizer = tinyConfig("lte").Optimizer }},
 			{"replicas", func(c *config.Config) { everyKind(c); c.EMA.Decay = 0.9 }},

@@ -120,7 +120,7 @@ func trainsMeanwhile(t *testing.T, w *mpi.World) {
 	defer f.Close()
 	tr.feed = f
 	gate := make(chan struct{})
-	m.gathering = collective.NewExchange(gated{w, gate}, m.factors(), m.layout.Length, 1, m.wire)
+	m.gathering = collective.NewUpdate(gated{w, gate}, m.factors(), m.layout.Length, 1, m.wire, make([]collective.Transport, len(m.layout.Layers)), m.multiply)
 	late := time.AfterFunc(10*time.Second, func() { close(gate) }) // no rank is left hanging
 	status, err := tr.localSteps(3)
 	must(t, err)

@@ -99,6 +99,8 @@ func (t *Trainer) summary() Summary {
 	if c.HasHeads() {
 		s.Heads, s.LoRARank, s.LoRAAlpha = c.LoRA.Heads, c.LoRA.Rank, c.LoRA.Alpha
 	}
+	r := t.route()
+	s.Transports, s.Network = r.Transports, r.Network
 	if c.Merges() {
 		s.MergeEvery = c.Merge.Every
 	}

@@ -35,38 +35,40 @@ type Record struct {
 
 // Summary is summary.json: one finished run. The keys are stable; docs/run-directory.md describes each.
 type Summary struct {
-	Method           string   `json:"method"`
-	Model            string   `json:"model"` // such as "vit-64x4/2": width × depth / patch, or the preset
-	Dataset          string   `json:"dataset"`
-	Ranks            int      `json:"ranks"`
-	Heads            int      `json:"heads"` // LoRA heads of all ranks; 0 where the method has none
-	LoRARank         int      `json:"lora_rank"`
-	LoRAAlpha        float64  `json:"lora_alpha"`
-	MergeEvery       int      `json:"merge_every"`
-	Wire             string   `json:"wire"`
-	Steps            int      `json:"steps"`
-	Merges           int      `json:"merges"`
-	MomentsCleared   int      `json:"moments_cleared"` // numbers of optimizers' moments that were not 0 and that merges made 0, on rank 0
-	Repairs          int      `json:"repairs"`         // parameters that were not the same on all ranks and were made so, where merge.lockstep = "repair"
-	Images           int64    `json:"images"`
-	Seconds          float64  `json:"seconds"` // wall time of training, evaluation included
-	ImagesPerSecond  float64  `json:"images_per_second"`
-	TestTop1         float64  `json:"test_top1"`
-	TestLoss         float64  `json:"test_loss"`
-	AverageTop1      *float64 `json:"ema_test_top1,omitempty"` // of the moving average of W, where ema.decay is not 0
-	AverageLoss      *float64 `json:"ema_test_loss,omitempty"`
-	TrainLoss        float64  `json:"train_loss"`          // of the last record
-	BytesSentPerRank int64    `json:"bytes_sent_per_rank"` // counted where they are handed to MPI
-	Traffic          Traffic  `json:"traffic"`             // of rank 0
-	DDPBytesPerRank  int64    `json:"ddp_bytes_per_rank"`  // what a ring allreduce of float32 gradients sends in as many steps
-	WeightsDigest    string   `json:"weights_digest"`      // of every exported weight
-	Parameters       int64    `json:"parameters"`          // of the model
-	Trained          int64    `json:"parameters_trained"`  // on one rank
-	Seed             uint64   `json:"seed"`
-	Threads          int      `json:"threads"` // compute threads of a rank
-	Backend          string   `json:"backend"`
-	MPI              string   `json:"mpi"`
-	Version          string   `json:"version"`
+	Method           string              `json:"method"`
+	Model            string              `json:"model"` // such as "vit-64x4/2": width × depth / patch, or the preset
+	Dataset          string              `json:"dataset"`
+	Ranks            int                 `json:"ranks"`
+	Heads            int                 `json:"heads"` // LoRA heads of all ranks; 0 where the method has none
+	LoRARank         int                 `json:"lora_rank"`
+	LoRAAlpha        float64             `json:"lora_alpha"`
+	MergeEvery       int                 `json:"merge_every"`
+	Wire             string              `json:"wire"`
+	Transports       map[string][]string `json:"transports,omitempty"` // lte: how heads travel, and the names of the layers that travel so
+	Network          *collective.Network `json:"network,omitempty"`    // as it was measured to choose them
+	Steps            int                 `json:"steps"`
+	Merges           int                 `json:"merges"`
+	MomentsCleared   int                 `json:"moments_cleared"` // numbers of optimizers' moments that were not 0 and that merges made 0, on rank 0
+	Repairs          int                 `json:"repairs"`         // parameters that were not the same on all ranks and were made so, where merge.lockstep = "repair"
+	Images           int64               `json:"images"`
+	Seconds          float64             `json:"seconds"` // wall time of training, evaluation included
+	ImagesPerSecond  float64             `json:"images_per_second"`
+	TestTop1         float64             `json:"test_top1"`
+	TestLoss         float64             `json:"test_loss"`
+	AverageTop1      *float64            `json:"ema_test_top1,omitempty"` // of the moving average of W, where ema.decay is not 0
+	AverageLoss      *float64            `json:"ema_test_loss,omitempty"`
+	TrainLoss        float64             `json:"train_loss"`          // of the last record
+	BytesSentPerRank int64               `json:"bytes_sent_per_rank"` // counted where they are handed to MPI
+	Traffic          Traffic             `json:"traffic"`             // of rank 0
+	DDPBytesPerRank  int64               `json:"ddp_bytes_per_rank"`  // what a ring allreduce of float32 gradients sends in as many steps
+	WeightsDigest    string              `json:"weights_digest"`      // of every exported weight
+	Parameters       int64               `json:"parameters"`          // of the model
+	Trained          int64               `json:"parameters_trained"`  // on one rank
+	Seed             uint64              `json:"seed"`
+	Threads          int                 `json:"threads"` // compute threads of a rank
+	Backend          string              `json:"backend"`
+	MPI              string              `json:"mpi"`
+	Version          string              `json:"version"`
 }
 
 // Observer is told what a run does, on rank 0 alone. An error of Record ends the run.
@@ -75,6 +77,8 @@ type Observer interface {
 	Progress(step int, loss float64)
 	// Record is called every Run.LogEvery steps and after every evaluation and measurement.
 	Record(Record) error
+	// Note is told what was found out before the first step.
+	Note(text string)
 	// Warn is told what went wrong and did not end the run.
 	Warn(text string)
 }

@@ -59,7 +59,7 @@ func tinyConfig(method string) config.Config {
 	c.Model = config.Model{Kind: "vit", TokenMLP: 6, Patch: 2, Depth: 1, Width: 8, MLP: 12, Heads: 2, Positions: "learned"}
 	c.LoRA = config.LoRA{Rank: 2, Alpha: 4, Init: "orthogonal"}
 	c.Merge = config.Merge{Every: 3, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors", Lockstep: "stop"}
-	c.Exchange = config.Exchange{Wire: "fp32"}
+	c.Exchange = config.Exchange{Wire: "fp32", Transport: "factors"}
 	c.Replicas = config.Replicas{Sync: "auto"}
 	c.Outer = config.Outer{LR: 0.7, Momentum: 0.9}
 	c.EMA = config.EMA{}
@@ -245,6 +245,7 @@ type observed struct {
 	losses  []float64
 	records []Record
 	fail    error // of Record
+	noted   []string
 	warned  []string
 }
 
@@ -257,6 +258,7 @@ func (o *observed) Record(r Record) error {
 	return o.fail
 }
 
+func (o *observed) Note(text string) { o.noted = append(o.noted, text) }
 func (o *observed) Warn(text string) { o.warned = append(o.warned, text) }
 
 // scale is s of the first layer.

@@ -148,6 +148,9 @@ func (t *Trainer) finiteWeights() bool {
 }
 
 func (t *Trainer) run() (Summary, error) {
+	if r := t.route(); r.Network != nil && t.observer != nil {
+		t.observer.Note(r.String())
+	}
 	t.started = time.Now()
 	t.lastTime = t.started
 	for t.step < t.config.Train.Steps {
