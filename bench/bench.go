@@ -32,15 +32,18 @@ type noise struct{ o Options }
 
 func (n noise) Len() int        { return n.o.Config.Train.Batch }
 func (n noise) Label(i int) int { return i % n.o.Classes }
-func (n noise) Pixels(dst []float32, i int) {
+func (n noise) Picture(dst *data.Picture, i int) error {
 	rng := random.Stream(n.o.Config.Seed, "noise", uint64(i))
-	for j := range dst {
-		dst[j] = rng.Float32()
+	dst.Reset(channels, n.o.Image, n.o.Image)
+	for j := range dst.Pix {
+		dst.Pix[j] = uint8(rng.Uint32())
 	}
+	return nil
 }
 
+const channels = 3
+
 func (o Options) set() *data.Set {
-	const channels = 3
 	return &data.Set{Name: "noise", Classes: o.Classes, Channels: channels, Height: o.Image, Width: o.Image,
 		Mean: []float32{0.5, 0.5, 0.5}, Std: []float32{0.3, 0.3, 0.3}, Train: noise{o}, Test: noise{o}}
 }

@@ -106,7 +106,8 @@ func EachBatch(set *Set, images Images, batch, rank, size int, f func(*Batch) er
 	if rank >= n {
 		share = 0
 	}
-	room := newBatch(set, min(batch, share))
+	room, value := newBatch(set, min(batch, share)), set.values()
+	var picture Picture
 	for from := 0; from < share; from += batch {
 		m := min(batch, share-from)
 		b := &Batch{Images: room.Images[:m*set.pixels()], Labels: room.Labels[:m]}
@@ -115,7 +116,9 @@ func EachBatch(set *Set, images Images, batch, rank, size int, f func(*Batch) er
 			for j := range m {
 				image = rank + (from+j)*size
 				x := b.Images[j*set.pixels() : (j+1)*set.pixels()]
-				images.Pixels(x, image)
+				if err = set.read(x, images, image, &picture, value); err != nil {
+					return err
+				}
 				set.normalise(x)
 				if b.Labels[j], err = set.label(images, image); err != nil {
 					return err

@@ -12,6 +12,8 @@
 // no MPI and no network: ranks come as numbers, batches leave as slices.
 package data
 
+import "fmt"
+
 // Images is an indexed, labelled collection. It is safe for concurrent use: the feed reads ahead while an evaluation
 // reads the same images.
 type Images interface {
@@ -19,18 +21,48 @@ type Images interface {
 	Len() int
 	// Label returns the class of image i, in 0..Classes-1 of its Set.
 	Label(i int) int
-	// Pixels writes image i into dst, (channels, height, width), in 0..1. An image that cannot be read is reported by
-	// a panic with an error that names it; Feed and EachBatch hand that error to their caller.
-	Pixels(dst []float32, i int)
+	// Picture decodes image i into dst, by dst.Reset or dst.Lend: who calls it reads dst and does not write to it. The
+	// error names the image's file, and the place in it.
+	Picture(dst *Picture, i int) error
 }
 
 // Set is a data set with its two splits.
 type Set struct {
-	Name                             string
-	Classes, Channels, Height, Width int
-	Mean, Std                        []float32 // (channels), of the training split's pixels in 0..1; Std is never 0
-	Train, Test                      Images
+	Name                    string
+	Classes                 int
+	ClassNames              []string  // (classes); nil: they have none
+	Channels, Height, Width int       // of what the model is fed
+	White                   int       // the byte of a Picture that stands for 1, in 1..255; 0: 255
+	Mean, Std               []float32 // (channels), of the training split's pixels in 0..1; Std is never 0
+	Train, Test             Images
 }
 
 // pixels returns the number of values of one image.
 func (s *Set) pixels() int { return s.Channels * s.Height * s.Width }
+
+// values returns what each byte of a Picture stands for, in 0..1.
+func (s *Set) values() *[256]float32 {
+	white := s.White
+	if white == 0 {
+		white = 255
+	}
+	var value [256]float32
+	for v := range value {
+		value[v] = float32(v) / float32(white)
+	}
+	return &value
+}
+
+// read writes image i into dst, (channels, height, width), by way of room.
+func (s *Set) read(dst []float32, images Images, i int, room *Picture, value *[256]float32) error {
+	if err := images.Picture(room, i); err != nil {
+		return err
+	}
+	if room.Channels != s.Channels || room.Height != s.Height || room.Width != s.Width {
+		return fmt.Errorf("%d×%d pixels in %d channels, expected %d×%d in %d", room.Width, room.Height, room.Channels, s.Width, s.Height, s.Channels)
+	}
+	for j, v := range room.Pix {
+		dst[j] = value[v]
+	}
+	return nil
+}

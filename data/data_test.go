@@ -56,10 +56,10 @@ type labelled []int
 
 func (l labelled) Len() int        { return len(l) }
 func (l labelled) Label(i int) int { return l[i] }
-func (l labelled) Pixels(dst []float32, i int) {
-	for j := range dst {
-		dst[j] = float32(i)
-	}
+func (l labelled) Picture(dst *Picture, i int) error {
+	dst.Reset(1, 1, 2)
+	dst.Pix[0], dst.Pix[1] = uint8(i), uint8(i)
+	return nil
 }
 
 // Catches leftovers given to the wrong classes. Of 5, 3 and 2 images half are 2.5, 1.5 and 1: the two equal remainders
@@ -122,7 +122,7 @@ func TestKnownImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := [64]float32{
+	want := [64]uint8{
 		0, 0, 5, 13, 9, 1, 0, 0,
 		0, 0, 13, 15, 10, 15, 5, 0,
 		0, 3, 15, 2, 0, 11, 8, 0,
@@ -132,11 +132,14 @@ func TestKnownImage(t *testing.T) {
 		0, 2, 14, 5, 10, 12, 0, 0,
 		0, 0, 6, 13, 10, 0, 0, 0,
 	}
-	var got [64]float32
-	d.Pixels(got[:], 0)
+	set, got := openTest(t), make([]float32, 64)
+	var p Picture
+	if err := set.read(got, d, 0, &p, set.values()); err != nil {
+		t.Fatal(err)
+	}
 	for i := range want {
-		if got[i] != want[i]/16 {
-			t.Fatalf("pixel %d is %v, want %v/16", i, got[i], want[i])
+		if p.Pix[i] != want[i] || got[i] != float32(want[i])/16 {
+			t.Fatalf("pixel %d is %v, %v, want %v/16", i, p.Pix[i], got[i], want[i])
 		}
 	}
 	for i, label := range []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0} {
@@ -164,7 +167,7 @@ func TestMeasures(t *testing.T) {
 
 // Catches a division by zero for a constant channel, and channels mixed up.
 func TestMeasureOfConstantChannel(t *testing.T) {
-	mean, std := newMemory(1, 2, 3, 255).measure([]int{0})
+	mean, std := newMemory(1, 2, 1, 3).measure([]int{0}, new(Set).values())
 	if !slices.Equal(mean, []float32{0, 0}) || !slices.Equal(std, []float32{1, 1}) {
 		t.Errorf("mean %v std %v of a black image", mean, std)
 	}

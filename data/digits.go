@@ -31,11 +31,12 @@ func openDigits(seed uint64) (*Set, error) {
 		return nil, fmt.Errorf("the copy inside the program is damaged: %w; build the program again from a clean checkout", err)
 	}
 	train, test := stratify(all, digitsClasses, digitsTrain, random.Stream(seed, "split"))
-	mean, std := all.measure(train.index)
-	return &Set{
-		Name: "digits", Classes: digitsClasses, Channels: 1, Height: digitsSide, Width: digitsSide,
-		Mean: mean, Std: std, Train: train, Test: test,
-	}, nil
+	set := &Set{
+		Name: "digits", Classes: digitsClasses, Channels: 1, Height: digitsSide, Width: digitsSide, White: digitsWhite,
+		Train: train, Test: test,
+	}
+	set.Mean, set.Std = all.measure(train.index, set.values())
+	return set, nil
 }
 
 // readDigits parses the compressed table: 64 pixels and a label a line, no header.
@@ -47,7 +48,7 @@ func readDigits(file []byte) (*memory, error) {
 	table := csv.NewReader(z)
 	table.FieldsPerRecord = digitsSide*digitsSide + 1
 	table.ReuseRecord = true
-	d := newMemory(0, 1, digitsSide*digitsSide, digitsWhite)
+	d := newMemory(0, 1, digitsSide, digitsSide)
 	for {
 		record, err := table.Read()
 		if err == io.EOF {

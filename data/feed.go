@@ -65,7 +65,7 @@ func NewFeed(set *Set, opts FeedOptions) *Feed {
 	source := rand.NewChaCha8([32]byte{})
 	w := &worker{
 		set: set, opts: opts, sampler: NewSampler(set.Train.Len(), opts.Seed),
-		draws: make([]Draw, opts.Batch), plain: make([]float32, set.pixels()), room: make([]float32, set.pixels()), source: source, rng: rand.New(source),
+		draws: make([]Draw, opts.Batch), plain: make([]float32, set.pixels()), room: make([]float32, set.pixels()), value: set.values(), source: source, rng: rand.New(source),
 	}
 	go f.work(w)
 	return f
@@ -145,6 +145,8 @@ type worker struct {
 	draws   []Draw        // (batch)
 	plain   []float32     // (channels, height, width), an image before augmentation
 	room    []float32     // (channels, height, width), and within it
+	picture Picture       // as it was decoded
+	value   *[256]float32 // of its bytes
 	source  *rand.ChaCha8 // seeded again for every image
 	rng     *rand.Rand    // over source
 
@@ -161,11 +163,13 @@ func (w *worker) fill() (err error) {
 		w.image = d.Image
 		x := w.into.Images[j*n : (j+1)*n]
 		if a := w.opts.Augment; a != (Augment{}) {
-			set.Train.Pixels(w.plain, d.Image)
+			if err = set.read(w.plain, set.Train, d.Image, &w.picture, w.value); err != nil {
+				return err
+			}
 			w.source.Seed(random.Key(w.opts.Seed, "augment", uint64(d.Epoch), uint64(d.Image)))
 			a.Apply(x, w.plain, w.room, set.Channels, set.Height, set.Width, w.rng)
-		} else {
-			set.Train.Pixels(x, d.Image)
+		} else if err = set.read(x, set.Train, d.Image, &w.picture, w.value); err != nil {
+			return err
 		}
 		set.normalise(x)
 		if w.into.Labels[j], err = set.label(set.Train, d.Image); err != nil {

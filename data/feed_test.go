@@ -43,6 +43,7 @@ func TestFeedIsDirectComputation(t *testing.T) {
 		f := NewFeed(set, o)
 		s := NewSampler(set.Train.Len(), o.Seed)
 		draws := make([]Draw, o.Batch)
+		var p Picture
 		for step := range 12 { // more than two epochs
 			b, err := f.Next()
 			if err != nil {
@@ -54,7 +55,12 @@ func TestFeedIsDirectComputation(t *testing.T) {
 			s.Batch(draws, step, o.Rank, o.Size)
 			for j, d := range draws {
 				x, want := make([]float32, 64), make([]float32, 64)
-				set.Train.Pixels(x, d.Image)
+				if err := set.Train.Picture(&p, d.Image); err != nil {
+					t.Fatal(err)
+				}
+				for i, v := range p.Pix {
+					x[i] = float32(v) / 16
+				}
 				if augment == (Augment{}) {
 					copy(want, x)
 				} else {
@@ -222,27 +228,32 @@ func (b broken) Label(i int) int {
 	}
 	return 0
 }
-func (b broken) Pixels(dst []float32, i int) {
+func (b broken) Picture(dst *Picture, i int) error {
+	dst.Reset(1, 2, 2)
 	if i != 2 {
-		return
+		return nil
 	}
 	switch b {
 	case "error":
-		panic(fmt.Errorf("third.png: %w", errImage))
+		return fmt.Errorf("third.png: %w", errImage)
+	case "size":
+		dst.Reset(1, 3, 2)
 	case "text":
 		panic("third.png is broken")
 	case "index":
-		_ = dst[len(dst)+i]
+		_ = dst.Pix[len(dst.Pix)+i]
 	case "exit":
 		runtime.Goexit()
 	}
+	return nil
 }
 
 // Catches a crash or a hang where an image fails, an error that doesn't say which image and why, batches before the
 // failure lost, and a second Next that waits for a worker that has ended.
 func TestBrokenImageIsAnError(t *testing.T) {
 	words := map[broken][]string{
-		"error": {"image 2", `"broken"`, "third.png: broken image", "feed_test.go"},
+		"error": {"image 2", `"broken"`, "third.png: broken image"},
+		"size":  {"image 2", "2×3 pixels in 1 channels, expected 2×2 in 1"},
 		"text":  {"image 2", "third.png is broken", "feed_test.go"},
 		"index": {"image 2", "index out of range", "feed_test.go"},
 		"label": {"image 2", "its label is 10, expected 0..9"},
@@ -292,7 +303,7 @@ func TestBrokenImageIsAnError(t *testing.T) {
 
 // Catches an evaluation that misses images, counts some twice, or goes wrong with fewer images than ranks.
 func TestEachBatchSharesOut(t *testing.T) {
-	set := &Set{Name: "labelled", Classes: 50, Channels: 1, Height: 1, Width: 2, Mean: []float32{1}, Std: []float32{2}}
+	set := &Set{Name: "labelled", Classes: 50, Channels: 1, Height: 1, Width: 2, White: 1, Mean: []float32{1}, Std: []float32{2}}
 	for _, n := range []int{0, 1, 5, 24, 25} {
 		images := make(labelled, n)
 		for i := range images {
@@ -359,12 +370,15 @@ func TestFeedAllocatesLittle(t *testing.T) {
 // slow is an image that takes its time.
 type slow struct{ labelled }
 
-func (s slow) Pixels(dst []float32, i int) { time.Sleep(5 * time.Millisecond) }
+func (s slow) Picture(dst *Picture, i int) error {
+	time.Sleep(5 * time.Millisecond)
+	return s.labelled.Picture(dst, i)
+}
 
 // Catches a Wait that counts the caller's own time, or none. On the bubble's clock a batch takes exactly 10 ms.
 func TestWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		set := &Set{Name: "slow", Classes: 1, Channels: 1, Height: 1, Width: 1, Mean: []float32{0}, Std: []float32{1},
+		set := &Set{Name: "slow", Classes: 1, Channels: 1, Height: 1, Width: 2, Mean: []float32{0}, Std: []float32{1},
 			Train: slow{labelled{0}}}
 		f := NewFeed(set, FeedOptions{Batch: 2, Size: 1})
 		defer f.Close()

@@ -128,6 +128,16 @@ func writeFile(t testing.TB, name, content string) string {
 	return name
 }
 
+// pixels are those of image i.
+func pixels(t *testing.T, images Images, i int) []uint8 {
+	t.Helper()
+	var p Picture
+	if err := images.Picture(&p, i); err != nil {
+		t.Fatal(err)
+	}
+	return slices.Clone(p.Pix)
+}
+
 // checkCats wants the set that cats describes.
 func checkCats(t *testing.T, of string, set *Set, err error) {
 	t.Helper()
@@ -135,7 +145,7 @@ func checkCats(t *testing.T, of string, set *Set, err error) {
 		t.Errorf("%s: %v", of, err)
 		return
 	}
-	if set.Name != "pets" || set.Classes != 2 || set.Channels != 3 || set.Height != 2 || set.Width != 3 {
+	if set.Name != "pets" || set.Classes != 2 || set.Channels != 3 || set.Height != 2 || set.Width != 3 || !slices.Equal(set.ClassNames, []string{"cat", "dog"}) {
 		t.Errorf("%s: a set %q of %d classes, %d channels, %d×%d", of, set.Name, set.Classes, set.Channels, set.Width, set.Height)
 		return
 	}
@@ -148,12 +158,8 @@ func checkCats(t *testing.T, of string, set *Set, err error) {
 			return
 		}
 		for i, label := range split.labels {
-			x, v := make([]float32, 18), float32(split.first[0]+i)
-			split.images.Pixels(x, i)
-			want := []float32{v, v, v, v, v, v, 0, 1, 2, 0, 1, 2, 0, 0, 0, 1, 1, 1}
-			for j := range want {
-				want[j] /= 255
-			}
+			v := uint8(split.first[0] + i)
+			x, want := pixels(t, split.images, i), []uint8{v, v, v, v, v, v, 0, 1, 2, 0, 1, 2, 0, 0, 0, 1, 1, 1}
 			if !slices.Equal(x, want) || split.images.Label(i) != label {
 				t.Errorf("%s: image %d is %v of class %d, want %v of %d", of, i, x, split.images.Label(i), want, label)
 			}
@@ -222,10 +228,7 @@ func TestLinksInAFolder(t *testing.T) {
 	if err != nil || set.Train.Len() != 5 {
 		t.Fatalf("a folder with links: %v", err)
 	}
-	x, y := make([]float32, 18), make([]float32, 18)
-	set.Train.Pixels(x, 1) // 2 -> 9.png
-	set.Train.Pixels(y, 2)
-	if !slices.Equal(x, y) {
+	if !slices.Equal(pixels(t, set.Train, 1), pixels(t, set.Train, 2)) { // 2 -> 9.png
 		t.Error("a link's image is not that of its target")
 	}
 }

@@ -12,9 +12,9 @@ type subset struct {
 	index []int // (images)
 }
 
-func (s *subset) Len() int                    { return len(s.index) }
-func (s *subset) Label(i int) int             { return s.of.Label(s.index[i]) }
-func (s *subset) Pixels(dst []float32, i int) { s.of.Pixels(dst, s.index[i]) }
+func (s *subset) Len() int                          { return len(s.index) }
+func (s *subset) Label(i int) int                   { return s.of.Label(s.index[i]) }
+func (s *subset) Picture(dst *Picture, i int) error { return s.of.Picture(dst, s.index[i]) }
 
 // stratify divides images into train of them and the rest so that every class is divided alike. Both parts keep the
 // collection's order.

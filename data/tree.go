@@ -99,9 +99,9 @@ func (t *tree) load(name string) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", files[0].name, err)
 	}
-	const channels, white = 3, 255
-	a := newMemory(len(trainFiles), channels, height*width, white)
-	b := newMemory(len(testFiles), channels, height*width, white)
+	const channels = 3
+	a := newMemory(len(trainFiles), channels, height, width)
+	b := newMemory(len(testFiles), channels, height, width)
 	copy(a.labels, trainLabels)
 	copy(b.labels, testLabels)
 	err = decodeAll(files, height, width, func(i int) []uint8 {
@@ -117,9 +117,9 @@ func (t *tree) load(name string) (*Set, error) {
 	for i := range every {
 		every[i] = i
 	}
-	mean, std := a.measure(every)
-	return &Set{Name: name, Classes: len(classes), Channels: channels, Height: height, Width: width,
-		Mean: mean, Std: std, Train: a, Test: b}, nil
+	set := &Set{Name: name, Classes: len(classes), ClassNames: classes, Channels: channels, Height: height, Width: width, Train: a, Test: b}
+	set.Mean, set.Std = a.measure(every, set.values())
+	return set, nil
 }
 
 // order lines up a split's images by class and name, with their labels.

@@ -52,10 +52,10 @@ type spread struct {
 	count int
 }
 
-func (s spread) at(i int) int                { return i * s.Images.Len() / s.count }
-func (s spread) Len() int                    { return s.count }
-func (s spread) Label(i int) int             { return s.Images.Label(s.at(i)) }
-func (s spread) Pixels(dst []float32, i int) { s.Images.Pixels(dst, s.at(i)) }
+func (s spread) at(i int) int                           { return i * s.Images.Len() / s.count }
+func (s spread) Len() int                               { return s.count }
+func (s spread) Label(i int) int                        { return s.Images.Label(s.at(i)) }
+func (s spread) Picture(dst *data.Picture, i int) error { return s.Images.Picture(dst, s.at(i)) }
 
 // measure fills in what the record tells of the merged weights W and of the heads. Every rank takes the whole gradient,
 // which costs no message; the decompositions, a layer each, are shared out. It leaves what trains as it was.

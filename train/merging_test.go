@@ -1,6 +1,7 @@
 package train
 
 import (
+	"bytes"
 	"math"
 	"slices"
 	"testing"
@@ -116,13 +117,9 @@ func TestCombine(t *testing.T) {
 func numbered(n int) *data.Set {
 	p := &pictures{}
 	for i := range n {
-		x := make([]float32, 16)
-		for j := range x {
-			x[j] = float32(i)
-		}
-		p.pixels, p.labels = append(p.pixels, x), append(p.labels, i%5)
+		p.pixels, p.labels = append(p.pixels, bytes.Repeat([]byte{uint8(i)}, 16)), append(p.labels, i%5)
 	}
-	return &data.Set{Name: "numbered", Classes: 5, Channels: 1, Height: 4, Width: 4, Mean: []float32{0}, Std: []float32{1},
+	return &data.Set{Name: "numbered", Classes: 5, Channels: 1, Height: 4, Width: 4, White: 1, Mean: []float32{0}, Std: []float32{1},
 		Train: p, Test: p}
 }
 

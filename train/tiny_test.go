@@ -16,13 +16,16 @@ import (
 
 // pictures are synthetic images in memory.
 type pictures struct {
-	pixels [][]float32
+	pixels [][]uint8
 	labels []int
 }
 
-func (p *pictures) Len() int                    { return len(p.labels) }
-func (p *pictures) Label(i int) int             { return p.labels[i] }
-func (p *pictures) Pixels(dst []float32, i int) { copy(dst, p.pixels[i]) }
+func (p *pictures) Len() int        { return len(p.labels) }
+func (p *pictures) Label(i int) int { return p.labels[i] }
+func (p *pictures) Picture(dst *data.Picture, i int) error {
+	dst.Lend(1, 4, 4, p.pixels[i])
+	return nil
+}
 
 // tinySet is a set of noisy 4×4 images of 5 classes, one channel: that many to train on, and 21 to test, which is no
 // multiple of anything.
@@ -38,9 +41,9 @@ func tinySet(train int) *data.Set {
 	draw := func(n int) *pictures {
 		p := &pictures{}
 		for range n {
-			label, x := rng.IntN(classes), make([]float32, pixels)
+			label, x := rng.IntN(classes), make([]uint8, pixels)
 			for i := range x {
-				x[i] = float32(0.6*means[label][i] + 0.4*rng.Float64())
+				x[i] = uint8(255 * (0.6*means[label][i] + 0.4*rng.Float64()))
 			}
 			p.pixels, p.labels = append(p.pixels, x), append(p.labels, label)
 		}
@@ -170,10 +173,13 @@ func common(set *data.Set, n int) *fed {
 		b := &data.Batch{}
 		for j := range n {
 			i := (step*n + j) % set.Train.Len()
-			x := make([]float32, 16)
-			set.Train.Pixels(x, i)
-			for p := range x {
-				x[p] = (x[p] - set.Mean[0]) / set.Std[0]
+			var p data.Picture
+			if err := set.Train.Picture(&p, i); err != nil {
+				panic(err)
+			}
+			x := make([]float32, len(p.Pix))
+			for j, v := range p.Pix {
+				x[j] = (float32(v)/255 - set.Mean[0]) / set.Std[0]
 			}
 			b.Images, b.Labels = append(b.Images, x...), append(b.Labels, set.Train.Label(i))
 		}

@@ -1,0 +1,40 @@
+// Package picture holds images as they are decoded: bytes, of whatever size the file had. What becomes of them for
+// training (normalised float32, of one size) is package data's business.
+package picture
+
+// Picture is an image as it was decoded, of its own size. The zero Picture is ready to be filled; filling one picture
+// after another into the same Picture reuses its memory.
+type Picture struct {
+	Channels, Height, Width int
+	Pix                     []uint8 // (channels, height, width), 0 is black
+
+	own []uint8 // the memory that Reset gives Pix
+}
+
+// Reset makes p a picture of that shape in memory of its own, which it keeps from use to use. The pixels are whatever
+// was there before.
+func (p *Picture) Reset(channels, height, width int) {
+	if channels <= 0 || height <= 0 || width <= 0 {
+		panic("picture: a picture without pixels")
+	}
+	n := channels * height * width
+	if cap(p.own) < n {
+		p.own = make([]uint8, n)
+	}
+	p.Channels, p.Height, p.Width, p.Pix = channels, height, width, p.own[:n]
+}
+
+// Lend makes p a picture of that shape whose pixels lie in memory of another, (channels, height, width), such as a
+// mapped file: p may be read as long as that memory is there, and must not be written to before the next Reset.
+func (p *Picture) Lend(channels, height, width int, pix []uint8) {
+	if channels <= 0 || height <= 0 || width <= 0 || len(pix) != channels*height*width {
+		panic("picture: lent pixels of another shape")
+	}
+	p.Channels, p.Height, p.Width, p.Pix = channels, height, width, pix
+}
+
+// Plane returns the pixels of channel c, (height, width).
+func (p *Picture) Plane(c int) []uint8 {
+	area := p.Height * p.Width
+	return p.Pix[c*area : (c+1)*area]
+}
