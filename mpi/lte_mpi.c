@@ -8,13 +8,17 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-static MPI_Comm world = MPI_COMM_NULL; // a duplicate that returns errors instead of ending the job
+static MPI_Comm world = MPI_COMM_NULL;   // all ranks, node after node; returns errors instead of ending the job
+static MPI_Comm node = MPI_COMM_NULL;    // those of this node, who share memory
+static MPI_Comm leaders = MPI_COMM_NULL; // the first of every node, on these alone
+static lte_place place;
+static int *ranks_of, *first_of; // (nodes): how many a node has, and which is its first; on leaders alone
 static bool sleepy = true;             // ranks outnumber this machine's cores, or compute meanwhile: whoever waits gives its core away
 static bool gathering = true;          // ranks outnumber the cores of some machine
-static bool apart;                     // not all ranks share memory
 
 enum { US = 1000, MS = 1000 * US }; // in ns
 
@@ -95,35 +99,75 @@ static int lte_wait(MPI_Request *request, long from, long to) {
 			return (lte_result){code_, name}; \
 	} while (0)
 
+#define RETURN_UNLESS_OK(call)                  \
+	do {                                    \
+		lte_result result_ = (call);    \
+		if (result_.code != MPI_SUCCESS) \
+			return result_;         \
+	} while (0)
+
 static const lte_result ok = {MPI_SUCCESS, ""};
 
-lte_result lte_barrier(void) {
+static lte_result barrier(MPI_Comm comm) {
 	MPI_Request request;
-	TRY("MPI_Ibarrier", MPI_Ibarrier(world, &request));
+	TRY("MPI_Ibarrier", MPI_Ibarrier(comm, &request));
 	TRY("MPI_Ibarrier", lte_wait(&request, 50 * US, MS));
+	return ok;
+}
+
+lte_result lte_barrier(void) { return barrier(world); }
+
+// What a rank has written before it is seen by the node's others after it.
+lte_result lte_node_barrier(void) {
+	atomic_thread_fence(memory_order_seq_cst);
+	RETURN_UNLESS_OK(barrier(node));
+	atomic_thread_fence(memory_order_seq_cst);
 	return ok;
 }
 
 // Stragglers are waited for in a barrier, with long naps; once all are there the data itself moves with short ones. All ranks take
 // part in it, also those of a machine that is not crowded.
-static lte_result gather_round(void) {
-	return gathering ? lte_barrier() : ok;
-}
+static lte_result gather_round(MPI_Comm comm) { return gathering ? barrier(comm) : ok; }
 
 lte_result lte_allgather(void *dst, const void *src, int bytes) {
-	lte_result r = gather_round();
-	if (r.code != MPI_SUCCESS)
-		return r;
+	RETURN_UNLESS_OK(gather_round(world));
 	MPI_Request request;
 	TRY("MPI_Iallgather", MPI_Iallgather(src, bytes, MPI_BYTE, dst, bytes, MPI_BYTE, world, &request));
 	TRY("MPI_Iallgather", lte_wait(&request, 20 * US, 20 * US));
 	return ok;
 }
 
+// Leaders alone cross the network, with all of their node's blocks: node after node, so they lie as they are to lie.
+lte_result lte_allgather_shared(void *dst, const void *src, int bytes) {
+	if (place.nodes == place.size)
+		return lte_allgather(dst, src, bytes);
+	RETURN_UNLESS_OK(lte_node_barrier()); // nobody reads what was there before
+	memcpy((char *)dst + (size_t)place.rank * bytes, src, bytes);
+	RETURN_UNLESS_OK(lte_node_barrier());
+	if (place.nodes == 1)
+		return ok;
+	if (place.node_rank == 0) {
+		RETURN_UNLESS_OK(gather_round(leaders));
+		MPI_Datatype block; // counted in blocks, an int goes further than 2 GB
+		TRY("MPI_Type_contiguous", MPI_Type_contiguous(bytes, MPI_BYTE, &block));
+		TRY("MPI_Type_commit", MPI_Type_commit(&block));
+		MPI_Request request;
+		TRY("MPI_Iallgatherv", MPI_Iallgatherv(MPI_IN_PLACE, 0, block, dst, ranks_of, first_of, block, leaders, &request));
+		TRY("MPI_Iallgatherv", lte_wait(&request, 20 * US, 20 * US));
+		TRY("MPI_Type_free", MPI_Type_free(&block));
+	}
+	return lte_node_barrier();
+}
+
+lte_result lte_node_allgather(void *dst, const void *src, int bytes) {
+	MPI_Request request;
+	TRY("MPI_Iallgather", MPI_Iallgather(src, bytes, MPI_BYTE, dst, bytes, MPI_BYTE, node, &request));
+	TRY("MPI_Iallgather", lte_wait(&request, 50 * US, MS));
+	return ok;
+}
+
 lte_result lte_alltoall(void *dst, const void *src, int bytes) {
-	lte_result r = gather_round();
-	if (r.code != MPI_SUCCESS)
-		return r;
+	RETURN_UNLESS_OK(gather_round(world));
 	MPI_Request request;
 	TRY("MPI_Ialltoall", MPI_Ialltoall(src, bytes, MPI_BYTE, dst, bytes, MPI_BYTE, world, &request));
 	TRY("MPI_Ialltoall", lte_wait(&request, 20 * US, 20 * US));
@@ -132,18 +176,40 @@ lte_result lte_alltoall(void *dst, const void *src, int bytes) {
 
 // ---- start and end
 
-lte_result lte_start(int *node_rank, int *node_size) {
-	MPI_Comm node;
-	int size;
+static lte_result split(MPI_Comm from, int color, int key, MPI_Comm *comm) {
+	TRY("MPI_Comm_split", MPI_Comm_split(from, color, key, comm));
+	if (*comm != MPI_COMM_NULL)
+		TRY("MPI_Comm_set_errhandler", MPI_Comm_set_errhandler(*comm, MPI_ERRORS_RETURN));
+	return ok;
+}
+
+lte_result lte_start(lte_place *dst) {
 	TRY("MPI_Comm_set_errhandler", MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
-	TRY("MPI_Comm_dup", MPI_Comm_dup(MPI_COMM_WORLD, &world));
-	TRY("MPI_Comm_set_errhandler", MPI_Comm_set_errhandler(world, MPI_ERRORS_RETURN));
-	TRY("MPI_Comm_size", MPI_Comm_size(world, &size));
-	TRY("MPI_Comm_split_type", MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
-	TRY("MPI_Comm_rank", MPI_Comm_rank(node, node_rank));
-	TRY("MPI_Comm_size", MPI_Comm_size(node, node_size));
-	TRY("MPI_Comm_free", MPI_Comm_free(&node));
-	apart = *node_size < size;
+	TRY("MPI_Comm_split_type", MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
+	TRY("MPI_Comm_set_errhandler", MPI_Comm_set_errhandler(node, MPI_ERRORS_RETURN));
+	TRY("MPI_Comm_rank", MPI_Comm_rank(node, &place.node_rank));
+	TRY("MPI_Comm_size", MPI_Comm_size(node, &place.node_size));
+	// However the launcher dealt them out, a node's ranks are numbered one after another: by its first, and in order.
+	int first;
+	TRY("MPI_Comm_rank", MPI_Comm_rank(MPI_COMM_WORLD, &first));
+	TRY("MPI_Bcast", MPI_Bcast(&first, 1, MPI_INT, 0, node));
+	RETURN_UNLESS_OK(split(MPI_COMM_WORLD, 0, first, &world));
+	TRY("MPI_Comm_rank", MPI_Comm_rank(world, &place.rank));
+	TRY("MPI_Comm_size", MPI_Comm_size(world, &place.size));
+	RETURN_UNLESS_OK(split(world, place.node_rank == 0 ? 0 : MPI_UNDEFINED, 0, &leaders));
+	place.nodes = 0;
+	if (leaders != MPI_COMM_NULL) {
+		TRY("MPI_Comm_size", MPI_Comm_size(leaders, &place.nodes));
+		ranks_of = calloc(place.nodes, sizeof *ranks_of);
+		first_of = calloc(place.nodes, sizeof *first_of);
+		if (ranks_of == NULL || first_of == NULL)
+			return (lte_result){MPI_ERR_NO_MEM, "calloc"};
+		TRY("MPI_Allgather", MPI_Allgather(&place.node_size, 1, MPI_INT, ranks_of, 1, MPI_INT, leaders));
+		for (int i = 1; i < place.nodes; i++)
+			first_of[i] = first_of[i - 1] + ranks_of[i - 1];
+	}
+	TRY("MPI_Bcast", MPI_Bcast(&place.nodes, 1, MPI_INT, 0, node));
+	*dst = place;
 	return ok;
 }
 
@@ -161,31 +227,41 @@ void lte_waiting(bool sleepy_here, bool gathering_everywhere) {
 	gathering = gathering_everywhere;
 }
 
+static lte_result confirm(MPI_Comm comm) {
+	int rank, size;
+	TRY("MPI_Comm_rank", MPI_Comm_rank(comm, &rank));
+	TRY("MPI_Comm_size", MPI_Comm_size(comm, &size));
+	for (int step = 1; step < size; step *= 2) {
+		int above = (rank + step) % size, below = (rank - step + size) % size;
+		MPI_Request requests[4];
+		char got[2], sent = 0;
+		TRY("MPI_Irecv", MPI_Irecv(&got[0], 1, MPI_BYTE, below, 0, comm, &requests[0]));
+		TRY("MPI_Irecv", MPI_Irecv(&got[1], 1, MPI_BYTE, above, 1, comm, &requests[1]));
+		TRY("MPI_Isend", MPI_Isend(&sent, 1, MPI_BYTE, above, 0, comm, &requests[2]));
+		TRY("MPI_Isend", MPI_Isend(&sent, 1, MPI_BYTE, below, 1, comm, &requests[3]));
+		for (int i = 0; i < 4; i++)
+			TRY("MPI_Isend, MPI_Irecv", lte_wait(&requests[i], 50 * US, MS));
+	}
+	return ok;
+}
+
 // A barrier comes before MPI_Finalize, where no abort could be noticed any more and a wait would spin. It is of a kind that lets
 // MPICH end where ranks talk TCP through UCX 1.12 or later, whose MPI_Finalize may hang: a rank asks those to whom it has sent to
 // confirm what came, answers such questions itself until it has its own answers, and then answers nobody. So
 //
 //   - whoever was sent something sends something back, for its own question keeps it there until the other can answer, and so has
-//     asked: every way in which collectives send, to a rank ±2ᵏ away, is taken here in both directions;
+//     asked: every way in which collectives send, to a rank ±2ᵏ away, is taken here in both directions, among all and among leaders;
 //   - nobody enters while another still waits, and would answer without having asked: all let go of MPI for a while.
 lte_result lte_leave(void) {
-	int rank, size;
-	TRY("MPI_Comm_rank", MPI_Comm_rank(world, &rank));
-	TRY("MPI_Comm_size", MPI_Comm_size(world, &size));
-	for (int step = 1; step < size; step *= 2) {
-		int above = (rank + step) % size, below = (rank - step + size) % size;
-		MPI_Request requests[4];
-		char got[2], sent = 0;
-		TRY("MPI_Irecv", MPI_Irecv(&got[0], 1, MPI_BYTE, below, 0, world, &requests[0]));
-		TRY("MPI_Irecv", MPI_Irecv(&got[1], 1, MPI_BYTE, above, 1, world, &requests[1]));
-		TRY("MPI_Isend", MPI_Isend(&sent, 1, MPI_BYTE, above, 0, world, &requests[2]));
-		TRY("MPI_Isend", MPI_Isend(&sent, 1, MPI_BYTE, below, 1, world, &requests[3]));
-		for (int i = 0; i < 4; i++)
-			TRY("MPI_Isend, MPI_Irecv", lte_wait(&requests[i], 50 * US, MS));
+	if (leaders != MPI_COMM_NULL) {
+		RETURN_UNLESS_OK(confirm(leaders));
+		TRY("MPI_Comm_free", MPI_Comm_free(&leaders));
 	}
+	RETURN_UNLESS_OK(confirm(world));
+	TRY("MPI_Comm_free", MPI_Comm_free(&node));
 	TRY("MPI_Comm_free", MPI_Comm_free(&world));
 #ifdef MPICH_VERSION
-	if (apart)
+	if (place.nodes > 1)
 		nap(250 * MS);
 #endif
 	return ok;

@@ -12,16 +12,25 @@ typedef struct {
 	const char *call;
 } lte_result;
 
+// Where this rank is. Ranks of a node follow one another.
+typedef struct {
+	int rank, size;
+	int node_rank, node_size, nodes;
+} lte_place;
+
 void lte_signals_save(void);
 void lte_signals_restore(void);
 
-lte_result lte_start(int *node_rank, int *node_size);
+lte_result lte_start(lte_place *dst);
 void lte_waiting(bool sleepy, bool gathering); // sleepy on this machine, gathering alike on all ranks; true before it is called
 int lte_affinity(uint64_t *dst, int words);    // a bit for each core of this process; the number of words, 0 if unknown
 lte_result lte_leave(void); // all ranks; MPI_Finalize comes next
 lte_result lte_barrier(void);
 lte_result lte_allgather(void *dst, const void *src, int bytes);
 lte_result lte_alltoall(void *dst, const void *src, int bytes); // of a block
+lte_result lte_allgather_shared(void *dst, const void *src, int bytes); // dst is memory of the node
+lte_result lte_node_barrier(void);
+lte_result lte_node_allgather(void *dst, const void *src, int bytes); // among a node's ranks
 
 void lte_abort_ask(int code);  // any thread
 void lte_abort_if_asked(void); // ends the job when lte_abort_ask came before

@@ -68,7 +68,58 @@ func collectives(t *testing.T, w *mpi.World) {
 			t.Fatalf("%s: %v", what, err)
 		}
 		check(t, what, dst, func(i int) byte { return mark(i/n, me, i%n) })
+
+		what = fmt.Sprintf("AllgatherShared of %d", n)
+		shared, err := w.NodeMemory(p * n)
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		src = fill(n, func(i int) byte { return mark(me, 1, i) })
+		for range 2 { // the second time into what others may still read
+			if err := w.AllgatherShared(shared, src); err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			check(t, what, shared, func(i int) byte { return mark(i/n, 1, i%n) })
+		}
 	}
+}
+
+// Memory of a node: 0 at first, and what one rank writes the others read after a barrier. Fails if each rank has its own, if what
+// cannot be had is not an error on all ranks, and if the file that it lies in outlives the call.
+func TestNodeMemory(t *testing.T) {
+	mpitest.Run(t, sizes, func(t *testing.T, w *mpi.World) {
+		const n = 1 << 20
+		x, err := w.NodeMemory(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(t, "new memory", x, func(int) byte { return 0 })
+		must := func(err error) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		must(w.NodeBarrier())
+		p := w.NodeSize()
+		for i := w.NodeRank(); i < n; i += p {
+			x[i] = mark(w.NodeRank(), 0, i)
+		}
+		must(w.NodeBarrier())
+		check(t, "memory of the node", x, func(i int) byte { return mark(i%p, 0, i) })
+		if w.Size() > 1 {
+			if _, err := w.NodeMemory(1 << 60); err == nil {
+				t.Error("an exabyte is there")
+			}
+		}
+		files, err := os.ReadDir("/proc/self/fd")
+		must(err)
+		for _, f := range files {
+			if to, err := os.Readlink("/proc/self/fd/" + f.Name()); err == nil && strings.Contains(to, "memfd:lte") {
+				t.Errorf("%s is open still", to)
+			}
+		}
+		collectives(t, w) // the group goes on
+	})
 }
 
 // What a world says of itself, told to all ranks: 0 … size-1, each once, on the node too.

@@ -1,5 +1,6 @@
-// Package mpi is the process group of a run and the only code that touches MPI: who is here, a barrier, two collectives, and an
-// end for all ranks when one fails. What the ranks say to one another is package collective's business.
+// Package mpi is the process group of a run and the only code that touches MPI: who is here, a barrier, two collectives, memory that
+// the ranks of a node share, and an end for all ranks when one fails. What the ranks say to one another is package collective's
+// business.
 //
 // Starting, stopping, rank and size come from gompi. The rest is own C, because gompi has no allgather or alltoall, checks no
 // return code and knows only blocking calls: 8 ranks on 2 cores lose half their time in those. Here every collective is the
@@ -42,6 +43,9 @@ const (
 	barrier op = iota
 	allgather
 	alltoall
+	allgatherShared
+	nodeBarrier
+	nodeAllgather
 	patient
 	stop
 )
@@ -55,7 +59,7 @@ type request struct {
 
 var errStopped = errors.New("mpi: the world is stopped")
 
-// Rank is this process's number among all, from 0.
+// Rank is this process's number among all, from 0. However the launcher dealt them out, those of a node follow one another.
 func (w *World) Rank() int { return w.rank }
 
 // Size is the number of ranks.
@@ -83,16 +87,24 @@ func (w *World) Barrier() error { return w.call(request{op: barrier}) }
 // Allgather puts every rank's src into dst, in rank order.
 //
 // dst is Size × len(src) bytes long, src equally long on all ranks; they do not overlap.
-func (w *World) Allgather(dst, src []byte) error {
+func (w *World) Allgather(dst, src []byte) error { return w.gather("Allgather", allgather, dst, src) }
+
+// AllgatherShared is Allgather into memory that the node's ranks share, from NodeMemory. Only the first rank of each node crosses
+// the network, with the blocks of all.
+func (w *World) AllgatherShared(dst, src []byte) error {
+	return w.gather("AllgatherShared", allgatherShared, dst, src)
+}
+
+func (w *World) gather(name string, op op, dst, src []byte) error {
 	switch {
 	case len(src) > math.MaxInt32:
-		return w.misuse("Allgather", "%d bytes are more than MPI counts (%d)", len(src), math.MaxInt32)
+		return w.misuse(name, "%d bytes are more than MPI counts (%d)", len(src), math.MaxInt32)
 	case len(dst) != w.size*len(src):
-		return w.misuse("Allgather", "dst has %d bytes, src %d: %d ranks × %d need %d", len(dst), len(src), w.size, len(src), w.size*len(src))
+		return w.misuse(name, "dst has %d bytes, src %d: %d ranks × %d need %d", len(dst), len(src), w.size, len(src), w.size*len(src))
 	case overlap(dst, src):
-		return w.misuse("Allgather", "dst and src overlap")
+		return w.misuse(name, "dst and src overlap")
 	}
-	return w.exchange(request{op: allgather, dst: dst, src: src, count: len(src)})
+	return w.exchange(request{op: op, dst: dst, src: src, count: len(src)})
 }
 
 // Alltoall cuts src into Size equal blocks and sends block i to rank i; dst receives block i from rank i.

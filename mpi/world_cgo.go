@@ -141,16 +141,16 @@ func (w *World) start() error {
 	gompi.Start(false)
 	C.lte_signals_restore()
 
-	w.rank, w.size = gompi.WorldRank(), gompi.WorldSize()
-	w.host, _ = os.Hostname() // a name for people; none is no failure
+	w.rank, w.size = gompi.WorldRank(), gompi.WorldSize() // for what goes wrong before ranks are numbered node by node
+	w.host, _ = os.Hostname()                             // a name for people; none is no failure
 	if err := checkLauncher(w.size, Library()); err != nil {
 		gompi.Stop()
 		return err
 	}
-	var nodeRank, nodeSize C.int
-	err := w.failure(C.lte_start(&nodeRank, &nodeSize), 0)
+	var at C.lte_place
+	err := w.failure(C.lte_start(&at), 0)
 	if err == nil {
-		w.nodeRank, w.nodeSize = int(nodeRank), int(nodeSize)
+		w.rank, w.nodeRank, w.nodeSize = int(at.rank), int(at.node_rank), int(at.node_size)
 		err = w.survey()
 	}
 	if err != nil {
@@ -203,6 +203,12 @@ func (w *World) do(r request) error {
 		return w.failure(C.lte_allgather(unsafe.Pointer(&r.dst[0]), unsafe.Pointer(&r.src[0]), C.int(r.count)), r.count)
 	case alltoall:
 		return w.failure(C.lte_alltoall(unsafe.Pointer(&r.dst[0]), unsafe.Pointer(&r.src[0]), C.int(r.count)), r.count)
+	case allgatherShared:
+		return w.failure(C.lte_allgather_shared(unsafe.Pointer(&r.dst[0]), unsafe.Pointer(&r.src[0]), C.int(r.count)), r.count)
+	case nodeBarrier:
+		return w.failure(C.lte_node_barrier(), 0)
+	case nodeAllgather:
+		return w.failure(C.lte_node_allgather(unsafe.Pointer(&r.dst[0]), unsafe.Pointer(&r.src[0]), C.int(r.count)), r.count)
 	case patient:
 		C.lte_waiting(true, true)
 		return nil
