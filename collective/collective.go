@@ -1,5 +1,5 @@
 // Package collective is what the algorithm asks of a group of processes: the exchange of factors for a merge, the dense mean, the
-// proof that all ranks hold the same weights, and the agreement on whether one of them failed. How bytes travel is left to the
+// proof that all ranks hold the same weights, memory that a node has in common, and the agreement on whether a rank failed. How bytes travel is left to the
 // group (package mpi's World, or Alone), what is done with the result to package train.
 //
 // # Traffic
@@ -44,6 +44,17 @@ type Group interface {
 	Allgather(dst, src []byte) error
 	// Alltoall cuts src into Size equal blocks and sends block i to rank i; dst receives block i from rank i. No overlap.
 	Alltoall(dst, src []byte) error
+	// Ranks that share memory with this one are a node; in the group they follow one another. NodeRank is this one's number among
+	// them, 0 ≤ NodeRank < NodeSize.
+	NodeRank() int
+	NodeSize() int
+	// NodeBarrier returns when every rank of the node has called it: what they have written to the node's memory is then there.
+	NodeBarrier() error
+	// NodeMemory is that many bytes, 0 at first, which the node's ranks have in common. All ranks of the group ask for as many, and
+	// all get an error if one does; see Memory.
+	NodeMemory(bytes int) ([]byte, error)
+	// AllgatherShared is Allgather, with a dst that is the node's memory. It waits until all of the node's ranks have called it.
+	AllgatherShared(dst, src []byte) error
 	// Patient makes every wait leave its core to others from now on: for those who compute while a call is under way.
 	Patient() error
 }
@@ -82,6 +93,21 @@ func (Alone) Allgather(dst, src []byte) error { return pass(dst, src) }
 
 // Alltoall copies src to dst.
 func (Alone) Alltoall(dst, src []byte) error { return pass(dst, src) }
+
+// NodeRank is 0.
+func (Alone) NodeRank() int { return 0 }
+
+// NodeSize is 1.
+func (Alone) NodeSize() int { return 1 }
+
+// NodeBarrier waits for nobody.
+func (Alone) NodeBarrier() error { return nil }
+
+// NodeMemory is its own.
+func (Alone) NodeMemory(bytes int) ([]byte, error) { return make([]byte, bytes), nil }
+
+// AllgatherShared copies src to dst.
+func (Alone) AllgatherShared(dst, src []byte) error { return pass(dst, src) }
 
 // Patient changes nothing: nobody is waited for.
 func (Alone) Patient() error { return nil }

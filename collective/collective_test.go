@@ -25,7 +25,7 @@ func TestNoAllocation(t *testing.T) {
 		m := collective.NewMean(g, 1000)
 		var all []*collective.Exchange
 		for _, w := range wires {
-			all = append(all, collective.NewExchange(g, layers, flat, 1, w), collective.NewExchange(collective.Compressed(g, w), layers, flat, 1, w))
+			all = append(all, newExchange(g, layers, flat, 1, w), newExchange(collective.Compressed(g, w), layers, flat, 1, w))
 		}
 		factors, x, sums := draw(g.Rank(), flat), draw(g.Rank(), 1000), make([]float64, 3)
 		names, digests := []string{"a", "b"}, []uint64{1, 2}
@@ -36,7 +36,7 @@ func TestNoAllocation(t *testing.T) {
 					return
 				}
 				for l := range layers {
-					e.Stacks(l)
+					e.Stacks(l, 0, layers[l].M)
 				}
 			}
 			collective.Digest(x)
@@ -80,8 +80,9 @@ func TestDigest(t *testing.T) {
 func TestBrokenGroup(t *testing.T) {
 	broken, own := errors.New("connection reset"), errors.New("own")
 	inGang(t, 2, func(g collective.Group) error {
+		e := newExchange(g, layers, flat, 1, collective.FP32)
 		g.(*member).fail = broken
-		_, gather := collective.NewExchange(g, layers, flat, 1, collective.FP32).Gather(draw(0, flat), collective.Status{})
+		_, gather := e.Gather(draw(0, flat), collective.Status{})
 		agree := collective.Agree(g, own)
 		for name, err := range map[string]error{
 			"Gather":        gather,
@@ -121,18 +122,18 @@ func TestMisuse(t *testing.T) {
 	g := collective.Alone{}
 	for name, misuse := range map[string]func(){
 		"A past the end": func() {
-			collective.NewExchange(g, []collective.Factor{{A: 1, M: 1, N: 4, R: 1}}, 4, 1, collective.FP32)
+			newExchange(g, []collective.Factor{{A: 1, M: 1, N: 4, R: 1}}, 4, 1, collective.FP32)
 		},
 		"B past the end": func() {
-			collective.NewExchange(g, []collective.Factor{{B: 1, M: 4, N: 1, R: 1}}, 4, 1, collective.FP32)
+			newExchange(g, []collective.Factor{{B: 1, M: 4, N: 1, R: 1}}, 4, 1, collective.FP32)
 		},
 		"before 0": func() {
-			collective.NewExchange(g, []collective.Factor{{A: -1, M: 1, N: 1, R: 1}}, 4, 1, collective.FP32)
+			newExchange(g, []collective.Factor{{A: -1, M: 1, N: 1, R: 1}}, 4, 1, collective.FP32)
 		},
 		"short factors": func() {
-			_, _ = collective.NewExchange(g, nil, 4, 1, collective.FP32).Gather(make([]float32, 3), collective.Status{})
+			_, _ = newExchange(g, nil, 4, 1, collective.FP32).Gather(make([]float32, 3), collective.Status{})
 		},
-		"too early":  func() { collective.NewExchange(g, layers, flat, 1, collective.FP32).Stacks(0) },
+		"too early":  func() { newExchange(g, layers, flat, 1, collective.FP32).Stacks(0, 0, 1) },
 		"short mean": func() { _ = collective.NewMean(g, 4).Average(make([]float32, 3)) },
 		"names":      func() { _ = collective.CheckLockstep(g, []string{"a"}, nil) },
 	} {

@@ -64,7 +64,7 @@ func TestSentIsWhatTravels(t *testing.T) {
 		inGang(t, size, func(g collective.Group) error {
 			c := plain(g.Size(), own)
 			meter := collective.NewMeter(g)
-			e := collective.NewExchange(meter.For(collective.Merging), []collective.Factor{f}, 3*(48+24), own, collective.FP32)
+			e := newExchange(meter.For(collective.Merging), []collective.Factor{f}, 3*(48+24), own, collective.FP32)
 			if _, err := e.Gather(make([]float32, own*3*(48+24)), collective.Status{}); err != nil {
 				return err
 			}

@@ -50,33 +50,34 @@ type Exchange struct {
 	spans    []span      // what of them is gathered
 	own      int         // heads of a rank
 	sent     [][]float32 // (own, length): x̂ of this rank's heads, from which their next changes are taken
-	held     [][]float32 // (heads, length): x̂ of all heads
+	held     [][]float32 // (heads, length): x̂ of all heads, the node's
 	lie      bool        // in came, as they came: in fp32, where all is gathered
 	mine     []byte      // (message), what this rank sends: own messages of a head, and a status
-	came     []byte      // (ranks, message), what came, in order of rank
+	came     []byte      // (ranks, message), what came, in order of rank; the node's
 	statuses []Status    // (ranks)
-	a, b     []float32   // the stacks of the layer asked for last; room for the largest
+	a, b     []float32   // the stacks asked for last
 	gathered bool        // held is of what came
 }
 
 // NewExchange makes an exchange of flat factor slices of that length, in which the layers lie, own of them a rank. All are the same
 // on all ranks. The factors that all ranks hold begin as zeros: see Head and Sent.
-func NewExchange(g Group, layers []Factor, length, own int, w Wire) *Exchange {
+func NewExchange(g Group, layers []Factor, length, own int, w Wire) (*Exchange, error) {
 	return newExchange(g, layers, length, own, w, []span{{0, length}})
 }
 
 // newExchange makes an exchange that gathers the spans of factor slices.
-func newExchange(g Group, layers []Factor, length, own int, w Wire, spans []span) *Exchange {
-	heads := own * g.Size()
-	var a, b int // elements in the largest stack
+func newExchange(g Group, layers []Factor, length, own int, w Wire, spans []span) (*Exchange, error) {
 	for _, f := range layers {
 		if f.M < 0 || f.N < 0 || f.R < 0 || f.A < 0 || f.B < 0 || f.A+f.R*f.N > length || f.B+f.M*f.R > length {
 			panic("collective: factors outside their slice")
 		}
-		a, b = max(a, heads*f.R*f.N), max(b, heads*f.R*f.M)
 	}
+	heads := own * g.Size()
 	message := own*w.bytesOf(spans) + 4*statusLen
-	came := make([]float32, (g.Size()*message+3)/4)
+	came, err := Memory(g, (g.Size()*message+3)/4)
+	if err != nil {
+		return nil, fmt.Errorf("collective: room for what comes: %w", err)
+	}
 	e := &Exchange{
 		group:    g,
 		wire:     w,
@@ -84,28 +85,29 @@ func newExchange(g Group, layers []Factor, length, own int, w Wire, spans []span
 		length:   length,
 		spans:    spans,
 		own:      own,
-		sent:     vectors(own, length),
+		sent:     vectors(make([]float32, own*length), own, length),
 		lie:      w == FP32 && len(spans) == 1 && spans[0] == span{0, length},
 		mine:     make([]byte, message),
 		came:     raw(came)[:g.Size()*message],
 		statuses: make([]Status, g.Size()),
-		a:        make([]float32, a),
-		b:        make([]float32, b),
 	}
-	if !e.lie {
-		e.held = vectors(heads, length)
-		return e
+	if e.lie {
+		for k := range heads {
+			at := k/own*message/4 + k%own*length
+			e.held = append(e.held, came[at:at+length])
+		}
+		return e, nil
 	}
-	for k := range heads {
-		at := k/own*message/4 + k%own*length
-		e.held = append(e.held, came[at:at+length])
+	held, err := Memory(g, heads*length)
+	if err != nil {
+		return nil, fmt.Errorf("collective: room for the heads of all ranks: %w", err)
 	}
-	return e
+	e.held = vectors(held, heads, length)
+	return e, nil
 }
 
-// vectors makes count vectors of that length.
-func vectors(count, length int) (all [][]float32) {
-	flat := make([]float32, count*length)
+// vectors cuts flat into count vectors of that length.
+func vectors(flat []float32, count, length int) (all [][]float32) {
 	for i := range count {
 		all = append(all, flat[i*length:(i+1)*length])
 	}
@@ -124,27 +126,43 @@ func (e *Exchange) Gather(factors []float32, status Status) ([]Status, error) {
 		rest = e.wire.encodeSpans(rest, sent, factors[i*e.length:(i+1)*e.length], e.spans)
 	}
 	status.put(rest)
-	if err := e.group.Allgather(e.came, e.mine); err != nil {
+	if err := e.group.AllgatherShared(e.came, e.mine); err != nil {
 		return nil, fmt.Errorf("collective: gathering factors: %w", err)
 	}
 	e.gathered = true
 	for rank := range e.statuses {
-		came := e.came[rank*len(e.mine) : (rank+1)*len(e.mine)]
-		e.statuses[rank] = statusOf(came[len(came)-4*statusLen:])
-		if e.lie {
-			continue
-		}
+		e.statuses[rank] = statusOf(e.cameFrom(rank)[len(e.mine)-4*statusLen:])
+	}
+	if e.lie {
+		return e.statuses, nil
+	}
+	from, to := Part(e.group, len(e.statuses))
+	for rank := from; rank < to; rank++ {
+		rest := e.cameFrom(rank)
 		for i := range e.own {
-			came = e.wire.decodeSpans(e.held[rank*e.own+i], came, e.spans)
+			rest = e.wire.decodeSpans(e.held[rank*e.own+i], rest, e.spans)
 		}
 	}
-	return e.statuses, nil
+	return e.statuses, e.group.NodeBarrier()
 }
 
-// Head is the flat factors of head k, which rank k/own owns, as all ranks hold them: what was sent, the same bits everywhere. Where
-// a head begins anew, every rank may change them alike before the next Gather, and its owner what Sent returns; in fp32 nothing
-// depends on it.
+func (e *Exchange) cameFrom(rank int) []byte { return e.came[rank*len(e.mine) : (rank+1)*len(e.mine)] }
+
+// Head is the flat factors of head k, which rank k/own owns, as all ranks hold them: what was sent, the same bits everywhere. It is
+// the node's, valid until the next Gather or Change.
 func (e *Exchange) Head(k int) []float32 { return e.held[k] } // (length)
+
+// Change has f make what all ranks hold of a head something else, where heads begin anew: f is called for every head on every node,
+// and does the same everywhere. The owner changes what Sent returns by itself. In fp32 nothing depends on either.
+func (e *Exchange) Change(f func(k int, head []float32)) error {
+	if err := e.group.NodeBarrier(); err != nil { // nobody reads what was there before
+		return err
+	}
+	for k, to := Part(e.group, len(e.held)); k < to; k++ {
+		f(k, e.held[k])
+	}
+	return e.group.NodeBarrier()
+}
 
 // Sent is what the next change of this rank's i-th head is taken from: the bits of Head, less what the receivers are still owed.
 func (e *Exchange) Sent(i int) []float32 { return e.sent[i] } // (length)
@@ -155,19 +173,21 @@ func (e *Exchange) Sent(i int) []float32 { return e.sent[i] } // (length)
 //	a  =  ⎢  ⋮  ⎥  (N·r, n),    b = [ B_0 … B_{N−1} ]  (m, N·r),    b·a = Σ_k B_k A_k
 //	      ⎣A_N−1⎦
 //
-// Here N is the number of heads. Both slices are scratch: valid until the next call of Stacks.
-func (e *Exchange) Stacks(layer int) (a, b []float32) {
+// Here N is the number of heads, and of b there are the rows from..to-1 alone. Both slices are scratch: valid until the next call of
+// Stacks.
+func (e *Exchange) Stacks(layer, from, to int) (a, b []float32) {
 	if !e.gathered {
 		panic("collective: stacks of factors that were not gathered")
 	}
 	f := e.layers[layer]
-	return e.stack(f, span{0, f.M}, span{0, f.N}, e.held)
+	return e.stack(f, span{from, to}, span{0, f.N}, e.held)
 }
 
 // stack is Stacks of these heads, for those rows and columns of the product.
 func (e *Exchange) stack(f Factor, rows, columns span, heads [][]float32) (a, b []float32) {
 	m, n, wide := rows.length(), columns.length(), len(heads)*f.R
-	a, b = e.a[:wide*n], e.b[:m*wide]
+	e.a, e.b = numbers(e.a, wide*n), numbers(e.b, m*wide)
+	a, b = e.a, e.b
 	for k, head := range heads {
 		for p := range f.R {
 			copy(a[(k*f.R+p)*n:(k*f.R+p+1)*n], head[f.A+p*f.N+columns.from:])
@@ -177,4 +197,12 @@ func (e *Exchange) stack(f Factor, rows, columns span, heads [][]float32) (a, b 
 		}
 	}
 	return a, b
+}
+
+// numbers is a buffer of n numbers, the one given if it has room for them.
+func numbers(buffer []float32, n int) []float32 {
+	if cap(buffer) < n {
+		return make([]float32, n)
+	}
+	return buffer[:n]
 }

@@ -18,27 +18,42 @@ type gang struct {
 	round   int // barriers passed
 	left    bool
 	parts   [][]byte // what each rank sends
+	nodes   []*gang  // of ranks that share memory
+	perNode int
 }
 
 // member is one of the gang.
 type member struct {
 	*gang
 	rank int
+	room []byte
 	fail error // what every collective returns at once, if set
 }
 
 var errLeft = errors.New("a rank has left")
 
-// inGang runs body on size goroutines, each one rank. A rank that fails does not leave the others waiting.
+func newGang(size int) *gang {
+	g := &gang{size: size, parts: make([][]byte, size)}
+	g.turn.L = &g.mu
+	return g
+}
+
+// inGang runs body on size goroutines, each one rank, two of them a node and on the last what is left. A rank that fails does not
+// leave the others waiting.
 func inGang(t *testing.T, size int, body func(g collective.Group) error) {
 	t.Helper()
-	group := &gang{size: size, parts: make([][]byte, size)}
-	group.turn.L = &group.mu
+	group := newGang(size)
+	group.perNode = 2
+	for first := 0; first < size; first += group.perNode {
+		group.nodes = append(group.nodes, newGang(min(group.perNode, size-first)))
+	}
 	var wait sync.WaitGroup
 	for rank := range size {
 		wait.Go(func() {
+			m := &member{gang: group, rank: rank}
 			defer group.leave()
-			if err := body(&member{gang: group, rank: rank}); err != nil {
+			defer m.node().leave()
+			if err := body(m); err != nil {
 				t.Errorf("rank %d/%d: %v", rank, size, err)
 			}
 		})
@@ -77,6 +92,41 @@ func (m *member) Size() int { return m.size }
 
 func (m *member) Patient() error { return nil }
 
+func (m *member) node() *gang        { return m.nodes[m.rank/m.perNode] }
+func (m *member) NodeRank() int      { return m.rank % m.perNode }
+func (m *member) NodeSize() int      { return m.node().size }
+func (m *member) NodeBarrier() error { return m.node().meet() }
+
+func (m *member) NodeMemory(bytes int) ([]byte, error) {
+	if m.NodeRank() == 0 {
+		m.node().parts[0] = make([]byte, bytes)
+	}
+	if err := m.NodeBarrier(); err != nil {
+		return nil, err
+	}
+	memory := m.node().parts[0]
+	return memory, m.NodeBarrier()
+}
+
+func (m *member) AllgatherShared(dst, src []byte) error {
+	if m.fail != nil {
+		return m.fail
+	}
+	if err := m.NodeBarrier(); err != nil {
+		return err
+	}
+	if len(m.room) < len(dst) {
+		m.room = make([]byte, len(dst))
+	}
+	if err := m.Allgather(m.room[:len(dst)], src); err != nil {
+		return err
+	}
+	if m.NodeRank() == 0 {
+		copy(dst, m.room)
+	}
+	return m.NodeBarrier()
+}
+
 func (m *member) Barrier() error {
 	if m.fail != nil {
 		return m.fail
@@ -113,4 +163,21 @@ func (m *member) swap(dst, src []byte, part func([]byte) []byte) error {
 		copy(dst[k*n:(k+1)*n], part(from))
 	}
 	return m.meet()
+}
+
+// newExchange is collective.NewExchange where there is memory.
+func newExchange(g collective.Group, layers []collective.Factor, length, own int, w collective.Wire) *collective.Exchange {
+	return had(collective.NewExchange(g, layers, length, own, w))
+}
+
+// newUpdate is collective.NewUpdate where there is memory.
+func newUpdate(g collective.Group, layers []collective.Factor, length, own int, w collective.Wire, transports []collective.Transport, multiply collective.Product) *collective.Update {
+	return had(collective.NewUpdate(g, layers, length, own, w, transports, multiply))
+}
+
+func had[T any](x T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return x
 }

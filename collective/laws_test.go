@@ -32,6 +32,7 @@ var laws = []struct {
 	{"update traffic", lawUpdateTraffic},
 	{"compressed", lawCompressed},
 	{"compressed traffic", lawCompressedTraffic},
+	{"nodes", lawNodes},
 }
 
 var sizes = []int{1, 2, 3, 4, 8}
@@ -72,7 +73,7 @@ var (
 // Fails if a head's A or B is taken from the wrong offset, in the wrong order of ranks, or laid side by side the wrong way, and if
 // a later layer's stacks keep anything of an earlier layer or merge.
 func lawStacks(g collective.Group) error {
-	e := collective.NewExchange(g, layers, flat, 1, collective.FP32)
+	e := newExchange(g, layers, flat, 1, collective.FP32)
 	for round := range 2 {
 		seed := func(k int) int { return 100*round + k }
 		if _, err := e.Gather(draw(seed(g.Rank()), flat), collective.Status{}); err != nil {
@@ -80,7 +81,7 @@ func lawStacks(g collective.Group) error {
 		}
 		for _, l := range []int{0, 1, 2, 1, 0} {
 			f := layers[l]
-			a, b := e.Stacks(l)
+			a, b := e.Stacks(l, 0, f.M)
 			inner := g.Size() * f.R
 			if len(a) != inner*f.N || len(b) != f.M*inner {
 				return fmt.Errorf("layer %d: stacks of %d and %d elements", l, len(a), len(b))
@@ -124,7 +125,7 @@ func lawStatuses(g collective.Group) error {
 		{Loss: 0, Failed: 1 << 24},
 		{Loss: 1e300, Failed: 1<<24 - 1}, // an infinity in float32
 	}
-	e := collective.NewExchange(g, nil, 0, 1, collective.FP32)
+	e := newExchange(g, nil, 0, 1, collective.FP32)
 	for shift := range statuses { // every status on every rank
 		status := func(k int) collective.Status { return statuses[(k+shift)%len(statuses)] }
 		got, err := e.Gather(nil, status(g.Rank()))
@@ -330,11 +331,11 @@ func lawTraffic(g collective.Group) error {
 		do      func(g collective.Group) error
 	}{
 		{"factors and status", collective.Merging, 4 * int64(flat+2) * others, func(g collective.Group) error {
-			_, err := collective.NewExchange(g, layers, flat, 1, collective.FP32).Gather(draw(0, flat), collective.Status{})
+			_, err := newExchange(g, layers, flat, 1, collective.FP32).Gather(draw(0, flat), collective.Status{})
 			return err
 		}},
 		{"int8 factors of two heads and status", collective.Merging, int64(2*(flat+2)+8) * others, func(g collective.Group) error {
-			_, err := collective.NewExchange(g, layers, flat, 2, collective.Int8).Gather(draw(0, 2*flat), collective.Status{})
+			_, err := newExchange(g, layers, flat, 2, collective.Int8).Gather(draw(0, 2*flat), collective.Status{})
 			return err
 		}},
 		{"mean", collective.Gradients, collective.AllreduceBytes(n, g.Size()), func(g collective.Group) error {

@@ -87,7 +87,7 @@ func lawUpdate(g collective.Group) error {
 
 func lawOneUpdate(g collective.Group, w collective.Wire, transports []collective.Transport, own int, resets bool) error {
 	const rounds = 4
-	u := collective.NewUpdate(g, many, manyLen, own, w, transports, multiply)
+	u := newUpdate(g, many, manyLen, own, w, transports, multiply)
 	heads := own * g.Size()
 	factors := func(k, round int) []float32 { // that go on; or, with resets, begin anew near what was sent
 		x := make([]float32, manyLen)
@@ -145,9 +145,12 @@ func lawOneUpdate(g collective.Group, w collective.Wire, transports []collective
 			want, spread := sums[l], spreads[l]
 			switch transports[l] {
 			case collective.Factors:
-				a, b := u.Stacks(l)
 				sum = make([]float32, f.M*f.N)
-				multiply(sum, l, f.M, f.N, heads*f.R, b, a)
+				for _, part := range [][2]int{{0, f.M / 3}, {f.M / 3, f.M}} {
+					from, to := part[0], part[1]
+					a, b := u.Stacks(l, from, to)
+					multiply(sum[from*f.N:], l, to-from, f.N, heads*f.R, b, a)
+				}
 			case collective.Dense:
 				_, spread = updates(l, all, 0)
 				for i := range spread {
@@ -187,7 +190,9 @@ func lawOneUpdate(g collective.Group, w collective.Wire, transports []collective
 			return fmt.Errorf("round %d: not the same bits on all ranks", round)
 		}
 		if resets {
-			u.Renew()
+			if err := u.Renew(); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -216,7 +221,7 @@ func lawUpdateTraffic(g collective.Group) error {
 		} {
 			transport := collective.Transports()[i]
 			meter := collective.NewMeter(g)
-			u := collective.NewUpdate(meter.For(collective.Merging), []collective.Factor{f}, length, own, collective.FP32,
+			u := newUpdate(meter.For(collective.Merging), []collective.Factor{f}, length, own, collective.FP32,
 				[]collective.Transport{transport}, func([]float32, int, int, int, int, []float32, []float32) {})
 			if _, err := u.Gather(draw(0, own*length), collective.Status{}); err != nil {
 				return err

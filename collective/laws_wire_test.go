@@ -43,7 +43,7 @@ func lawWires(g collective.Group) error {
 }
 
 func lawWire(g collective.Group, w collective.Wire, own int) error {
-	e := collective.NewExchange(g, nil, wide, own, w)
+	e := newExchange(g, nil, wide, own, w)
 	heads := own * g.Size()
 	sent, held := make([][]float32, heads), make([][]float32, heads) // the twins'
 	for k := range heads {
@@ -59,10 +59,12 @@ func lawWire(g collective.Group, w collective.Wire, own int) error {
 				for i, x := range walk(k, round)[half:] {
 					sent[k][half+i] -= x
 				}
-				copy(e.Head(k), held[k])
 				if k/own == g.Rank() {
 					copy(e.Sent(k%own), sent[k])
 				}
+			}
+			if err := e.Change(func(k int, head []float32) { copy(head, held[k]) }); err != nil {
+				return err
 			}
 		}
 		var mine []float32

@@ -25,8 +25,9 @@ func (p Purpose) String() string {
 }
 
 // Traffic is what a rank has sent and received, in bytes of messages: its part times the other ranks in an allgather, all
-// blocks but its own in an alltoall, nothing in a barrier. What the network carries beyond that depends on the algorithm that
-// the MPI library chooses, and on its headers.
+// blocks but its own in an alltoall, nothing in a barrier. So it counts what is said, wherever ranks are: messages to ranks of the
+// same node cross no network. What the network carries beyond that depends on the algorithm that the MPI library chooses, and on
+// its headers.
 type Traffic struct {
 	Sent     int64 `json:"sent"`
 	Received int64 `json:"received"`
@@ -70,6 +71,11 @@ type metered struct {
 func (g metered) Allgather(dst, src []byte) error {
 	g.add(len(src), g.Size()*len(src))
 	return g.Group.Allgather(dst, src)
+}
+
+func (g metered) AllgatherShared(dst, src []byte) error {
+	g.add(len(src), g.Size()*len(src))
+	return g.Group.AllgatherShared(dst, src)
 }
 
 func (g metered) Alltoall(dst, src []byte) error {

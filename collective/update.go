@@ -27,18 +27,18 @@ type Update struct {
 	mine, sentMine []float32   // the sums of Dense over them, and x̂
 	theirs         []float32   // (ranks, block): x̂ of this rank's block of every rank's
 	part, sentPart []float32   // this rank's parts, and x̂
-	sums           []float32   // x̂ of all parts
+	sums           []float32   // x̂ of all parts, the node's
 	whole          []float32   // a sum of which ranks form columns, put together
 
 	goes, comes    []byte // (ranks, message) of the Alltoall
-	tells, gathers []byte // (message) and (ranks, message) of the second Allgather
+	tells, gathers []byte // (message) and (ranks, message) of the second Allgather; the latter is the node's
 }
 
 // Product sets dst (rows, columns) to s·b·a, with b (rows, inner) and a (inner, columns), for that layer.
 type Product func(dst []float32, layer, rows, columns, inner int, b, a []float32)
 
 // NewUpdate makes an Update of layers that travel as transports say, one each; for the rest see NewExchange.
-func NewUpdate(g Group, layers []Factor, length, own int, w Wire, transports []Transport, multiply Product) *Update {
+func NewUpdate(g Group, layers []Factor, length, own int, w Wire, transports []Transport, multiply Product) (*Update, error) {
 	if len(transports) != len(layers) {
 		panic("collective: not one transport for each layer")
 	}
@@ -77,14 +77,17 @@ func NewUpdate(g Group, layers []Factor, length, own int, w Wire, transports []T
 			elsewhere = append(elsewhere, f.spanB())
 		}
 	}
-	u.Exchange = newExchange(g, layers, length, own, w, without(length, elsewhere))
+	var err error
+	if u.Exchange, err = newExchange(g, layers, length, own, w, without(length, elsewhere)); err != nil {
+		return nil, err
+	}
 	room := 0
 	for _, s := range u.parts[me] {
 		u.inPart = append(u.inPart, span{room, room + s.length()})
 		room += s.length()
 	}
 	u.mine, u.theirs = make([]float32, dense), make([]float32, ranks*u.blocks[me].length())
-	u.part, u.sums, u.whole = make([]float32, room), make([]float32, total), make([]float32, whole)
+	u.part, u.whole = make([]float32, room), make([]float32, whole)
 	if w != FP32 {
 		u.sentMine, u.sentPart = make([]float32, dense), make([]float32, room)
 	}
@@ -92,8 +95,15 @@ func NewUpdate(g Group, layers []Factor, length, own int, w Wire, transports []T
 	u.goes = make([]byte, ranks*(own*w.bytesOf(u.slices[0])+w.Bytes(u.blocks[0].length())))
 	u.comes = make([]byte, len(u.goes))
 	u.tells = make([]byte, w.bytesOf(u.parts[0]))
-	u.gathers = make([]byte, ranks*len(u.tells))
-	return u
+	gathers, err := Memory(g, (ranks*len(u.tells)+3)/4)
+	if err == nil {
+		u.sums, err = Memory(g, total)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("collective: room for the updates: %w", err)
+	}
+	u.gathers = raw(gathers)[:ranks*len(u.tells)]
+	return u, nil
 }
 
 func (f Factor) spanA() span { return span{f.A, f.A + f.R*f.N} }
@@ -185,13 +195,13 @@ func (u *Update) form() {
 // collect hands this rank's parts on and receives the others'.
 func (u *Update) collect() error {
 	u.wire.encodeSpans(u.tells, u.sentPart, u.part, u.inPart)
-	if err := u.group.Allgather(u.gathers, u.tells); err != nil {
+	if err := u.group.AllgatherShared(u.gathers, u.tells); err != nil {
 		return fmt.Errorf("collective: gathering parts of the update: %w", err)
 	}
-	for rank, parts := range u.parts {
-		u.wire.decodeSpans(u.sums, u.gathers[rank*len(u.tells):(rank+1)*len(u.tells)], parts)
+	for rank, to := Part(u.group, len(u.parts)); rank < to; rank++ {
+		u.wire.decodeSpans(u.sums, u.gathers[rank*len(u.tells):(rank+1)*len(u.tells)], u.parts[rank])
 	}
-	return nil
+	return u.group.NodeBarrier()
 }
 
 // Sum is Σ_k s·B_kA_k, (m, n), as all ranks hold it, the same bits everywhere; nil for a layer of Factors. It is scratch: valid
@@ -218,9 +228,12 @@ func (u *Update) Sum(layer int) []float32 {
 
 // Renew says that W has taken up the sums for good, as with resets: the next ones begin at 0. What of these was not sent is still
 // owed: W has it with the next.
-func (u *Update) Renew() {
-	if u.wire == FP32 { // nothing is owed
-		return
+func (u *Update) Renew() error {
+	if u.wire == FP32 || len(u.sums) == 0 { // nothing is owed
+		return nil
+	}
+	if err := u.group.NodeBarrier(); err != nil { // all have read the sums
+		return err
 	}
 	for i, x := range u.mine {
 		u.sentMine[i] -= x
@@ -229,5 +242,7 @@ func (u *Update) Renew() {
 		u.sentPart[i] -= x
 	}
 	clear(u.theirs)
-	clear(u.sums)
+	from, to := Part(u.group, len(u.sums))
+	clear(u.sums[from:to])
+	return nil // nobody reads them before the next Gather
 }

@@ -17,6 +17,7 @@ type compressed struct {
 	planes  []byte   // a block, byte by byte of its numbers
 	frame   []byte   // of it
 	out, in []byte   // what travels: length of the frame in four bytes, frame, padding
+	shared  []byte   // (ranks, most of a frame): in, where it is the node's
 	longest []uint64 // (1 + ranks): of this rank, of all
 }
 
@@ -48,10 +49,34 @@ func (g *compressed) Allgather(dst, src []byte) error {
 	if err != nil {
 		return err
 	}
+	g.in = room(g.in, g.Size()*g.most(len(src)))
 	if err := g.Group.Allgather(g.in[:g.Size()*stride], g.out[:stride]); err != nil {
 		return err
 	}
-	return g.unpack(dst, stride)
+	return g.unpack(dst, g.in, stride, 0, g.Size())
+}
+
+// AllgatherShared: each rank unpacks a part for its node.
+func (g *compressed) AllgatherShared(dst, src []byte) error {
+	if need := g.Size() * g.most(len(src)); len(g.shared) < need { // on all ranks in the same call
+		memory, err := Memory(g.Group, (need+3)/4)
+		if err != nil {
+			return fmt.Errorf("collective: room for compressed messages: %w", err)
+		}
+		g.shared = raw(memory)
+	}
+	stride, err := g.pack(src, 1)
+	if err != nil {
+		return err
+	}
+	if err := g.Group.AllgatherShared(g.shared[:g.Size()*stride], g.out[:stride]); err != nil {
+		return err
+	}
+	from, to := Part(g.Group, g.Size())
+	if err := g.unpack(dst, g.shared, stride, from, to); err != nil {
+		return err
+	}
+	return g.NodeBarrier()
 }
 
 func (g *compressed) Alltoall(dst, src []byte) error {
@@ -59,17 +84,21 @@ func (g *compressed) Alltoall(dst, src []byte) error {
 	if err != nil {
 		return err
 	}
+	g.in = room(g.in, g.Size()*g.most(len(src)/g.Size()))
 	if err := g.Group.Alltoall(g.in[:g.Size()*stride], g.out[:g.Size()*stride]); err != nil {
 		return err
 	}
-	return g.unpack(dst, stride)
+	return g.unpack(dst, g.in, stride, 0, g.Size())
 }
+
+// most is the longest that a block of n bytes may become.
+func (g *compressed) most(n int) int { return frameLen + g.encoder.MaxEncodedSize(n) }
 
 // pack puts src, cut into equal blocks, into out, a block every stride bytes, and makes room for as many as come.
 func (g *compressed) pack(src []byte, blocks int) (stride int, err error) {
 	n := len(src) / blocks
-	most := frameLen + g.encoder.MaxEncodedSize(n)
-	g.out, g.in, g.planes = room(g.out, blocks*most), room(g.in, g.Size()*most), room(g.planes, n)
+	most := g.most(n)
+	g.out, g.planes = room(g.out, blocks*most), room(g.planes, n)
 	for i := range blocks {
 		apart(g.planes, src[i*n:(i+1)*n], g.width)
 		g.frame = g.encoder.EncodeAll(g.planes, g.frame[:0]) // which may want more room than the frame takes at last
@@ -91,12 +120,12 @@ func (g *compressed) pack(src []byte, blocks int) (stride int, err error) {
 	return stride, nil
 }
 
-// unpack puts the blocks that lie in g.in, one every stride bytes, into dst, one behind another.
-func (g *compressed) unpack(dst []byte, stride int) error {
+// unpack puts the blocks of some ranks, which lie in src every stride bytes, into dst, where they lie one behind another.
+func (g *compressed) unpack(dst, src []byte, stride, from, to int) error {
 	n := len(dst) / g.Size()
 	g.planes = room(g.planes, n)
-	for k := range g.Size() {
-		packed := g.in[k*stride : (k+1)*stride]
+	for k := from; k < to; k++ {
+		packed := src[k*stride : (k+1)*stride]
 		length := int(binary.LittleEndian.Uint32(packed))
 		if length > stride-frameLen {
 			return fmt.Errorf("collective: message of rank %d: %d bytes, of %d that came", k, length, stride-frameLen)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -23,16 +24,37 @@ func (w *World) NodeBarrier() error {
 }
 
 // NodeMemory is that many bytes, 0 at first, which the ranks of this node have in common until the process ends. All ranks of the
-// node ask for as many. If it cannot be had all of them get an error: those that could have it, that another could not.
+// world ask for as many. If one cannot have it all get an error: the others, that it could not.
 func (w *World) NodeMemory(bytes int) ([]byte, error) {
 	if bytes == 0 {
 		return nil, nil
 	}
+	if w.nodes == w.size {
+		return make([]byte, bytes), nil
+	}
+	memory, err := w.shareMemory(bytes)
+	well, all := []byte{1}, make([]byte, w.size)
+	if err != nil {
+		well[0] = 0
+	}
+	if broken := w.Allgather(all, well); broken != nil {
+		return nil, errors.Join(err, broken)
+	}
+	if rank := slices.Index(all, 0); rank >= 0 && err == nil {
+		err = fmt.Errorf("rank %d has none", rank)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("mpi: rank %d/%d: %d bytes of memory for the %d ranks of node %s: %w", w.rank, w.size, bytes, w.nodeSize, w.host, err)
+	}
+	return memory, nil
+}
+
+// shareMemory returns when all ranks of the node have mapped the memory, or failed to.
+func (w *World) shareMemory(bytes int) (memory []byte, err error) {
 	if w.nodeSize == 1 {
 		return make([]byte, bytes), nil
 	}
 	var file *os.File
-	var err error
 	if w.nodeRank == 0 {
 		file, err = anonymous(bytes)
 	}
@@ -50,27 +72,10 @@ func (w *World) NodeMemory(bytes int) ([]byte, error) {
 			defer file.Close()
 		}
 	}
-	var memory []byte
 	if file != nil {
 		memory, err = unix.Mmap(int(file.Fd()), 0, bytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	}
-	well := 1
-	if memory == nil {
-		well = 0
-	}
-	all, broken = w.tellNode(well, 0) // and nobody closes the file before all have it
-	if broken != nil {
-		return nil, errors.Join(err, broken)
-	}
-	for rank := range w.nodeSize {
-		if all[2*rank] == 0 && err == nil {
-			err = fmt.Errorf("rank %d of the node has none", rank)
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("mpi: rank %d/%d: %d bytes of memory for the %d ranks of node %s: %w", w.rank, w.size, bytes, w.nodeSize, w.host, err)
-	}
-	return memory, nil
+	return memory, errors.Join(err, w.NodeBarrier()) // then the first may close the file
 }
 
 // anonymous makes a file of memory, all of it there: the kernel would rather end processes than say that there is none.

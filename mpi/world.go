@@ -28,6 +28,7 @@ import (
 type World struct {
 	rank, size                int // 0 ≤ rank < size
 	nodeRank, nodeSize        int // 0 ≤ nodeRank < nodeSize ≤ machineSize
+	nodes                     int // 0 < nodes ≤ size
 	machineSize, machineCores int // machineSize ≤ size
 	host                      string
 

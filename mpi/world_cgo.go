@@ -150,7 +150,7 @@ func (w *World) start() error {
 	var at C.lte_place
 	err := w.failure(C.lte_start(&at), 0)
 	if err == nil {
-		w.rank, w.nodeRank, w.nodeSize = int(at.rank), int(at.node_rank), int(at.node_size)
+		w.rank, w.nodeRank, w.nodeSize, w.nodes = int(at.rank), int(at.node_rank), int(at.node_size), int(at.nodes)
 		err = w.survey()
 	}
 	if err != nil {

@@ -14,7 +14,7 @@ func Start() (*World, error) {
 	if err := checkLauncher(1, Library()); err != nil {
 		return nil, err
 	}
-	w := &World{size: 1, nodeSize: 1}
+	w := &World{size: 1, nodeSize: 1, nodes: 1}
 	w.host, _ = os.Hostname()
 	p := here(w.host)
 	for range runtime.NumCPU() {

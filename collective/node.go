@@ -1,0 +1,35 @@
+package collective
+
+import (
+	"fmt"
+	"unsafe"
+)
+
+// Memory is n numbers, 0 at first, which the ranks of a node have in common. All ranks of the group call it; an error is all ranks'.
+func Memory(g Group, n int) ([]float32, error) {
+	bytes, err := g.NodeMemory(4 * n)
+	if err != nil {
+		return nil, fmt.Errorf("%w; set exchange.share_memory = false to have a copy of its own for every rank", err)
+	}
+	if n == 0 {
+		return nil, nil
+	}
+	return unsafe.Slice((*float32)(unsafe.Pointer(&bytes[0])), n), nil
+}
+
+// Part is what of n things this rank does for its node.
+func Part(g Group, n int) (from, to int) {
+	s := share(n, g.NodeRank(), g.NodeSize())
+	return s.from, s.to
+}
+
+// Apart is the group as if no two of its ranks shared memory.
+func Apart(g Group) Group { return separate{g} }
+
+type separate struct{ Group }
+
+func (separate) NodeRank() int                           { return 0 }
+func (separate) NodeSize() int                           { return 1 }
+func (separate) NodeBarrier() error                      { return nil }
+func (separate) NodeMemory(bytes int) ([]byte, error)    { return make([]byte, bytes), nil }
+func (g separate) AllgatherShared(dst, src []byte) error { return g.Allgather(dst, src) }
