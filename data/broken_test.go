@@ -36,7 +36,7 @@ func TestBrokenSets(t *testing.T) {
 		{"cut JPEG", with("train/cat/5.png", whole[:len(whole)-9]), Source{}, []string{"train/cat/5.png: ", "ends too early", "JPEG", "copy it again"}},
 		{"cut first", with("train/cat/0.png", tint(1)[:20]), Source{}, []string{"train/cat/0.png: ", "ends too early", "PNG"}},
 		{"damaged", with("train/cat/5.png", strings.Replace(tint(1), "IDAT", "IDAY", 1)), Source{}, []string{"train/cat/5.png: ", "expected a sound PNG"}},
-		{"no image", with("train/cat/Thumbs.db", "hello, world"), Source{}, []string{`train/cat/Thumbs.db: begins with "hello, w"`, "expected a JPEG, PNG or GIF", "remove"}},
+		{"no image", with("train/cat/Thumbs.db", "hello, world"), Source{}, []string{`train/cat/Thumbs.db: begins with "hello, w"`, "expected a JPEG, PNG, GIF, BMP or WebP", "remove"}},
 		{"empty image", with("train/cat/5.png", ""), Source{}, []string{"train/cat/5.png: an empty file", "remove"}},
 		{"empty class", with("train/fox/", ""), Source{}, []string{"train/fox: a class folder without images", "add its images, or remove"}},
 		{"empty class in test", append(with("train/fox/1.png", tint(3)), member{"test/fox/", ""}), Source{}, []string{"test/fox: a class folder without images"}},

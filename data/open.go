@@ -31,8 +31,7 @@ func Kinds() []string { return slices.Clone(kinds) }
 //
 // Where there is no test/ with class folders, val/ or valid/ takes its place. The classes are the names of train's
 // class folders, sorted; a class's images follow each other in the order of their names, so that a folder and its
-// archive are the same data set. Images are JPEG, PNG or GIF (its first frame) by their content, all of one size.
-// They become RGB: grey thrice, transparency dropped. What begins with a dot is passed over, and so is all that lies
+// archive are the same data set. Images are what picture.Decode reads, all of one size. What begins with a dot is passed over, and so is all that lies
 // outside of the class folders. Links in a folder are followed; in an archive they are an error.
 //
 // The whole set stays in memory, a byte a value: 184 MB for CIFAR-10. Every process holds its own copy, so the ranks

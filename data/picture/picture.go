@@ -1,5 +1,5 @@
-// Package picture holds images as they are decoded: bytes, of whatever size the file had. What becomes of them for
-// training (normalised float32, of one size) is package data's business.
+// Package picture decodes images, and holds them as they are decoded: bytes, of whatever size the file had. What becomes
+// of them for training (normalised float32, of one size) is package data's business.
 package picture
 
 // Picture is an image as it was decoded, of its own size. The zero Picture is ready to be filled; filling one picture

@@ -1,4 +1,4 @@
-package data
+package picture
 
 import (
 	"bytes"
@@ -25,6 +25,14 @@ func painted[M interface {
 		}
 	}
 	return m
+}
+
+func encoded(f func(*bytes.Buffer) error) string {
+	var b bytes.Buffer
+	if err := f(&b); err != nil {
+		panic(err)
+	}
+	return b.String()
 }
 
 // Every kind of image that the decoders return, against its pixels taken one by one from a decoder of its own.
@@ -56,11 +64,12 @@ func TestFormatsAgainstSimpleTwin(t *testing.T) {
 		"clear PNG":       pngs(painted(image.NewNRGBA(r), 100)),
 		"GIF":             encoded(func(b *bytes.Buffer) error { return gif.Encode(b, painted(image.NewNRGBA(r), 255), nil) }),
 	} {
-		got := make([]uint8, 3*width*height)
-		if err := new(decoder).decode(got, &file{name: name, encoded: []byte(k)}, height, width, ""); err != nil {
-			t.Errorf("%s: %v", name, err)
+		var p Picture
+		if err := Decode(&p, []byte(k)); err != nil || p.Channels != 3 || p.Height != height || p.Width != width {
+			t.Errorf("%s: %d×%d, %v", name, p.Width, p.Height, err)
 			continue
 		}
+		got := p.Pix
 		m, _, err := image.Decode(bytes.NewReader([]byte(k)))
 		if err != nil {
 			t.Fatal(err)
@@ -89,8 +98,10 @@ func TestSubsampling(t *testing.T) {
 			}
 		}
 		m := whole.SubImage(image.Rect(0, 0, width, height))
-		got := make([]uint8, 3*width*height)
-		toPlanes(got, m, height, width)
+		var p Picture
+		p.Reset(3, height, width)
+		p.setImage(m)
+		got := p.Pix
 		for at := range width * height {
 			r, g, b, _ := m.At(at%width, at/width).RGBA()
 			if got[at] != uint8(r>>8) || got[15+at] != uint8(g>>8) || got[30+at] != uint8(b>>8) {
@@ -106,11 +117,11 @@ func TestFrameWithinCanvas(t *testing.T) {
 	k := encoded(func(b *bytes.Buffer) error {
 		return gif.EncodeAll(b, &gif.GIF{Image: []*image.Paletted{m}, Delay: []int{0}, Config: image.Config{Width: 4, Height: 3}})
 	})
-	got := bytes.Repeat([]byte{7}, 36)
-	if err := new(decoder).decode(got, &file{encoded: []byte(k)}, 3, 4, ""); err != nil {
-		t.Fatal(err)
+	p := Picture{own: bytes.Repeat([]byte{7}, 36)}
+	if err := Decode(&p, []byte(k)); err != nil || p.Height != 3 || p.Width != 4 {
+		t.Fatal(p.Width, p.Height, err)
 	}
-	for i, v := range got {
+	for i, v := range p.Pix {
 		white := i%12 == 5 || i%12 == 6
 		if (v == 255) != white || !white && v != 0 {
 			t.Errorf("value %d is %d", i, v)

@@ -1,0 +1,117 @@
+package picture
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"image"
+	"image/gif"
+	"image/jpeg"
+	"image/png"
+	"io"
+
+	"golang.org/x/image/bmp"
+	"golang.org/x/image/webp"
+)
+
+// format is an image format that can be read.
+type format struct {
+	name   string
+	is     func(encoded []byte) bool
+	config func(io.Reader) (image.Config, error)
+	decode func(encoded []byte) (image.Image, error)
+}
+
+// begins knows a format by what its files begin with.
+func begins(magic ...string) func([]byte) bool {
+	return func(encoded []byte) bool {
+		for _, m := range magic {
+			if bytes.HasPrefix(encoded, []byte(m)) {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+var formats = []format{
+	{"JPEG", begins("\xff\xd8\xff"), jpeg.DecodeConfig, by(jpeg.Decode)},
+	{"PNG", begins("\x89PNG\r\n\x1a\n"), png.DecodeConfig, by(png.Decode)},
+	{"GIF", begins("GIF87a", "GIF89a"), gif.DecodeConfig, by(gif.Decode)},
+	{"BMP", begins("BM"), bmp.DecodeConfig, by(bmp.Decode)},
+	{"WebP", func(e []byte) bool { return len(e) >= 12 && string(e[:4]) == "RIFF" && string(e[8:12]) == "WEBP" }, webp.DecodeConfig, by(webp.Decode)},
+}
+
+// MostPixels is how many pixels an image may have: more than any photograph of the usual sets, and a damaged header may
+// claim anything.
+const MostPixels = 1 << 27
+
+// Decode decodes an image: JPEG, PNG, GIF (its first frame), BMP or WebP, known by its content, for names lie. It becomes
+// RGB, (3, height, width): grey thrice, CMYK as its inks mix, of 16 bits the upper 8, transparency dropped. A JPEG is
+// turned as its EXIF orientation says. Errors don't say the file's name.
+func Decode(dst *Picture, encoded []byte) error {
+	k, c, err := look(encoded)
+	if err != nil {
+		return err
+	}
+	m, err := k.decode(encoded)
+	if err != nil {
+		return k.unreadable(err)
+	}
+	dst.Reset(3, c.Height, c.Width)
+	if planes := lossy(m); planes != nil && k.name == "WebP" {
+		dst.setVideo(planes)
+	} else {
+		dst.setImage(m)
+	}
+	if k.name == "JPEG" {
+		dst.orient(orientation(encoded))
+	}
+	return nil
+}
+
+// Size returns the size that Decode would give an image, from its header alone.
+func Size(encoded []byte) (height, width int, err error) {
+	k, c, err := look(encoded)
+	if err != nil {
+		return 0, 0, err
+	}
+	if k.name == "JPEG" && orientation(encoded) >= transposed {
+		return c.Width, c.Height, nil
+	}
+	return c.Height, c.Width, nil
+}
+
+// look returns the format of an image and what its header says.
+func look(encoded []byte) (*format, image.Config, error) {
+	for i := range formats {
+		k := &formats[i]
+		if !k.is(encoded) {
+			continue
+		}
+		c, err := k.config(bytes.NewReader(encoded))
+		if err == nil && (c.Height <= 0 || c.Width <= 0 || c.Height > MostPixels/c.Width) {
+			err = fmt.Errorf("it has %d×%d pixels, expected one at least and %d at most", c.Width, c.Height, MostPixels)
+		}
+		if err != nil {
+			err = k.unreadable(err)
+		}
+		return k, c, err
+	}
+	if len(encoded) == 0 {
+		return nil, image.Config{}, errors.New("an empty file, expected a JPEG, PNG, GIF, BMP or WebP image: copy it again, or remove it")
+	}
+	return nil, image.Config{}, fmt.Errorf("begins with %q, expected a JPEG, PNG, GIF, BMP or WebP image: convert or remove it", encoded[:min(8, len(encoded))])
+}
+
+func (k *format) unreadable(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		return fmt.Errorf("the file ends too early, expected a whole %s image: %w; copy it again, or remove it", k.name, err)
+	}
+	return fmt.Errorf("expected a sound %s image: %w; copy it again, or remove it", k.name, err)
+}
+
+// by gives a decoder the bytes of a file.
+func by(decode func(io.Reader) (image.Image, error)) func([]byte) (image.Image, error) {
+	return func(encoded []byte) (image.Image, error) { return decode(bytes.NewReader(encoded)) }
+}
