@@ -297,9 +297,9 @@ func (s site) train(c config.Config, quiet bool, stdout, stderr io.Writer) error
 		o.console.Finish()
 		saved = model.Save(filepath.Join(o.dir, "model.safetensors"), t.Model().Parameters())
 		if err == nil && saved == nil {
-			saved = t.WithAverage(func(m *model.Model) error {
-				return model.Save(filepath.Join(o.dir, "model_ema.safetensors"), m.Parameters())
-			})
+			if average := t.Average(); average != nil {
+				saved = model.Save(filepath.Join(o.dir, "model_ema.safetensors"), average)
+			}
 		}
 		if err == nil && saved == nil {
 			summary.Threads, summary.MPI, summary.Version = s.threads, mpi.Library(), version

@@ -67,10 +67,11 @@ type Model struct {
 
 	weights    []float32 // (total): all parameters flat, those that never train last
 	total      int
-	trainable  int          // how many can train
-	parameters []Parameter  // in the library's order
-	using      [][]*Adapter // a layer each: the adapters in use
-	batch      int          // of the last forward pass
+	trainable  int               // how many can train
+	parameters []Parameter       // in the library's order
+	lay        []func([]float32) // a parameter each: gives it its memory
+	using      [][]*Adapter      // a layer each: the adapters in use
+	batch      int               // of the last forward pass
 	drop       dropout
 }
 

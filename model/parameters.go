@@ -153,19 +153,42 @@ func (b *builder) layOut() {
 		}
 		s.offset = *next
 		*next += s.Len()
-		m.parameters = append(m.parameters, s.Parameter)
+		m.parameters, m.lay = append(m.parameters, s.Parameter), append(m.lay, s.set)
 	}
+}
+
+// Weights returns all parameters as one slice: those of Flat, then those that never train.
+func (m *Model) Weights() []float32 { return m.weights }
+
+// Lay makes the parameters lie in weights, as long as Weights, with the values that it has. Heads are made after it.
+func (m *Model) Lay(weights []float32) {
+	if len(weights) != m.total {
+		panic("model: weights of another length")
+	}
+	m.weights = weights
+	for i := range m.parameters {
+		p := &m.parameters[i]
+		p.Value = weights[p.offset : p.offset+p.Len()]
+		m.lay[i](p.Value)
+	}
+	m.UseMerged()
+}
+
+// With returns the parameters as they would be with flat for Flat.
+func (m *Model) With(flat []float32) []Parameter {
+	all := slices.Clone(m.parameters)
+	for i, p := range all {
+		if !p.fixed {
+			all[i].Value = flat[p.offset : p.offset+p.Len()]
+		}
+	}
+	return all
 }
 
 // allocate gives every parameter its memory.
 func (b *builder) allocate() {
 	m := b.model
-	m.weights = make([]float32, m.total)
-	for i, s := range b.slots {
-		p := &m.parameters[i]
-		p.Value = m.weights[p.offset : p.offset+p.Len()]
-		s.set(p.Value)
-	}
+	m.Lay(make([]float32, m.total))
 	for _, n := range m.norms {
 		for i := range n.gamma {
 			n.gamma[i] = 1

@@ -99,7 +99,7 @@ func TestBytesAreThoseOfARun(t *testing.T) {
 			p := predict(t, o, c.Method)
 			run := c
 			must(t, run.Resolve(ranks))
-			tr, err := train.New(run, mirror{ranks}, set, be)
+			tr, err := train.New(run, mirror{size: ranks}, set, be)
 			must(t, err)
 			s, err := tr.Run(nil)
 			must(t, err)
@@ -149,7 +149,7 @@ func TestMemoryIsThatOfATrainer(t *testing.T) {
 		run := c
 		must(t, run.Resolve(ranks))
 		begin := live()
-		tr, err := train.New(run, mirror{ranks}, set, be)
+		tr, err := train.New(run, mirror{size: ranks}, set, be)
 		must(t, err)
 		workers := 1
 		if c.Method == "lte" {

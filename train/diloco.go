@@ -12,8 +12,11 @@ import (
 // computes it:
 //
 //	v ← μv + Δ;  θ ← θ − η·(Δ + μv)
-func newDiLoCo(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model) *localSGD {
-	d := newLocalSGD(c, g, be, m)
+func newDiLoCo(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model) (*localSGD, error) {
+	d, err := newLocalSGD(c, g, be, m)
+	if err != nil {
+		return nil, err
+	}
 	velocity := make([]float32, len(m.Flat()))
 	d.guard.alongTrained(trained(m), velocity)
 	eta, mu := float32(c.Outer.LR), float32(c.Outer.Momentum)
@@ -24,5 +27,5 @@ func newDiLoCo(c config.Config, g *collective.Meter, be compute.Backend, m *mode
 			mean[i] = theta - eta*(delta+mu*velocity[i])
 		}
 	}
-	return d
+	return d, nil
 }

@@ -1,33 +1,49 @@
 package train
 
 import (
+	"fmt"
 	"math"
 
+	"lte/collective"
 	"lte/model"
 )
 
 // average is an exponential moving average of the merged weights, E ← d·E + (1 − d)·W a step, which W takes k of at a
 // merge.
 type average struct {
-	decay  float64   // d
-	values []float32 // E, as model.Flat
+	decay    float64          // d
+	values   []float32        // E, as model.Flat; as W it is the sharers'
+	sharers  collective.Group // of W
+	from, to int              // this rank's part of it
 }
 
-func newAverage(decay float64, m *model.Model) *average {
-	return &average{decay: decay, values: append([]float32(nil), m.Flat()...)}
+func newAverage(decay float64, m *model.Model, sharers collective.Group) (*average, error) {
+	values, err := collective.Memory(sharers, len(m.Flat()))
+	if err != nil {
+		return nil, fmt.Errorf("room for the average of W: %w", err)
+	}
+	a := &average{decay: decay, values: values, sharers: sharers}
+	a.from, a.to = collective.Part(sharers, len(values))
+	copy(a.values[a.from:a.to], m.Flat()[a.from:a.to])
+	return a, nil
 }
 
 // add takes in the weights of a merge after k steps.
-func (a *average) add(weights []float32, k int) {
+func (a *average) add(weights []float32, k int) error {
 	keep := float32(math.Pow(a.decay, float64(k)))
-	for i, w := range weights {
-		a.values[i] = keep*a.values[i] + (1-keep)*w
+	for i := a.from; i < a.to; i++ {
+		a.values[i] = keep*a.values[i] + (1-keep)*weights[i]
 	}
+	return a.sharers.NodeBarrier()
 }
 
-// swap exchanges the average and the weights.
-func (a *average) swap(weights []float32) {
-	for i, w := range weights {
-		weights[i], a.values[i] = a.values[i], w
+// swap exchanges the average and the weights, on all sharers.
+func (a *average) swap(weights []float32) error {
+	if err := a.sharers.NodeBarrier(); err != nil { // all have read the weights
+		return err
 	}
+	for i := a.from; i < a.to; i++ {
+		weights[i], a.values[i] = a.values[i], weights[i]
+	}
+	return a.sharers.NodeBarrier()
 }

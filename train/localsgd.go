@@ -22,12 +22,16 @@ type localSGD struct {
 	outer func(mean, merged []float32)
 }
 
-func newLocalSGD(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model) *localSGD {
+func newLocalSGD(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model) (*localSGD, error) {
 	w := newWeights(c, be, m, g.Rank())
+	statuses, err := collective.NewExchange(g.For(collective.Merging), nil, 0, 1, collective.FP32)
+	if err != nil {
+		return nil, err
+	}
 	l := &localSGD{config: c, model: m, worker: w, mean: collective.NewMean(g.For(collective.Merging), len(m.Flat())),
-		statuses: collective.NewExchange(g.For(collective.Merging), nil, 0, 1, collective.FP32), outer: func(mean, merged []float32) {}}
+		statuses: statuses, outer: func(mean, merged []float32) {}}
 	l.guard = newGuard(c, g.For(collective.Control), m, &l.done)
-	return l
+	return l, nil
 }
 
 func (m *localSGD) workers() []*worker    { return []*worker{m.worker} }

@@ -1,6 +1,8 @@
 package train
 
 import (
+	"fmt"
+
 	"lte/collective"
 	"lte/compute"
 	"lte/config"
@@ -29,8 +31,9 @@ import (
 type lte struct {
 	*heads
 	guard     *guard
-	share     float32  // of a head's update in W's: 1/N, or 1 for their sum
-	origins   []origin // a layer each; nil with resets, which add to W and b themselves
+	sharers   collective.Group // of which the ranks of a node share W, and its merge
+	share     float32          // of a head's update in W's: 1/N, or 1 for their sum
+	origins   []origin         // a layer each; nil with resets, which add to W and b themselves
 	wire      collective.Wire
 	route     Route
 	gathering *collective.Update
@@ -66,17 +69,13 @@ func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.M
 	if err != nil {
 		return nil, err
 	}
-	l := &lte{heads: h, share: 1 / float32(c.LoRA.Heads)}
+	l := &lte{heads: h, sharers: sharers(c, g), share: 1 / float32(c.LoRA.Heads)}
 	if c.Merge.Combine == "sum" {
 		l.share = 1
 	}
 	if !resets {
-		for _, p := range h.layout.Layers {
-			o := origin{w: append([]float32(nil), p.Layer.W.Data...)}
-			if c.LoRA.Bias {
-				o.b = append([]float32(nil), p.Layer.B...)
-			}
-			l.origins = append(l.origins, o)
+		if err := l.keepOrigins(); err != nil {
+			return nil, err
 		}
 	}
 	if c.Exchange.Overlap {
@@ -94,13 +93,38 @@ func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.M
 		return nil, err
 	}
 	l.route = route
-	l.gathering = collective.NewUpdate(merging, h.factors(), h.layout.Length, own, l.wire, transports, l.multiply)
+	if l.gathering, err = collective.NewUpdate(merging, h.factors(), h.layout.Length, own, l.wire, transports, l.multiply); err != nil {
+		return nil, err
+	}
 	if r := h.crew[0].replicas; r != nil {
 		l.merged = append([]float32(nil), r.value...)
 		l.mean = collective.NewMean(g.For(collective.Merging), len(r.value))
 	}
 	l.guard = l.newGuard(g.For(collective.Control))
 	return l, nil
+}
+
+// keepOrigins copies W⁰ and b⁰ of the layers that carry heads; W⁰ is the sharers', as W is.
+func (l *lte) keepOrigins() error {
+	total := 0
+	for _, p := range l.layout.Layers {
+		total += len(p.Layer.W.Data)
+	}
+	room, err := collective.Memory(l.sharers, total)
+	if err != nil {
+		return fmt.Errorf("room for W⁰: %w", err)
+	}
+	for _, p := range l.layout.Layers {
+		n := len(p.Layer.W.Data)
+		from, to := collective.Part(l.sharers, n)
+		copy(room[from:to], p.Layer.W.Data[from:to])
+		o := origin{w: room[:n]}
+		if l.config.LoRA.Bias {
+			o.b = append([]float32(nil), p.Layer.B...)
+		}
+		l.origins, room = append(l.origins, o), room[n:]
+	}
+	return l.sharers.NodeBarrier()
 }
 
 func (l *lte) interval(step int) int { return l.config.Merge.Interval(step) }
@@ -111,7 +135,9 @@ func (l *lte) exchange(loss float64) (float64, error) { return loss, nil }
 
 func (l *lte) merge(step, k int, status collective.Status) (ended, error) {
 	if !l.config.Exchange.Overlap {
-		l.anticipate()
+		if err := l.anticipate(); err != nil {
+			return ended{}, err
+		}
 		statuses, err := l.gathering.Gather(l.values, status)
 		if err != nil {
 			return ended{}, err
@@ -122,7 +148,9 @@ func (l *lte) merge(step, k int, status collective.Status) (ended, error) {
 	if err != nil {
 		return ended{}, err
 	}
-	l.send(step, k, status)
+	if err := l.send(step, k, status); err != nil {
+		return ended{}, err
+	}
 	if step < l.config.Train.Steps {
 		return earlier, nil
 	}
@@ -133,8 +161,10 @@ func (l *lte) merge(step, k int, status collective.Status) (ended, error) {
 }
 
 // send begins an exchange. Until it has landed no rank calls another collective: the order of calls is that of the group.
-func (l *lte) send(step, k int, status collective.Status) {
-	l.anticipate()
+func (l *lte) send(step, k int, status collective.Status) error {
+	if err := l.anticipate(); err != nil {
+		return err
+	}
 	l.sending = append(l.sending[:0], l.values...)
 	f := &flight{step: step, k: k, landed: make(chan struct{})}
 	go func() {
@@ -142,6 +172,7 @@ func (l *lte) send(step, k int, status collective.Status) {
 		f.statuses, f.err = l.gathering.Gather(l.sending, status)
 	}()
 	l.aloft = f
+	return nil
 }
 
 // land waits for the exchange under way, if there is one, and takes it up.
@@ -154,34 +185,39 @@ func (l *lte) land() (ended, error) {
 	if <-f.landed; f.err != nil {
 		return ended{}, f.err
 	}
+	if err := l.sharers.NodeBarrier(); err != nil { // others still train with the W that is to change
+		return ended{}, err
+	}
 	return l.take(f.step, f.k, f.statuses)
 }
 
-// take makes W of the factors that were gathered after the k steps that ended with step.
+// take makes W of the factors that were gathered after the k steps that ended with step: each sharer its rows.
 func (l *lte) take(step, k int, statuses []collective.Status) (ended, error) {
 	if err := failure(step, k, statuses); err != nil {
 		return ended{}, err
 	}
 	shrink := l.shrink(step, k)
 	for i, p := range l.layout.Layers {
-		w := p.Layer.W
-		from, bias := w.Data, p.Layer.B
+		out, in := p.Layer.W.Rows, p.Layer.W.Cols
+		first, end := collective.Part(l.sharers, out)
+		w := p.Layer.W.Data[first*in : end*in]
+		from := w
 		if l.origins != nil {
-			from = l.origins[i].w
-			copy(bias, l.origins[i].b)
+			from = l.origins[i].w[first*in : end*in]
 		}
-		decay(from, w.Data, shrink)
+		decay(from, w, shrink)
 		if sum := l.gathering.Sum(i); sum != nil {
-			add(w.Data, from, sum)
+			add(w, from, sum[first*in:end*in])
 			continue
 		}
-		a, b := l.gathering.Stacks(i) // (N·r, in), (out, N·r)
-		wide := l.config.LoRA.Heads * p.Rank
-		l.backend.AddProduct(compute.F32(w), compute.Matrix(w.Rows, w.Cols, from), p.Scale*l.share,
-			compute.Matrix(w.Rows, wide, b), compute.Matrix(wide, w.Cols, a))
-		for k := range l.config.LoRA.Heads {
-			p.Factors(l.gathering.Head(k)).AddBias(bias, p.Scale*l.share)
-		}
+		a, b := l.gathering.Stacks(i, first, end) // (N·r, in), (rows, N·r)
+		rows, wide := end-first, l.config.LoRA.Heads*p.Rank
+		l.backend.AddProduct(compute.F32(compute.Matrix(rows, in, w)), compute.Matrix(rows, in, from), p.Scale*l.share,
+			compute.Matrix(rows, wide, b), compute.Matrix(wide, in, a))
+	}
+	l.mergeBiases()
+	if err := l.sharers.NodeBarrier(); err != nil { // all of W is there
+		return ended{}, err
 	}
 	if err := l.mergeReplicas(); err != nil {
 		return ended{}, err
@@ -194,7 +230,9 @@ func (l *lte) take(step, k int, statuses []collective.Status) (ended, error) {
 	}
 	l.owe()
 	if l.origins == nil {
-		l.gathering.Renew()
+		if err := l.gathering.Renew(); err != nil {
+			return ended{}, err
+		}
 	}
 	l.done.merges++
 	l.done.cleared += l.begin(l.done.merges)
@@ -204,24 +242,25 @@ func (l *lte) take(step, k int, statuses []collective.Status) (ended, error) {
 // anticipate makes what all ranks hold of the heads what these began with, at first and after a reset, as far as all can
 // know it: then A need not travel, and the first message is a change like any other. It is put off until the next
 // exchange, as the factors of the last one are still measured.
-func (l *lte) anticipate() {
+func (l *lte) anticipate() error {
 	reset, merges := l.config.Merge.Reset, l.done.merges
 	if l.wire == collective.FP32 || merges > 0 && reset == "none" {
-		return
+		return nil
 	}
-	for k := range l.config.LoRA.Heads {
+	err := l.gathering.Change(func(k int, head []float32) {
 		if merges == 0 {
-			l.layout.DrawA(l.gathering.Head(k), l.streams("head", k, 1)...)
+			l.layout.DrawA(head, l.streams("head", k, 1)...)
 		} else {
-			l.reset(l.gathering.Head(k), k, merges)
+			l.reset(head, k, merges)
 		}
-	}
-	if merges > 0 && reset == "b" {
-		return // owe has seen to it
+	})
+	if err != nil || merges > 0 && reset == "b" {
+		return err // owe has seen to the rest
 	}
 	for i, w := range l.crew {
 		copy(l.gathering.Sent(i), l.gathering.Head(w.number))
 	}
+	return nil
 }
 
 // owe: after a reset of B alone what was not sent of B is still owed, as A goes on. The next change of B is taken from
@@ -259,6 +298,21 @@ func (l *lte) apart(layer *model.Linear) (all []model.Factors) {
 		}
 	}
 	return all
+}
+
+// mergeBiases makes b of the biases that were gathered; of a node's sharers one does it.
+func (l *lte) mergeBiases() {
+	if !l.config.LoRA.Bias || l.sharers.NodeRank() > 0 {
+		return
+	}
+	for i, p := range l.layout.Layers {
+		if l.origins != nil {
+			copy(p.Layer.B, l.origins[i].b)
+		}
+		for k := range l.config.LoRA.Heads {
+			p.Factors(l.gathering.Head(k)).AddBias(p.Layer.B, p.Scale*l.share)
+		}
+	}
 }
 
 // mergeReplicas gives every worker the mean of all heads' replicas.

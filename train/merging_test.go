@@ -125,7 +125,7 @@ func numbered(n int) *data.Set {
 
 // ranked is a group of which only the place is asked.
 type ranked struct {
-	collective.Group
+	collective.Alone
 	rank, size int
 }
 

@@ -58,9 +58,9 @@ func newMethod(c config.Config, g *collective.Meter, be compute.Backend, m *mode
 	case "sequential":
 		return newSequential(c, g, be, m)
 	case "localsgd":
-		return newLocalSGD(c, g, be, m), nil
+		return newLocalSGD(c, g, be, m)
 	case "diloco":
-		return newDiLoCo(c, g, be, m), nil
+		return newDiLoCo(c, g, be, m)
 	}
 	return nil, fmt.Errorf("method = %q is not known", c.Method)
 }

@@ -43,6 +43,7 @@ func TestLaws(t *testing.T) {
 		{"3: multi-head LoRA", lawMultiHead},
 		{"4: full-rank update", lawFullRank},
 		{"5: lockstep", lawLockstep},
+		{"5: shared memory", lawSharing},
 		{"5: a wrong bit is caught", lawWrongBit},
 		{"5: a wrong bit is repaired", lawRepair},
 		{"6: continuity", lawContinuity},

@@ -4,17 +4,19 @@ import (
 	"reflect"
 	"testing"
 
+	"lte/collective"
 	"lte/config"
 	"lte/data"
 )
 
 // mirror is one rank of a group whose other ranks all send what it sends.
-type mirror struct{ size int }
+type mirror struct {
+	collective.Alone
+	size int
+}
 
-func (mirror) Rank() int      { return 0 }
-func (m mirror) Size() int    { return m.size }
-func (mirror) Barrier() error { return nil }
-func (mirror) Patient() error { return nil }
+func (m mirror) Size() int                             { return m.size }
+func (m mirror) AllgatherShared(dst, src []byte) error { return m.Allgather(dst, src) }
 func (m mirror) Allgather(dst, src []byte) error {
 	for k := range m.size {
 		copy(dst[k*len(src):], src)
@@ -56,7 +58,7 @@ func TestOutlineIsTheTrainer(t *testing.T) {
 			}
 			const ranks = 3
 			must(t, c.Resolve(ranks))
-			tr, err := New(c, mirror{ranks}, set, backend(t, "gonum", 1))
+			tr, err := New(c, mirror{size: ranks}, set, backend(t, "gonum", 1))
 			o, outlineErr := NewOutline(c, ranks, sizes)
 			if err != nil || outlineErr != nil {
 				if err == nil || outlineErr == nil || err.Error() != outlineErr.Error() {

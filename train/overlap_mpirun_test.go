@@ -107,9 +107,9 @@ type gated struct {
 	gate chan struct{}
 }
 
-func (g gated) Allgather(dst, src []byte) error {
+func (g gated) AllgatherShared(dst, src []byte) error {
 	<-g.gate
-	return g.Group.Allgather(dst, src)
+	return g.Group.AllgatherShared(dst, src)
 }
 
 // Fails if a merge waits for its own exchange, or the next interval does.
@@ -120,7 +120,9 @@ func trainsMeanwhile(t *testing.T, w *mpi.World) {
 	defer f.Close()
 	tr.feed = f
 	gate := make(chan struct{})
-	m.gathering = collective.NewUpdate(gated{w, gate}, m.factors(), m.layout.Length, 1, m.wire, make([]collective.Transport, len(m.layout.Layers)), m.multiply)
+	gathering, err := collective.NewUpdate(gated{w, gate}, m.factors(), m.layout.Length, 1, m.wire, make([]collective.Transport, len(m.layout.Layers)), m.multiply)
+	must(t, err)
+	m.gathering = gathering
 	late := time.AfterFunc(10*time.Second, func() { close(gate) }) // no rank is left hanging
 	status, err := tr.localSteps(3)
 	must(t, err)

@@ -32,7 +32,7 @@ func (t *Trainer) report(k int) error {
 			return err
 		}
 		r.TestLoss, r.TestTop1 = &loss, &top1
-		if err := t.WithAverage(func(*model.Model) error {
+		if err := t.withAverage(func() error {
 			loss, top1, err := t.evaluate()
 			r.AverageLoss, r.AverageTop1 = &loss, &top1
 			return err

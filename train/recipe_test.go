@@ -9,7 +9,6 @@ import (
 	"lte/collective"
 	"lte/config"
 	"lte/data"
-	"lte/model"
 	"lte/random"
 )
 
@@ -240,14 +239,20 @@ func TestAverage(t *testing.T) {
 			if last := obs.records[len(obs.records)-1]; *last.AverageLoss != *s.AverageLoss || *last.AverageTop1 != *s.AverageTop1 {
 				t.Errorf("the last record is %+v", last)
 			}
-			var kept []float32
-			must(t, run.WithAverage(func(m *model.Model) error {
-				kept = slices.Clone(m.Flat())
+			var saved, inPlace []float32
+			for _, p := range run.Average() {
+				saved = append(saved, p.Value...)
+			}
+			must(t, run.withAverage(func() error {
+				for _, p := range run.model.Parameters() {
+					inPlace = append(inPlace, p.Value...)
+				}
 				return nil
 			}))
-			bits(t, "what is saved of it", kept, tr.average.values)
+			bits(t, "what is saved of it", saved, inPlace)
+			bits(t, "the average", run.model.With(run.average.values)[0].Value, tr.average.values[:run.model.Parameters()[0].Len()])
 			if run.digest() != s.WeightsDigest {
-				t.Error("saving it left it in W")
+				t.Error("evaluating it left it in W")
 			}
 		})
 	}

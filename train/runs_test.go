@@ -185,6 +185,7 @@ func runRepair(t *testing.T, w *mpi.World) {
 		c.Train.Steps, c.Merge.Every, c.Run.LogEvery, c.Merge.Lockstep, c.Merge.Reset = 8, 2, 2, "repair", "auto"
 		if method == "lte" {
 			c.Merge.Reset = "b" // W is what all hold, not formed anew
+			c.Exchange.ShareMemory = false
 		}
 		tr, feed := newTrainer(t, c, w, set), common(set, 4)
 		inner := feed.batches

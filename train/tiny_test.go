@@ -62,7 +62,7 @@ func tinyConfig(method string) config.Config {
 	c.Model = config.Model{Kind: "vit", TokenMLP: 6, Patch: 2, Depth: 1, Width: 8, MLP: 12, Heads: 2, Positions: "learned"}
 	c.LoRA = config.LoRA{Rank: 2, Alpha: 4, Init: "orthogonal"}
 	c.Merge = config.Merge{Every: 3, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors", Lockstep: "stop"}
-	c.Exchange = config.Exchange{Wire: "fp32", Transport: "factors"}
+	c.Exchange = config.Exchange{Wire: "fp32", Transport: "factors", ShareMemory: true}
 	c.Replicas = config.Replicas{Sync: "auto"}
 	c.Outer = config.Outer{LR: 0.7, Momentum: 0.9}
 	c.EMA = config.EMA{}

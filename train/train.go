@@ -56,7 +56,15 @@ func New(c config.Config, g collective.Group, set *data.Set, be compute.Backend)
 	if err != nil {
 		return nil, &config.Error{Problem: err.Error(), Err: err}
 	}
+	if !c.Exchange.ShareMemory {
+		g = collective.Apart(g)
+	}
 	meter := collective.NewMeter(g)
+	if sharesWeights(c) && g.Size() > 1 {
+		if err := share(v, sharers(c, meter)); err != nil {
+			return nil, err
+		}
+	}
 	m, err := newMethod(c, meter, be, v)
 	if err != nil {
 		return nil, err
@@ -70,9 +78,38 @@ func New(c config.Config, g collective.Group, set *data.Set, be compute.Backend)
 		v.Reserve(max(len(t.workers)*perPass(c), c.Train.EvalBatch))
 	}
 	if c.EMA.Decay > 0 {
-		t.average = newAverage(c.EMA.Decay, v)
+		if t.average, err = newAverage(c.EMA.Decay, v, sharers(c, meter)); err != nil {
+			return nil, err
+		}
 	}
 	return t, nil
+}
+
+// sharesWeights says whether the ranks of a node hold W in common: where it moves by merges of heads alone. Replicas are in W too,
+// and each head trains its own.
+func sharesWeights(c config.Config) bool {
+	return c.Exchange.ShareMemory && c.Method == "lte" && len(c.Replicas.Train) == 0
+}
+
+// sharers is the group of which a node's ranks hold W in common; apart where they do not.
+func sharers(c config.Config, m *collective.Meter) collective.Group {
+	g := m.For(collective.Control)
+	if !sharesWeights(c) {
+		g = collective.Apart(g)
+	}
+	return g
+}
+
+// share puts the model's weights, the same on all ranks, where the ranks of a node have them in common.
+func share(m *model.Model, g collective.Group) error {
+	weights, err := collective.Memory(g, len(m.Weights()))
+	if err != nil {
+		return fmt.Errorf("room for W: %w", err)
+	}
+	from, to := collective.Part(g, len(weights))
+	copy(weights[from:to], m.Weights()[from:to])
+	m.Lay(weights)
+	return g.NodeBarrier()
 }
 
 // shape is the configured model's, for images of that set.
@@ -107,14 +144,26 @@ func (t *Trainer) Trained() (n int) {
 	return n
 }
 
-// WithAverage calls f while the model's weights are the moving average of those of the merges, if the run keeps one.
-func (t *Trainer) WithAverage(f func(*model.Model) error) error {
+// Average returns the parameters with the moving average of those of the merges for W; nil if the run keeps none.
+func (t *Trainer) Average() []model.Parameter {
 	if t.average == nil {
 		return nil
 	}
-	t.average.swap(t.model.Flat())
-	defer t.average.swap(t.model.Flat())
-	return f(t.model)
+	return t.model.With(t.average.values)
+}
+
+// withAverage calls f while the model's weights are the moving average, if the run keeps one.
+func (t *Trainer) withAverage(f func() error) error {
+	if t.average == nil {
+		return nil
+	}
+	if err := t.average.swap(t.model.Flat()); err != nil {
+		return err
+	}
+	if err := f(); err != nil {
+		return err
+	}
+	return t.average.swap(t.model.Flat())
 }
 
 // Run trains to the configured number of steps and returns the summary, but for what the caller knows (threads, MPI,
@@ -232,7 +281,7 @@ func (t *Trainer) Merge(k int, status collective.Status) (loss float64, err erro
 	t.losses += e.loss * float64(e.steps)
 	t.merged += e.steps
 	if t.average != nil {
-		t.average.add(t.model.Flat(), e.steps)
+		err = t.average.add(t.model.Flat(), e.steps)
 	}
-	return e.loss, nil
+	return e.loss, err
 }
