@@ -1,6 +1,9 @@
 package collective
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Transport is how the heads' updates of one layer travel at a merge. All leave the same sum on all ranks.
 //
@@ -10,9 +13,9 @@ import "fmt"
 //	Dense     2(P−1)/P·mn
 //	Rows      (P−1)·hrn + (P−1)/P·(hrm + mn)
 //
-// and makes, in operations,
+// and makes, in operations, where q ranks of a node share out the merge,
 //
-//	Factors   2·mn·Nr
+//	Factors   2·mn·Nr/q
 //	Dense     2·mn·hr + mn
 //	Rows      2·mn·Nr/P
 //
@@ -56,6 +59,7 @@ func (t Transport) collectives() float64 { return [transports]float64{1, 2, 3}[t
 type Costs struct {
 	Ranks   int     // P
 	Own     int     // h, heads of a rank
+	Sharers int     // q, ranks of a node that share out the merge; 0: 1
 	Number  float64 // bytes of a number on the wire: 4 for float32
 	Network Network
 	Rate    float64 // operations a rank makes a second; 0: they cost nothing
@@ -103,28 +107,45 @@ func (c Costs) Operations(t Transport, f Factor) float64 {
 		rows, short := c.part(f)
 		return 2 * rows * short * all
 	}
-	return 2 * whole * all
+	return 2 * whole * all / float64(max(1, c.Sharers))
 }
 
-// Memory is what a rank needs beside W and its own factors for a merge of that layer, in bytes: kept for every layer, and
-// scratch, of which one layer's at a time is needed.
-func (c Costs) Memory(t Transport, f Factor) (kept, scratch float64) {
-	own, ranks := float64(c.Own*f.R), float64(c.Ranks)
+// Room is memory in bytes.
+type Room struct {
+	Rank float64 // of each rank
+	Node float64 // of all ranks of a node together, or of each that has its own
+}
+
+// Memory is what Update keeps for that layer beside x̂ of heads, for which see Heads: what is sent and what comes, and sums with
+// what they are formed of.
+func (c Costs) Memory(t Transport, f Factor) (r Room) {
+	own, ranks, size := float64(c.Own*f.R), float64(c.Ranks), c.Number
+	formed := 4.0 // bytes of a number that is formed to be sent, with its x̂
+	if size != 4 {
+		formed = 8
+	}
 	m, n := float64(f.M), float64(f.N)
 	switch t {
-	case Dense: // the update, every rank's block of it, and the blocks' sum
-		return 4*m*n + c.Number*(m*n+m*n/ranks), 0
-	case Rows: // what is sent, what comes, the rows formed and gathered
+	case Dense: // a rank's sum, which goes; all ranks' blocks of it, which come; their sum
+		return Room{Rank: m*n*(formed+2*size+4) + m*n/ranks*(formed+size), Node: m * n * (size + 4)}
+	case Rows: // A goes to all, rows of B to their ranks, who form some rows
 		rows, short := c.part(f)
-		travels := own*(m+n) + ranks*own*(short+rows) + rows*short + ranks*rows*short
-		return c.Number * travels, 4 * ranks * own * (short + rows)
+		return Room{Rank: size*own*(short+2*ranks*rows) + rows*short*(formed+size), Node: ranks * (size*own*short + rows*short*(size+4))}
 	}
-	head := own * (m + n)
-	kept = c.Number*(1+ranks)*head + 4*head // what is sent, what comes, and x̂ of what was sent
-	if c.Number != 4 {
-		kept += 4 * ranks * head // x̂ of what came, which in fp32 lies where it came
+	return Room{Rank: size * own * (m + n), Node: size * ranks * own * (m + n)}
+}
+
+// Heads is what Update keeps of heads of that length: x̂ of a rank's own, and of all, which in fp32 lie where they came if all layers
+// travel as Factors, and are not there if none brings anything of a head to other ranks.
+func (c Costs) Heads(length int, transports []Transport) Room {
+	own := 4 * float64(c.Own*length)
+	is := func(t Transport) bool {
+		return !slices.ContainsFunc(transports, func(u Transport) bool { return u != t })
 	}
-	return kept, 4 * ranks * head
+	if is(Dense) || is(Factors) && c.Number == 4 {
+		return Room{Rank: own}
+	}
+	return Room{Rank: own, Node: own * float64(c.Ranks)}
 }
 
 // Seconds is what a merge of that layer alone takes.

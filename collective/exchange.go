@@ -62,7 +62,11 @@ type Exchange struct {
 // NewExchange makes an exchange of flat factor slices of that length, in which the layers lie, own of them a rank. All are the same
 // on all ranks. The factors that all ranks hold begin as zeros: see Head and Sent.
 func NewExchange(g Group, layers []Factor, length, own int, w Wire) (*Exchange, error) {
-	return newExchange(g, layers, length, own, w, []span{{0, length}})
+	e, err := newExchange(g, layers, length, own, w, []span{{0, length}})
+	if err == nil {
+		err = e.hold()
+	}
+	return e, err
 }
 
 // newExchange makes an exchange that gathers the spans of factor slices.
@@ -98,12 +102,21 @@ func newExchange(g Group, layers []Factor, length, own int, w Wire, spans []span
 		}
 		return e, nil
 	}
-	held, err := Memory(g, heads*length)
-	if err != nil {
-		return nil, fmt.Errorf("collective: room for the heads of all ranks: %w", err)
-	}
-	e.held = vectors(held, heads, length)
 	return e, nil
+}
+
+// hold makes room for x̂ of all ranks' heads, where they do not lie where they came.
+func (e *Exchange) hold() error {
+	if e.lie {
+		return nil
+	}
+	heads := e.own * e.group.Size()
+	held, err := Memory(e.group, heads*e.length)
+	if err != nil {
+		return fmt.Errorf("collective: room for the heads of all ranks: %w", err)
+	}
+	e.held = vectors(held, heads, e.length)
+	return nil
 }
 
 // vectors cuts flat into count vectors of that length.
@@ -133,7 +146,7 @@ func (e *Exchange) Gather(factors []float32, status Status) ([]Status, error) {
 	for rank := range e.statuses {
 		e.statuses[rank] = statusOf(e.cameFrom(rank)[len(e.mine)-4*statusLen:])
 	}
-	if e.lie {
+	if e.lie || len(e.spans) == 0 {
 		return e.statuses, nil
 	}
 	from, to := Part(e.group, len(e.statuses))
@@ -153,7 +166,7 @@ func (e *Exchange) cameFrom(rank int) []byte { return e.came[rank*len(e.mine) : 
 func (e *Exchange) Head(k int) []float32 { return e.held[k] } // (length)
 
 // Change has f make what all ranks hold of a head something else, where heads begin anew: f is called for every head on every node,
-// and does the same everywhere. The owner changes what Sent returns by itself. In fp32 nothing depends on either.
+// and does the same everywhere; it is not called where nothing is held of heads. The owner changes what Sent returns by itself. In fp32 nothing depends on either.
 func (e *Exchange) Change(f func(k int, head []float32)) error {
 	if err := e.group.NodeBarrier(); err != nil { // nobody reads what was there before
 		return err

@@ -9,7 +9,7 @@ import (
 // sharing a node's link included.
 type Network struct {
 	Latency   float64 `json:"latency"`   // seconds of an Allgather that carries next to nothing
-	Allgather float64 `json:"allgather"` // bytes a second that a rank sends, by Volume's count, in an Allgather of about a megabyte
+	Allgather float64 `json:"allgather"` // bytes a second that a rank sends, by Volume's count, in an AllgatherShared of about a megabyte
 	Alltoall  float64 `json:"alltoall"`  // likewise
 }
 
@@ -35,13 +35,22 @@ func measureBy(g Group, now func() time.Time) (n Network, err error) {
 	}
 	p := probe{group: g, now: now, words: make([]uint64, g.Size())}
 	n.Latency = p.latency()
-	n.Allgather = p.bandwidth(n.Latency, func(dst, src []byte) error { return g.Allgather(dst, src[:len(src)/g.Size()]) })
+	shared, err := g.NodeMemory(g.Size() * probeBlock(probeLast, g.Size()))
+	if err != nil {
+		return n, fmt.Errorf("collective: room to measure the network: %w", err)
+	}
+	n.Allgather = p.bandwidth(n.Latency, func(dst, src []byte) error {
+		return g.AllgatherShared(shared[:len(dst)], src[:len(src)/g.Size()])
+	})
 	n.Alltoall = p.bandwidth(n.Latency, g.Alltoall)
 	if p.err != nil {
 		return Network{}, fmt.Errorf("collective: measuring the network: %w", p.err)
 	}
 	return n, nil
 }
+
+// probeBlock is what a rank sends to each other one, to send so many bytes.
+func probeBlock(bytes, ranks int) int { return max(1, bytes/(ranks-1)) }
 
 // probe times collectives. Every decision to go on is made of times that all ranks have: they make it alike.
 type probe struct {
@@ -86,7 +95,7 @@ func (p *probe) bandwidth(latency float64, send func(dst, src []byte) error) flo
 		if spent+next > probeTime.Seconds() && sent > 0 {
 			break
 		}
-		block := max(1, bytes/(size-1))
+		block := probeBlock(bytes, size)
 		p.src, p.dst, sent = make([]byte, size*block), make([]byte, size*block), (size-1)*block
 		seconds = p.time(send)
 		spent += seconds

@@ -29,6 +29,11 @@ func (w wire) Allgather(dst, src []byte) error {
 	return w.Group.Allgather(dst, src)
 }
 
+func (w wire) AllgatherShared(dst, src []byte) error {
+	w.pass(len(src))
+	return w.Group.AllgatherShared(dst, src)
+}
+
 func (w wire) Alltoall(dst, src []byte) error {
 	w.pass(len(src) / w.Size() * 2) // half as fast
 	return w.Group.Alltoall(dst, src)

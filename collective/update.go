@@ -81,6 +81,11 @@ func NewUpdate(g Group, layers []Factor, length, own int, w Wire, transports []T
 	if u.Exchange, err = newExchange(g, layers, length, own, w, without(length, elsewhere)); err != nil {
 		return nil, err
 	}
+	if len(u.spans) > 0 || len(u.slices[0]) > 0 { // else nothing of a head comes to other ranks
+		if err := u.hold(); err != nil {
+			return nil, err
+		}
+	}
 	room := 0
 	for _, s := range u.parts[me] {
 		u.inPart = append(u.inPart, span{room, room + s.length()})
@@ -166,8 +171,10 @@ func (u *Update) scatter() error {
 	n := u.blocks[me].length()
 	for rank := range ranks {
 		rest := u.comes[rank*message : (rank+1)*message]
-		for _, head := range u.held[rank*u.own : (rank+1)*u.own] {
-			rest = u.wire.decodeSpans(head, rest, u.slices[me])
+		if len(u.slices[me]) > 0 {
+			for _, head := range u.held[rank*u.own : (rank+1)*u.own] {
+				rest = u.wire.decodeSpans(head, rest, u.slices[me])
+			}
 		}
 		u.wire.decodeSpans(u.theirs[rank*n:(rank+1)*n], rest, []span{{0, n}})
 	}

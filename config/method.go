@@ -15,6 +15,12 @@ func (c Config) HasHeads() bool {
 	return slices.Contains([]string{"lte", "lora", "mhlora", "sequential"}, c.Method)
 }
 
+// SharesWeights says whether the ranks of a node hold W in common: where it moves by merges of heads alone. Replicas are in W too,
+// and each head trains its own.
+func (c Config) SharesWeights() bool {
+	return c.Exchange.ShareMemory && c.Method == "lte" && len(c.Replicas.Train) == 0
+}
+
 // Interval returns the steps K from a merge after that many steps to the next merge.
 func (m Merge) Interval(step int) int {
 	for _, i := range m.Schedule {

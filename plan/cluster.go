@@ -138,6 +138,22 @@ func (c Cluster) Allgather(block float64) float64 {
 	return seconds + float64(c.Ranks-1)*c.step(block, 1, c.shift(1)) // around a ring: one rank of a node sends outside
 }
 
+// AllgatherShared is the time of an Allgather into memory that the ranks of a node have in common: each puts its block there, and
+// between two barriers the first of every node exchanges all of them.
+func (c Cluster) AllgatherShared(block float64) float64 {
+	p := c.perNode()
+	if p == 1 || c.Ranks == 1 {
+		return c.Allgather(block)
+	}
+	node := Cluster{Ranks: p, PerNode: p, Within: c.Within, Library: c.Library}
+	seconds := 2*node.Barrier() + block*float64(p)/c.Within.Bandwidth
+	if nodes := (c.Ranks + p - 1) / p; nodes > 1 {
+		leaders := Cluster{Ranks: nodes, PerNode: 1, Between: c.Between, Within: c.Within, Library: c.Library, Crowded: c.Crowded}
+		seconds += leaders.Allgather(block*float64(p)) + node.Barrier()
+	}
+	return seconds
+}
+
 // Alltoall is the time of an Alltoall in which every rank sends block bytes to every other.
 func (c Cluster) Alltoall(block float64) float64 {
 	if c.Ranks == 1 {
@@ -183,7 +199,7 @@ func (c Cluster) Network() (n collective.Network) {
 	}
 	block := max(1, float64(probed/(c.Ranks-1)))
 	n.Latency = c.Allgather(8)
-	n.Allgather = block * float64(c.Ranks-1) / max(1e-9, c.Allgather(block)-n.Latency)
+	n.Allgather = block * float64(c.Ranks-1) / max(1e-9, c.AllgatherShared(block)-n.Latency)
 	n.Alltoall = block * float64(c.Ranks-1) / max(1e-9, c.Alltoall(block)-n.Latency)
 	return n
 }
@@ -191,5 +207,6 @@ func (c Cluster) Network() (n collective.Network) {
 // Within is the link within a node on which that many ranks, all of one node, found that network.
 func Within(n collective.Network, ranks int) Link {
 	steps := max(1, bits.Len(uint(ranks-1))) // of a small Allgather
-	return Link{Latency: n.Latency / float64(steps), Bandwidth: float64(ranks) * min(n.Allgather, n.Alltoall)}
+	return Link{Latency: n.Latency / float64(steps),
+		Bandwidth: float64(ranks) * min(n.Allgather/max(1, float64(ranks-1)), n.Alltoall)}
 }

@@ -9,15 +9,26 @@ import (
 
 // message is a collective that an interval makes, that many times.
 type message struct {
-	purpose  collective.Purpose
-	alltoall bool
-	block    float64 // bytes: what a rank contributes to an Allgather; what it sends to each rank in an Alltoall
-	times    float64
+	purpose collective.Purpose
+	kind    kind
+	block   float64 // bytes: what a rank contributes to an Allgather; what it sends to each rank in an Alltoall
+	times   float64
 }
 
+type kind int
+
+const (
+	allgather kind = iota
+	allgatherShared
+	alltoall
+)
+
 func (m message) seconds(c Cluster) float64 {
-	if m.alltoall {
+	switch m.kind {
+	case alltoall:
 		return c.Alltoall(m.block)
+	case allgatherShared:
+		return c.AllgatherShared(m.block)
 	}
 	return c.Allgather(m.block)
 }
@@ -31,12 +42,12 @@ func (r *rank) mean(p collective.Purpose, n int, number, times float64) []messag
 		return nil
 	}
 	block := math.Ceil(math.Ceil(float64(n)/float64(r.Cluster.Ranks)) * number)
-	return []message{{p, true, block, times}, {p, false, block, times}}
+	return []message{{p, alltoall, block, times}, {p, allgather, block, times}}
 }
 
 // proofs are collective.CheckLockstep's: a digest of 8 bytes for every parameter.
 func (r *rank) proofs(times float64) message {
-	return message{collective.Control, false, float64(8 * len(r.outline.Model.Parameters())), times}
+	return message{collective.Control, allgather, float64(8 * len(r.outline.Model.Parameters())), times}
 }
 
 // messages are those of one interval.
@@ -47,7 +58,7 @@ func (r *rank) messages() (all []message) {
 		all = append(r.factors(), r.mean(collective.Merging, r.outline.Replicas, 4, 1)...)
 		return append(all, r.proofs(1))
 	case "localsgd", "diloco":
-		all = append(all, message{collective.Merging, false, statusBytes, 1})
+		all = append(all, message{collective.Merging, allgatherShared, statusBytes, 1})
 		return append(append(all, r.mean(collective.Merging, r.trainable, 4, 1)...), r.proofs(1))
 	}
 	times := k / float64(r.config.Run.LogEvery)
@@ -80,13 +91,16 @@ func (r *rank) factors() []message {
 			back += sent.Allgather/costs.Number/others - short
 		}
 	}
-	number := r.wire().PerNumber()
-	all := []message{{collective.Merging, false, math.Ceil(numbers*number) + statusBytes, 1}}
-	if spread > 0 {
-		all = append(all, message{collective.Merging, true, math.Ceil(spread * number), 1},
-			message{collective.Merging, false, math.Ceil(back * number), 1})
+	number, gather := r.wire().PerNumber(), allgather
+	if r.config.Exchange.ShareMemory {
+		gather = allgatherShared
 	}
-	return append(all, r.mean(collective.Merging, dense, number, 1)...)
+	all := []message{{collective.Merging, gather, math.Ceil(numbers*number) + statusBytes, 1}}
+	if block := math.Ceil(float64(dense) / float64(r.Cluster.Ranks)); spread+back+block > 0 {
+		all = append(all, message{collective.Merging, alltoall, math.Ceil((spread + block) * number), 1},
+			message{collective.Merging, gather, math.Ceil((back + block) * number), 1})
+	}
+	return all
 }
 
 // work is arithmetic.
@@ -135,7 +149,7 @@ func (r *rank) work() (w work) {
 
 // merge forms W of what the heads sent, and what the next interval's W_k are formed of.
 func (r *rank) merge() (w work) {
-	own, ranks, costs := float64(r.outline.Workers), float64(r.Cluster.Ranks), r.costs()
+	own, ranks, sharers, costs := float64(r.outline.Workers), float64(r.Cluster.Ranks), float64(r.sharers()), r.costs()
 	for i, t := range r.transports {
 		f := r.outline.Factors[i]
 		whole, sides := float64(f.M)*float64(f.N), float64(f.R)*float64(f.M+f.N)
@@ -143,12 +157,12 @@ func (r *rank) merge() (w work) {
 		w.add(costs.Operations(t, f), 16*own*sides)
 		switch t {
 		case collective.Factors: // stacks are written, W is formed of W⁰
-			w.add(0, 8*ranks*own*sides+8*whole)
+			w.add(0, (8*ranks*own*sides+8*whole)/sharers)
 		case collective.Dense: // the update is written, added up, and added to W
-			w.add(0, 4*whole+20*whole)
-		case collective.Rows:
-			_, scratch := costs.Memory(t, f)
-			w.add(0, 2*scratch+4*whole/ranks+12*whole)
+			w.add(0, 4*whole+20*whole/sharers)
+		case collective.Rows: // stacks are written, rows are formed, and added to W
+			rows, short := math.Ceil(float64(max(f.M, f.N))/ranks), float64(min(f.M, f.N))
+			w.add(0, 8*ranks*own*float64(f.R)*(short+rows)+4*whole/ranks+12*whole/sharers)
 		}
 		if r.base() == model.OwnBase {
 			w.add(2*whole*float64(f.R)*own, 8*whole*own)

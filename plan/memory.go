@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"math"
+
 	"lte/collective"
 )
 
@@ -10,13 +12,14 @@ type Memory struct {
 	Training int64 `json:"training"` // gradients, moments, factors, and what W_k is formed of
 	Passes   int64 `json:"passes"`   // what forward and backward passes leave for each other
 	Exchange int64 `json:"exchange"` // what is sent, what comes, and room to add it up
+	Common   int64 `json:"common"`   // of Weights and Exchange, what the ranks of a node have in common
 	Images   int64 `json:"images"`   // mini-batches that are prepared ahead
 	Program  int64 `json:"program"`  // the program itself and its libraries
 }
 
 // Total is all of it.
 func (m Memory) Total() int64 {
-	return m.Weights + m.Training + m.Passes + m.Exchange + m.Images + m.Program
+	return m.Weights + m.Training + m.Passes + m.Exchange + m.Images + m.Program // Common is counted
 }
 
 // program is the resident size of the program under MPI before it has a model: see docs/communication.md.
@@ -31,8 +34,10 @@ func (r *rank) memory() (m Memory) {
 	m.Program = program
 	m.Weights = o.Model.WeightBytes(r.dtype)
 	m.Passes = o.Model.PassBytes(r.dtype, o.Pass)
+	common := 4 * int64(r.all) // W itself
 	if c.EMA.Decay > 0 {
 		m.Weights += 4 * int64(r.trainable)
+		common += 4 * int64(r.trainable)
 	}
 	images := o.Workers * c.Train.Batch
 	if c.Data.Share == "same" {
@@ -58,13 +63,21 @@ func (r *rank) memory() (m Memory) {
 		if c.Merge.Reset == "none" { // W⁰
 			for _, p := range o.Layout.Layers {
 				m.Weights += 4 * int64(p.Layer.W.Rows*p.Layer.W.Cols)
+				common += 4 * int64(p.Layer.W.Rows*p.Layer.W.Cols)
 				if c.LoRA.Bias {
 					m.Weights += 4 * int64(p.Layer.W.Rows)
 				}
 			}
 		}
 		m.Training += 4 * int64(o.Replicas) // as merged last
-		m.Exchange = r.mergeBuffers() + r.meanBuffers(o.Replicas, 4)
+		exchange, ofNode := r.mergeBuffers()
+		m.Exchange = exchange + r.meanBuffers(o.Replicas, 4)
+		if c.Exchange.ShareMemory {
+			m.Common = ofNode
+		}
+		if c.SharesWeights() {
+			m.Common += common
+		}
 	case "localsgd", "diloco":
 		m.Weights += 4 * int64(r.trainable) // as merged last
 		if c.Method == "diloco" {
@@ -93,22 +106,35 @@ func (r *rank) meanBuffers(n int, number float64) int64 {
 	return int64(number * float64(held))
 }
 
-// mergeBuffers is what the exchange of factors keeps, by collective.Costs; of what only one layer at a time needs, room for the
-// largest. The stacks of A and of B each have room for their own largest.
-func (r *rank) mergeBuffers() int64 {
-	costs := r.costs()
-	heads := float64(r.Cluster.Ranks * r.outline.Workers)
-	var kept, a, b, rows float64
+// mergeBuffers is what the exchange of factors keeps, by collective.Costs, all of it and what of it is the node's; and the largest
+// stacks of A and of B that it forms.
+func (r *rank) mergeBuffers() (all, ofNode int64) {
+	costs, number := r.costs(), r.wire().PerNumber()
+	heads, ranks := float64(r.Cluster.Ranks*r.outline.Workers), float64(r.Cluster.Ranks)
+	total := costs.Heads(r.outline.Layout.Length, r.transports)
+	var a, b, whole float64
 	for i, t := range r.transports {
 		f, p := r.outline.Factors[i], r.outline.Layout.Layers[i]
-		k, scratch := costs.Memory(t, f)
-		kept += k + r.wire().PerNumber()*float64((1+r.Cluster.Ranks)*r.outline.Workers*(p.End-p.BiasA))
+		room := costs.Memory(t, f)
+		biases := number * float64(r.outline.Workers*(p.End-p.BiasA))
+		total.Rank += room.Rank + biases
+		total.Node += room.Node + biases*ranks
+		own, short := float64(r.outline.Workers), float64(min(f.M, f.N))
 		switch t {
 		case collective.Factors:
-			a, b = max(a, 4*heads*float64(f.R*f.N)), max(b, 4*heads*float64(f.R*f.M))
-		default:
-			rows = max(rows, scratch)
+			rows := math.Ceil(float64(f.M) / float64(r.sharers()))
+			a, b = max(a, 4*heads*float64(f.R*f.N)), max(b, 4*heads*float64(f.R)*rows)
+		case collective.Dense:
+			a, b = max(a, 4*own*float64(f.R*f.N)), max(b, 4*own*float64(f.R*f.M))
+		case collective.Rows:
+			rows := math.Ceil(float64(max(f.M, f.N)) / ranks)
+			forA, forB := 4*heads*float64(f.R)*short, 4*heads*float64(f.R)*rows
+			if f.N > f.M {
+				forA, forB = forB, forA
+				whole = max(whole, 4*float64(f.M*f.N))
+			}
+			a, b = max(a, forA), max(b, forB)
 		}
 	}
-	return int64(kept + max(a+b, rows))
+	return int64(total.Rank + total.Node + a + b + whole), int64(total.Node)
 }

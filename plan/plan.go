@@ -67,9 +67,9 @@ type Prediction struct {
 	BytesPerImage  float64 `json:"bytes_per_image"` // that all ranks send, over the images that they see
 	AveragingBytes int64   `json:"averaging_bytes"` // that a ring allreduce of all gradients makes a rank send in K steps
 
-	MemoryPerRank int64  `json:"memory_per_rank"` // bytes; without the images of the data set
-	MemoryPerNode int64  `json:"memory_per_node"`
-	Memory        Memory `json:"memory"` // MemoryPerRank, by what it is for
+	MemoryPerRank int64  `json:"memory_per_rank"` // bytes, with what the node's ranks have in common; without the images of the data set
+	MemoryPerNode int64  `json:"memory_per_node"` // that only once
+	Memory        Memory `json:"memory"`          // MemoryPerRank, by what it is for
 }
 
 // Methods are the configured method and those that stand beside it in every plan.
@@ -172,7 +172,16 @@ type rank struct {
 
 // costs is what choosing a transport goes by.
 func (r *rank) costs() collective.Costs {
-	return collective.Costs{Ranks: r.Cluster.Ranks, Own: r.outline.Workers, Number: r.wire().PerNumber(), Network: r.Cluster.Network(), Rate: r.Speed.Heads}
+	return collective.Costs{Ranks: r.Cluster.Ranks, Own: r.outline.Workers, Sharers: r.sharers(), Number: r.wire().PerNumber(),
+		Network: r.Cluster.Network(), Rate: r.Speed.Heads}
+}
+
+// sharers is how many ranks of a node hold W in common and share out its merge.
+func (r *rank) sharers() int {
+	if !r.config.SharesWeights() {
+		return 1
+	}
+	return r.Cluster.perNode()
 }
 
 // wire is the format of the heads' numbers.
@@ -230,6 +239,6 @@ func (r *rank) predict() Prediction {
 	p.Bytes = p.MergeBytes + p.GradientBytes + int64(p.ControlBytes)
 	p.BytesPerImage = float64(p.Bytes) * float64(l.Ranks) / (k * all)
 	p.MemoryPerRank = p.Memory.Total()
-	p.MemoryPerNode = p.MemoryPerRank * int64(p.PerNode)
+	p.MemoryPerNode = (p.MemoryPerRank-p.Memory.Common)*int64(p.PerNode) + p.Memory.Common
 	return p
 }

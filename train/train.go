@@ -60,7 +60,7 @@ func New(c config.Config, g collective.Group, set *data.Set, be compute.Backend)
 		g = collective.Apart(g)
 	}
 	meter := collective.NewMeter(g)
-	if sharesWeights(c) && g.Size() > 1 {
+	if c.SharesWeights() && g.Size() > 1 {
 		if err := share(v, sharers(c, meter)); err != nil {
 			return nil, err
 		}
@@ -85,16 +85,10 @@ func New(c config.Config, g collective.Group, set *data.Set, be compute.Backend)
 	return t, nil
 }
 
-// sharesWeights says whether the ranks of a node hold W in common: where it moves by merges of heads alone. Replicas are in W too,
-// and each head trains its own.
-func sharesWeights(c config.Config) bool {
-	return c.Exchange.ShareMemory && c.Method == "lte" && len(c.Replicas.Train) == 0
-}
-
 // sharers is the group of which a node's ranks hold W in common; apart where they do not.
 func sharers(c config.Config, m *collective.Meter) collective.Group {
 	g := m.For(collective.Control)
-	if !sharesWeights(c) {
+	if !c.SharesWeights() {
 		g = collective.Apart(g)
 	}
 	return g

@@ -93,6 +93,9 @@ func (h *heads) choose(g *collective.Meter, own int) (all []collective.Transport
 		if c.Network, err = collective.Measure(control); err != nil {
 			return c, err
 		}
+		if c.Sharers, err = fewest(control, sharers(h.config, g).NodeSize()); err != nil {
+			return c, err
+		}
 		if c.Rate, err = mergeRate(control, h.backend, h.layout, own*g.Size()); err == nil && g.Size() > 1 {
 			r.Network, r.Rate = &c.Network, c.Rate
 		}
@@ -109,6 +112,15 @@ func (h *heads) choose(g *collective.Meter, own int) (all []collective.Transport
 }
 
 func (l *lte) travels() Route { return l.route }
+
+// fewest is the least of all ranks' numbers.
+func fewest(g collective.Group, n int) (int, error) {
+	all := make([]uint64, g.Size())
+	if err := collective.Allgather(g, all, []uint64{uint64(n)}); err != nil {
+		return 0, fmt.Errorf("agreeing on who shares a merge: %w", err)
+	}
+	return int(slices.Min(all)), nil
+}
 
 // mergeRate is the operations a second that the slowest rank merges a layer of middle size with, while all do.
 func mergeRate(g collective.Group, be compute.Backend, l *model.Layout, heads int) (float64, error) {
