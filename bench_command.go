@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"text/tabwriter"
+	"time"
 
 	"lte/bench"
 	"lte/collective"
@@ -38,6 +39,37 @@ type benchCommands struct {
 	Gemm  benchCommand `cmd:"" help:"Matrix products of a model's linear layers, in GFLOP/s: the roofline of this machine, now."`
 	Step  benchCommand `cmd:"" help:"Local steps, on one batch: images/s of all ranks, the share of the roofline, where the time goes, allocations, memory."`
 	Merge benchCommand `cmd:"" help:"Merges of all ranks, under mpirun: milliseconds and bytes."`
+	Wait  waitCommand  `cmd:"" help:"What waiting for one another costs the ranks of this machine, under mpirun."`
+}
+
+// waitCommand is lte bench wait.
+type waitCommand struct {
+	Work   time.Duration `help:"That a rank computes between collectives: half to one and a half of it." default:"50ms"`
+	Bytes  int           `help:"Of the mean that ranks then take." default:"1000000"`
+	Rounds int           `help:"How many." default:"40"`
+	JSON   bool          `help:"One JSON object a line."`
+}
+
+// runWait measures waiting and prints it.
+func runWait(c waitCommand, stdout io.Writer) int {
+	runtime.LockOSThread() // a rank's processor time is this thread's
+	return launch(os.Stderr, func(w *mpi.World) error {
+		var err error
+		if c.Work <= 0 || c.Bytes < 4 || c.Rounds < 1 {
+			err = &config.Error{Problem: fmt.Sprintf("expected --work above 0, --bytes from 4 and --rounds from 1, not %v, %d and %d", c.Work, c.Bytes, c.Rounds)}
+		}
+		if err := collective.Agree(w, err); err != nil {
+			return err
+		}
+		m, err := bench.RunWait(w, w.MachineCores(), c.Work, c.Bytes, c.Rounds)
+		if err != nil {
+			return err
+		}
+		if w.Rank() == 0 {
+			err = printer{stdout, c.JSON}.wait(m)
+		}
+		return collective.Agree(w, err)
+	})
 }
 
 // options are what the flags and the configuration say together.
@@ -165,6 +197,15 @@ func (p printer) step(s bench.Step) error {
 	fmt.Fprintf(p.to, "%g allocations a step, %.0f MiB at most, grown by %.1f MiB since the warm-up\n", s.Allocations,
 		float64(s.PeakBytes)/(1<<20), float64(s.GrowthBytes)/(1<<20))
 	return nil
+}
+
+func (p printer) wait(m bench.Wait) error {
+	if p.json {
+		return p.line(m)
+	}
+	_, err := fmt.Fprintf(p.to, "%d ranks on %d cores, %g ms of work and the mean of %d bytes: %.1f ms a round, %.2f times the ideal\n",
+		m.Ranks, m.Cores, m.WorkMS, m.Bytes, m.RoundMS, m.Waste)
+	return err
 }
 
 func (p printer) merge(m bench.Merge) error {

@@ -3,6 +3,7 @@ package bench
 import (
 	"math"
 	"testing"
+	"time"
 
 	"lte/collective"
 	"lte/config"
@@ -115,6 +116,18 @@ func TestGemm(t *testing.T) {
 	}
 	if total.GFLOPS <= 0 || total.Model != "vit-16x3/4" {
 		t.Errorf("%+v", total)
+	}
+}
+
+// Alone nobody is waited for: a round is its work. Fails when work is not done, or not counted as the ideal.
+func TestWait(t *testing.T) {
+	const work = 20 * time.Millisecond
+	w, err := RunWait(collective.Alone{}, 1, work, 400, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.IdealMS < 10 || w.IdealMS > 30 || w.RoundMS < 0.99*w.IdealMS || w.Waste < 0.99 {
+		t.Errorf("%+v", w)
 	}
 }
 
