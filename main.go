@@ -259,6 +259,9 @@ func openSite(world *mpi.World, c config.Config, stderr io.Writer) (s site, err 
 		fmt.Fprintf(stderr, "lte: warning: %d ranks of %d threads share %d cores of this machine: slower than one thread a rank; lower compute.threads or OMP_NUM_THREADS\n",
 			world.MachineSize(), s.threads, cores)
 	}
+	if err := world.Unshared(); err != nil && world.Rank() == 0 {
+		fmt.Fprintf(stderr, "lte: warning: every rank holds W for itself, as those of a node cannot share memory: %v\n", err)
+	}
 	s.backend, err = compute.New(c.Compute.Backend, s.threads, compute.DType(c.Compute.DType))
 	if err != nil {
 		err = &config.Error{Problem: err.Error(), Err: err}

@@ -219,10 +219,10 @@ func (p planCommand) measure(o *plan.Options, w *mpi.World) error {
 	if o.Speed.Memory, err = bench.MemoryRate(w); err != nil {
 		return err
 	}
-	// Ranks that a node has not cores for share them.
+	// Ranks that a node has not cores for share them, as those do that were measured.
 	cores := orElse(p.Cores, w.MachineCores())
-	share := func(ranks int) float64 { return min(1, float64(cores)/float64(ranks*threads)) }
-	part := share(p.RanksPerNode) / share(w.MachineSize())
+	share := func(ranks, cores int) float64 { return min(1, float64(cores)/float64(ranks*threads)) }
+	part := share(p.RanksPerNode, cores) / share(w.MachineSize(), w.MachineCores())
 	o.Speed = plan.Speed{Heads: o.Speed.Heads * part, Weights: o.Speed.Weights * part, Memory: o.Speed.Memory * part}
 	o.Cluster.Crowded = p.RanksPerNode > cores
 	if w.Size() > 1 && w.NodeSize() == w.Size() {

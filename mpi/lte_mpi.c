@@ -3,14 +3,17 @@
 #define _GNU_SOURCE
 #include "lte_mpi.h"
 
+#include <limits.h>
+#include <linux/futex.h>
 #include <mpi.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 static MPI_Comm world = MPI_COMM_NULL;   // all ranks, node after node; returns errors instead of ending the job
 static MPI_Comm node = MPI_COMM_NULL;    // those of this node, who share memory
@@ -115,22 +118,79 @@ static lte_result barrier(MPI_Comm comm) {
 	return ok;
 }
 
-lte_result lte_barrier(void) { return barrier(world); }
+// ---- memory of a node
 
-// What a rank has written before it is seen by the node's others after it.
+static lte_hall *hall; // of this node's ranks; NULL: not yet
+
+void lte_enter(lte_hall *h) { hall = h; }
+
+void lte_separate(void) {
+	place.node_rank = 0;
+	place.node_size = 1;
+	place.nodes = place.size;
+}
+
+// progress lets MPI go on with what it has begun for others: a message may still lie here that was sent long ago.
+static int progress(void) {
+	int flag;
+	return MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, world, &flag, MPI_STATUS_IGNORE);
+}
+
+// A barrier of MPI's takes a message for every doubling of the ranks, and each is noticed only when its receiver next polls: a few
+// naps in all. Here the last to come wakes the others, who use no core until then. What a rank has written before it is seen by the
+// node's others after it.
 lte_result lte_node_barrier(void) {
-	atomic_thread_fence(memory_order_seq_cst);
-	RETURN_UNLESS_OK(barrier(node));
-	atomic_thread_fence(memory_order_seq_cst);
+	if (hall == NULL)
+		return barrier(node);
+	unsigned round = atomic_load(&hall->round);
+	if (atomic_fetch_add(&hall->arrived, 1) + 1 == (unsigned)place.node_size) {
+		atomic_store(&hall->arrived, 0);
+		atomic_store(&hall->round, round + 1);
+		syscall(SYS_futex, &hall->round, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+		return ok;
+	}
+	long long yield_from = now() + MS;
+	for (int polls = 1; atomic_load(&hall->round) == round; polls++) {
+		if (sleepy) {
+			struct timespec most = {0, MS};
+			syscall(SYS_futex, &hall->round, FUTEX_WAIT, round, &most, NULL, 0);
+		} else if (polls % 64 != 0) {
+			continue;
+		} else if (now() > yield_from) {
+			sched_yield();
+		}
+		lte_abort_if_asked();
+		TRY("MPI_Iprobe", progress());
+	}
 	return ok;
 }
 
+// A barrier of all: of every node, of the nodes' first ranks, and of every node again.
+lte_result lte_barrier(void) {
+	if (place.nodes == place.size)
+		return barrier(world);
+	RETURN_UNLESS_OK(lte_node_barrier());
+	if (place.nodes == 1)
+		return ok;
+	if (place.node_rank == 0)
+		RETURN_UNLESS_OK(barrier(leaders));
+	return lte_node_barrier();
+}
+
+// ---- collectives
+
 // Stragglers are waited for in a barrier, with long naps; once all are there the data itself moves with short ones. All ranks take
 // part in it, also those of a machine that is not crowded.
-static lte_result gather_round(MPI_Comm comm) { return gathering ? barrier(comm) : ok; }
+static lte_result gather_round(void) { return gathering ? lte_barrier() : ok; }
 
 lte_result lte_allgather(void *dst, const void *src, int bytes) {
-	RETURN_UNLESS_OK(gather_round(world));
+	size_t all = (size_t)bytes * place.size;
+	if (hall != NULL && place.nodes < place.size && all <= sizeof hall->board) {
+		RETURN_UNLESS_OK(lte_allgather_shared(hall->board, src, bytes));
+		memcpy(dst, hall->board, all);
+		return ok;
+	}
+	RETURN_UNLESS_OK(gather_round());
 	MPI_Request request;
 	TRY("MPI_Iallgather", MPI_Iallgather(src, bytes, MPI_BYTE, dst, bytes, MPI_BYTE, world, &request));
 	TRY("MPI_Iallgather", lte_wait(&request, 20 * US, 20 * US));
@@ -147,7 +207,8 @@ lte_result lte_allgather_shared(void *dst, const void *src, int bytes) {
 	if (place.nodes == 1)
 		return ok;
 	if (place.node_rank == 0) {
-		RETURN_UNLESS_OK(gather_round(leaders));
+		if (gathering)
+			RETURN_UNLESS_OK(barrier(leaders));
 		MPI_Datatype block; // counted in blocks, an int goes further than 2 GB
 		TRY("MPI_Type_contiguous", MPI_Type_contiguous(bytes, MPI_BYTE, &block));
 		TRY("MPI_Type_commit", MPI_Type_commit(&block));
@@ -167,7 +228,7 @@ lte_result lte_node_allgather(void *dst, const void *src, int bytes) {
 }
 
 lte_result lte_alltoall(void *dst, const void *src, int bytes) {
-	RETURN_UNLESS_OK(gather_round(world));
+	RETURN_UNLESS_OK(gather_round());
 	MPI_Request request;
 	TRY("MPI_Ialltoall", MPI_Ialltoall(src, bytes, MPI_BYTE, dst, bytes, MPI_BYTE, world, &request));
 	TRY("MPI_Ialltoall", lte_wait(&request, 20 * US, 20 * US));

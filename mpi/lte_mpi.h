@@ -2,6 +2,7 @@
 #ifndef LTE_MPI_H
 #define LTE_MPI_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,10 +19,19 @@ typedef struct {
 	int node_rank, node_size, nodes;
 } lte_place;
 
+// Where a node's ranks meet: its shared memory, all 0 at first.
+typedef struct {
+	_Atomic unsigned arrived; // at the present barrier
+	_Atomic unsigned round;   // barriers passed
+	char board[1 << 20];      // for small messages of all
+} lte_hall;
+
 void lte_signals_save(void);
 void lte_signals_restore(void);
 
 lte_result lte_start(lte_place *dst);
+void lte_enter(lte_hall *hall); // from now on ranks of a node meet there
+void lte_separate(void);        // from now on every rank is a node of its own
 void lte_waiting(bool sleepy, bool gathering); // sleepy on this machine, gathering alike on all ranks; true before it is called
 int lte_affinity(uint64_t *dst, int words);    // a bit for each core of this process; the number of words, 0 if unknown
 lte_result lte_leave(void); // all ranks; MPI_Finalize comes next

@@ -26,18 +26,23 @@ func (w *World) NodeBarrier() error {
 // NodeMemory is that many bytes, 0 at first, which the ranks of this node have in common until the process ends. All ranks of the
 // world ask for as many. If one cannot have it all get an error: the others, that it could not.
 func (w *World) NodeMemory(bytes int) ([]byte, error) {
-	if bytes == 0 {
+	switch {
+	case bytes == 0:
 		return nil, nil
-	}
-	if w.nodes == w.size {
+	case w.nodes == w.size:
 		return make([]byte, bytes), nil
 	}
-	memory, err := w.shareMemory(bytes)
+	return w.nodeMemory(bytes, w.call)
+}
+
+// nodeMemory is NodeMemory by way of do, which has MPI serve a request.
+func (w *World) nodeMemory(bytes int, do func(request) error) ([]byte, error) {
+	memory, err := w.shareMemory(bytes, do)
 	well, all := []byte{1}, make([]byte, w.size)
 	if err != nil {
 		well[0] = 0
 	}
-	if broken := w.Allgather(all, well); broken != nil {
+	if broken := do(request{op: allgather, dst: all, src: well, count: 1}); broken != nil {
 		return nil, errors.Join(err, broken)
 	}
 	if rank := slices.Index(all, 0); rank >= 0 && err == nil {
@@ -50,9 +55,10 @@ func (w *World) NodeMemory(bytes int) ([]byte, error) {
 }
 
 // shareMemory returns when all ranks of the node have mapped the memory, or failed to.
-func (w *World) shareMemory(bytes int) (memory []byte, err error) {
+func (w *World) shareMemory(bytes int, do func(request) error) (memory []byte, err error) {
+	const access = unix.PROT_READ | unix.PROT_WRITE
 	if w.nodeSize == 1 {
-		return make([]byte, bytes), nil
+		return unix.Mmap(-1, 0, bytes, access, unix.MAP_ANON|unix.MAP_PRIVATE)
 	}
 	var file *os.File
 	if w.nodeRank == 0 {
@@ -63,19 +69,21 @@ func (w *World) shareMemory(bytes int) (memory []byte, err error) {
 		defer file.Close()
 		fd = int(file.Fd())
 	}
-	all, broken := w.tellNode(os.Getpid(), fd)
+	first, broken := w.first(os.Getpid(), fd, do)
 	if broken != nil {
 		return nil, errors.Join(err, broken)
 	}
-	if pid, fd := all[0], all[1]; w.nodeRank > 0 && fd >= 0 {
-		if file, err = os.OpenFile(fmt.Sprintf("/proc/%d/fd/%d", pid, fd), os.O_RDWR, 0); err == nil {
+	if w.nodeRank > 0 {
+		if first.fd < 0 {
+			err = errors.New("the node's first rank has none")
+		} else if file, err = os.OpenFile(fmt.Sprintf("/proc/%d/fd/%d", first.pid, first.fd), os.O_RDWR, 0); err == nil {
 			defer file.Close()
 		}
 	}
 	if file != nil {
-		memory, err = unix.Mmap(int(file.Fd()), 0, bytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+		memory, err = unix.Mmap(int(file.Fd()), 0, bytes, access, unix.MAP_SHARED)
 	}
-	return memory, errors.Join(err, w.NodeBarrier()) // then the first may close the file
+	return memory, errors.Join(err, do(request{op: nodeBarrier})) // then the first may close the file
 }
 
 // anonymous makes a file of memory, all of it there: the kernel would rather end processes than say that there is none.
@@ -106,18 +114,15 @@ func available() (bytes int, ok bool) {
 	return 0, false
 }
 
-// tellNode gives two numbers to all ranks of the node; it returns theirs, two by two.
-func (w *World) tellNode(a, b int) ([]int, error) {
+// opened is a file that a process has open.
+type opened struct{ pid, fd int }
+
+// first returns what the first rank of the node tells.
+func (w *World) first(pid, fd int, do func(request) error) (opened, error) {
 	const each = 16
 	src, dst := make([]byte, each), make([]byte, each*w.nodeSize)
-	binary.NativeEndian.PutUint64(src, uint64(a))
-	binary.NativeEndian.PutUint64(src[8:], uint64(b))
-	if err := w.call(request{op: nodeAllgather, dst: dst, src: src, count: each}); err != nil {
-		return nil, err
-	}
-	all := make([]int, 2*w.nodeSize)
-	for i := range all {
-		all[i] = int(binary.NativeEndian.Uint64(dst[8*i:]))
-	}
-	return all, nil
+	binary.NativeEndian.PutUint64(src, uint64(pid))
+	binary.NativeEndian.PutUint64(src[8:], uint64(fd))
+	err := do(request{op: nodeAllgather, dst: dst, src: src, count: each})
+	return opened{int(binary.NativeEndian.Uint64(dst)), int(binary.NativeEndian.Uint64(dst[8:]))}, err
 }

@@ -31,6 +31,7 @@ type World struct {
 	nodes                     int // 0 < nodes ≤ size
 	machineSize, machineCores int // machineSize ≤ size
 	host                      string
+	unshared                  error
 
 	mu      sync.Mutex // one request at a time; held while it is served
 	stopped bool
@@ -71,6 +72,10 @@ func (w *World) NodeRank() int { return w.nodeRank }
 
 // NodeSize is the number of ranks that share memory with this one.
 func (w *World) NodeSize() int { return w.nodeSize }
+
+// Unshared is why ranks that MPI puts on one node, and that could share memory, do not, as in containers of their own: each is then
+// a node by itself. nil: they do, or there are none.
+func (w *World) Unshared() error { return w.unshared }
 
 // MachineSize is the number of ranks that share cores with this one: those of one kernel, which to MPI may be several nodes.
 func (w *World) MachineSize() int { return w.machineSize }

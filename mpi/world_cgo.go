@@ -189,6 +189,17 @@ func (w *World) survey() error {
 	}
 	w.machineSize, w.machineCores = share(places, w.rank)
 	C.lte_waiting(C.bool(w.machineSize > w.machineCores), C.bool(crowded(places)))
+	if w.nodes == w.size {
+		return nil
+	}
+	hall, err := w.nodeMemory(C.sizeof_lte_hall, w.do)
+	if err != nil { // then it is no node
+		w.unshared = err
+		C.lte_separate()
+		w.nodeRank, w.nodeSize, w.nodes = 0, 1, w.size
+		return nil
+	}
+	C.lte_enter((*C.lte_hall)(unsafe.Pointer(&hall[0])))
 	return nil
 }
 
