@@ -38,3 +38,15 @@ func (p *Picture) Plane(c int) []uint8 {
 	area := p.Height * p.Width
 	return p.Pix[c*area : (c+1)*area]
 }
+
+// Floats writes what the bytes of each channel stand for into dst, (channels, height, width), mirrored left to right if
+// that is wanted: dst(c, y, x) = values[c][Pix(c, y, x)].
+func (p *Picture) Floats(dst []float32, values [][256]float32, mirror bool) {
+	area := p.Height * p.Width
+	if len(values) != p.Channels || len(dst) != len(p.Pix) {
+		panic("picture: values of another shape")
+	}
+	for c := range values {
+		lookUp(dst[c*area:(c+1)*area], p.Plane(c), p.Width, mirror, &values[c])
+	}
+}

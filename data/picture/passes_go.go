@@ -1,0 +1,11 @@
+//go:build !cgo
+
+package picture
+
+func across(dst, src []uint8, stride int, a *axis) { acrossPlain(dst, src, stride, a) }
+
+func down(dst, src []uint8, width int, a *axis) { downPlain(dst, src, width, a) }
+
+func lookUp(dst []float32, src []uint8, width int, mirror bool, value *[256]float32) {
+	lookUpPlain(dst, src, width, mirror, value)
+}

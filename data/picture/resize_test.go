@@ -1,0 +1,120 @@
+package picture
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"testing"
+)
+
+func noise(channels, height, width int) *Picture {
+	rng := rand.New(rand.NewPCG(uint64(height), uint64(width)))
+	p := &Picture{}
+	p.Reset(channels, height, width)
+	for i := range p.Pix {
+		p.Pix[i] = uint8(rng.Uint32())
+	}
+	return p
+}
+
+// Resize beside Pillow, within 1 level, over pieces at every edge, shrunk and enlarged, for both filters; the file is made by
+// tools/golden_pillow.py. Fails if a kernel or its stretch is another one, if a centre is off, if what lies outside of
+// the piece has a part, or if sums wrap around instead of being cut.
+func TestAgainstPillow(t *testing.T) {
+	file, err := os.ReadFile("testdata/pillow.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var golden struct {
+		Height, Width int
+		Pixels        []byte
+		Resized       []struct {
+			Box    [4]int
+			Size   [2]int
+			Filter string
+			Pixels []byte
+		}
+	}
+	if err := json.Unmarshal(file, &golden); err != nil || len(golden.Resized) < 16 {
+		t.Fatalf("%d cases, %v", len(golden.Resized), err)
+	}
+	src, got, r := &Picture{}, &Picture{}, &Resizer{}
+	src.Lend(3, golden.Height, golden.Width, golden.Pixels)
+	differ := 0
+	for _, k := range golden.Resized {
+		f := map[string]Filter{"bicubic": Bicubic, "bilinear": Bilinear}[k.Filter]
+		r.Resize(got, src, Box{k.Box[0], k.Box[1], k.Box[2], k.Box[3]}, k.Size[0], k.Size[1], f)
+		for i, v := range got.Pix {
+			d := int(v) - int(k.Pixels[i])
+			if d < -1 || d > 1 {
+				t.Fatalf("%v of %v, %s: value %d is %d, Pillow's %d", k.Size, k.Box, k.Filter, i, v, k.Pixels[i])
+			}
+			if d != 0 {
+				differ++
+			}
+		}
+	}
+	t.Logf("%d values differ by 1", differ)
+}
+
+// Fails if a piece of the size that is wanted is anything but copied, or if a plain area does not stay what it is.
+func TestResizeOfNothing(t *testing.T) {
+	src, got, r := noise(3, 9, 12), &Picture{}, &Resizer{}
+	r.Resize(got, src, Box{2, 3, 5, 7}, 5, 7, Bicubic)
+	for c := range 3 {
+		for y := range 5 {
+			if !slices.Equal(got.Plane(c)[y*7:(y+1)*7], src.Plane(c)[(y+2)*12+3:][:7]) {
+				t.Fatalf("row %d of channel %d is another", y, c)
+			}
+		}
+	}
+	for i := range src.Pix {
+		src.Pix[i] = 201
+	}
+	for _, size := range []int{1, 4, 13, 100} {
+		r.Resize(got, src, Whole(9, 12), size, 2*size, Bicubic)
+		if slices.Min(got.Pix) != 201 || slices.Max(got.Pix) != 201 {
+			t.Fatalf("%d: a plain picture has %d to %d", size, slices.Min(got.Pix), slices.Max(got.Pix))
+		}
+	}
+}
+
+// C beside its twin in Go, bit for bit, over sizes that leave rests of rows, taps and lanes. Fails if a lane, a row or
+// a tap is left out or taken from a neighbour, or if a sum is cut at another place.
+func TestPassesAgainstPlain(t *testing.T) {
+	for _, size := range [][4]int{{9, 11, 5, 4}, {31, 70, 13, 129}, {64, 64, 224, 224}, {7, 3, 20, 65}, {100, 257, 64, 64}, {1, 1, 3, 2}, {300, 8, 7, 8}, {5, 900, 5, 9}} {
+		for _, f := range []Filter{Bicubic, Bilinear} {
+			src := noise(1, size[0], size[1])
+			var x, y axis
+			x.set(0, src.Width, src.Width, size[3], 8, f)
+			y.set(0, src.Height, src.Height, size[2], 1, f)
+			rows, plain := make([]uint8, src.Height*size[3]), make([]uint8, src.Height*size[3])
+			across(rows, src.Pix, src.Width, &x)
+			acrossPlain(plain, src.Pix, src.Width, &x)
+			if !slices.Equal(rows, plain) {
+				t.Errorf("%v, filter %d: across differs", size, f)
+			}
+			out, want := make([]uint8, size[2]*size[3]), make([]uint8, size[2]*size[3])
+			down(out, rows, size[3], &y)
+			downPlain(want, plain, size[3], &y)
+			if !slices.Equal(out, want) {
+				t.Errorf("%v, filter %d: down differs", size, f)
+			}
+		}
+	}
+}
+
+func BenchmarkResize(b *testing.B) {
+	src, dst, r := noise(3, 256, 341), &Picture{}, &Resizer{}
+	for i := 0; b.Loop(); i++ {
+		r.Resize(dst, src, Box{20, 30 + i%2, 200, 190}, 224, 224, Bicubic)
+	}
+}
+
+func BenchmarkFloats(b *testing.B) {
+	p, dst, values := noise(3, 224, 224), make([]float32, 3*224*224), make([][256]float32, 3)
+	for b.Loop() {
+		p.Floats(dst, values, true)
+	}
+}
