@@ -64,12 +64,12 @@ void lte_across(uint8_t *dst, const uint8_t *src, long stride, int rows, int out
 
 #define LANES 64
 
-CLONES void lte_down(uint8_t *dst, const uint8_t *src, long width, int out, const int32_t *start,
+CLONES void lte_down(uint8_t *dst, const uint8_t *src, long width, int first, int out, const int32_t *start,
                      const int16_t *weight, int taps, int shift) {
   for (int y = 0; y < out; y++, dst += width) {
     const int16_t *w = weight + (long)y * taps;
     for (long x = 0; x < width; x += LANES) {
-      const uint8_t *s = src + start[y] * width + x;
+      const uint8_t *s = src + (start[y] - first) * width + x;
       int sum[LANES];
       for (int i = 0; i < LANES; i++)
         sum[i] = 1 << (shift - 1);

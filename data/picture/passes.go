@@ -18,14 +18,15 @@ func acrossPlain(dst, src []uint8, stride int, a *axis) {
 	}
 }
 
-// downPlain resizes every column of src, which has lines of width values, to a column of dst:
+// downPlain resizes every column of src, whose rows are of width values and the first of which is row first, to a
+// column of dst:
 //
-//	dst(y, x) = clip((Σ_k weight(y, k)·src(start(y)+k, x) + 2^(shift-1)) >> shift)
-func downPlain(dst, src []uint8, width int, a *axis) {
+//	dst(y, x) = clip((Σ_k weight(y, k)·src(start(y)+k-first, x) + 2^(shift-1)) >> shift)
+func downPlain(dst, src []uint8, width, first int, a *axis) {
 	var sums [64]int32
 	for y := range a.out {
 		weight := a.weight[y*a.taps : (y+1)*a.taps]
-		from := src[int(a.start[y])*width:]
+		from := src[(int(a.start[y])-first)*width:]
 		out := dst[y*width : (y+1)*width]
 		for x := 0; x < width; x += len(sums) {
 			n := min(len(sums), width-x)

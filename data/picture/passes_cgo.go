@@ -13,8 +13,8 @@ func across(dst, src []uint8, stride int, a *axis) {
 }
 
 // down is downPlain in C.
-func down(dst, src []uint8, width int, a *axis) {
-	C.lte_down((*C.uint8_t)(&dst[0]), (*C.uint8_t)(&src[0]), C.long(width), C.int(a.out),
+func down(dst, src []uint8, width, first int, a *axis) {
+	C.lte_down((*C.uint8_t)(&dst[0]), (*C.uint8_t)(&src[0]), C.long(width), C.int(first), C.int(a.out),
 		(*C.int32_t)(&a.start[0]), (*C.int16_t)(&a.weight[0]), C.int(a.taps), C.int(a.shift))
 }
 

@@ -46,52 +46,68 @@ func (b Box) within(height, width int) bool {
 	return b.Top >= 0 && b.Left >= 0 && b.Height > 0 && b.Width > 0 && b.Top <= height-b.Height && b.Left <= width-b.Width
 }
 
+// Plan is what is to become of a picture: the piece Box of it, resized to Height×Width, and of that the piece Part. Of a
+// resize to a larger size than is kept, only what is kept is computed.
+type Plan struct {
+	Box           Box
+	Height, Width int
+	Part          Box
+}
+
 // Resizer resizes pictures. It keeps what one leaves for the next, and is not safe for concurrent use.
 type Resizer struct {
 	across, down axis
-	rows         []uint8 // (channels, rows, width): src's, resized across alone
+	rows         []uint8 // (rows, width) of one channel: src's, resized across alone
 }
 
-// Resize makes dst the piece of src that box names, resized to height×width; what lies outside of the box has no part
-// in it. The way is Pillow's: across first, then down, sums of whole numbers, each rounded and cut to 0..255. Weights
+// Resize makes dst what the plan says of src; what lies outside of its box has no part in it. The way is Pillow's: across first, then down, sums of whole numbers, each rounded and cut to 0..255. Weights
 // have 15 bits, where Pillow's have 22, so that a value may differ from Pillow's by 1. They are whole numbers too:
 // every CPU gets the same bits.
-func (r *Resizer) Resize(dst, src *Picture, box Box, height, width int, f Filter) {
-	if !box.within(src.Height, src.Width) || height <= 0 || width <= 0 {
-		panic(fmt.Sprintf("picture: resizing %+v of %d×%d to %d×%d", box, src.Width, src.Height, width, height))
+func (r *Resizer) Resize(dst, src *Picture, p Plan, f Filter) {
+	box, part := p.Box, p.Part
+	if !box.within(src.Height, src.Width) || !part.within(p.Height, p.Width) {
+		panic(fmt.Sprintf("picture: resizing %d×%d by %+v", src.Width, src.Height, p))
 	}
-	dst.Reset(src.Channels, height, width)
+	dst.Reset(src.Channels, part.Height, part.Width)
 	if &dst.Pix[0] == &src.Pix[0] {
 		panic("picture: resizing in place")
 	}
-	if box.Height == height && box.Width == width {
+	if box.Height == p.Height && box.Width == p.Width {
 		for c := range src.Channels {
 			from, to := src.Plane(c), dst.Plane(c)
-			for y := range height {
-				at := (box.Top+y)*src.Width + box.Left
-				copy(to[y*width:(y+1)*width], from[at:at+width])
+			for y := range part.Height {
+				at := (box.Top+part.Top+y)*src.Width + box.Left + part.Left
+				copy(to[y*part.Width:(y+1)*part.Width], from[at:at+part.Width])
 			}
 		}
 		return
 	}
 	const lanes = 8 // that the pass across takes at once
-	r.across.set(box.Left, box.Width, src.Width, width, lanes, f)
-	r.down.set(0, box.Height, box.Height, height, 1, f)
-	if n := src.Channels * box.Height * width; cap(r.rows) < n {
-		r.rows = make([]uint8, n)
-	}
+	r.across.set(line{box.Left, box.Width, src.Width, p.Width, part.Left, part.Width, lanes, f})
+	r.down.set(line{box.Top, box.Height, src.Height, p.Height, part.Top, part.Height, 1, f})
+	// Of src's rows, those that the result is made of.
+	first := int(r.down.start[0])
+	height := int(r.down.start[part.Height-1]) + r.down.taps - first
+	r.rows = resized(r.rows, height*part.Width)
 	for c := range src.Channels {
-		rows := r.rows[:box.Height*width]
-		across(rows, src.Plane(c)[box.Top*src.Width:][:box.Height*src.Width], src.Width, &r.across)
-		down(dst.Plane(c), rows, width, &r.down)
+		across(r.rows, src.Plane(c)[first*src.Width:][:height*src.Width], src.Width, &r.across)
+		down(dst.Plane(c), r.rows, part.Width, first, &r.down)
 	}
 }
 
+// line is a row or a column of a picture and what it is resized to.
+type line struct {
+	from, length, whole int // the piece that is resized, of how many
+	size                int // to what
+	skip, out           int // values of it that are left out before those that are wanted, and these
+	lanes               int // weights of 0 are added until there are a multiple of it, where the line has so many values
+	filter              Filter
+}
+
 // axis is what a row or a column of a result is made of: value i is the rounded sum of taps values from start[i] on,
-// each times its weight, over 2^shift.
+// each times its weight, over 2^shift. The starts ascend.
 type axis struct {
-	from, length, whole, out, lanes int // of the last set
-	filter                          Filter
+	line
 
 	start  []int32 // (out)
 	weight []int16 // (out, taps)
@@ -101,30 +117,29 @@ type axis struct {
 	share  []float64 // (out, widest)
 }
 
-// set makes the axis resize length values from `from` on, of a line of whole ones, to out. Weights of 0 are added until
-// taps is a multiple of lanes, where the line has that many values.
-func (a *axis) set(from, length, whole, out, lanes int, f Filter) {
-	if a.from == from && a.length == length && a.whole == whole && a.out == out && a.lanes == lanes && a.filter == f && a.taps > 0 {
+// set makes the axis that resizes l.
+func (a *axis) set(l line) {
+	if a.line == l {
 		return
 	}
-	a.from, a.length, a.whole, a.out, a.lanes, a.filter = from, length, whole, out, lanes, f
+	a.line = l
 
 	// Pillow's Resample.c, precompute_coeffs.
-	scale := float64(length) / float64(out)
+	scale := float64(l.length) / float64(l.size)
 	stretch := max(1, scale)
-	support := f.support() * stretch
+	support := l.filter.support() * stretch
 	widest := 2*int(math.Ceil(support)) + 1
-	a.start, a.count = resized(a.start, out), resized(a.count, out)
-	a.share = resized(a.share, out*widest)
+	a.start, a.count = resized(a.start, l.out), resized(a.count, l.out)
+	a.share = resized(a.share, l.out*widest)
 	a.taps = 1
 	largest := 0.0
-	for i := range out {
-		middle := (float64(i) + 0.5) * scale
+	for i := range l.out {
+		middle := (float64(l.skip+i) + 0.5) * scale
 		first := max(0, int(middle-support+0.5))
-		last := min(length, int(middle+support+0.5)) // not included
+		last := min(l.length, int(middle+support+0.5)) // not included
 		share, sum := a.share[i*widest:], 0.0
 		for k := range last - first {
-			share[k] = f.at((float64(first+k) - middle + 0.5) / stretch)
+			share[k] = l.filter.at((float64(first+k) - middle + 0.5) / stretch)
 			sum += share[k]
 		}
 		for k := range last - first {
@@ -134,7 +149,7 @@ func (a *axis) set(from, length, whole, out, lanes int, f Filter) {
 		a.start[i], a.count[i] = int32(first), int32(last-first)
 		a.taps = max(a.taps, last-first)
 	}
-	if padded := (a.taps + lanes - 1) / lanes * lanes; padded <= whole {
+	if padded := (a.taps + l.lanes - 1) / l.lanes * l.lanes; padded <= l.whole {
 		a.taps = padded
 	}
 	a.round(largest, widest)

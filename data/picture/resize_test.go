@@ -39,12 +39,13 @@ func TestAgainstPillow(t *testing.T) {
 	if err := json.Unmarshal(file, &golden); err != nil || len(golden.Resized) < 16 {
 		t.Fatalf("%d cases, %v", len(golden.Resized), err)
 	}
-	src, got, r := &Picture{}, &Picture{}, &Resizer{}
+	src, got, piece, r := &Picture{}, &Picture{}, &Picture{}, &Resizer{}
 	src.Lend(3, golden.Height, golden.Width, golden.Pixels)
 	differ := 0
 	for _, k := range golden.Resized {
 		f := map[string]Filter{"bicubic": Bicubic, "bilinear": Bilinear}[k.Filter]
-		r.Resize(got, src, Box{k.Box[0], k.Box[1], k.Box[2], k.Box[3]}, k.Size[0], k.Size[1], f)
+		whole := Plan{Box{k.Box[0], k.Box[1], k.Box[2], k.Box[3]}, k.Size[0], k.Size[1], Whole(k.Size[0], k.Size[1])}
+		r.Resize(got, src, whole, f)
 		for i, v := range got.Pix {
 			d := int(v) - int(k.Pixels[i])
 			if d < -1 || d > 1 {
@@ -54,6 +55,20 @@ func TestAgainstPillow(t *testing.T) {
 				differ++
 			}
 		}
+		// A part alone is that part of the whole, but for what its weights are rounded to.
+		part := whole
+		part.Part = Box{k.Size[0] / 3, k.Size[1] / 4, (k.Size[0] + 1) / 2, (k.Size[1] + 1) / 2}
+		r.Resize(piece, src, part, f)
+		for c := range 3 {
+			for y := range part.Part.Height {
+				line := got.Plane(c)[(part.Part.Top+y)*k.Size[1]+part.Part.Left:][:part.Part.Width]
+				for x, v := range piece.Plane(c)[y*part.Part.Width:][:part.Part.Width] {
+					if d := int(v) - int(line[x]); d < -1 || d > 1 {
+						t.Fatalf("%+v, %s: row %d of channel %d is not that of the whole", part, k.Filter, y, c)
+					}
+				}
+			}
+		}
 	}
 	t.Logf("%d values differ by 1", differ)
 }
@@ -61,7 +76,7 @@ func TestAgainstPillow(t *testing.T) {
 // Fails if a piece of the size that is wanted is anything but copied, or if a plain area does not stay what it is.
 func TestResizeOfNothing(t *testing.T) {
 	src, got, r := noise(3, 9, 12), &Picture{}, &Resizer{}
-	r.Resize(got, src, Box{2, 3, 5, 7}, 5, 7, Bicubic)
+	r.Resize(got, src, Plan{Box{2, 3, 5, 7}, 5, 7, Whole(5, 7)}, Bicubic)
 	for c := range 3 {
 		for y := range 5 {
 			if !slices.Equal(got.Plane(c)[y*7:(y+1)*7], src.Plane(c)[(y+2)*12+3:][:7]) {
@@ -73,7 +88,7 @@ func TestResizeOfNothing(t *testing.T) {
 		src.Pix[i] = 201
 	}
 	for _, size := range []int{1, 4, 13, 100} {
-		r.Resize(got, src, Whole(9, 12), size, 2*size, Bicubic)
+		r.Resize(got, src, Plan{Whole(9, 12), size, 2 * size, Whole(size, 2*size)}, Bicubic)
 		if slices.Min(got.Pix) != 201 || slices.Max(got.Pix) != 201 {
 			t.Fatalf("%d: a plain picture has %d to %d", size, slices.Min(got.Pix), slices.Max(got.Pix))
 		}
@@ -87,8 +102,8 @@ func TestPassesAgainstPlain(t *testing.T) {
 		for _, f := range []Filter{Bicubic, Bilinear} {
 			src := noise(1, size[0], size[1])
 			var x, y axis
-			x.set(0, src.Width, src.Width, size[3], 8, f)
-			y.set(0, src.Height, src.Height, size[2], 1, f)
+			x.set(line{0, src.Width, src.Width, size[3], 0, size[3], 8, f})
+			y.set(line{0, src.Height, src.Height, size[2], 0, size[2], 1, f})
 			rows, plain := make([]uint8, src.Height*size[3]), make([]uint8, src.Height*size[3])
 			across(rows, src.Pix, src.Width, &x)
 			acrossPlain(plain, src.Pix, src.Width, &x)
@@ -96,8 +111,8 @@ func TestPassesAgainstPlain(t *testing.T) {
 				t.Errorf("%v, filter %d: across differs", size, f)
 			}
 			out, want := make([]uint8, size[2]*size[3]), make([]uint8, size[2]*size[3])
-			down(out, rows, size[3], &y)
-			downPlain(want, plain, size[3], &y)
+			down(out, rows, size[3], 0, &y)
+			downPlain(want, plain, size[3], 0, &y)
 			if !slices.Equal(out, want) {
 				t.Errorf("%v, filter %d: down differs", size, f)
 			}
@@ -108,7 +123,7 @@ func TestPassesAgainstPlain(t *testing.T) {
 func BenchmarkResize(b *testing.B) {
 	src, dst, r := noise(3, 256, 341), &Picture{}, &Resizer{}
 	for i := 0; b.Loop(); i++ {
-		r.Resize(dst, src, Box{20, 30 + i%2, 200, 190}, 224, 224, Bicubic)
+		r.Resize(dst, src, Plan{Box{20, 30 + i%2, 200, 190}, 224, 224, Whole(224, 224)}, Bicubic)
 	}
 }
 
