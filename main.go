@@ -21,6 +21,7 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
+	"lte/data/picture"
 	"lte/experiment"
 	"lte/model"
 	"lte/mpi"
@@ -269,8 +270,20 @@ func openSite(world *mpi.World, c config.Config, stderr io.Writer) (s site, err 
 	if err := collective.Agree(world, err); err != nil {
 		return s, err
 	}
-	s.set, err = data.Open(data.Source{Kind: c.Data.Kind, Path: c.Data.Path}, splitSeed)
+	s.set, err = data.Open(source(c.Data, s.threads), splitSeed)
 	return s, collective.Agree(world, err)
+}
+
+// source is where the configuration says that images come from.
+func source(d config.Data, threads int) data.Source {
+	o := data.Source{Kind: d.Kind, Path: d.Path, Size: d.Size, Fit: data.Fit{Keep: d.Keep}, Normalize: d.Norm, Workers: d.Workers}
+	if d.Resize == "bilinear" {
+		o.Fit.Filter = picture.Bilinear
+	}
+	if o.Workers == 0 {
+		o.Workers = threads
+	}
+	return o
 }
 
 // train makes a run of a resolved configuration; stdout gets the table at its end.

@@ -111,7 +111,7 @@ func draw(rng *rand.Rand, f field, v reflect.Value) {
 	case math.IsInf(f.below, 1) && math.IsInf(f.max, 1):
 		v.SetFloat(math.Ldexp(1+rng.Float64(), rng.IntN(2000)-1000))
 	default:
-		v.SetFloat(rng.Float64())
+		v.SetFloat(max(0, f.min) + rng.Float64())
 	}
 }
 

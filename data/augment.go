@@ -5,12 +5,13 @@ import (
 	"math/rand/v2"
 )
 
-// Augment is the random augmentation of a training image: an affine distortion, then a crop, then a flip. Nothing set
-// is no augmentation.
+// Augment is the random augmentation of a training image: a resized crop, then an affine distortion, then a
+// crop, then a flip. Nothing set is no augmentation.
 type Augment struct {
-	Affine Affine
-	Crop   int  // pixels: every side is padded by that many of black, and a piece of the size before cut out at random
-	Flip   bool // mirrors left to right, every other time
+	ResizedCrop ResizedCrop
+	Affine      Affine
+	Crop        int  // pixels: every side is padded by that many of black, and a piece of the size before cut out at random
+	Flip        bool // mirrors left to right, every other time
 }
 
 // Check returns an error that names the configuration's key unless the augmentation suits images of that size.
@@ -19,8 +20,11 @@ func (a Augment) Check(height, width int) error {
 		return fmt.Errorf("data.crop %d: expected 0..%d for images of %d×%d pixels, or nothing of an image would be left; correct data.crop",
 			a.Crop, side-1, width, height)
 	}
-	return nil
+	return a.ResizedCrop.Check()
 }
+
+// moves says whether pixels get new places, but for a mirror.
+func (a Augment) moves() bool { return a.Affine != (Affine{}) || a.Crop > 0 }
 
 // draws are the numbers of one image.
 type draws struct {

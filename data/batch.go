@@ -2,6 +2,7 @@ package data
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"runtime/debug"
 )
@@ -18,6 +19,14 @@ type Batch struct {
 
 func newBatch(set *Set, n int) *Batch {
 	return &Batch{Images: make([]float32, n*set.pixels()), Labels: make([]int, n)}
+}
+
+// cut makes it a batch of n images, in the room that it has.
+func (b *Batch) cut(n, pixels int) {
+	b.Images, b.Labels = b.Images[:n*pixels], b.Labels[:n]
+	if b.Others != nil {
+		b.Others, b.Lambda = b.Others[:n], b.Lambda[:n]
+	}
 }
 
 // Mix mixes images from..to-1 of a batch of set's images, a head's mini-batch, by m. The other images of the batch are
@@ -94,44 +103,33 @@ func caught(f func() error) (err error) {
 
 // EachBatch calls f with this rank's share of images, in order and without augmentation: of the images rank,
 // rank+size, rank+2·size, ... batches of batch, the last one of what is left. Over all ranks every image comes once;
-// a rank beyond the number of images gets no call. The Batch is valid until f returns. An image that cannot be read
-// and an error of f end it.
+// a rank beyond the number of images gets no call. Batches are prepared ahead, as by a Feed. A Batch is valid until f
+// returns. An image that cannot be read and an error of f end it.
 func EachBatch(set *Set, images Images, batch, rank, size int, f func(*Batch) error) error {
 	set.check()
 	if batch <= 0 || rank < 0 || rank >= size {
 		panic("data: batch or rank out of range")
 	}
-	n := images.Len()
-	share := (n - rank + size - 1) / size
-	if rank >= n {
-		share = 0
-	}
-	room, value := newBatch(set, min(batch, share)), set.values()
-	var picture Picture
-	for from := 0; from < share; from += batch {
-		m := min(batch, share-from)
-		b := &Batch{Images: room.Images[:m*set.pixels()], Labels: room.Labels[:m]}
-		image := 0
-		err := caught(func() (err error) {
-			for j := range m {
-				image = rank + (from+j)*size
-				x := b.Images[j*set.pixels() : (j+1)*set.pixels()]
-				if err = set.read(x, images, image, &picture, value); err != nil {
-					return err
-				}
-				set.normalise(x)
-				if b.Labels[j], err = set.label(images, image); err != nil {
-					return err
-				}
-			}
+	next := rank
+	share := max(0, (images.Len()-rank+size-1)/size)
+	feed := startFeed(set, images, Augment{}, 0, max(1, min(batch, share)), func(draws []Draw) ([]Draw, string) {
+		n := 0
+		for ; n < len(draws) && next < images.Len(); n++ {
+			draws[n], next = Draw{Image: next}, next+size
+		}
+		return draws[:n], "for evaluation"
+	})
+	defer feed.Close()
+	for {
+		b, err := feed.Next()
+		if err == io.EOF {
 			return nil
-		})
+		}
 		if err != nil {
-			return fmt.Errorf("data: reading image %d of %q for evaluation: %w", image, set.Name, err)
+			return err
 		}
 		if err := f(b); err != nil {
 			return err
 		}
 	}
-	return nil
 }

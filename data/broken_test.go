@@ -48,22 +48,22 @@ func TestBrokenSets(t *testing.T) {
 		{"too deep", with("train/fox/images/1.png", tint(1)), Source{}, []string{"train/fox/images: a folder inside a class folder", "up by one"}},
 		{"two sets", append(below("a/", cats("test")), below("b/", cats("test"))...), Source{}, []string{"lies in a and in b", "set data.path"}},
 
-		{"unknown kind", nil, Source{"digit", ""}, []string{`"digit"`, "auto, digits, folder, tar"}},
-		{"folder without a path", nil, Source{"folder", ""}, []string{"data.path is empty"}},
-		{"digits with a path", nil, Source{"digits", "x"}, []string{`"x"`, "leave data.path empty"}},
-		{"no such path", nil, Source{"auto", filepath.Join(t.TempDir(), "none")}, []string{"none", "no such file", "correct data.path"}},
-		{"folder as tar", nil, Source{"tar", t.TempDir()}, []string{"it is a folder", "set data.kind to folder"}},
-		{"file as folder", nil, Source{"folder", writeFile(t, "x", "y")}, []string{"it is a file", "set data.kind to tar"}},
-		{"neither", nil, Source{"auto", writeFile(t, "x.zip", "PK\x03\x04 and so on")}, []string{`begins with "PK`, "tar, tar.zst, tar.gz", "unpack"}},
-		{"empty file", nil, Source{"auto", writeFile(t, "x.tar", "")}, []string{"an empty file", "expected an image folder or an archive"}},
-		{"called tar", nil, Source{"tar", writeFile(t, "x.tar", "no tar")}, []string{"expected a tar archive (not compressed)", "copy the file again"}},
-		{"zstd of another thing", nil, Source{"auto", writeFile(t, "x", zstdOf(strings.Repeat("no tar", 200)))}, []string{"expected a tar archive (zstd)"}},
-		{"gzip of nothing", nil, Source{"auto", writeFile(t, "x", gzipOf(""))}, []string{"expected a tar archive (gzip)"}},
-		{"link in a tar", nil, Source{"tar", writeFile(t, "x", tarOf(with("train/cat/5.png", "-> 9.png")))}, []string{"train/cat/5.png: a link to 9.png", "--dereference"}},
+		{"unknown kind", nil, Source{Kind: "digit", Path: ""}, []string{`"digit"`, "auto, digits, folder, tar"}},
+		{"folder without a path", nil, Source{Kind: "folder", Path: ""}, []string{"data.path is empty"}},
+		{"digits with a path", nil, Source{Kind: "digits", Path: "x"}, []string{`"x"`, "leave data.path empty"}},
+		{"no such path", nil, Source{Kind: "auto", Path: filepath.Join(t.TempDir(), "none")}, []string{"none", "no such file", "correct data.path"}},
+		{"folder as tar", nil, Source{Kind: "tar", Path: t.TempDir()}, []string{"it is a folder", "set data.kind to folder"}},
+		{"file as folder", nil, Source{Kind: "folder", Path: writeFile(t, "x", "y")}, []string{"it is a file", "set data.kind to tar"}},
+		{"neither", nil, Source{Kind: "auto", Path: writeFile(t, "x.zip", "PK\x03\x04 and so on")}, []string{`begins with "PK`, "tar, tar.zst, tar.gz", "unpack"}},
+		{"empty file", nil, Source{Kind: "auto", Path: writeFile(t, "x.tar", "")}, []string{"an empty file", "expected an image folder or an archive"}},
+		{"called tar", nil, Source{Kind: "tar", Path: writeFile(t, "x.tar", "no tar")}, []string{"expected a tar archive (not compressed)", "copy the file again"}},
+		{"zstd of another thing", nil, Source{Kind: "auto", Path: writeFile(t, "x", zstdOf(strings.Repeat("no tar", 200)))}, []string{"expected a tar archive (zstd)"}},
+		{"gzip of nothing", nil, Source{Kind: "auto", Path: writeFile(t, "x", gzipOf(""))}, []string{"expected a tar archive (gzip)"}},
+		{"link in a tar", nil, Source{Kind: "tar", Path: writeFile(t, "x", tarOf(with("train/cat/5.png", "-> 9.png")))}, []string{"train/cat/5.png: a link to 9.png", "--dereference"}},
 	} {
 		sources := []Source{k.source}
 		if k.members != nil {
-			sources = []Source{{"auto", writeFolder(t, k.members)}, {"auto", writeFile(t, "pets.tar", tarOf(k.members))}}
+			sources = []Source{{Path: writeFolder(t, k.members)}, {Path: writeFile(t, "pets.tar", tarOf(k.members))}}
 		}
 		for _, o := range sources {
 			_, err := Open(o, 1)
@@ -107,7 +107,7 @@ func TestCutArchives(t *testing.T) {
 		"gzip":  {gzipOf(plain), len(gzipOf(plain)), 17},
 	} {
 		for n := 1; n < k.whole; n += k.step {
-			_, err := Open(Source{"tar", writeFile(t, "x", k.content[:n])}, 1)
+			_, err := Open(Source{Kind: "tar", Path: writeFile(t, "x", k.content[:n])}, 1)
 			if err == nil {
 				t.Errorf("%s: %d bytes of %d pass as an archive", name, n, len(k.content))
 			} else if s := err.Error(); n > k.whole/2 && (!strings.Contains(s, "again") || !strings.Contains(s, "early") && !strings.Contains(s, "expected a tar")) {
@@ -117,7 +117,7 @@ func TestCutArchives(t *testing.T) {
 	}
 	damaged := []byte(zstdOf(plain))
 	damaged[len(damaged)-2] ^= 1 // in the checksum
-	_, err := Open(Source{"tar", writeFile(t, "x", string(damaged))}, 1)
+	_, err := Open(Source{Kind: "tar", Path: writeFile(t, "x", string(damaged))}, 1)
 	if err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("a wrong checksum: %v", err)
 	}
@@ -135,7 +135,7 @@ func TestFirstBrokenImage(t *testing.T) {
 	}
 	name := writeFile(t, "x", tarOf(members))
 	for range 30 {
-		_, err := Open(Source{"tar", name}, 1)
+		_, err := Open(Source{Kind: "tar", Path: name}, 1)
 		if err == nil || !strings.Contains(err.Error(), "train/cat/aa7.png") {
 			t.Fatalf("error %v, want one about aa7.png", err)
 		}

@@ -12,8 +12,6 @@
 // no MPI and no network: ranks come as numbers, batches leave as slices.
 package data
 
-import "fmt"
-
 // Images is an indexed, labelled collection. It is safe for concurrent use: the feed reads ahead while an evaluation
 // reads the same images.
 type Images interface {
@@ -33,7 +31,9 @@ type Set struct {
 	ClassNames              []string  // (classes); nil: they have none
 	Channels, Height, Width int       // of what the model is fed
 	White                   int       // the byte of a Picture that stands for 1, in 1..255; 0: 255
-	Mean, Std               []float32 // (channels), of the training split's pixels in 0..1; Std is never 0
+	Mean, Std               []float32 // (channels), by which pixels in 0..1 are normalised; Std is never 0
+	Fit                     Fit       // of pictures of other sizes
+	Workers                 int       // goroutines that prepare images at once; 0: one
 	Train, Test             Images
 }
 
@@ -51,18 +51,4 @@ func (s *Set) values() *[256]float32 {
 		value[v] = float32(v) / float32(white)
 	}
 	return &value
-}
-
-// read writes image i into dst, (channels, height, width), by way of room.
-func (s *Set) read(dst []float32, images Images, i int, room *Picture, value *[256]float32) error {
-	if err := images.Picture(room, i); err != nil {
-		return err
-	}
-	if room.Channels != s.Channels || room.Height != s.Height || room.Width != s.Width {
-		return fmt.Errorf("%d×%d pixels in %d channels, expected %d×%d in %d", room.Width, room.Height, room.Channels, s.Width, s.Height, s.Channels)
-	}
-	for j, v := range room.Pix {
-		dst[j] = value[v]
-	}
-	return nil
 }

@@ -3,11 +3,10 @@ package data
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"io"
+	"sync"
 	"sync/atomic"
 	"time"
-
-	"lte/random"
 )
 
 // ring is the number of batches a feed keeps: one with the caller, one ready, one being filled.
@@ -27,12 +26,15 @@ type FeedOptions struct {
 	Augment    Augment
 }
 
-// Feed prepares one rank's training batches ahead of the step, step after step without end. The images of step t
-// are those of Sampler.Batch; each is augmented by the stream (seed, "augment", epoch, image), then normalised. The
-// batches depend on the options alone: a feed with Start t goes on exactly where another one stood before step t.
+// Feed prepares one rank's batches ahead of the step, the images of a batch on as many goroutines as the set says. It
+// keeps three batches: what is prepared before it is wanted is never more than that. The batches depend on the options
+// alone, not on which goroutine prepared what.
 //
 // Next and Close belong to one goroutine; Wait may be called from any.
 type Feed struct {
+	set     *Set
+	stages  []*stage
+	jobs    chan *job     // taken by every stage's goroutine, where there are several
 	free    chan *Batch   // cap ring: returning a batch never blocks
 	ready   chan prepared // closed when the worker has ended
 	quit    chan struct{}
@@ -48,7 +50,8 @@ type prepared struct {
 
 var errClosed = errors.New("data: Next of a closed feed")
 
-// NewFeed starts preparing batches of set's training images. Close ends it.
+// NewFeed starts preparing batches of set's training images, step after step without end. The images of step t are those
+// of Sampler.Batch; a feed with Start t goes on exactly where another one stood before step t. Close ends it.
 func NewFeed(set *Set, opts FeedOptions) *Feed {
 	set.check()
 	if opts.Batch <= 0 || opts.Rank < 0 || opts.Rank >= opts.Size || opts.Start < 0 {
@@ -58,33 +61,59 @@ func NewFeed(set *Set, opts FeedOptions) *Feed {
 	if opts.Augment.Check(set.Height, set.Width) != nil {
 		panic("data: crop out of range")
 	}
-	f := &Feed{free: make(chan *Batch, ring), ready: make(chan prepared, ring), quit: make(chan struct{})}
+	sampler, step := NewSampler(set.Train.Len(), opts.Seed), opts.Start
+	return startFeed(set, set.Train, opts.Augment, opts.Seed, opts.Batch, func(draws []Draw) ([]Draw, string) {
+		sampler.Batch(draws, step, opts.Rank, opts.Size)
+		step++
+		return draws, fmt.Sprintf("for step %d", step-1)
+	})
+}
+
+// startFeed prepares the batches that deal deals, in the room for one that it is given, until it deals none. The text it
+// returns says in errors what the batch is for.
+func startFeed(set *Set, images Images, augment Augment, seed uint64, batch int, deal func([]Draw) ([]Draw, string)) *Feed {
+	f := &Feed{set: set, free: make(chan *Batch, ring), ready: make(chan prepared, ring), quit: make(chan struct{})}
 	for range ring {
-		f.free <- newBatch(set, opts.Batch)
+		f.free <- newBatch(set, batch)
 	}
-	source := rand.NewChaCha8([32]byte{})
-	w := &worker{
-		set: set, opts: opts, sampler: NewSampler(set.Train.Len(), opts.Seed),
-		draws: make([]Draw, opts.Batch), plain: make([]float32, set.pixels()), room: make([]float32, set.pixels()), value: set.values(), source: source, rng: rand.New(source),
+	for range max(1, min(set.Workers, batch)) {
+		f.stages = append(f.stages, newStage(set, images, augment, seed))
 	}
-	go f.work(w)
+	if len(f.stages) > 1 {
+		f.jobs = make(chan *job, len(f.stages))
+		for _, s := range f.stages {
+			go s.work(f.jobs)
+		}
+	}
+	go f.work(make([]Draw, batch), deal)
 	return f
 }
 
-// work prepares batches until an error or Close.
-func (f *Feed) work(w *worker) {
+// work prepares batches until the last one, an error or Close.
+func (f *Feed) work(room []Draw, deal func([]Draw) ([]Draw, string)) {
 	defer close(f.ready) // whatever ends the worker, Next doesn't wait for it
-	for step := w.opts.Start; ; step++ {
+	if f.jobs != nil {
+		defer close(f.jobs)
+	}
+	j := &job{}
+	for {
 		var b *Batch
 		select {
 		case b = <-f.free:
 		case <-f.quit:
 			return
 		}
-		w.step, w.into = step, b
-		err := caught(w.fill)
+		draws, purpose := deal(room)
+		if len(draws) == 0 {
+			f.ready <- prepared{nil, io.EOF}
+			return
+		}
+		b.cut(len(draws), f.set.pixels())
+		j.begin(b, draws)
+		err := f.fill(j)
+		b.unmix()
 		if err != nil {
-			err = fmt.Errorf("data: preparing image %d of %q for step %d: %w", w.image, w.set.Name, step, err)
+			err = fmt.Errorf("data: preparing image %d of %q %s: %w", draws[j.failed].Image, f.set.Name, purpose, err)
 		}
 		f.ready <- prepared{b, err} // cap ring: never blocks
 		if err != nil {
@@ -93,8 +122,22 @@ func (f *Feed) work(w *worker) {
 	}
 }
 
-// Next returns the batch of the next step, valid until the next call of Next or Close. If it could not be prepared,
-// the error says of which image and why, and every later call returns it again.
+// fill has every stage work on a job, and returns the error of the first image that has one.
+func (f *Feed) fill(j *job) error {
+	if f.jobs == nil {
+		f.stages[0].do(j)
+		return j.err
+	}
+	j.working.Add(len(f.stages))
+	for range f.stages {
+		f.jobs <- j
+	}
+	j.working.Wait()
+	return j.err
+}
+
+// Next returns the next batch, valid until the next call of Next or Close, or io.EOF behind the last one. If it could
+// not be prepared, the error says of which image and why, and every later call returns it again.
 func (f *Feed) Next() (*Batch, error) {
 	if f.err != nil {
 		return nil, f.err
@@ -137,45 +180,64 @@ func (f *Feed) Close() {
 	}
 }
 
-// worker is what the feed's goroutine owns.
-type worker struct {
-	set     *Set
-	opts    FeedOptions
-	sampler *Sampler
-	draws   []Draw        // (batch)
-	plain   []float32     // (channels, height, width), an image before augmentation
-	room    []float32     // (channels, height, width), and within it
-	picture Picture       // as it was decoded
-	value   *[256]float32 // of its bytes
-	source  *rand.ChaCha8 // seeded again for every image
-	rng     *rand.Rand    // over source
+// job is a batch that is being filled.
+type job struct {
+	into    *Batch
+	draws   []Draw // (len(into.Labels))
+	working sync.WaitGroup
 
-	step  int
-	into  *Batch
-	image int // the one at hand, for the error
+	next   atomic.Int64 // of draws
+	mutex  sync.Mutex
+	failed int   // the first of draws that could not be prepared; len(draws): none
+	err    error // of it
 }
 
-// fill prepares the batch of w.step in w.into.
-func (w *worker) fill() (err error) {
-	set, n := w.set, w.set.pixels()
-	w.sampler.Batch(w.draws, w.step, w.opts.Rank, w.opts.Size)
-	for j, d := range w.draws {
-		w.image = d.Image
-		x := w.into.Images[j*n : (j+1)*n]
-		if a := w.opts.Augment; a != (Augment{}) {
-			if err = set.read(w.plain, set.Train, d.Image, &w.picture, w.value); err != nil {
-				return err
-			}
-			w.source.Seed(random.Key(w.opts.Seed, "augment", uint64(d.Epoch), uint64(d.Image)))
-			a.Apply(x, w.plain, w.room, set.Channels, set.Height, set.Width, w.rng)
-		} else if err = set.read(x, set.Train, d.Image, &w.picture, w.value); err != nil {
-			return err
+func (j *job) begin(into *Batch, draws []Draw) {
+	j.into, j.draws, j.failed, j.err = into, draws, len(draws), nil
+	j.next.Store(0)
+}
+
+// fail keeps the error of image i unless there is one of an earlier image, whichever stage came upon one first: images
+// are handed out in order, so those before one that fails are all taken, and are finished.
+func (j *job) fail(i int, err error) {
+	j.mutex.Lock()
+	defer j.mutex.Unlock()
+	if i < j.failed {
+		j.failed, j.err = i, err
+	}
+	j.next.Store(int64(len(j.draws)))
+}
+
+// work does jobs until there are no more.
+func (s *stage) work(jobs <-chan *job) {
+	for j := range jobs {
+		func() {
+			defer j.working.Done()
+			s.do(j)
+		}()
+	}
+}
+
+// do prepares images of a job until none is left.
+func (s *stage) do(j *job) {
+	n, at := s.set.pixels(), -1 // the image at hand
+	defer func() {
+		if at >= 0 {
+			j.fail(at, errors.New("its goroutine ended without a word (runtime.Goexit in an Images?)"))
 		}
-		set.normalise(x)
-		if w.into.Labels[j], err = set.label(set.Train, d.Image); err != nil {
+	}()
+	for {
+		i := int(j.next.Add(1)) - 1
+		if i >= len(j.draws) {
+			return
+		}
+		at = i
+		err := caught(func() (err error) {
+			j.into.Labels[i], err = s.prepare(j.into.Images[i*n:(i+1)*n], j.draws[i])
 			return err
+		})
+		if at = -1; err != nil {
+			j.fail(i, err)
 		}
 	}
-	w.into.unmix()
-	return nil
 }

@@ -38,7 +38,7 @@ func sameBatches(a, b []Batch) bool {
 // batches out of order, a scratch image or stream carried over, labels of other images.
 func TestFeedIsDirectComputation(t *testing.T) {
 	set := openTest(t)
-	for _, augment := range []Augment{{}, jitter, {Crop: 2, Flip: true}, {Affine: jitter.Affine, Crop: 1, Flip: true}} {
+	for _, augment := range []Augment{{}, jitter, {Flip: true}, {Crop: 2, Flip: true}, {Affine: jitter.Affine, Crop: 1, Flip: true}} {
 		o := FeedOptions{Seed: 3, Batch: 100, Rank: 1, Size: 3, Augment: augment}
 		f := NewFeed(set, o)
 		s := NewSampler(set.Train.Len(), o.Seed)
@@ -253,7 +253,7 @@ func (b broken) Picture(dst *Picture, i int) error {
 func TestBrokenImageIsAnError(t *testing.T) {
 	words := map[broken][]string{
 		"error": {"image 2", `"broken"`, "third.png: broken image"},
-		"size":  {"image 2", "2×3 pixels in 1 channels, expected 2×2 in 1"},
+		"size":  {"image 2", "2×3 pixels in 1 channels, expected 2×2 in 1", "data.size"},
 		"text":  {"image 2", "third.png is broken", "feed_test.go"},
 		"index": {"image 2", "index out of range", "feed_test.go"},
 		"label": {"image 2", "its label is 10, expected 0..9"},

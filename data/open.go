@@ -16,6 +16,11 @@ import (
 type Source struct {
 	Kind string // "digits", "folder" or "tar"; "auto", or nothing: digits where Path is empty, else found by looking
 	Path string // of the folder or the archive
+
+	Size      int    // pixels: side of what the model is fed; 0: the images' own size, which must then be one
+	Fit       Fit    // how images come to that size, where Size is not 0; its Filter always
+	Normalize string // named measures, see Normalizations; "auto", or nothing: those of the training images
+	Workers   int    // goroutines that prepare images at once; 0: one
 }
 
 var kinds = []string{"auto", "digits", "folder", "tar"}
@@ -42,6 +47,9 @@ func Kinds() []string { return slices.Clone(kinds) }
 // what was expected, and what to do.
 func Open(o Source, seed uint64) (*Set, error) {
 	set, err := open(o, seed)
+	if err == nil {
+		err = set.prepare(o)
+	}
 	switch {
 	case err == nil:
 		return set, nil
@@ -49,6 +57,15 @@ func Open(o Source, seed uint64) (*Set, error) {
 		return nil, fmt.Errorf("data: opening the digits: %w", err)
 	}
 	return nil, fmt.Errorf("data: opening %q: %w", o.Path, err)
+}
+
+// prepare says how the set's images become what the model is fed.
+func (s *Set) prepare(o Source) error {
+	s.Workers, s.Fit.Filter = o.Workers, o.Fit.Filter
+	if o.Size > 0 {
+		s.Height, s.Width, s.Fit = o.Size, o.Size, o.Fit
+	}
+	return s.normalizeBy(o.Normalize)
 }
 
 func open(o Source, seed uint64) (*Set, error) {

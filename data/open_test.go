@@ -187,7 +187,7 @@ func TestOneSetHoweverItIsKept(t *testing.T) {
 	} {
 		root := writeFolder(t, members)
 		for _, kind := range []string{"", "auto", "folder"} {
-			set, err := Open(Source{kind, root}, 1)
+			set, err := Open(Source{Kind: kind, Path: root}, 1)
 			checkCats(t, of+", folder as "+kind, set, err)
 		}
 		plain := tarOf(members)
@@ -195,18 +195,18 @@ func TestOneSetHoweverItIsKept(t *testing.T) {
 			for name, content := range map[string]string{
 				"pets.tar": plain, "pets.tar.zst": zstdOf(plain), "pets.tar.gz": gzipOf(plain), "pets.tgz": zstdOf(plain), "pets": gzipOf(plain),
 			} {
-				set, err := Open(Source{kind, writeFile(t, name, content)}, 1)
+				set, err := Open(Source{Kind: kind, Path: writeFile(t, name, content)}, 1)
 				checkCats(t, of+", "+name+" as "+kind, set, err)
 			}
 		}
 	}
-	set, err := Open(Source{"tar", writeFile(t, "pets.tar", tarOf(below("./", cats("test"))))}, 1)
+	set, err := Open(Source{Kind: "tar", Path: writeFile(t, "pets.tar", tarOf(below("./", cats("test"))))}, 1)
 	checkCats(t, "names with ./", set, err)
 	// An archive that was appended to: the later file replaces the one before, as it does where it is unpacked.
-	set, err = Open(Source{"tar", writeFile(t, "pets.tar", tarOf(append([]member{{"train/cat/9.png", tint(77)}}, cats("test")...)))}, 1)
+	set, err = Open(Source{Kind: "tar", Path: writeFile(t, "pets.tar", tarOf(append([]member{{"train/cat/9.png", tint(77)}}, cats("test")...)))}, 1)
 	checkCats(t, "one name twice", set, err)
 	// A root that has a file with the name of a split is not where the splits are.
-	set, err = Open(Source{"tar", writeFile(t, "pets.tar", tarOf(append(below("photos/", cats("test")), member{"train", "no image"})))}, 1)
+	set, err = Open(Source{Kind: "tar", Path: writeFile(t, "pets.tar", tarOf(append(below("photos/", cats("test")), member{"train", "no image"})))}, 1)
 	checkCats(t, "a file train", set, err)
 }
 

@@ -226,6 +226,9 @@ func (t *Trainer) newFeed() *data.Feed {
 func augment(d config.Data) (a data.Augment) {
 	if d.Augment {
 		a = data.Augment{Affine: data.Affine{Rotate: d.Rotate, Shift: d.Shift, Scale: d.Scale, Shear: d.Shear}, Flip: d.Flip, Crop: d.Crop}
+		if d.RRC == "on" || d.RRC == "auto" && d.Size > 0 {
+			a.ResizedCrop = data.ResizedCrop{Area: d.Area, Aspect: d.Aspect}
+		}
 	}
 	return a
 }

@@ -1,0 +1,79 @@
+package data
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+
+	"lte/data/picture"
+)
+
+// Fit says how pictures of any size become what the model is fed.
+type Fit struct {
+	Filter picture.Filter
+	Keep   float64 // share of the shorter side, in (0, 1], that is kept where no piece is drawn; 0: another size is an error
+}
+
+// plan is torchvision's reference for evaluation: the shorter side is resized to 1/Keep of what the model is fed, and
+// the middle cut out. A picture that the model can be fed as it is stays whole.
+func (f Fit) plan(height, width, toHeight, toWidth int) picture.Plan {
+	if height == toHeight && width == toWidth {
+		return entire(picture.Whole(height, width), height, width)
+	}
+	p := picture.Plan{Box: picture.Whole(height, width)}
+	p.Height, p.Width = int(math.Round(float64(toHeight)/f.Keep)), int(math.Round(float64(toWidth)/f.Keep))
+	// One side becomes that, the other at least that.
+	if h := p.Width * height / width; h >= p.Height {
+		p.Height = h
+	} else {
+		p.Width = max(p.Width, p.Height*width/height)
+	}
+	p.Part = picture.Box{Top: (p.Height - toHeight) / 2, Left: (p.Width - toWidth) / 2, Height: toHeight, Width: toWidth}
+	return p
+}
+
+// entire is the plan that resizes a box to height×width.
+func entire(box picture.Box, height, width int) picture.Plan {
+	return picture.Plan{Box: box, Height: height, Width: width, Part: picture.Whole(height, width)}
+}
+
+// ResizedCrop is a random resized crop (Szegedy et al. 2014, arXiv 1409.4842; the draws are torchvision's): a piece of the picture becomes all that the model sees. Nothing set is no such crop.
+type ResizedCrop struct {
+	Area   float64 // the least share of the picture's area, in (0, 1]; shares are drawn up to 1
+	Aspect float64 // at least 1: the piece is up to so many times as wide as high, or as high as wide
+}
+
+// Check returns an error that names the configuration's key unless the crop can be drawn.
+func (p ResizedCrop) Check() error {
+	if p == (ResizedCrop{}) {
+		return nil
+	}
+	if !(p.Area > 0 && p.Area <= 1) {
+		return fmt.Errorf("data.resized_crop_area %v: expected above 0, at most 1; correct data.resized_crop_area", p.Area)
+	}
+	if !(p.Aspect >= 1 && p.Aspect <= 100) {
+		return fmt.Errorf("data.resized_crop_aspect %v: expected 1..100; correct data.resized_crop_aspect", p.Aspect)
+	}
+	return nil
+}
+
+// draw returns a piece of a picture. Its area is uniform, its aspect uniform in the logarithm. Where ten draws do not
+// fit into the picture, it is the middle, cut to the nearest aspect that is allowed.
+func (p ResizedCrop) draw(height, width int, rng *rand.Rand) picture.Box {
+	for range 10 {
+		area := float64(height*width) * (p.Area + (1-p.Area)*rng.Float64())
+		aspect := math.Exp(math.Log(p.Aspect) * (2*rng.Float64() - 1))
+		w, h := int(math.RoundToEven(math.Sqrt(area*aspect))), int(math.RoundToEven(math.Sqrt(area/aspect)))
+		if w > 0 && h > 0 && w <= width && h <= height {
+			return picture.Box{Top: rng.IntN(height - h + 1), Left: rng.IntN(width - w + 1), Height: h, Width: w}
+		}
+	}
+	h, w := height, width
+	if most := int(math.RoundToEven(float64(height) * p.Aspect)); w > most {
+		w = most
+	}
+	if most := int(math.RoundToEven(float64(width) * p.Aspect)); h > most {
+		h = most
+	}
+	return picture.Box{Top: (height - h) / 2, Left: (width - w) / 2, Height: h, Width: w}
+}

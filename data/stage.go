@@ -1,0 +1,90 @@
+package data
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"lte/data/picture"
+	"lte/random"
+)
+
+// stage makes of one image after another what the model is fed. It belongs to one goroutine.
+type stage struct {
+	set     *Set
+	images  Images
+	augment Augment // nothing: as in evaluation
+	seed    uint64
+	plain   [][256]float32  // (channels): what a byte stands for, in 0..1
+	fed     [][256]float32  // (channels): the same, normalised
+	decoded Picture         // as it came
+	fitted  Picture         // of the size that the model is fed
+	resizer picture.Resizer // from one to the other
+	moved   []float32       // (channels, height, width), where an augmentation moves pixels: before it,
+	between []float32       // and amidst
+	source  *rand.ChaCha8   // seeded again for every image
+	rng     *rand.Rand      // over source
+}
+
+func newStage(set *Set, images Images, augment Augment, seed uint64) *stage {
+	source := rand.NewChaCha8([32]byte{})
+	s := &stage{set: set, images: images, augment: augment, seed: seed, source: source, rng: rand.New(source)}
+	s.fed = make([][256]float32, set.Channels)
+	for c := range s.fed {
+		s.plain = append(s.plain, *set.values())
+		for v, x := range s.plain[c] {
+			s.fed[c][v] = (x - set.Mean[c]) / set.Std[c]
+		}
+	}
+	if augment.moves() {
+		s.moved, s.between = make([]float32, set.pixels()), make([]float32, set.pixels())
+	}
+	return s
+}
+
+// stream makes rng the stream of one purpose, of an image in an epoch.
+func (s *stage) stream(purpose string, d Draw) *rand.Rand {
+	s.source.Seed(random.Key(s.seed, purpose, uint64(d.Epoch), uint64(d.Image)))
+	return s.rng
+}
+
+// prepare writes an image into dst, (channels, height, width), normalised, and returns its label. What is random about
+// it depends on (seed, epoch, image) alone, each kind of augmentation by a stream of its own.
+func (s *stage) prepare(dst []float32, d Draw) (label int, err error) {
+	if err := s.images.Picture(&s.decoded, d.Image); err != nil {
+		return 0, err
+	}
+	p, err := s.fit(d)
+	if err != nil {
+		return 0, err
+	}
+	switch a := s.augment; {
+	case a.moves():
+		p.Floats(s.moved, s.plain, false)
+		a.Apply(dst, s.moved, s.between, p.Channels, p.Height, p.Width, s.stream("augment", d))
+		s.set.normalise(dst)
+	default:
+		p.Floats(dst, s.fed, a.Flip && a.draw(s.stream("augment", d)).flip)
+	}
+	return s.set.label(s.images, d.Image)
+}
+
+// fit brings the picture at hand to the size that the model is fed: whole, a piece that is drawn, or the middle.
+func (s *stage) fit(d Draw) (*Picture, error) {
+	p, height, width := &s.decoded, s.set.Height, s.set.Width
+	same := p.Height == height && p.Width == width
+	if p.Channels != s.set.Channels || !same && s.set.Fit.Keep == 0 {
+		return nil, fmt.Errorf("%d×%d pixels in %d channels, expected %d×%d in %d; data.size brings pictures to one size",
+			p.Width, p.Height, p.Channels, width, height, s.set.Channels)
+	}
+	var plan picture.Plan
+	switch {
+	case s.augment.ResizedCrop != (ResizedCrop{}):
+		plan = entire(s.augment.ResizedCrop.draw(p.Height, p.Width, s.stream("resized crop", d)), height, width)
+	case same:
+		return p, nil
+	default:
+		plan = s.set.Fit.plan(p.Height, p.Width, height, width)
+	}
+	s.resizer.Resize(&s.fitted, p, plan, s.set.Fit.Filter)
+	return &s.fitted, nil
+}
