@@ -21,7 +21,7 @@ func noise(channels, height, width int) *Picture {
 // Resize beside Pillow, within 1 level, over pieces at every edge, shrunk and enlarged, for both filters; the file is made by
 // tools/golden_pillow.py. Fails if a kernel or its stretch is another one, if a centre is off, if what lies outside of
 // the piece has a part, or if sums wrap around instead of being cut.
-func TestAgainstPillow(t *testing.T) {
+func TestResizeAgainstPillow(t *testing.T) {
 	file, err := os.ReadFile("testdata/pillow.json")
 	if err != nil {
 		t.Fatal(err)
