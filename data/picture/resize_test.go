@@ -120,6 +120,26 @@ func TestPassesAgainstPlain(t *testing.T) {
 	}
 }
 
+// Fails if a row is mirrored into another, or a value is looked up in another channel's table.
+func TestLookUpAgainstPlain(t *testing.T) {
+	p, values := noise(3, 5, 7), make([][256]float32, 3)
+	for c := range values {
+		for v := range values[c] {
+			values[c][v] = float32(1000*c + v)
+		}
+	}
+	for _, mirror := range []bool{false, true} {
+		got, want := make([]float32, 105), make([]float32, 105)
+		p.Floats(got, values, mirror)
+		for c := range values {
+			lookUpPlain(want[c*35:(c+1)*35], p.Plane(c), 7, mirror, &values[c])
+		}
+		if !slices.Equal(got, want) || got[34] != float32(p.Pix[map[bool]int{false: 34, true: 28}[mirror]]) {
+			t.Errorf("mirror %v: %v, want %v", mirror, got, want)
+		}
+	}
+}
+
 func BenchmarkResize(b *testing.B) {
 	src, dst, r := noise(3, 256, 341), &Picture{}, &Resizer{}
 	for i := 0; b.Loop(); i++ {
