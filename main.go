@@ -80,6 +80,7 @@ func (trainCommand) Help() string {
 type commandLine struct {
 	Train      trainCommand       `cmd:"" default:"withargs" help:"Train (the default). Under mpirun or srun every rank owns one LoRA head; alone, there is one head."`
 	Bench      benchCommands      `cmd:"" help:"Measure products, a step, a merge, or waiting."`
+	Data       dataCommands       `cmd:"" help:"Prepare image sets."`
 	Plan       planCommand        `cmd:"" help:"Predict time, traffic and memory of a run on other machines."`
 	Experiment experimentCommands `cmd:"" help:"Repeat the paper's comparisons."`
 	Config     settings           `cmd:"" help:"Print the complete effective configuration as TOML with comments."`
@@ -145,6 +146,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return runBench("merge", cli.Bench.Merge, stdout, stderr)
 	case "bench wait":
 		return runWait(cli.Bench.Wait, stdout)
+	case "data pack <src> <dst>":
+		return complain(stderr, runPack(cli.Data.Pack, stdout, stderr))
 	case "plan":
 		return runPlan(cli.Plan, stdout, stderr)
 	case "experiment observations":

@@ -41,7 +41,7 @@ type Run struct {
 // Data says what is learnt from.
 type Data struct {
 	Path    string  `toml:"path" doc:"image set: a folder, .tar or .tar.zst of train/CLASS/IMAGE and test/CLASS/IMAGE (JPEG, PNG, GIF), all of one size; empty: the embedded digits"`
-	Kind    string  `toml:"kind" enum:"auto,digits,folder,tar" doc:"what data.path is: digits (1,797 images of 8×8 in 10 classes, embedded), folder, tar; auto: found by looking"`
+	Kind    string  `toml:"kind" enum:"auto,digits,folder,tar,packed" doc:"what data.path is: digits (1,797 images of 8×8 in 10 classes, embedded), folder, tar, packed (by lte data pack); auto: found by looking"`
 	Size    int     `toml:"size" min:"0" unit:"pixels" doc:"side of the images that the model is fed; 0: their own size, which must then be one. Other sizes are resized: to random pieces in training (data.resized_crop), to the middle in evaluation (data.keep)"`
 	Resize  string  `toml:"resize" enum:"bicubic,bilinear" doc:"how images are resized, antialiased as Pillow does it"`
 	Keep    float64 `toml:"keep" above:"0" max:"1" doc:"with data.size: share of an image's shorter side that is fed where no crop is drawn, the middle (0.875: resized to 256, 224 of it kept)"`

@@ -48,7 +48,7 @@ func TestBrokenSets(t *testing.T) {
 		{"too deep", with("train/fox/images/1.png", tint(1)), Source{}, []string{"train/fox/images: a folder inside a class folder", "up by one"}},
 		{"two sets", append(below("a/", cats("test")), below("b/", cats("test"))...), Source{}, []string{"lies in a and in b", "set data.path"}},
 
-		{"unknown kind", nil, Source{Kind: "digit", Path: ""}, []string{`"digit"`, "auto, digits, folder, tar"}},
+		{"unknown kind", nil, Source{Kind: "digit", Path: ""}, []string{`"digit"`, "auto, digits, folder, tar, packed"}},
 		{"folder without a path", nil, Source{Kind: "folder", Path: ""}, []string{"data.path is empty"}},
 		{"digits with a path", nil, Source{Kind: "digits", Path: "x"}, []string{`"x"`, "leave data.path empty"}},
 		{"no such path", nil, Source{Kind: "auto", Path: filepath.Join(t.TempDir(), "none")}, []string{"none", "no such file", "correct data.path"}},

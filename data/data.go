@@ -35,6 +35,8 @@ type Set struct {
 	Fit                     Fit       // of pictures of other sizes
 	Workers                 int       // goroutines that prepare images at once; 0: one
 	Train, Test             Images
+
+	sizes error // that images differ in size, where they do: Height and Width are then no image's but the first one's
 }
 
 // pixels returns the number of values of one image.

@@ -1,6 +1,6 @@
 package data
 
-import "math"
+import "lte/data/picture"
 
 // memory is a collection in memory, a byte a value: 184 MB for the 60,000 images of CIFAR-10. It is never written
 // after it was filled.
@@ -29,35 +29,13 @@ func (m *memory) Picture(dst *Picture, i int) error {
 	return nil
 }
 
-// measure returns mean and standard deviation of each channel over all pixels of the images that index names, from
-// the counts of their 256 values; value is what each stands for.
-func (m *memory) measure(index []int, value *[256]float32) (mean, std []float32) {
-	area := m.height * m.width
-	counts := make([][256]int64, m.channels)
+// measure returns mean and standard deviation of each channel over all pixels of the images that index names.
+func (m *memory) measure(index []int, white int) (mean, std []float32) {
+	counts := make(picture.Counts, m.channels)
+	var p Picture
 	for _, i := range index {
-		x := m.image(i)
-		for c := range counts {
-			count := &counts[c]
-			for _, v := range x[c*area : (c+1)*area] {
-				count[v]++
-			}
-		}
+		_ = m.Picture(&p, i) // never an error
+		counts.Add(&p)
 	}
-	n := float64(len(index) * area)
-	for c := range counts {
-		var sum, squares float64
-		for v, count := range counts[c] {
-			x := float64(value[v])
-			sum += float64(count) * x
-			squares += float64(count) * x * x
-		}
-		average := sum / n
-		deviation := float32(math.Sqrt(max(0, squares/n-average*average)))
-		if deviation == 0 {
-			deviation = 1 // a constant channel has nothing to scale, and a division by 0 would spread NaN
-		}
-		mean = append(mean, float32(average))
-		std = append(std, deviation)
-	}
-	return mean, std
+	return counts.Measures(white)
 }

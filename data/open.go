@@ -10,11 +10,13 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+
+	"lte/data/packed"
 )
 
 // Source says where a data set comes from.
 type Source struct {
-	Kind string // "digits", "folder" or "tar"; "auto", or nothing: digits where Path is empty, else found by looking
+	Kind string // "digits", "folder", "tar" or "packed"; "auto", or nothing: digits where Path is empty, else found by looking
 	Path string // of the folder or the archive
 
 	Size      int    // pixels: side of what the model is fed; 0: the images' own size, which must then be one
@@ -23,7 +25,7 @@ type Source struct {
 	Workers   int    // goroutines that prepare images at once; 0: one
 }
 
-var kinds = []string{"auto", "digits", "folder", "tar"}
+var kinds = []string{"auto", "digits", "folder", "tar", "packed"}
 
 // Kinds returns the kinds of Source that Open knows.
 func Kinds() []string { return slices.Clone(kinds) }
@@ -33,6 +35,7 @@ func Kinds() []string { return slices.Clone(kinds) }
 //	digits  1,797 images of 8×8, in the program itself
 //	folder  an image folder: train/CLASS/IMAGE and test/CLASS/IMAGE, in Path or in the only folder there that has them
 //	tar     an archive of such a folder: plain, or compressed by zstd or gzip, whatever its name
+//	packed  a folder that lte data pack wrote
 //
 // Where there is no test/ with class folders, val/ or valid/ takes its place. The classes are the names of train's
 // class folders, sorted; a class's images follow each other in the order of their names, so that a folder and its
@@ -62,7 +65,10 @@ func Open(o Source, seed uint64) (*Set, error) {
 // prepare says how the set's images become what the model is fed.
 func (s *Set) prepare(o Source) error {
 	s.Workers, s.Fit.Filter = o.Workers, o.Fit.Filter
-	if o.Size > 0 {
+	switch {
+	case o.Size == 0 && s.sizes != nil:
+		return s.sizes
+	case o.Size > 0:
 		s.Height, s.Width, s.Fit = o.Size, o.Size, o.Fit
 	}
 	return s.normalizeBy(o.Normalize)
@@ -77,7 +83,7 @@ func open(o Source, seed uint64) (*Set, error) {
 		return nil, fmt.Errorf("unknown data.kind %q: expected one of %s", kind, strings.Join(kinds, ", "))
 	}
 	if o.Path == "" {
-		if kind == "folder" || kind == "tar" {
+		if kind == "folder" || kind == "tar" || kind == "packed" {
 			return nil, fmt.Errorf("data.kind is %s, but data.path is empty: say where the images are, or set data.kind to digits", kind)
 		}
 		return openDigits(seed)
@@ -88,6 +94,9 @@ func open(o Source, seed uint64) (*Set, error) {
 	found, err := look(o.Path)
 	if err != nil {
 		return nil, err
+	}
+	if kind == "packed" || kind == "auto" && found == "folder" && packed.Is(o.Path) {
+		return openPacked(o.Path)
 	}
 	if kind == "auto" {
 		kind = found

@@ -21,7 +21,8 @@ var table = map[string][]string{
 	"config":        {},
 	"compute":       {},
 	"collective":    {}, // the ranks come to it as an interface
-	"data":          {"data/picture", "random"},
+	"data":          {"data/packed", "data/picture", "random"},
+	"data/packed":   {"data/picture"},
 	"data/picture":  {},
 	"model":         {"compute", "random"},
 	"train":         {"config", "model", "data", "collective", "compute", "measure", "random"},

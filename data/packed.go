@@ -1,0 +1,37 @@
+package data
+
+import (
+	"fmt"
+
+	"lte/data/packed"
+)
+
+// openPacked opens a set that lte data pack wrote: its pictures stay in the mapped files.
+func openPacked(folder string) (*Set, error) {
+	p, err := packed.Open(folder)
+	if err != nil {
+		return nil, err
+	}
+	set := &Set{Name: p.Name, Classes: p.Classes, ClassNames: p.ClassNames, Channels: p.Channels, White: p.White,
+		Mean: p.Mean, Std: p.Std, Train: p.Train, Test: p.Test}
+	set.Height, set.Width = p.Train.Size(0)
+	for _, images := range []*packed.Images{p.Train, p.Test} {
+		for i := range images.Len() {
+			if h, w := images.Size(i); h != set.Height || w != set.Width {
+				set.sizes = fmt.Errorf("pictures of %d×%d and of %d×%d pixels: set data.size, to which all are brought", set.Width, set.Height, w, h)
+				return set, nil
+			}
+		}
+	}
+	return set, nil
+}
+
+// Pack writes a set, as it was opened, into a folder; see packed.Write.
+func Pack(folder string, set *Set, o packed.Options) (packed.Unreadable, error) {
+	white := set.White
+	if white == 0 {
+		white = 255
+	}
+	return packed.Write(folder, packed.Source{Name: set.Name, Classes: set.Classes, ClassNames: set.ClassNames, Channels: set.Channels,
+		White: white, Train: set.Train, Test: set.Test}, o)
+}

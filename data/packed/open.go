@@ -1,0 +1,259 @@
+package packed
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sort"
+	"sync/atomic"
+
+	"lte/data/picture"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
+)
+
+// manifest is manifest.json.
+type manifest struct {
+	Format      string               `json:"format"` // magic
+	Name        string               `json:"name"`
+	Classes     int                  `json:"classes"`
+	ClassNames  []string             `json:"class_names,omitempty"`
+	Channels    int                  `json:"channels"`
+	White       int                  `json:"white"` // the byte that stands for 1
+	Size        int                  `json:"size"`  // pixels, of the shorter side at most; 0: as the pictures were
+	Compression string               `json:"compression"`
+	Skipped     int                  `json:"skipped"` // images that could not be read
+	Splits      map[string][]listing `json:"splits"`
+}
+
+// listing is a shard as the manifest knows it.
+type listing struct {
+	File     string `json:"file"`
+	Images   int    `json:"images"`
+	Bytes    int64  `json:"bytes"`
+	Checksum string `json:"checksum"` // of its index, hexadecimal
+}
+
+// Set is a packed set that is open. It stays so until the process ends.
+type Set struct {
+	Name        string
+	Classes     int
+	ClassNames  []string // nil: they have none
+	Channels    int
+	White       int       // the byte of a picture that stands for 1
+	Mean, Std   []float32 // (channels), of the training split's pixels in 0..1; Std is never 0
+	Train, Test *Images
+}
+
+// Is says whether a folder holds a packed set.
+func Is(folder string) bool {
+	info, err := os.Stat(filepath.Join(folder, manifestName))
+	return err == nil && info.Mode().IsRegular()
+}
+
+// Open maps the set that Write wrote into a folder. Errors say which file, where in it, and what was expected there.
+func Open(folder string) (*Set, error) {
+	m, err := readManifest(folder)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w; %w", filepath.Join(folder, manifestName), err, errNoSet)
+	}
+	s := &Set{Name: m.Name, Classes: m.Classes, ClassNames: m.ClassNames, Channels: m.Channels, White: m.White}
+	counts := make(picture.Counts, m.Channels)
+	for split, images := range map[string]**Images{"train": &s.Train, "test": &s.Test} {
+		*images = &Images{}
+		for _, l := range m.Splits[split] {
+			file := filepath.Join(folder, l.File)
+			shard, err := m.open(file, l)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w; copy it again, or remove it and pack again", file, err)
+			}
+			(*images).add(file, shard)
+			if split == "train" {
+				shard.counts(counts)
+			}
+		}
+		if (*images).Len() == 0 {
+			return nil, fmt.Errorf("%s: no images in split %s; %w", filepath.Join(folder, manifestName), split, errNoSet)
+		}
+	}
+	s.Mean, s.Std = counts.Measures(m.White)
+	return s, nil
+}
+
+func readManifest(folder string) (m manifest, err error) {
+	b, err := os.ReadFile(filepath.Join(folder, manifestName))
+	if err != nil {
+		return m, err
+	}
+	if err := json.Unmarshal(b, &m); err != nil {
+		return m, fmt.Errorf("expected JSON: %w", err)
+	}
+	switch {
+	case m.Format != magic:
+		return m, fmt.Errorf("format %q, expected %q", m.Format, magic)
+	case m.Classes < 1 || m.ClassNames != nil && len(m.ClassNames) != m.Classes:
+		return m, fmt.Errorf("%d classes with %d names", m.Classes, len(m.ClassNames))
+	case m.Channels < 1 || m.Channels > mostChannels || m.White < 1 || m.White > 255:
+		return m, fmt.Errorf("%d channels up to %d, expected 1 to %d channels up to 1 to 255", m.Channels, m.White, mostChannels)
+	}
+	return m, nil
+}
+
+// open maps a shard and checks it against the manifest.
+func (m *manifest) open(file string, l listing) (*shard, error) {
+	if filepath.Base(l.File) != l.File {
+		return nil, errors.New("expected the name of a file beside the manifest")
+	}
+	s, err := mapShard(file)
+	if err != nil {
+		return nil, err
+	}
+	if got := listed(l.File, s); got != l {
+		return nil, fmt.Errorf("%d images in %d bytes, index %s, expected %d in %d, %s, as %s says", got.Images, got.Bytes, got.Checksum,
+			l.Images, l.Bytes, l.Checksum, manifestName)
+	}
+	if int(s.channels) != m.Channels {
+		return nil, fmt.Errorf("%d channels, expected %d", s.channels, m.Channels)
+	}
+	for i := range int(s.images) {
+		if label := s.entry(i).label; int64(label) >= int64(m.Classes) {
+			return nil, fmt.Errorf("picture %d: label %d, expected 0..%d", i, label, m.Classes-1)
+		}
+	}
+	return s, nil
+}
+
+func listed(name string, s *shard) listing {
+	return listing{name, int(s.images), int64(len(s.bytes)), fmt.Sprintf("%016x", s.checksum)}
+}
+
+// mapShard maps a file; the mapping stays.
+func mapShard(file string) (*shard, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if n := info.Size(); n < headerBytes+footerBytes || n > math.MaxInt {
+		return nil, fmt.Errorf("%d bytes, expected %d at least: it ends too early", n, headerBytes+footerBytes)
+	}
+	b, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("mapping it into memory: %w", err)
+	}
+	s, err := parseShard(b)
+	if err != nil {
+		_ = unix.Munmap(b) // the error tells more
+	}
+	return s, err
+}
+
+// Images are the pictures of one split. They are safe for concurrent use.
+type Images struct {
+	files  []string
+	shards []*shard
+	first  []int           // (shards): the number of each one's first picture
+	sound  []atomic.Uint32 // (images/32, rounded up), a bit a picture: its checksum was right once
+	n      int
+}
+
+func (m *Images) add(file string, s *shard) {
+	m.files, m.shards, m.first = append(m.files, file), append(m.shards, s), append(m.first, m.n)
+	m.n += int(s.images)
+	m.sound = make([]atomic.Uint32, (m.n+31)/32)
+}
+
+// at returns the shard of picture i, which file it is, and the picture's number in it.
+func (m *Images) at(i int) (*shard, string, int) {
+	k := sort.SearchInts(m.first, i+1) - 1
+	return m.shards[k], m.files[k], i - m.first[k]
+}
+
+// Len returns the number of pictures.
+func (m *Images) Len() int { return m.n }
+
+// Label returns the class of picture i.
+func (m *Images) Label(i int) int {
+	s, _, j := m.at(i)
+	return int(s.entry(j).label)
+}
+
+// Size returns the size of picture i.
+func (m *Images) Size(i int) (height, width int) {
+	s, _, j := m.at(i)
+	e := s.entry(j)
+	return int(e.height), int(e.width)
+}
+
+// Picture makes dst picture i: where it is not compressed, by lending it the mapped file. The first time that a process
+// asks for a picture its checksum is compared.
+func (m *Images) Picture(dst *picture.Picture, i int) error {
+	s, file, j := m.at(i)
+	e := s.entry(j)
+	sum := m.sound[i/32].Load()&(1<<(i%32)) == 0
+	if err := s.picture(dst, e, sum); err != nil {
+		return fmt.Errorf("%s: picture %d, at byte %d: %w; copy it again, or remove it and pack again", file, j, e.offset, err)
+	}
+	if sum {
+		m.sound[i/32].Or(1 << (i % 32))
+	}
+	return nil
+}
+
+func (s *shard) picture(dst *picture.Picture, e entry, sum bool) (err error) {
+	record := s.bytes[e.offset : e.offset+uint64(e.size)]
+	if sum {
+		got, err := checksum(record)
+		if err != nil {
+			return err
+		}
+		if got != e.checksum {
+			return fmt.Errorf("checksum %016x, expected %016x", got, e.checksum)
+		}
+	}
+	channels, height, width := int(e.channels), int(e.height), int(e.width)
+	if s.compression == Raw {
+		dst.Lend(channels, height, width, record)
+		return nil
+	}
+	dst.Reset(channels, height, width)
+	pixels, err := decoder.DecodeAll(record, dst.Pix[:0])
+	if err != nil {
+		return fmt.Errorf("expected zstd: %w", err)
+	}
+	if len(pixels) != len(dst.Pix) {
+		return fmt.Errorf("%d bytes, unpacked, expected %d", len(pixels), len(dst.Pix))
+	}
+	return nil
+}
+
+// checksum reads a mapped record. Where the file has become shorter, or its disk fails, that is an error and not the
+// process's end.
+func checksum(record []byte) (sum uint64, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("it cannot be read: %v", cause)
+		}
+	}()
+	return xxhash.Sum64(record), nil
+}
+
+// decoder unpacks pictures; DecodeAll may be called by several goroutines at once.
+var decoder = func() *zstd.Decoder {
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(mostChannels*mostPixels))
+	if err != nil {
+		panic("packed: a zstd decoder without options that can fail")
+	}
+	return d
+}()

@@ -1,0 +1,193 @@
+// Package packed holds image sets that are decoded once: pictures side by side in a few large files, which are mapped into
+// memory, so that all ranks of a node share the page cache, and any picture is as near as any other.
+//
+//	Write  a set of pictures -> a folder of shards and a manifest
+//	Open   that folder -> its pictures
+//
+// A folder is whole if it has a manifest: that is written last, and every file gets its name when it is. Shards that were
+// finished before an interruption are kept.
+//
+// A shard, numbers little-endian:
+//
+//	magic, fingerprint                        8 bytes each; the fingerprint is of what the shard was made from
+//	records                                   of one picture each: its bytes, (channels, height, width), or a zstd frame of them
+//	index                                     of one entry a picture, see entry
+//	counts                                    (channels, 256) of 8 bytes: how often each byte occurs, to measure a set without reading it
+//	footer                                    see footer
+//
+// What becomes of pictures for training is package data's business.
+package packed
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"lte/data/picture"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+const (
+	magic        = "LTEPACK1"
+	headerBytes  = 16
+	entryBytes   = 40
+	footerBytes  = 64
+	countBytes   = 256 * 8 // of a channel
+	mostChannels = 4       // of a picture
+	mostPixels   = 1 << 28 // of a picture: a damaged entry may claim anything
+	manifestName = "manifest.json"
+)
+
+// Compression is how the pictures of a shard are kept.
+type Compression uint32
+
+const (
+	Raw  Compression = iota // as they are: the fastest to read
+	Zstd                    // RFC 8878, a frame a picture
+)
+
+var compressions = [...]string{"raw", "zstd"}
+
+func (c Compression) String() string { return compressions[c] }
+
+// ParseCompression returns the compression of that name.
+func ParseCompression(name string) (Compression, error) {
+	for c, n := range compressions {
+		if n == name {
+			return Compression(c), nil
+		}
+	}
+	return 0, fmt.Errorf("compression %q: expected raw or zstd", name)
+}
+
+// entry is where a picture lies in a shard, and what it is.
+type entry struct {
+	offset                  uint64 // bytes
+	size                    uint32 // bytes of the record
+	label                   uint32
+	channels, height, width uint32
+	checksum                uint64 // xxHash64 of the record
+}
+
+func (e entry) append(b []byte) []byte {
+	b = binary.LittleEndian.AppendUint64(b, e.offset)
+	for _, v := range []uint32{e.size, e.label, e.channels, e.height, e.width, 0} {
+		b = binary.LittleEndian.AppendUint32(b, v)
+	}
+	return binary.LittleEndian.AppendUint64(b, e.checksum)
+}
+
+func parseEntry(b []byte) (e entry) {
+	word := func(at int) uint32 { return binary.LittleEndian.Uint32(b[at:]) }
+	return entry{binary.LittleEndian.Uint64(b), word(8), word(12), word(16), word(20), word(24), binary.LittleEndian.Uint64(b[32:])}
+}
+
+// footer ends a shard.
+type footer struct {
+	index       uint64 // offset of the index, bytes
+	images      uint64
+	skipped     uint64 // images of the source that could not be read, and are not here
+	channels    uint32
+	compression Compression
+	checksum    uint64 // xxHash64 of index and counts
+}
+
+// append writes the footer, its own checksum and the magic.
+func (f footer) append(b []byte) []byte {
+	from := len(b)
+	for _, v := range []uint64{f.index, f.images, f.skipped} {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
+	b = binary.LittleEndian.AppendUint32(b, f.channels)
+	b = binary.LittleEndian.AppendUint32(b, uint32(f.compression))
+	b = binary.LittleEndian.AppendUint64(b, f.checksum)
+	b = binary.LittleEndian.AppendUint64(b, 0)
+	b = binary.LittleEndian.AppendUint64(b, xxhash.Sum64(b[from:]))
+	return append(b, magic...)
+}
+
+// parseFooter reads the last bytes of a shard of so many bytes.
+func parseFooter(b []byte, total int) (f footer, err error) {
+	if string(b[56:]) != magic {
+		return f, fmt.Errorf("at byte %d: found %q, expected %q", total-8, b[56:], magic)
+	}
+	if got, want := xxhash.Sum64(b[:48]), binary.LittleEndian.Uint64(b[48:]); got != want {
+		return f, fmt.Errorf("at byte %d: a footer of checksum %016x, expected %016x", total-footerBytes, got, want)
+	}
+	f = footer{binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint64(b[16:]),
+		binary.LittleEndian.Uint32(b[24:]), Compression(binary.LittleEndian.Uint32(b[28:])), binary.LittleEndian.Uint64(b[32:])}
+	switch room := uint64(total - headerBytes - footerBytes); {
+	case f.channels < 1 || f.channels > mostChannels:
+		return f, fmt.Errorf("at byte %d: %d channels, expected 1 to %d", total-footerBytes, f.channels, mostChannels)
+	case int(f.compression) >= len(compressions):
+		return f, fmt.Errorf("at byte %d: compression %d, expected 0 or 1; a later version of lte may have written it", total-footerBytes, f.compression)
+	case f.images > room/entryBytes || f.index < headerBytes || f.index > uint64(total) ||
+		f.index+f.images*entryBytes+uint64(f.channels)*countBytes != uint64(total-footerBytes):
+		return f, fmt.Errorf("at byte %d: %d images and an index at byte %d do not fit into %d bytes", total-footerBytes, f.images, f.index, total)
+	}
+	return f, nil
+}
+
+// shard is one that lies in memory, or is mapped into it.
+type shard struct {
+	footer
+	bytes []byte // all of it
+}
+
+// parseShard checks all but the records, of which Picture checks the one that it is asked for.
+func parseShard(b []byte) (*shard, error) {
+	if len(b) < headerBytes+footerBytes {
+		return nil, fmt.Errorf("%d bytes, expected %d at least: it ends too early", len(b), headerBytes+footerBytes)
+	}
+	if string(b[:8]) != magic {
+		return nil, fmt.Errorf("begins with %q, expected %q", b[:8], magic)
+	}
+	f, err := parseFooter(b[len(b)-footerBytes:], len(b))
+	if err != nil {
+		return nil, err
+	}
+	s := &shard{f, b}
+	if got := xxhash.Sum64(b[f.index : len(b)-footerBytes]); got != f.checksum {
+		return nil, fmt.Errorf("at byte %d: an index of checksum %016x, expected %016x", f.index, got, f.checksum)
+	}
+	for i := range int(f.images) {
+		if err := s.check(s.entry(i)); err != nil {
+			return nil, fmt.Errorf("at byte %d: picture %d: %w", f.index+uint64(i)*entryBytes, i, err)
+		}
+	}
+	return s, nil
+}
+
+func (s *shard) entry(i int) entry {
+	return parseEntry(s.bytes[s.index+uint64(i)*entryBytes:])
+}
+
+func (s *shard) check(e entry) error {
+	// Each factor is small enough for the products not to overflow.
+	if e.channels != s.channels || e.height == 0 || e.width == 0 || e.height > mostPixels || e.width > mostPixels || uint64(e.height)*uint64(e.width) > mostPixels {
+		return fmt.Errorf("%d×%d pixels in %d channels, expected 1 to %d pixels in %d", e.width, e.height, e.channels, mostPixels, s.channels)
+	}
+	if e.offset < headerBytes || e.offset > s.index || uint64(e.size) > s.index-e.offset {
+		return fmt.Errorf("%d bytes from byte %d on, expected them before byte %d", e.size, e.offset, s.index)
+	}
+	if want := e.channels * e.height * e.width; s.compression == Raw && e.size != want {
+		return fmt.Errorf("%d bytes, expected %d", e.size, want)
+	}
+	return nil
+}
+
+func (s *shard) fingerprint() uint64 { return binary.LittleEndian.Uint64(s.bytes[8:]) }
+
+// counts adds how often each byte occurs in each channel to sums, (channels, 256).
+func (s *shard) counts(sums picture.Counts) {
+	at := s.index + s.images*entryBytes
+	for c := range sums {
+		for v := range sums[c] {
+			sums[c][v] += int64(binary.LittleEndian.Uint64(s.bytes[at:]))
+			at += 8
+		}
+	}
+}
+
+var errNoSet = errors.New("expected a packed set: pack it again with lte data pack")

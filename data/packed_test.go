@@ -1,0 +1,69 @@
+package data
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"lte/data/packed"
+)
+
+// A packed set is fed bit for bit as the set it was made of. Fails if labels, measures, the byte that stands for 1 or the
+// order get lost on the way.
+func TestPackedIsItsSource(t *testing.T) {
+	folder := writeFolder(t, cats("test"))
+	for _, o := range []Source{{}, {Path: folder}, {Path: folder, Size: 4, Fit: Fit{Keep: 0.8}}} {
+		for _, c := range []packed.Compression{packed.Raw, packed.Zstd} {
+			set, err := Open(o, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			to := filepath.Join(t.TempDir(), "packed")
+			if bad, err := Pack(to, set, packed.Options{Shard: 300, Compression: c}); err != nil || bad != nil {
+				t.Fatal(bad, err)
+			}
+			again := o
+			again.Path = to
+			copied, err := Open(again, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if copied.Name != set.Name || copied.Classes != set.Classes || copied.Height != set.Height || !sameBits(copied.Mean, set.Mean) || !sameBits(copied.Std, set.Std) {
+				t.Errorf("%+v: %+v, want %+v", o, copied, set)
+			}
+			var batches [2][]Batch
+			for i, s := range []*Set{set, copied} {
+				f := NewFeed(s, FeedOptions{Seed: 1, Batch: 5, Size: 1, Augment: Augment{Affine: jitter.Affine, Flip: true}})
+				batches[i] = take(t, f, 9)
+				f.Close()
+				if err := EachBatch(s, s.Test, 7, 0, 1, func(b *Batch) error {
+					batches[i] = append(batches[i], Batch{Images: append([]float32(nil), b.Images...), Labels: append([]int(nil), b.Labels...)})
+					return nil
+				}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !sameBatches(batches[0], batches[1]) {
+				t.Errorf("%+v, %v: other images", o, c)
+			}
+		}
+	}
+}
+
+// Fails if pictures of several sizes are fed without a size to bring them to, or if the error does not name the key.
+func TestPackedOfManySizes(t *testing.T) {
+	to := t.TempDir()
+	if bad, err := Pack(to, albumSet(9), packed.Options{Shard: 100}); err != nil || bad != nil {
+		t.Fatal(bad, err)
+	}
+	if _, err := Open(Source{Path: to}, 1); err == nil || !strings.Contains(err.Error(), "set data.size") {
+		t.Errorf("without a size: %v", err)
+	}
+	set, err := Open(Source{Path: to, Size: 8, Fit: Fit{Keep: 0.875}}, 1)
+	if err != nil || set.Height != 8 || set.Width != 8 || set.Classes != 9 {
+		t.Errorf("%+v, %v", set, err)
+	}
+	if _, err := Open(Source{Kind: "packed", Path: t.TempDir()}, 1); err == nil || !strings.Contains(err.Error(), "manifest.json") {
+		t.Errorf("of an empty folder: %v", err)
+	}
+}

@@ -1,0 +1,37 @@
+package picture
+
+import "math"
+
+// Counts is how often each byte occurs in each channel of pictures.
+type Counts [][256]int64 // (channels)
+
+// Add counts the bytes of p, which has as many channels.
+func (n Counts) Add(p *Picture) {
+	for c := range n {
+		count := &n[c]
+		for _, v := range p.Plane(c) {
+			count[v]++
+		}
+	}
+}
+
+// Measures returns mean and standard deviation of each channel, (channels), where the byte white stands for 1. The
+// deviation of a constant channel is 1: it has nothing to scale, and a division by 0 would spread NaN.
+func (n Counts) Measures(white int) (mean, std []float32) {
+	for c := range n {
+		var total, sum, squares float64
+		for v, count := range n[c] {
+			x := float64(float32(v) / float32(white))
+			total += float64(count)
+			sum += float64(count) * x
+			squares += float64(count) * x * x
+		}
+		average := sum / total
+		deviation := float32(math.Sqrt(max(0, squares/total-average*average)))
+		if deviation == 0 {
+			deviation = 1
+		}
+		mean, std = append(mean, float32(average)), append(std, deviation)
+	}
+	return mean, std
+}
