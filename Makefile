@@ -25,7 +25,7 @@ export CGO_CFLAGS  = -O2 -g $(shell pkg-config --cflags $(MPI_PC) 2>&-)
 export CGO_LDFLAGS = -O2 -g -Wl,--as-needed $(shell pkg-config --libs $(MPI_PC) 2>&-)
 export LTE_MPIRUN  = $(MPIRUN)
 
-PACKAGES = $(MPI_PACKAGES) libdnnl-dev pkg-config gcc libc6-dev
+PACKAGES = $(MPI_PACKAGES) libdnnl-dev libjpeg-dev pkg-config gcc libc6-dev
 SUDO     = $(if $(filter-out 0,$(shell id -u)),sudo)
 
 # Shell text that installs those Debian packages that are missing.

@@ -16,6 +16,8 @@ type stage struct {
 	seed    uint64
 	plain   [][256]float32  // (channels): what a byte stands for, in 0..1
 	fed     [][256]float32  // (channels): the same, normalised
+	draw    Draw            // the image at hand
+	planned picture.Plan    // what its decoder was told
 	decoded Picture         // as it came
 	fitted  Picture         // of the size that the model is fed
 	resizer picture.Resizer // from one to the other
@@ -28,6 +30,12 @@ type stage struct {
 func newStage(set *Set, images Images, augment Augment, seed uint64) *stage {
 	source := rand.NewChaCha8([32]byte{})
 	s := &stage{set: set, images: images, augment: augment, seed: seed, source: source, rng: rand.New(source)}
+	if set.Fit.Keep > 0 {
+		s.decoded.Want = func(height, width int) picture.Plan {
+			s.planned = s.plan(height, width)
+			return s.planned
+		}
+	}
 	s.fed = make([][256]float32, set.Channels)
 	for c := range s.fed {
 		s.plain = append(s.plain, *set.values())
@@ -41,49 +49,59 @@ func newStage(set *Set, images Images, augment Augment, seed uint64) *stage {
 	return s
 }
 
-// stream makes rng the stream of one purpose, of an image in an epoch.
-func (s *stage) stream(purpose string, d Draw) *rand.Rand {
-	s.source.Seed(random.Key(s.seed, purpose, uint64(d.Epoch), uint64(d.Image)))
+// stream makes rng the stream of one purpose, of the image at hand.
+func (s *stage) stream(purpose string) *rand.Rand {
+	s.source.Seed(random.Key(s.seed, purpose, uint64(s.draw.Epoch), uint64(s.draw.Image)))
 	return s.rng
 }
 
 // prepare writes an image into dst, (channels, height, width), normalised, and returns its label. What is random about
 // it depends on (seed, epoch, image) alone, each kind of augmentation by a stream of its own.
 func (s *stage) prepare(dst []float32, d Draw) (label int, err error) {
+	s.draw, s.decoded.Cut = d, false
 	if err := s.images.Picture(&s.decoded, d.Image); err != nil {
 		return 0, err
 	}
-	p, err := s.fit(d)
+	p, err := s.fit()
 	if err != nil {
 		return 0, err
 	}
 	switch a := s.augment; {
 	case a.moves():
 		p.Floats(s.moved, s.plain, false)
-		a.Apply(dst, s.moved, s.between, p.Channels, p.Height, p.Width, s.stream("augment", d))
+		a.Apply(dst, s.moved, s.between, p.Channels, p.Height, p.Width, s.stream("augment"))
 		s.set.normalise(dst)
 	default:
-		p.Floats(dst, s.fed, a.Flip && a.draw(s.stream("augment", d)).flip)
+		p.Floats(dst, s.fed, a.Flip && a.draw(s.stream("augment")).flip)
 	}
 	return s.set.label(s.images, d.Image)
 }
 
-// fit brings the picture at hand to the size that the model is fed: whole, a piece that is drawn, or the middle.
-func (s *stage) fit(d Draw) (*Picture, error) {
+// plan says what becomes of the image at hand, of that size: all of it, a piece that is drawn, or the middle. A decoder
+// may ask before there are pixels, and gets the same answer.
+func (s *stage) plan(height, width int) picture.Plan {
+	if crop := s.augment.ResizedCrop; crop != (ResizedCrop{}) {
+		return entire(crop.draw(height, width, s.stream("resized crop")), s.set.Height, s.set.Width)
+	}
+	return s.set.Fit.plan(height, width, s.set.Height, s.set.Width)
+}
+
+// fit brings the image at hand to the size that the model is fed.
+func (s *stage) fit() (*Picture, error) {
 	p, height, width := &s.decoded, s.set.Height, s.set.Width
 	same := p.Height == height && p.Width == width
 	if p.Channels != s.set.Channels || !same && s.set.Fit.Keep == 0 {
 		return nil, fmt.Errorf("%d×%d pixels in %d channels, expected %d×%d in %d; data.size brings pictures to one size",
 			p.Width, p.Height, p.Channels, width, height, s.set.Channels)
 	}
-	var plan picture.Plan
-	switch {
-	case s.augment.ResizedCrop != (ResizedCrop{}):
-		plan = entire(s.augment.ResizedCrop.draw(p.Height, p.Width, s.stream("resized crop", d)), height, width)
-	case same:
+	plan := s.planned
+	if p.Cut {
+		plan.Box = picture.Whole(p.Height, p.Width)
+	} else {
+		plan = s.plan(p.Height, p.Width)
+	}
+	if same && plan == entire(picture.Whole(height, width), height, width) {
 		return p, nil
-	default:
-		plan = s.set.Fit.plan(p.Height, p.Width, height, width)
 	}
 	s.resizer.Resize(&s.fitted, p, plan, s.set.Fit.Filter)
 	return &s.fitted, nil

@@ -54,9 +54,27 @@ func Decode(dst *Picture, encoded []byte) error {
 	if err != nil {
 		return err
 	}
-	m, err := k.decode(encoded)
+	dst.Cut = false
+	turned := upright
+	if k.name == "JPEG" {
+		turned = orientation(encoded)
+		err = decodeJPEG(dst, encoded, turned == upright)
+	}
+	if k.name != "JPEG" || err == errNoJPEG {
+		err = k.plain(dst, encoded, c)
+	}
 	if err != nil {
 		return k.unreadable(err)
+	}
+	dst.orient(turned)
+	return nil
+}
+
+// plain decodes by Go's own decoders.
+func (k *format) plain(dst *Picture, encoded []byte, c image.Config) error {
+	m, err := k.decode(encoded)
+	if err != nil {
+		return err
 	}
 	dst.Reset(3, c.Height, c.Width)
 	if planes := lossy(m); planes != nil && k.name == "WebP" {
@@ -64,11 +82,16 @@ func Decode(dst *Picture, encoded []byte) error {
 	} else {
 		dst.setImage(m)
 	}
-	if k.name == "JPEG" {
-		dst.orient(orientation(encoded))
-	}
 	return nil
 }
+
+// endsEarly is an error of a file that is cut off.
+type endsEarly struct{ text string }
+
+func (e *endsEarly) Error() string { return e.text }
+
+// Is makes it one of the errors that readers return where a file ends.
+func (e *endsEarly) Is(err error) bool { return err == io.ErrUnexpectedEOF }
 
 // Size returns the size that Decode would give an image, from its header alone.
 func Size(encoded []byte) (height, width int, err error) {

@@ -65,7 +65,11 @@ func TestFormatsAgainstSimpleTwin(t *testing.T) {
 		"GIF":             encoded(func(b *bytes.Buffer) error { return gif.Encode(b, painted(image.NewNRGBA(r), 255), nil) }),
 	} {
 		var p Picture
-		if err := Decode(&p, []byte(k)); err != nil || p.Channels != 3 || p.Height != height || p.Width != width {
+		format, c, err := look([]byte(k))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := format.plain(&p, []byte(k), c); err != nil || p.Channels != 3 || p.Height != height || p.Width != width {
 			t.Errorf("%s: %d×%d, %v", name, p.Width, p.Height, err)
 			continue
 		}

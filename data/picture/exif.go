@@ -105,5 +105,6 @@ func (p *Picture) orient(orientation int) {
 			}
 		}
 	}
+	upright.Want = p.Want
 	*p = upright
 }

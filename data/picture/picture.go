@@ -8,6 +8,11 @@ type Picture struct {
 	Channels, Height, Width int
 	Pix                     []uint8 // (channels, height, width), 0 is black
 
+	// Want, where it is not nil, says what is to become of an image of that size. A decoder that is the faster for it
+	// decodes the plan's box alone, shrunk while that leaves more than the plan's height and width, and sets Cut.
+	Want func(height, width int) Plan
+	Cut  bool
+
 	own []uint8 // the memory that Reset gives Pix
 }
 

@@ -54,6 +54,23 @@ type Plan struct {
 	Part          Box
 }
 
+// shrinks is by how much a decoder may shrink the whole picture and leave more of the box than the plan makes of it: 1, 2,
+// 4 or 8.
+func (p Plan) shrinks() int {
+	by := 1
+	for by < 8 && p.Box.Height >= 2*by*p.Height && p.Box.Width >= 2*by*p.Width {
+		by *= 2
+	}
+	return by
+}
+
+// over is the box of a picture that was shrunk by that much, to height×width.
+func (b Box) over(by, height, width int) Box {
+	s := Box{Top: b.Top / by, Left: b.Left / by, Height: b.Height / by, Width: b.Width / by}
+	s.Height, s.Width = min(s.Height, height-s.Top), min(s.Width, width-s.Left)
+	return s
+}
+
 // Resizer resizes pictures. It keeps what one leaves for the next, and is not safe for concurrent use.
 type Resizer struct {
 	across, down axis
