@@ -39,8 +39,7 @@ func runPack(p packCommand, stdout, stderr io.Writer) error {
 	case p.Size < 0 || p.Workers < 0 || p.Shard < 1:
 		return &config.Error{Problem: fmt.Sprintf("--size %d, --workers %d and --shard %d must be at least 0, 0 and 1", p.Size, p.Workers, p.Shard)}
 	}
-	// Any size will do: the images come as they are.
-	set, err := data.Open(data.Source{Kind: p.Kind, Path: p.Src, Size: 1}, splitSeed)
+	set, err := data.Open(data.Source{Kind: p.Kind, Path: p.Src, Unread: true}, splitSeed)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func TestBrokenSets(t *testing.T) {
 	}
 	for _, k := range []brokenCase{
 		{"another size", append(with("train/cat/5.png", pngOf(3, 3, 1)), member{"train/dog/0.png", pngOf(9, 9, 1)}), Source{},
-			[]string{"train/cat/5.png: an image of 3×3 pixels, expected 3×2 like ", "train/cat/10.png", "no resizing yet"}},
+			[]string{"train/cat/5.png: an image of 3×3 pixels, expected 3×2 like ", "train/cat/10.png", "set data.size"}},
 		{"another size in test", with("test/dog/0.png", pngOf(2, 3, 1)), Source{}, []string{"test/dog/0.png: an image of 2×3 pixels"}},
 		{"cut PNG", with("train/cat/5.png", tint(1)[:50]), Source{}, []string{"train/cat/5.png: ", "expected a sound PNG", "not enough", "copy it again"}},
 		{"cut JPEG", with("train/cat/5.png", whole[:len(whole)-9]), Source{}, []string{"train/cat/5.png: ", "ends too early", "JPEG", "copy it again"}},
@@ -44,32 +44,35 @@ func TestBrokenSets(t *testing.T) {
 		{"no train", append(without("train/"), member{"Train/cat/1.png", tint(1)}), Source{}, []string{"no folder train/ (found: Train, test)", "expected train/CLASS/IMAGE"}},
 		{"no test", without("test/"), Source{}, []string{"no folder test/, val/ or valid/", "expected train/CLASS/IMAGE"}},
 		{"train without classes", append(without("train/"), member{"train/1.png", tint(1)}, member{"train/2.png", tint(1)}), Source{}, []string{"train/ has no class folders", "arrange"}},
-		{"nothing", []member{{"a/b/", ""}}, Source{}, []string{"no folder train/ (found: a)"}},
-		{"too deep", with("train/fox/images/1.png", tint(1)), Source{}, []string{"train/fox/images: a folder inside a class folder", "up by one"}},
-		{"two sets", append(below("a/", cats("test")), below("b/", cats("test"))...), Source{}, []string{"lies in a and in b", "set data.path"}},
+		{"nothing", []member{{"a/b/", ""}}, Source{}, []string{"no image set found (but: a)", "expected train/CLASS/IMAGE"}},
+		{"too deep", with("train/cat/old/1.png", tint(1)), Source{}, []string{"train/cat/old: a folder inside a class folder", "up by one"}},
+		{"two sets", append(below("a/", cats("test")), below("b/", cats("test"))...), Source{}, []string{"lies in a and another (folder) in b", "set data.path"}},
 
-		{"unknown kind", nil, Source{Kind: "digit", Path: ""}, []string{`"digit"`, "auto, digits, folder, tar, packed"}},
-		{"folder without a path", nil, Source{Kind: "folder", Path: ""}, []string{"data.path is empty"}},
+		{"unknown kind", nil, Source{Kind: "digit"}, []string{`"digit"`, "auto, digits, cifar10", "folder"}},
+		{"folder without a path", nil, Source{Kind: "folder"}, []string{"data.path is empty"}},
 		{"digits with a path", nil, Source{Kind: "digits", Path: "x"}, []string{`"x"`, "leave data.path empty"}},
-		{"no such path", nil, Source{Kind: "auto", Path: filepath.Join(t.TempDir(), "none")}, []string{"none", "no such file", "correct data.path"}},
-		{"folder as tar", nil, Source{Kind: "tar", Path: t.TempDir()}, []string{"it is a folder", "set data.kind to folder"}},
-		{"file as folder", nil, Source{Kind: "folder", Path: writeFile(t, "x", "y")}, []string{"it is a file", "set data.kind to tar"}},
-		{"neither", nil, Source{Kind: "auto", Path: writeFile(t, "x.zip", "PK\x03\x04 and so on")}, []string{`begins with "PK`, "tar, tar.zst, tar.gz", "unpack"}},
-		{"empty file", nil, Source{Kind: "auto", Path: writeFile(t, "x.tar", "")}, []string{"an empty file", "expected an image folder or an archive"}},
-		{"called tar", nil, Source{Kind: "tar", Path: writeFile(t, "x.tar", "no tar")}, []string{"expected a tar archive (not compressed)", "copy the file again"}},
-		{"zstd of another thing", nil, Source{Kind: "auto", Path: writeFile(t, "x", zstdOf(strings.Repeat("no tar", 200)))}, []string{"expected a tar archive (zstd)"}},
-		{"gzip of nothing", nil, Source{Kind: "auto", Path: writeFile(t, "x", gzipOf(""))}, []string{"expected a tar archive (gzip)"}},
-		{"link in a tar", nil, Source{Kind: "tar", Path: writeFile(t, "x", tarOf(with("train/cat/5.png", "-> 9.png")))}, []string{"train/cat/5.png: a link to 9.png", "--dereference"}},
+		{"no such path", nil, Source{Path: filepath.Join(t.TempDir(), "none")}, []string{"none", "no such file", "correct data.path"}},
+		{"a device", nil, Source{Path: "/dev/null"}, []string{"neither a file nor a folder", "correct data.path"}},
+		{"another kind", nil, Source{Kind: "cifar10", Path: writeFolder(t, cats("test"))}, []string{"no set of data.kind cifar10 found (but: test, train)", "set data.kind to auto"}},
+		{"another file", nil, Source{Path: writeFile(t, "x", "hello, world")}, []string{`begins with "hello, w"`, "expected an image set (digits, cifar10", "correct data.path"}},
+		{"zip of nothing", nil, Source{Path: writeFile(t, "x.zip", "PK\x03\x04 and so on")}, []string{"is damaged, as zip", "before byte 14", "download it again"}},
+		{"empty file", nil, Source{Path: writeFile(t, "x.tar", "")}, []string{"an empty file", "copy or download"}},
+		{"empty folder", nil, Source{Path: t.TempDir()}, []string{"no image set found (but: nothing)", "expected one of digits, cifar10"}},
+		{"zstd of another thing", nil, Source{Path: writeFile(t, "x", zstdOf(strings.Repeat("no tar", 200)))}, []string{"begins with", "expected an image set"}},
+		{"gzip of nothing", nil, Source{Path: writeFile(t, "x", gzipOf(""))}, []string{"begins with", "expected an image set"}},
+		{"link in a tar", nil, Source{Path: writeFile(t, "x", tarOf(with("train/cat/5.png", "-> 9.png")))}, []string{"train/cat/5.png: a link to 9.png", "--dereference"}},
+		{"test fraction", nil, Source{TestFraction: 1}, []string{"data.test_fraction is 1", "between 0 and 1"}},
 	} {
 		sources := []Source{k.source}
 		if k.members != nil {
-			sources = []Source{{Path: writeFolder(t, k.members)}, {Path: writeFile(t, "pets.tar", tarOf(k.members))}}
+			sources = []Source{{Path: writeFolder(t, k.members)}, {Path: writeFile(t, "pets.tar", tarOf(k.members))},
+				{Path: writeFile(t, "pets.tar.zst", zstdOf(tarOf(k.members)))}, {Path: writeFile(t, "pets.zip", zipOf(k.members))}}
 		}
 		for _, o := range sources {
 			_, err := Open(o, 1)
 			for _, w := range append(k.words, "data: opening", filepath.Base(o.Path)) {
 				if err == nil || !strings.Contains(err.Error(), w) && !(w == "." || o.Path == "") {
-					t.Errorf("%s, %s: error %v, want one that says %s", k.name, o.Kind, err, w)
+					t.Errorf("%s, %s: error %v, want one that says %s", k.name, o.Path, err, w)
 				}
 			}
 			if err != nil && strings.Contains(err.Error(), "goroutine") {
@@ -107,7 +110,7 @@ func TestCutArchives(t *testing.T) {
 		"gzip":  {gzipOf(plain), len(gzipOf(plain)), 17},
 	} {
 		for n := 1; n < k.whole; n += k.step {
-			_, err := Open(Source{Kind: "tar", Path: writeFile(t, "x", k.content[:n])}, 1)
+			_, err := Open(Source{Path: writeFile(t, "x", k.content[:n])}, 1)
 			if err == nil {
 				t.Errorf("%s: %d bytes of %d pass as an archive", name, n, len(k.content))
 			} else if s := err.Error(); n > k.whole/2 && (!strings.Contains(s, "again") || !strings.Contains(s, "early") && !strings.Contains(s, "expected a tar")) {
@@ -117,7 +120,7 @@ func TestCutArchives(t *testing.T) {
 	}
 	damaged := []byte(zstdOf(plain))
 	damaged[len(damaged)-2] ^= 1 // in the checksum
-	_, err := Open(Source{Kind: "tar", Path: writeFile(t, "x", string(damaged))}, 1)
+	_, err := Open(Source{Path: writeFile(t, "x", string(damaged))}, 1)
 	if err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("a wrong checksum: %v", err)
 	}
@@ -135,7 +138,7 @@ func TestFirstBrokenImage(t *testing.T) {
 	}
 	name := writeFile(t, "x", tarOf(members))
 	for range 30 {
-		_, err := Open(Source{Kind: "tar", Path: name}, 1)
+		_, err := Open(Source{Path: name}, 1)
 		if err == nil || !strings.Contains(err.Error(), "train/cat/aa7.png") {
 			t.Fatalf("error %v, want one about aa7.png", err)
 		}

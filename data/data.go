@@ -1,6 +1,6 @@
 // Package data turns a data set's place into batches of normalised images.
 //
-//	Open      a Source: an image folder, an archive of one, the embedded digits -> a Set with its two splits
+//	Open      a Source: image folders, CIFAR, WebDataset, ... (package source lists them) -> a Set with its two splits
 //	Sampler   which image stands at which position of the endless training sequence
 //	Augment   random augmentation of one image: an affine map, crop, flip
 //	Feed      this rank's training batches, prepared ahead of the step
@@ -26,7 +26,7 @@ type Images interface {
 
 // Set is a data set with its two splits.
 type Set struct {
-	Name                    string
+	Kind, Name              string
 	Classes                 int
 	ClassNames              []string  // (classes); nil: they have none
 	Channels, Height, Width int       // of what the model is fed

@@ -1,6 +1,10 @@
 package data
 
-import "lte/data/picture"
+import (
+	"sync"
+
+	"lte/data/picture"
+)
 
 // memory is a collection in memory, a byte a value: 184 MB for the 60,000 images of CIFAR-10. It is never written
 // after it was filled.
@@ -29,13 +33,47 @@ func (m *memory) Picture(dst *Picture, i int) error {
 	return nil
 }
 
-// measure returns mean and standard deviation of each channel over all pixels of the images that index names.
-func (m *memory) measure(index []int, white int) (mean, std []float32) {
-	counts := make(picture.Counts, m.channels)
-	var p Picture
-	for _, i := range index {
-		_ = m.Picture(&p, i) // never an error
-		counts.Add(&p)
+// samples is how many images say what mean and deviation are of a set that is not held in memory, evenly spaced: they are
+// right to 0.01.
+const samples = 1000
+
+// measure sets mean and standard deviation of each channel, over all pixels of the training images, or of samples.
+func (s *Set) measure() error {
+	if s.Mean != nil {
+		return nil
 	}
-	return counts.Measures(white)
+	n := s.Train.Len()
+	if _, held := s.Train.(*memory); !held {
+		n = min(n, samples)
+	}
+	var mutex sync.Mutex
+	counts := make(picture.Counts, s.Channels)
+	err := each(n, func() func(i int) error {
+		var p Picture
+		mine := make(picture.Counts, s.Channels)
+		return func(i int) error {
+			if err := s.Train.Picture(&p, i*s.Train.Len()/n); err != nil {
+				return err
+			}
+			clear(mine)
+			mine.Add(&p)
+			mutex.Lock()
+			defer mutex.Unlock()
+			for c := range mine {
+				for v, count := range mine[c] {
+					counts[c][v] += count
+				}
+			}
+			return nil
+		}
+	})
+	if err != nil {
+		return err
+	}
+	white := s.White
+	if white == 0 {
+		white = 255
+	}
+	s.Mean, s.Std = counts.Measures(white)
+	return nil
 }

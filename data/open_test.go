@@ -2,6 +2,7 @@ package data
 
 import (
 	"archive/tar"
+	"archive/zip"
 	"bytes"
 	"image"
 	"image/color"
@@ -102,6 +103,23 @@ func tarOf(members []member) string {
 	})
 }
 
+// zipOf packs files with and without compression.
+func zipOf(members []member) string {
+	return encoded(func(b *bytes.Buffer) error {
+		w := zip.NewWriter(b)
+		for i, m := range members {
+			f, err := w.CreateHeader(&zip.FileHeader{Name: m.name, Method: []uint16{zip.Store, zip.Deflate}[i%2]})
+			if err != nil {
+				return err
+			}
+			if _, err := f.Write([]byte(m.content)); err != nil {
+				return err
+			}
+		}
+		return w.Close()
+	})
+}
+
 func zstdOf(s string) string {
 	return encoded(func(b *bytes.Buffer) error {
 		w, err := zstd.NewWriter(b)
@@ -191,22 +209,22 @@ func TestOneSetHoweverItIsKept(t *testing.T) {
 			checkCats(t, of+", folder as "+kind, set, err)
 		}
 		plain := tarOf(members)
-		for _, kind := range []string{"auto", "tar"} {
+		for _, kind := range []string{"auto", "folder"} {
 			for name, content := range map[string]string{
-				"pets.tar": plain, "pets.tar.zst": zstdOf(plain), "pets.tar.gz": gzipOf(plain), "pets.tgz": zstdOf(plain), "pets": gzipOf(plain),
+				"pets.tar": plain, "pets.tar.zst": zstdOf(plain), "pets.tar.gz": gzipOf(plain), "pets.tgz": zstdOf(plain), "pets": gzipOf(plain), "pets.zip": zipOf(members),
 			} {
 				set, err := Open(Source{Kind: kind, Path: writeFile(t, name, content)}, 1)
 				checkCats(t, of+", "+name+" as "+kind, set, err)
 			}
 		}
 	}
-	set, err := Open(Source{Kind: "tar", Path: writeFile(t, "pets.tar", tarOf(below("./", cats("test"))))}, 1)
+	set, err := Open(Source{Path: writeFile(t, "pets.tar", tarOf(below("./", cats("test"))))}, 1)
 	checkCats(t, "names with ./", set, err)
 	// An archive that was appended to: the later file replaces the one before, as it does where it is unpacked.
-	set, err = Open(Source{Kind: "tar", Path: writeFile(t, "pets.tar", tarOf(append([]member{{"train/cat/9.png", tint(77)}}, cats("test")...)))}, 1)
+	set, err = Open(Source{Path: writeFile(t, "pets.tar", tarOf(append([]member{{"train/cat/9.png", tint(77)}}, cats("test")...)))}, 1)
 	checkCats(t, "one name twice", set, err)
 	// A root that has a file with the name of a split is not where the splits are.
-	set, err = Open(Source{Kind: "tar", Path: writeFile(t, "pets.tar", tarOf(append(below("photos/", cats("test")), member{"train", "no image"})))}, 1)
+	set, err = Open(Source{Path: writeFile(t, "pets.tar", tarOf(append(below("photos/", cats("test")), member{"train", "no image"})))}, 1)
 	checkCats(t, "a file train", set, err)
 }
 
@@ -246,19 +264,6 @@ func TestMeasuresOfAFolder(t *testing.T) {
 			if d := got*255 - want[k]; d > 3e-6 || d < -3e-6 {
 				t.Errorf("channel %d: mean and deviation %v %v of 255, want %v", c, set.Mean[c]*255, set.Std[c]*255, want)
 			}
-		}
-	}
-}
-
-// Catches a version cut out of a name, an extension left, and a path that says nothing.
-func TestSetName(t *testing.T) {
-	for _, k := range [][3]string{
-		{"/a/cifar10-images.tar.zst", "tar", "cifar10-images"}, {"x/set.v1.2.tgz", "tar", "set.v1.2"}, {"pets.TAR.GZ", "tar", "pets"},
-		{"/a/pets", "tar", "pets"}, {"/a/.tar", "tar", ".tar"}, {"/a/set-1.5/", "folder", "set-1.5"}, {"/a/b/..", "folder", "a"},
-		{"/", "folder", "folder"},
-	} {
-		if got := setName(k[0], k[1]); got != k[2] {
-			t.Errorf("%s: %q, want %q", k[0], got, k[2])
 		}
 	}
 }

@@ -12,7 +12,7 @@ func openPacked(folder string) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	set := &Set{Name: p.Name, Classes: p.Classes, ClassNames: p.ClassNames, Channels: p.Channels, White: p.White,
+	set := &Set{Kind: "packed", Name: p.Name, Classes: p.Classes, ClassNames: p.ClassNames, Channels: p.Channels, White: p.White,
 		Mean: p.Mean, Std: p.Std, Train: p.Train, Test: p.Test}
 	set.Height, set.Width = p.Train.Size(0)
 	for _, images := range []*packed.Images{p.Train, p.Test} {

@@ -21,7 +21,8 @@ var table = map[string][]string{
 	"config":        {},
 	"compute":       {},
 	"collective":    {}, // the ranks come to it as an interface
-	"data":          {"data/packed", "data/picture", "random"},
+	"data":          {"data/packed", "data/picture", "data/source", "random"},
+	"data/source":   {"random"},
 	"data/packed":   {"data/picture"},
 	"data/picture":  {},
 	"model":         {"compute", "random"},

@@ -1,0 +1,35 @@
+package data
+
+import (
+	"fmt"
+	"sync"
+
+	"lte/data/picture"
+	"lte/data/source"
+)
+
+// files is a collection of images that are decoded whenever one is asked for.
+type files struct {
+	split   source.Split
+	encoded sync.Pool // of *[]byte: room
+}
+
+func (f *files) Len() int        { return len(f.split.Labels) }
+func (f *files) Label(i int) int { return int(f.split.Labels[i]) }
+
+func (f *files) Picture(dst *Picture, i int) error {
+	room, ok := f.encoded.Get().(*[]byte)
+	if !ok {
+		room = new([]byte)
+	}
+	defer f.encoded.Put(room)
+	encoded, err := f.split.Files[i].Read(*room)
+	if err == nil {
+		*room = encoded
+		err = picture.Decode(dst, encoded)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.split.Files[i], err)
+	}
+	return nil
+}

@@ -1,0 +1,226 @@
+package source
+
+import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// openArchive indexes a tar or zip archive. Of a plain tar and of a zip the files are read in place when they are asked
+// for; those of a compressed tar are unpacked into memory here, still encoded. The file stays open with the process. A
+// file that is no archive stands for its folder.
+func openArchive(name string) (place, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	p, err := indexArchive(f, name)
+	if err == nil && p != nil {
+		if _, stays := p.(*archive); stays {
+			return p, nil
+		}
+	}
+	f.Close()
+	if p == nil && err == nil {
+		return single{disk(filepath.Dir(name)), filepath.Base(name)}, nil
+	}
+	return p, err
+}
+
+// single is a folder of which the set that one file belongs to is meant.
+type single struct {
+	disk
+	file string
+}
+
+// indexArchive returns nil for a file that is no archive.
+func indexArchive(f io.ReadSeeker, name string) (place, error) {
+	var head [512]byte
+	n, err := io.ReadFull(f, head[:])
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, err
+	}
+	if n == 0 {
+		return nil, fmt.Errorf("an empty file, expected an image set: copy or download it again")
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	a := newArchive(name)
+	at, _ := f.(io.ReaderAt)
+	switch by := compression(head[:n]); {
+	case isTar(head[:n]):
+		return a, a.indexTar(f, at)
+	case bytes.HasPrefix(head[:n], []byte("PK\x03\x04")), bytes.HasPrefix(head[:n], []byte("PK\x05\x06")):
+		size, err := f.Seek(0, io.SeekEnd)
+		if err != nil {
+			return nil, err
+		}
+		return a, a.indexZip(at, size)
+	case by != "":
+		z, err := unpack(bufio.NewReaderSize(f, 1<<20), by)
+		if err != nil {
+			return nil, err
+		}
+		defer z.Close()
+		plain := bufio.NewReaderSize(z, 1<<20)
+		head, err := plain.Peek(512)
+		if err != nil && err != io.EOF {
+			return nil, damaged("at its beginning", err)
+		}
+		if !isTar(head) {
+			return nil, nil
+		}
+		return a, a.indexTar(plain, nil)
+	}
+	return nil, nil
+}
+
+// isTar knows a tar archive by its first header's checksum: the sum of the header's bytes with the checksum's own taken as
+// blanks (POSIX.1-1988, ustar; the older formats have it too). Some old programs summed signed bytes.
+func isTar(head []byte) bool {
+	if len(head) < 512 {
+		return false
+	}
+	want, err := strconv.ParseInt(strings.Trim(string(head[148:156]), " \x00"), 8, 64)
+	if err != nil {
+		return false
+	}
+	var unsigned, signed int64
+	for i, b := range head[:512] {
+		if i >= 148 && i < 156 {
+			b = ' '
+		}
+		unsigned += int64(b)
+		signed += int64(int8(b))
+	}
+	return want == unsigned || want == signed
+}
+
+// longestName is the longest name of a file that is indexed; Linux allows no longer path.
+const longestName = 4096
+
+// indexTar lists a tar archive. Where its bytes can be read in place, by at, their offsets are kept, else the bytes.
+func (a *archive) indexTar(r io.Reader, at io.ReaderAt) error {
+	tail := &tailReader{r: r}
+	var stream io.Reader = tail
+	if s, ok := r.(io.Seeker); ok && at != nil {
+		stream = seekingTail{tail, s} // archive/tar then skips what it need not read
+	}
+	entries := tar.NewReader(stream)
+	last := "at its beginning"
+	for {
+		h, err := entries.Next()
+		if err == io.EOF && !tail.zero {
+			err = io.ErrUnexpectedEOF // archive/tar is content without the blocks that end an archive
+		}
+		if err == io.EOF {
+			break
+		}
+		if err == nil && len(h.Name) > longestName {
+			err = fmt.Errorf("a name of %d bytes, expected at most %d", len(h.Name), longestName)
+		}
+		if err == nil {
+			err = a.tarEntry(h, entries, tail.offset, at)
+		}
+		if err != nil {
+			return damaged(fmt.Sprintf("%s (byte %d)", last, tail.offset), err)
+		}
+		last = "after " + h.Name
+	}
+	if at == nil { // the checksums of a compressed file stand at its end
+		if _, err := io.Copy(io.Discard, tail); err != nil {
+			return damaged(fmt.Sprintf("at its end (byte %d)", tail.offset), err)
+		}
+	}
+	return nil
+}
+
+// tarEntry takes in one entry; its bytes begin at offset.
+func (a *archive) tarEntry(h *tar.Header, r io.Reader, offset int64, at io.ReaderAt) error {
+	switch h.Typeflag {
+	case tar.TypeReg, tar.TypeGNUSparse:
+		if passedOver(h.Name) {
+			return nil
+		}
+		if at != nil && !sparse(h) {
+			a.add(h.Name, section{at, offset, h.Size}, nil)
+			return nil
+		}
+		content, err := appendAll(nil, r, h.Size)
+		if err != nil {
+			return err
+		}
+		a.add(h.Name, held{bytes.Clone(content), offset}, nil) // a clone has no room to spare
+	case tar.TypeDir:
+		a.folder(h.Name)
+	case tar.TypeSymlink, tar.TypeLink:
+		err := fmt.Errorf("a link to %s, expected an image: pack the archive again with tar --dereference --hard-dereference", h.Linkname)
+		a.add(h.Name, unreadable{err}, err)
+	default:
+		err := fmt.Errorf("an entry of type %q, expected images and folders alone: pack the archive again without it", h.Typeflag)
+		a.add(h.Name, unreadable{err}, err)
+	}
+	return nil
+}
+
+// passedOver says whether an entry need not be kept: it is hidden, or the unlabelled images of STL-10, 2.7 GB.
+func passedOver(name string) bool {
+	for part := range strings.SplitSeq(clean(name), "/") {
+		if hidden(part) && part != "." {
+			return true
+		}
+	}
+	return strings.HasSuffix(name, "unlabeled_X.bin")
+}
+
+// sparse says whether an entry's bytes lie in the archive with holes left out.
+func sparse(h *tar.Header) bool {
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return h.Typeflag == tar.TypeGNUSparse
+}
+
+// tailReader knows the offset, and whether the last block that was read, 512 bytes, is zero: what an archive ends with. No
+// image does.
+type tailReader struct {
+	r      io.Reader
+	offset int64
+	zeros  int  // bytes of 0 read last
+	zero   bool // zeros >= 512
+}
+
+func (t *tailReader) Read(p []byte) (n int, err error) {
+	n, err = t.r.Read(p)
+	t.offset += int64(n)
+	if rest := bytes.TrimRight(p[:n], "\x00"); len(rest) > 0 {
+		t.zeros = n - len(rest)
+	} else {
+		t.zeros += n
+	}
+	t.zero = t.zeros >= 512
+	return n, err
+}
+
+// seekingTail is a tailReader that can skip.
+type seekingTail struct {
+	*tailReader
+	io.Seeker
+}
+
+func (t seekingTail) Seek(offset int64, whence int) (int64, error) {
+	at, err := t.Seeker.Seek(offset, whence)
+	if err == nil && at != t.offset {
+		t.offset, t.zeros, t.zero = at, 0, false
+	}
+	return at, err
+}

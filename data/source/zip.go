@@ -1,0 +1,58 @@
+package source
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/klauspost/compress/zip"
+)
+
+// indexZip lists a zip archive.
+func (a *archive) indexZip(r io.ReaderAt, size int64) error {
+	z, err := zip.NewReader(r, size)
+	if err != nil {
+		return damaged(fmt.Sprintf("as zip (the directory at its end, before byte %d)", size), err)
+	}
+	for _, f := range z.File {
+		switch {
+		case len(f.Name) > longestName:
+			return damaged("as zip", fmt.Errorf("a name of %d bytes, expected at most %d", len(f.Name), longestName))
+		case strings.HasSuffix(f.Name, "/"):
+			a.folder(f.Name)
+		case !f.Mode().IsRegular():
+			err := fmt.Errorf("an entry of type %v, expected images and folders alone: pack the archive again without it", f.Mode().Type())
+			a.add(f.Name, unreadable{err}, err)
+		case f.Flags&1 != 0:
+			err := fmt.Errorf("encrypted, expected a file that can be read: pack the archive again without a password")
+			a.add(f.Name, unreadable{err}, err)
+		case !passedOver(f.Name):
+			a.add(f.Name, zipped{f}, nil)
+		}
+	}
+	return nil
+}
+
+// zipped is a file of a zip archive, unpacked when it is read.
+type zipped struct{ file *zip.File }
+
+func (z zipped) at() string {
+	offset, err := z.file.DataOffset()
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("byte %d", offset)
+}
+
+func (z zipped) appendTo(dst []byte) ([]byte, error) {
+	r, err := z.file.Open()
+	if err == nil {
+		defer r.Close()
+		// One byte more than promised is enough to find the promise broken.
+		dst, err = appendAll(dst, io.LimitReader(r, int64(min(z.file.UncompressedSize64, 1<<62))+1), int64(min(z.file.UncompressedSize64, 1<<62)))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("damaged in its archive: %w; copy or download the archive again", err)
+	}
+	return dst, nil
+}
