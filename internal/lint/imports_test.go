@@ -24,6 +24,7 @@ var table = map[string][]string{
 	"data":          {"data/packed", "data/picture", "data/source", "random"},
 	"data/source":   {"random"},
 	"data/packed":   {"data/picture"},
+	"data/fetch":    {},
 	"data/picture":  {},
 	"model":         {"compute", "random"},
 	"train":         {"config", "model", "data", "collective", "compute", "measure", "random"},
