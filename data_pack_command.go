@@ -14,7 +14,9 @@ import (
 
 // dataCommands work on image sets.
 type dataCommands struct {
-	Pack packCommand `cmd:"" help:"Decode a set once, into files that all ranks of a node read from the page cache."`
+	Fetch fetchCommand `cmd:"" help:"Download a public set from its official address; an interrupted download goes on where it stood."`
+	Info  infoCommand  `cmd:"" help:"Say what a set holds: kind, classes, counts, sizes, a histogram, a contact sheet."`
+	Pack  packCommand  `cmd:"" help:"Decode a set once, into files that all ranks of a node read from the page cache."`
 }
 
 type packCommand struct {

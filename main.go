@@ -115,7 +115,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	done := -1
 	parser := kong.Must(&cli, kong.Name("lte"), kong.Writers(stdout, stderr), kong.Exit(func(code int) { done = code }),
 		kong.Description("Trains neural networks from scratch with parallel low-rank adapters (arXiv 2402.16828)."),
-		kong.Vars{"runs": strings.Join(experiment.Names(), ", ")},
+		kong.Vars{"runs": strings.Join(experiment.Names(), ", "), "sets": setNames()},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}))
 	ctx, err := parser.Parse(args)
 	if done >= 0 { // --help
@@ -146,6 +146,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return runBench("merge", cli.Bench.Merge, stdout, stderr)
 	case "bench wait":
 		return runWait(cli.Bench.Wait, stdout)
+	case "data fetch <name>", "data fetch <name> <dir>":
+		return complain(stderr, runFetch(cli.Data.Fetch, stdout, stderr))
+	case "data info", "data info <path>":
+		return complain(stderr, runInfo(cli.Data.Info, stdout))
 	case "data pack <src> <dst>":
 		return complain(stderr, runPack(cli.Data.Pack, stdout, stderr))
 	case "plan":
@@ -279,7 +283,7 @@ func openSite(world *mpi.World, c config.Config, stderr io.Writer) (s site, err 
 
 // source is where the configuration says that images come from.
 func source(d config.Data, threads int) data.Source {
-	o := data.Source{Kind: d.Kind, Path: d.Path, Size: d.Size, Fit: data.Fit{Keep: d.Keep}, Normalize: d.Norm, Workers: d.Workers}
+	o := data.Source{Kind: d.Kind, Path: d.Path, Classes: d.Classes, TestFraction: d.TestPart, Size: d.Size, Fit: data.Fit{Keep: d.Keep}, Normalize: d.Norm, Workers: d.Workers}
 	if d.Resize == "bilinear" {
 		o.Fit.Filter = picture.Bilinear
 	}

@@ -40,27 +40,29 @@ type Run struct {
 
 // Data says what is learnt from.
 type Data struct {
-	Path    string  `toml:"path" doc:"image set: a folder, .tar or .tar.zst of train/CLASS/IMAGE and test/CLASS/IMAGE (JPEG, PNG, GIF), all of one size; empty: the embedded digits"`
-	Kind    string  `toml:"kind" enum:"auto,digits,folder,tar,packed" doc:"what data.path is: digits (1,797 images of 8×8 in 10 classes, embedded), folder, tar, packed (by lte data pack); auto: found by looking"`
-	Size    int     `toml:"size" min:"0" unit:"pixels" doc:"side of the images that the model is fed; 0: their own size, which must then be one. Other sizes are resized: to random pieces in training (data.resized_crop), to the middle in evaluation (data.keep)"`
-	Resize  string  `toml:"resize" enum:"bicubic,bilinear" doc:"how images are resized, antialiased as Pillow does it"`
-	Keep    float64 `toml:"keep" above:"0" max:"1" doc:"with data.size: share of an image's shorter side that is fed where no crop is drawn, the middle (0.875: resized to 256, 224 of it kept)"`
-	Norm    string  `toml:"normalize" enum:"auto,imagenet,cifar10,cifar100,stl10,mnist,half" doc:"mean and deviation by which channels are normalised: of a well-known set, half (to -1..1), or auto: those of the training images"`
-	Workers int     `toml:"workers" min:"0" doc:"goroutines of a rank that read and augment images ahead of the step; 0: as many as it has compute threads"`
-	Share   string  `toml:"share" enum:"split,same" doc:"which images the heads see: split (each its own mini-batch) or same (all the same one)"`
-	Augment bool    `toml:"augment" doc:"augment training images: resized crop, affine map, crop and flip, each where it is on; false: images are fed as in evaluation"`
-	RRC     string  `toml:"resized_crop" enum:"auto,on,off" doc:"random resized crop: a piece of an image, of random area and aspect, is all that the model sees; auto: on where data.size is set"`
-	Area    float64 `toml:"resized_crop_area" above:"0" max:"1" doc:"least area of that piece, of the image's"`
-	Aspect  float64 `toml:"resized_crop_aspect" min:"1" max:"100" doc:"most that the piece is wider than high, or higher than wide"`
-	Rotate  float64 `toml:"rotate" min:"0" unit:"degrees" doc:"largest rotation either way"`
-	Shift   float64 `toml:"shift" min:"0" unit:"pixels" doc:"largest translation either way, per axis"`
-	Scale   float64 `toml:"scale" min:"0" below:"1" doc:"largest relative change of size either way, per axis (0.1: 0.9 to 1.1)"`
-	Shear   float64 `toml:"shear" min:"0" below:"90" unit:"degrees" doc:"largest shear either way"`
-	Flip    bool    `toml:"flip" doc:"mirror half of the images, left to right"`
-	Crop    int     `toml:"crop" min:"0" unit:"pixels" doc:"pad every side with that many black pixels and crop at random to the size before"`
-	Mixup   float64 `toml:"mixup" min:"0" doc:"alpha of mixup's Beta distribution; 0: none"`
-	CutMix  float64 `toml:"cutmix" min:"0" doc:"alpha of cutmix's Beta distribution; 0: none. With mixup too, each mini-batch gets one of the two"`
-	MixProb float64 `toml:"mix_probability" min:"0" max:"1" doc:"share of the mini-batches that are mixed, where mixup or cutmix is on"`
+	Path     string  `toml:"path" doc:"image set, as it is distributed (docs/data.md): a folder, an archive (tar, tar.zst, tar.gz, zip), a file of the set or a brace pattern of shards; empty: the embedded digits"`
+	Kind     string  `toml:"kind" enum:"auto,digits,cifar10,cifar100,stl10,idx,webdataset,folder,packed" doc:"what data.path is: digits (1,797 images of 8×8 in 10 classes, embedded), CIFAR or STL-10 (binary), idx (MNIST and its like), webdataset, folder (of class folders), packed (by lte data pack); auto: found by looking"`
+	Classes  string  `toml:"classes" doc:"of class folders: a file that names those to read, one a line, such as ImageNet100's; empty: all"`
+	TestPart float64 `toml:"test_fraction" above:"0" below:"1" doc:"of a set that comes without a split (digits, Caltech-256, shards that name none): the part of every class that is set aside for the test, the same for every seed"`
+	Size     int     `toml:"size" min:"0" unit:"pixels" doc:"side of the images that the model is fed; 0: their own size, which must then be one. Other sizes are resized: to random pieces in training (data.resized_crop), to the middle in evaluation (data.keep)"`
+	Resize   string  `toml:"resize" enum:"bicubic,bilinear" doc:"how images are resized, antialiased as Pillow does it"`
+	Keep     float64 `toml:"keep" above:"0" max:"1" doc:"with data.size: share of an image's shorter side that is fed where no crop is drawn, the middle (0.875: resized to 256, 224 of it kept)"`
+	Norm     string  `toml:"normalize" enum:"auto,imagenet,cifar10,cifar100,stl10,mnist,half" doc:"mean and deviation by which channels are normalised: of a well-known set, half (to -1..1), or auto: those of the training images"`
+	Workers  int     `toml:"workers" min:"0" doc:"goroutines of a rank that read and augment images ahead of the step; 0: as many as it has compute threads"`
+	Share    string  `toml:"share" enum:"split,same" doc:"which images the heads see: split (each its own mini-batch) or same (all the same one)"`
+	Augment  bool    `toml:"augment" doc:"augment training images: resized crop, affine map, crop and flip, each where it is on; false: images are fed as in evaluation"`
+	RRC      string  `toml:"resized_crop" enum:"auto,on,off" doc:"random resized crop: a piece of an image, of random area and aspect, is all that the model sees; auto: on where data.size is set"`
+	Area     float64 `toml:"resized_crop_area" above:"0" max:"1" doc:"least area of that piece, of the image's"`
+	Aspect   float64 `toml:"resized_crop_aspect" min:"1" max:"100" doc:"most that the piece is wider than high, or higher than wide"`
+	Rotate   float64 `toml:"rotate" min:"0" unit:"degrees" doc:"largest rotation either way"`
+	Shift    float64 `toml:"shift" min:"0" unit:"pixels" doc:"largest translation either way, per axis"`
+	Scale    float64 `toml:"scale" min:"0" below:"1" doc:"largest relative change of size either way, per axis (0.1: 0.9 to 1.1)"`
+	Shear    float64 `toml:"shear" min:"0" below:"90" unit:"degrees" doc:"largest shear either way"`
+	Flip     bool    `toml:"flip" doc:"mirror half of the images, left to right"`
+	Crop     int     `toml:"crop" min:"0" unit:"pixels" doc:"pad every side with that many black pixels and crop at random to the size before"`
+	Mixup    float64 `toml:"mixup" min:"0" doc:"alpha of mixup's Beta distribution; 0: none"`
+	CutMix   float64 `toml:"cutmix" min:"0" doc:"alpha of cutmix's Beta distribution; 0: none. With mixup too, each mini-batch gets one of the two"`
+	MixProb  float64 `toml:"mix_probability" min:"0" max:"1" doc:"share of the mini-batches that are mixed, where mixup or cutmix is on"`
 }
 
 // Model says what is trained: a vision transformer after torchvision's VisionTransformer, or an MLP-Mixer.
@@ -189,7 +191,7 @@ func Default() Config {
 		Method: "lte",
 		Seed:   1,
 		Run:    Run{LogEvery: 20, EvalEvery: 200},
-		Data: Data{Kind: "auto", Resize: "bicubic", Keep: 0.875, Norm: "auto", Share: "split", Augment: true,
+		Data: Data{Kind: "auto", TestPart: 0.2, Resize: "bicubic", Keep: 0.875, Norm: "auto", Share: "split", Augment: true,
 			RRC: "auto", Area: 0.08, Aspect: 4.0 / 3, Rotate: 10, Shift: 0.5, Scale: 0.1, Shear: 5, MixProb: 1},
 		Model:    Model{Kind: "vit", Patch: 2, Depth: 4, Width: 64, MLP: 256, TokenMLP: 32, Heads: 4, Positions: "sincos"},
 		LoRA:     LoRA{Rank: 16, Init: "orthogonal"},

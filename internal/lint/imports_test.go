@@ -25,6 +25,7 @@ var table = map[string][]string{
 	"data/source":   {"random"},
 	"data/packed":   {"data/picture"},
 	"data/fetch":    {},
+	"data/survey":   {"data", "data/picture"},
 	"data/picture":  {},
 	"model":         {"compute", "random"},
 	"train":         {"config", "model", "data", "collective", "compute", "measure", "random"},

@@ -1,0 +1,90 @@
+package survey
+
+import (
+	"image"
+	"image/color"
+	"image/draw"
+	"image/png"
+	"io"
+
+	"lte/data"
+	"lte/data/picture"
+
+	"golang.org/x/image/font"
+	"golang.org/x/image/font/basicfont"
+	"golang.org/x/image/math/fixed"
+)
+
+// Measures of a contact sheet, in pixels.
+const (
+	cell = 64 // side of an image's place
+	gap  = 4
+	text = 160 // for the class's name
+)
+
+// Sheet writes a contact sheet as PNG: the first training images of classes, evenly spaced where the set has more than rows
+// of them, each below the other, with columns images a class. An image that cannot be read is a red place.
+func Sheet(w io.Writer, set *data.Set, rows, columns int) error {
+	rows = min(rows, set.Classes)
+	sheet := image.NewRGBA(image.Rect(0, 0, text+columns*(cell+gap)+gap, rows*(cell+gap)+gap))
+	draw.Draw(sheet, sheet.Bounds(), image.White, image.Point{}, draw.Src)
+	members := make([][]int, set.Classes)
+	for i := range set.Train.Len() {
+		if c := set.Train.Label(i); len(members[c]) < columns {
+			members[c] = append(members[c], i)
+		}
+	}
+	var decoded, fitted data.Picture
+	var resizer picture.Resizer
+	for row := range rows {
+		class := row * set.Classes / rows
+		top := gap + row*(cell+gap)
+		name := ""
+		if class < len(set.ClassNames) {
+			name = set.ClassNames[class]
+		}
+		write := font.Drawer{Dst: sheet, Src: image.Black, Face: basicfont.Face7x13, Dot: fixed.P(gap, top+cell/2+4)}
+		for len(name) > 0 && write.MeasureString(name).Ceil() > text-2*gap {
+			name = name[:len(name)-1]
+		}
+		write.DrawString(name)
+		for column, i := range members[class] {
+			place := image.Rect(0, 0, cell, cell).Add(image.Pt(text+column*(cell+gap), top))
+			if err := set.Train.Picture(&decoded, i); err != nil {
+				draw.Draw(sheet, place, image.NewUniform(color.RGBA{200, 0, 0, 255}), image.Point{}, draw.Src)
+				continue
+			}
+			height, width := fit(decoded.Height, decoded.Width)
+			resizer.Resize(&fitted, &decoded, picture.Plan{Box: picture.Whole(decoded.Height, decoded.Width),
+				Height: height, Width: width, Part: picture.Whole(height, width)}, picture.Bilinear)
+			paint(sheet, place, &fitted, set.White)
+		}
+	}
+	return png.Encode(w, sheet)
+}
+
+// fit returns the largest size of that shape that fits into a cell.
+func fit(height, width int) (int, int) {
+	if height > width {
+		return cell, max(1, cell*width/height)
+	}
+	return max(1, cell*height/width), cell
+}
+
+// paint puts a picture into the middle of its place; the byte white is white, 0 means 255.
+func paint(sheet *image.RGBA, place image.Rectangle, p *data.Picture, white int) {
+	if white == 0 {
+		white = 255
+	}
+	left, top := place.Min.X+(cell-p.Width)/2, place.Min.Y+(cell-p.Height)/2
+	for y := range p.Height {
+		for x := range p.Width {
+			var rgb [3]uint8
+			for c := range rgb {
+				v := int(p.Plane(min(c, p.Channels-1))[y*p.Width+x])
+				rgb[c] = uint8(min(255, v*255/white))
+			}
+			sheet.SetRGBA(left+x, top+y, color.RGBA{rgb[0], rgb[1], rgb[2], 255})
+		}
+	}
+}

@@ -1,0 +1,185 @@
+// Package survey says what a data set holds: how many images of which classes and sizes, in words, as JSON, and as a contact
+// sheet.
+package survey
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"lte/data"
+
+	"github.com/dustin/go-humanize"
+)
+
+// Report is what a set holds.
+type Report struct {
+	Kind       string   `json:"kind"`
+	Name       string   `json:"name"`
+	Classes    int      `json:"classes"`
+	ClassNames []string `json:"class_names"`
+	Channels   int      `json:"channels"`
+	Train      Split    `json:"train"`
+	Test       Split    `json:"test"`
+
+	Looked     int      `json:"looked"` // images that were decoded, for what follows
+	Smallest   Size     `json:"smallest"`
+	Middle     Size     `json:"middle"` // of the images by area
+	Largest    Size     `json:"largest"`
+	Sizes      int      `json:"sizes"`      // different ones
+	Unreadable []string `json:"unreadable"` // of those looked at: which and why
+}
+
+// Split is one split of a set.
+type Split struct {
+	Images   int   `json:"images"`
+	PerClass []int `json:"per_class"` // (classes)
+}
+
+// Size is that of an image, in pixels.
+type Size struct {
+	Width  int `json:"width"`
+	Height int `json:"height"`
+}
+
+func (s Size) String() string { return fmt.Sprintf("%d×%d", s.Width, s.Height) }
+
+func (s Size) compare(t Size) int {
+	if d := s.Width*s.Height - t.Width*t.Height; d != 0 {
+		return d
+	}
+	return s.Width - t.Width
+}
+
+// Look counts a set's images and decodes most of them, evenly spaced (0: all), on that many goroutines.
+func Look(set *data.Set, most, workers int) Report {
+	r := Report{Kind: set.Kind, Name: set.Name, Classes: set.Classes, ClassNames: set.ClassNames, Channels: set.Channels,
+		Train: count(set.Train, set.Classes), Test: count(set.Test, set.Classes), Unreadable: []string{}}
+	n := r.Train.Images + r.Test.Images
+	r.Looked = n
+	if most > 0 {
+		r.Looked = min(n, most)
+	}
+	sizes, problems := make([]Size, r.Looked), make([]error, r.Looked)
+	var next atomic.Int64
+	var wait sync.WaitGroup
+	for range max(1, workers) {
+		wait.Go(func() {
+			var p data.Picture
+			for k := next.Add(1) - 1; k < int64(r.Looked); k = next.Add(1) - 1 {
+				images, i := set.Train, int(k)*n/r.Looked
+				if i >= images.Len() {
+					images, i = set.Test, i-images.Len()
+				}
+				if problems[k] = images.Picture(&p, i); problems[k] == nil {
+					sizes[k] = Size{p.Width, p.Height}
+				}
+			}
+		})
+	}
+	wait.Wait()
+	for _, err := range problems {
+		if err != nil {
+			r.Unreadable = append(r.Unreadable, err.Error())
+		}
+	}
+	sizes = slices.DeleteFunc(sizes, func(s Size) bool { return s == Size{} })
+	if len(sizes) > 0 {
+		slices.SortFunc(sizes, Size.compare)
+		r.Smallest, r.Middle, r.Largest = sizes[0], sizes[len(sizes)/2], sizes[len(sizes)-1]
+		r.Sizes = len(slices.Compact(sizes))
+	}
+	return r
+}
+
+func count(images data.Images, classes int) Split {
+	s := Split{Images: images.Len(), PerClass: make([]int, classes)}
+	for i := range s.Images {
+		s.PerClass[images.Label(i)]++
+	}
+	return s
+}
+
+// Write writes the report for people.
+func (r Report) Write(w io.Writer) error {
+	var b strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-12s%s\n", name, fmt.Sprintf(format, args...))
+	}
+	number := func(n int) string { return humanize.Comma(int64(n)) }
+	line("kind", "%s", r.Kind)
+	line("name", "%s", r.Name)
+	line("classes", "%s", number(r.Classes))
+	for _, s := range []struct {
+		name string
+		Split
+	}{{"training", r.Train}, {"test", r.Test}} {
+		line(s.name, "%s images, %s to %s a class", number(s.Images), number(slices.Min(s.PerClass)), number(slices.Max(s.PerClass)))
+	}
+	of := fmt.Sprintf("of the %s images looked at", number(r.Looked))
+	if r.Looked == r.Train.Images+r.Test.Images {
+		of = "of all images"
+	}
+	switch r.Sizes {
+	case 0:
+		line("sizes", "not known")
+	case 1:
+		line("sizes", "%v, %d channels, %s", r.Smallest, r.Channels, of)
+	default:
+		line("sizes", "%v to %v, the middle one %v; %s different, %d channels, %s", r.Smallest, r.Largest, r.Middle, number(r.Sizes), r.Channels, of)
+	}
+	line("unreadable", "%s %s", number(len(r.Unreadable)), of)
+	for _, u := range r.Unreadable {
+		fmt.Fprintf(&b, "  %s\n", u)
+	}
+	r.histogram(&b)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// A histogram has a line for each of so many classes, with more of them one for each of so many ranges of sizes.
+const (
+	listed = 50
+	ranges = 10
+	wide   = 40 // characters of the longest bar
+)
+
+// histogram draws the training images of each class, or how many classes have about as many.
+func (r Report) histogram(b *strings.Builder) {
+	var names []string
+	values := r.Train.PerClass
+	title := "training images of each class"
+	if r.Classes <= listed {
+		for c := range values {
+			name := fmt.Sprint(c)
+			if c < len(r.ClassNames) {
+				name = r.ClassNames[c]
+			}
+			names = append(names, name)
+		}
+	} else {
+		title = "classes by their training images"
+		least, most := slices.Min(values), slices.Max(values)
+		width := (most-least)/ranges + 1
+		counts := make([]int, (most-least)/width+1)
+		for _, n := range values {
+			counts[(n-least)/width]++
+		}
+		for k := range counts {
+			names = append(names, fmt.Sprintf("%d to %d", least+k*width, least+(k+1)*width-1))
+		}
+		values = counts
+	}
+	fmt.Fprintf(b, "\n%s\n", title)
+	most, longest := max(1, slices.Max(values)), 0
+	for _, n := range names {
+		longest = max(longest, len([]rune(n)))
+	}
+	for i, n := range values {
+		bar := strings.TrimRight(strings.Repeat("█", n*wide/most)+[]string{"", "▌"}[n*wide*2/most%2], " ")
+		fmt.Fprintf(b, "%s\n", strings.TrimRight(fmt.Sprintf("%-*s %8s %s", longest, names[i], humanize.Comma(int64(n)), bar), " "))
+	}
+}
