@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -51,6 +52,10 @@ func TestCommands(t *testing.T) {
 		{[]string{"bench", "step", "--rank", "0"}, usage, "", "lora.rank must be at least 1, not 0"},
 		{[]string{"bench", "merge", "--model", "vit-x/32"}, usage, "", "model.preset must be one of"},
 		{[]string{"bench", "gemm", "--dtype", "f16"}, usage, "", `compute.dtype must be one of "f32", "bf16"`},
+		{[]string{"data", "info", "--sheet", filepath.Join(t.TempDir(), "sheet.png")}, 0, "training    1,437 images, 139 to 146 a class", ""},
+		{[]string{"data", "info", "--json", "--look", "0"}, 0, `"per_class":[142,146,`, ""},
+		{[]string{"data", "info", "nowhere"}, failed, "", "nowhere: no such file or directory; correct data.path"},
+		{[]string{"data", "fetch", "imagenet"}, usage, "", "register at https://image-net.org"},
 		{[]string{"train", "--help"}, 0, "Usage: lte train", ""},
 		{[]string{"experiment", "observations", "--help"}, 0, "Train these alone (full, lora,", ""},
 		{[]string{"experiment", "observations", "--lr", "full"}, usage, "", `--lr`},

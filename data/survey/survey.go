@@ -113,6 +113,7 @@ func (r Report) Write(w io.Writer) error {
 	line("kind", "%s", r.Kind)
 	line("name", "%s", r.Name)
 	line("classes", "%s", number(r.Classes))
+	line("channels", "%d", r.Channels)
 	for _, s := range []struct {
 		name string
 		Split
@@ -127,9 +128,9 @@ func (r Report) Write(w io.Writer) error {
 	case 0:
 		line("sizes", "not known")
 	case 1:
-		line("sizes", "%v, %d channels, %s", r.Smallest, r.Channels, of)
+		line("sizes", "%v, %s", r.Smallest, of)
 	default:
-		line("sizes", "%v to %v, the middle one %v; %s different, %d channels, %s", r.Smallest, r.Largest, r.Middle, number(r.Sizes), r.Channels, of)
+		line("sizes", "%v to %v, the middle one %v; %s different, %s", r.Smallest, r.Largest, r.Middle, number(r.Sizes), of)
 	}
 	line("unreadable", "%s %s", number(len(r.Unreadable)), of)
 	for _, u := range r.Unreadable {
