@@ -22,7 +22,6 @@ const (
 	digitsWhite   = 16
 )
 
-// readDigits parses the compressed table: 64 pixels and a label a line, no header.
 func readDigits(file []byte) (*Set, error) {
 	s, err := parseDigits(file)
 	if err != nil {
@@ -32,12 +31,17 @@ func readDigits(file []byte) (*Set, error) {
 		Channels: 1, Height: digitsSide, Width: digitsSide, White: digitsWhite}, nil
 }
 
+// parseDigits parses the compressed table: 64 pixels and a label a line, no header.
 func parseDigits(file []byte) (d Split, err error) {
 	z, err := gzip.NewReader(bytes.NewReader(file))
 	if err != nil {
 		return d, fmt.Errorf("digits.csv.gz: expected gzip: %w", err)
 	}
-	table := csv.NewReader(z)
+	return parseTable(z)
+}
+
+func parseTable(r io.Reader) (d Split, err error) {
+	table := csv.NewReader(r)
 	table.FieldsPerRecord = digitsSide*digitsSide + 1
 	table.ReuseRecord = true
 	for {
