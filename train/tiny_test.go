@@ -58,7 +58,7 @@ func tinyConfig(method string) config.Config {
 	c := config.Default()
 	c.Method, c.Seed = method, 5
 	c.Run = config.Run{LogEvery: 3}
-	c.Data = config.Data{Share: "split", Kind: "auto", Resize: "bicubic", Keep: 1, Norm: "auto", RRC: "off", Area: 1, Aspect: 1, MixProb: 1}
+	c.Data = config.Data{Share: "split", Kind: "auto", TestPart: 0.2, Resize: "bicubic", Keep: 1, Norm: "auto", RRC: "off", Area: 1, Aspect: 1, MixProb: 1}
 	c.Model = config.Model{Kind: "vit", TokenMLP: 6, Patch: 2, Depth: 1, Width: 8, MLP: 12, Heads: 2, Positions: "learned"}
 	c.LoRA = config.LoRA{Rank: 2, Alpha: 4, Init: "orthogonal"}
 	c.Merge = config.Merge{Every: 3, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors", Lockstep: "stop"}
