@@ -94,4 +94,11 @@ func TestBrokenZip(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "x.zip, byte ") || !strings.Contains(err.Error(), "damaged in its archive") {
 		t.Errorf("a bit of an image flipped: %v", err)
 	}
+	// Bit 0 of the flags, in the local header and in the directory: encrypted.
+	locked := []byte(strings.NewReplacer("PK\x03\x04\x14\x00\x08", "PK\x03\x04\x14\x00\x09", "PK\x01\x02\x14\x03\x14\x00\x08", "PK\x01\x02\x14\x03\x14\x00\x09",
+		"PK\x01\x02\x14\x00\x14\x00\x08", "PK\x01\x02\x14\x00\x14\x00\x09").Replace(whole))
+	_, err = Open(Source{Path: writeFile(t, "x.zip", string(locked))}, 1)
+	if err == nil || !strings.Contains(err.Error(), "encrypted") || !strings.Contains(err.Error(), "without a password") {
+		t.Errorf("an encrypted image: %v", err)
+	}
 }

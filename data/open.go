@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strings"
 
 	"lte/data/packed"
 	"lte/data/source"
@@ -69,7 +70,7 @@ func (s *Set) prepare(o Source) error {
 
 func open(o Source, seed uint64) (*Set, error) {
 	if o.Kind != "" && !slices.Contains(Kinds(), o.Kind) {
-		return nil, fmt.Errorf("unknown data.kind %q: expected one of %v", o.Kind, Kinds())
+		return nil, fmt.Errorf("unknown data.kind %q: expected one of %s", o.Kind, strings.Join(Kinds(), ", "))
 	}
 	if o.Kind == "packed" && o.Path == "" {
 		return nil, errors.New("data.kind is packed, but data.path is empty: say where the images are, or set data.kind to digits")
