@@ -120,7 +120,7 @@ func TestBrokenWebDataset(t *testing.T) {
 		"brace not closed":        {nil, "/train-{0..1.tar", "not closed"},
 		"no range":                {nil, "/train-{x..y}.tar", "no range of numbers"},
 		"backwards":               {nil, "/train-{9..1}.tar", "no range of numbers"},
-		"too many":                {nil, "/{000000..999999}{000000..999999}", "more than 1048576 paths"},
+		"too many":                {nil, "/{0000..9999}{0000..9999}", "more than 131072 paths"},
 	} {
 		root := t.TempDir()
 		if k.files != nil {

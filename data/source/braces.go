@@ -7,7 +7,7 @@ import (
 )
 
 // mostBraces is how many paths a pattern may stand for.
-const mostBraces = 1 << 20
+const mostBraces = 1 << 17
 
 // braces returns the paths that a shell's brace pattern stands for: {0000..0146}, {a,b}, also one in another.
 func braces(pattern string) ([]string, error) {
