@@ -21,6 +21,7 @@ var table = map[string][]string{
 	"config":        {},
 	"compute":       {},
 	"collective":    {}, // the ranks come to it as an interface
+	"checkpoint":    {}, // a run's state comes to it as memory
 	"data":          {"data/packed", "data/picture", "data/source", "random"},
 	"data/source":   {"random"},
 	"data/packed":   {"data/picture"},
@@ -28,7 +29,7 @@ var table = map[string][]string{
 	"data/survey":   {"data", "data/picture"},
 	"data/picture":  {},
 	"model":         {"compute", "random"},
-	"train":         {"config", "model", "data", "collective", "compute", "measure", "random"},
+	"train":         {"config", "model", "data", "collective", "checkpoint", "compute", "measure", "random"},
 	"report":        {"config", "train"},
 	"experiment":    {"config", "collective", "train", "report"},
 	"bench":         {"config", "model", "data", "collective", "compute", "random", "train"},

@@ -1,0 +1,81 @@
+package checkpoint
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Verified is a checkpoint that was read, whole or not.
+type Verified struct {
+	Path     string
+	Manifest Manifest // empty where it cannot be read
+	Parts    []VerifiedPart
+	Links    []string // latest, best: those that lead to it
+	Err      error    // of the manifest; nil where it is as it was written
+}
+
+// VerifiedPart is a part that was read.
+type VerifiedPart struct {
+	File
+	Tensors []Tensor // none where the part is damaged
+	Err     error    // what is wrong with it
+}
+
+// Whole says whether all of it is as it was written.
+func (v Verified) Whole() bool {
+	return v.Err == nil && !slices.ContainsFunc(v.Parts, func(p VerifiedPart) bool { return p.Err != nil })
+}
+
+// Verify reads and verifies the checkpoint at path, a folder of one or a link to it; or all of a run directory, or of its checkpoints,
+// the newest first.
+func Verify(path string) ([]Verified, error) {
+	for _, dir := range []string{filepath.Join(path, folder), path} {
+		s := &Store{dir: dir}
+		steps, err := s.Steps()
+		if err != nil {
+			return nil, err
+		}
+		var all []Verified
+		for _, step := range steps {
+			all = append(all, verify(s, step))
+		}
+		if all != nil {
+			return all, nil
+		}
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return nil, err
+	}
+	digits, ok := strings.CutPrefix(filepath.Base(real), prefix)
+	step, err := strconv.Atoi(digits)
+	if !ok || err != nil {
+		return nil, fmt.Errorf("%s is no checkpoint, nor a folder of such: expected a run directory or %s/%s…", path, folder, prefix)
+	}
+	return []Verified{verify(&Store{dir: filepath.Dir(real)}, step)}, nil
+}
+
+func verify(s *Store, step int) Verified {
+	v := Verified{Path: s.Path(step)}
+	for _, link := range []string{latest, best} {
+		if to, err := os.Readlink(filepath.Join(s.dir, link)); err == nil && to == name(step) {
+			v.Links = append(v.Links, link)
+		}
+	}
+	if v.Manifest, v.Err = s.Read(step); v.Err != nil {
+		return v
+	}
+	for _, f := range v.Manifest.Parts {
+		part := VerifiedPart{File: f}
+		p, err := readPart(v.Path, f)
+		if part.Err = err; err == nil {
+			part.Tensors = p.Tensors()
+		}
+		v.Parts = append(v.Parts, part)
+	}
+	return v
+}
