@@ -3,7 +3,8 @@
 // method and the number of ranks is filled in), and printed back as TOML that repeats the run.
 //
 // The struct tags are the one source of what a key is called, allows and means: toml names it, enum lists its values,
-// pattern wants what path.Match takes, min, max, above and below bound it, unit and doc explain it. Reading, checking,
+// pattern wants what path.Match takes, min, max, above and below bound it, resume says that it may change when a run goes on,
+// unit and doc explain it. Reading, checking,
 // printing and help all go through them, for the keys of tables in a list too.
 //
 // What depends on the data or the model (a rank larger than a layer, a patch larger than an image) is checked where
@@ -15,40 +16,55 @@ type Config struct {
 	Method string `toml:"method" enum:"lte,full,lora,mhlora,sequential,localsgd,diloco" doc:"training method: lte (parallel low-rank heads, merged every merge.every steps), full (all weights, gradients averaged every step), lora (one head, gradients averaged every step), mhlora (several heads in every pass, gradients averaged every step), sequential (one head, merged and begun anew every merge.every steps), localsgd (all weights alone, averaged every merge.every steps) or diloco (localsgd with an outer Nesterov step)"`
 	Seed   uint64 `toml:"seed" doc:"seed of every random stream: split, initialisation, order, augmentation"`
 
-	Run       Run       `toml:"run"`
-	Data      Data      `toml:"data"`
-	Model     Model     `toml:"model"`
-	LoRA      LoRA      `toml:"lora"`
-	Merge     Merge     `toml:"merge"`
-	Exchange  Exchange  `toml:"exchange"`
-	Replicas  Replicas  `toml:"replicas"`
-	Outer     Outer     `toml:"outer"`
-	EMA       EMA       `toml:"ema"`
-	Train     Train     `toml:"train"`
-	Optimizer Optimizer `toml:"optimizer"`
-	Schedule  Schedule  `toml:"schedule"`
-	Measure   Measure   `toml:"measure"`
-	Compute   Compute   `toml:"compute"`
+	Run        Run        `toml:"run"`
+	Checkpoint Checkpoint `toml:"checkpoint"`
+	Data       Data       `toml:"data"`
+	Model      Model      `toml:"model"`
+	LoRA       LoRA       `toml:"lora"`
+	Merge      Merge      `toml:"merge"`
+	Exchange   Exchange   `toml:"exchange"`
+	Replicas   Replicas   `toml:"replicas"`
+	Outer      Outer      `toml:"outer"`
+	EMA        EMA        `toml:"ema"`
+	Train      Train      `toml:"train"`
+	Optimizer  Optimizer  `toml:"optimizer"`
+	Schedule   Schedule   `toml:"schedule"`
+	Measure    Measure    `toml:"measure"`
+	Compute    Compute    `toml:"compute"`
 }
 
 // Run says where a run writes and how often it reports.
 type Run struct {
-	Dir       string `toml:"dir" doc:"run directory; empty: runs/METHOD-DATASET-TIME. A directory that holds a run is refused"`
-	LogEvery  int    `toml:"log_every" min:"1" unit:"steps" doc:"steps between lines of metrics.jsonl; logged at the next merge"`
-	EvalEvery int    `toml:"eval_every" min:"0" unit:"steps" doc:"steps between evaluations on the test split, held at the next merge; 0: only at the end"`
+	Dir       string  `toml:"dir" resume:"may" doc:"run directory; empty: runs/METHOD-DATASET-TIME. A directory that holds a run is refused"`
+	LogEvery  int     `toml:"log_every" resume:"may" min:"1" unit:"steps" doc:"steps between lines of metrics.jsonl; logged at the next merge"`
+	EvalEvery int     `toml:"eval_every" resume:"may" min:"0" unit:"steps" doc:"steps between evaluations on the test split, held at the next merge; 0: only at the end"`
+	Watchdog  float64 `toml:"watchdog" resume:"may" min:"0" unit:"seconds" doc:"time without progress after which the job is ended, and the rank is named that keeps the others waiting: longer than the longest step, measurement, reading of a batch, or wait for slower ranks; 0: never"`
+	TimeLimit float64 `toml:"time_limit" resume:"may" min:"0" unit:"minutes" doc:"time after which the job will be ended, from the program's start: checkpoint.grace before it the run writes a checkpoint and exits with 75; 0: none but SLURM's (SLURM_JOB_END_TIME)"`
+}
+
+// Checkpoint says when the state of a run is kept, from which it can go on (docs/reliability.md).
+type Checkpoint struct {
+	Minutes float64  `toml:"minutes" resume:"may" min:"0" unit:"minutes" doc:"minutes between checkpoints; 0: none by the clock. One is written at the end in any case"`
+	Merges  int      `toml:"merges" resume:"may" min:"0" doc:"merges between checkpoints (steps, where nothing is merged on the way); 0: none by merges"`
+	Keep    int      `toml:"keep" resume:"may" min:"0" doc:"how many of the last checkpoints are kept; 0: none is written, and signals end the run as they end any program"`
+	Best    bool     `toml:"best" resume:"may" doc:"keep a checkpoint of the best test top-1, too"`
+	Zstd    bool     `toml:"zstd" resume:"may" doc:"compress checkpoints, without loss"`
+	OnError string   `toml:"on_error" resume:"may" enum:"stop,warn" doc:"where a checkpoint cannot be written: stop the run, or warn and train on. Those before it stay whole"`
+	Signals []string `toml:"signals" resume:"may" enum:"TERM,USR1,USR2,INT" doc:"signals, to any rank, at which all ranks write a checkpoint and exit with 75; a second one ends the job at once"`
+	Grace   float64  `toml:"grace" resume:"may" above:"0" unit:"seconds" doc:"longest time from a signal to the exit; what takes longer is ended without the checkpoint"`
 }
 
 // Data says what is learnt from.
 type Data struct {
-	Path     string  `toml:"path" doc:"image set, as it is distributed (docs/data.md): a folder, an archive (tar, tar.zst, tar.gz, zip), a file of the set or a brace pattern of shards; empty: the embedded digits"`
-	Kind     string  `toml:"kind" enum:"auto,digits,cifar10,cifar100,stl10,idx,webdataset,folder,packed" doc:"what data.path is: digits (1,797 images of 8×8 in 10 classes, embedded), CIFAR or STL-10 (binary), idx (MNIST and its like), webdataset, folder (of class folders), packed (by lte data pack); auto: found by looking"`
+	Path     string  `toml:"path" resume:"may" doc:"image set, as it is distributed (docs/data.md): a folder, an archive (tar, tar.zst, tar.gz, zip), a file of the set or a brace pattern of shards; empty: the embedded digits"`
+	Kind     string  `toml:"kind" resume:"may" enum:"auto,digits,cifar10,cifar100,stl10,idx,webdataset,folder,packed" doc:"what data.path is: digits (1,797 images of 8×8 in 10 classes, embedded), CIFAR or STL-10 (binary), idx (MNIST and its like), webdataset, folder (of class folders), packed (by lte data pack); auto: found by looking"`
 	Classes  string  `toml:"classes" doc:"of class folders: a file that names those to read, one a line, such as ImageNet100's; empty: all"`
 	TestPart float64 `toml:"test_fraction" above:"0" below:"1" doc:"of a set that comes without a split (digits, Caltech-256, shards that name none): the part of every class that is set aside for the test, the same for every seed"`
 	Size     int     `toml:"size" min:"0" unit:"pixels" doc:"side of the images that the model is fed; 0: their own size, which must then be one. Other sizes are resized: to random pieces in training (data.resized_crop), to the middle in evaluation (data.keep)"`
 	Resize   string  `toml:"resize" enum:"bicubic,bilinear" doc:"how images are resized, antialiased as Pillow does it"`
 	Keep     float64 `toml:"keep" above:"0" max:"1" doc:"with data.size: share of an image's shorter side that is fed where no crop is drawn, the middle (0.875: resized to 256, 224 of it kept)"`
 	Norm     string  `toml:"normalize" enum:"auto,imagenet,cifar10,cifar100,stl10,mnist,half" doc:"mean and deviation by which channels are normalised: of a well-known set, half (to -1..1), or auto: those of the training images"`
-	Workers  int     `toml:"workers" min:"0" doc:"goroutines of a rank that read and augment images ahead of the step; 0: as many as it has compute threads"`
+	Workers  int     `toml:"workers" resume:"may" min:"0" doc:"goroutines of a rank that read and augment images ahead of the step; 0: as many as it has compute threads"`
 	Share    string  `toml:"share" enum:"split,same" doc:"which images the heads see: split (each its own mini-batch) or same (all the same one)"`
 	Augment  bool    `toml:"augment" doc:"augment training images: resized crop, affine map, crop and flip, each where it is on; false: images are fed as in evaluation"`
 	RRC      string  `toml:"resized_crop" enum:"auto,on,off" doc:"random resized crop: a piece of an image, of random area and aspect, is all that the model sees; auto: on where data.size is set"`
@@ -101,13 +117,13 @@ type LayerRule struct {
 
 // Merge says when and how heads (lte, sequential) or weights (localsgd, diloco) are merged.
 type Merge struct {
-	Every    int        `toml:"every" min:"1" unit:"steps" doc:"local steps K between merges"`
-	Schedule []Interval `toml:"schedule" doc:"other intervals at the beginning, such as [{until = 100, every = 1}, {until = 500, every = 5}]; then merge.every"`
+	Every    int        `toml:"every" resume:"may" min:"1" unit:"steps" doc:"local steps K between merges"`
+	Schedule []Interval `toml:"schedule" resume:"may" doc:"other intervals at the beginning, such as [{until = 100, every = 1}, {until = 500, every = 5}]; then merge.every"`
 	Reset    string     `toml:"reset" enum:"auto,none,b,ab" doc:"lte, sequential: what begins anew at a merge: none, B = 0 (b), or B = 0 and another A (ab); auto: none in lte, ab in sequential"`
 	Moments  string     `toml:"moments" enum:"auto,keep,clear" doc:"the optimizer's moments at a merge; auto: clear in sequential, else keep"`
 	Combine  string     `toml:"combine" enum:"mean,sum" doc:"lte: W moves by the mean or by the sum of the heads' updates"`
 	Decay    string     `toml:"decay" enum:"factors,weights" doc:"lte: weight decay acts on the factors every step, or on W at every merge for all steps since the last"`
-	Lockstep string     `toml:"lockstep" enum:"stop,repair" doc:"where ranks hold different bits of W after a merge (full, lora, mhlora: every run.log_every steps): stop the run, or repair: warn, and give all of them rank 0's"`
+	Lockstep string     `toml:"lockstep" resume:"may" enum:"stop,repair" doc:"where ranks hold different bits of W after a merge (full, lora, mhlora: every run.log_every steps): stop the run, or repair: warn, and give all of them rank 0's"`
 }
 
 // Interval is a stretch of the merge schedule.
@@ -128,14 +144,14 @@ type Exchange struct {
 // Replicas are parameters that train as they are beside the heads; read by lte, lora, mhlora and sequential.
 type Replicas struct {
 	Train []string `toml:"train" pattern:"true" doc:"which parameters, by name, such as [\"*.ln_*\", \"class_token\", \"*bias\", \"heads.head.*\"]; a layer whose weight is one carries no head"`
-	LR    float64  `toml:"lr" min:"0" doc:"their peak learning rate; 0: optimizer.lr"`
+	LR    float64  `toml:"lr" resume:"may" min:"0" doc:"their peak learning rate; 0: optimizer.lr"`
 	Sync  string   `toml:"sync" enum:"auto,merge,step" doc:"merge: each head trains its own, averaged at every merge (lte); step: gradients averaged every step (lora, mhlora, sequential); auto: what the method does"`
 }
 
 // Outer is DiLoCo's outer optimizer: SGD with Nesterov momentum on the averaged difference; read by diloco.
 type Outer struct {
-	LR       float64 `toml:"lr" above:"0" doc:"diloco: outer learning rate"`
-	Momentum float64 `toml:"momentum" min:"0" below:"1" doc:"diloco: outer Nesterov momentum"`
+	LR       float64 `toml:"lr" resume:"may" above:"0" doc:"diloco: outer learning rate"`
+	Momentum float64 `toml:"momentum" resume:"may" min:"0" below:"1" doc:"diloco: outer Nesterov momentum"`
 }
 
 // EMA is an exponential moving average of the merged weights.
@@ -145,30 +161,30 @@ type EMA struct {
 
 // Train says how long and on what batches.
 type Train struct {
-	Steps          int     `toml:"steps" min:"1" doc:"optimizer steps; in lte, localsgd and diloco those of each head or rank, all at once"`
+	Steps          int     `toml:"steps" resume:"may" min:"1" doc:"optimizer steps; in lte, localsgd and diloco those of each head or rank, all at once"`
 	Batch          int     `toml:"batch" min:"1" unit:"images" doc:"mini-batch of one head (of one rank where there are no heads) and step"`
 	Accumulate     int     `toml:"accumulate" min:"1" doc:"passes that a mini-batch is cut into, their gradients added up; divides train.batch"`
-	EvalBatch      int     `toml:"eval_batch" min:"1" unit:"images" doc:"mini-batch of one rank in evaluation"`
+	EvalBatch      int     `toml:"eval_batch" resume:"may" min:"1" unit:"images" doc:"mini-batch of one rank in evaluation"`
 	LabelSmoothing float64 `toml:"label_smoothing" min:"0" below:"1" doc:"label smoothing of the cross-entropy"`
 }
 
 // Optimizer says how gradients move parameters.
 type Optimizer struct {
 	Name        string  `toml:"name" enum:"adamw,sgd" doc:"adamw (decoupled decay) or sgd"`
-	LR          float64 `toml:"lr" above:"0" doc:"peak learning rate"`
+	LR          float64 `toml:"lr" resume:"may" above:"0" doc:"peak learning rate"`
 	Beta1       float64 `toml:"beta1" min:"0" below:"1" doc:"adamw: decay of the first moment"`
 	Beta2       float64 `toml:"beta2" min:"0" below:"1" doc:"adamw: decay of the second moment"`
 	Eps         float64 `toml:"eps" above:"0" doc:"adamw: term added to the denominator"`
 	Momentum    float64 `toml:"momentum" min:"0" below:"1" doc:"sgd: momentum"`
-	WeightDecay float64 `toml:"weight_decay" min:"0" doc:"weight decay: of the factors where heads train (or of W: merge.decay), else of the weight matrices; never of norms, biases and tokens"`
-	ClipNorm    float64 `toml:"clip_norm" min:"0" doc:"largest 2-norm of a step's gradient; 0: not clipped"`
+	WeightDecay float64 `toml:"weight_decay" resume:"may" min:"0" doc:"weight decay: of the factors where heads train (or of W: merge.decay), else of the weight matrices; never of norms, biases and tokens"`
+	ClipNorm    float64 `toml:"clip_norm" resume:"may" min:"0" doc:"largest 2-norm of a step's gradient; 0: not clipped"`
 }
 
 // Schedule is the learning rate over time: linear warm-up, then a decay.
 type Schedule struct {
-	Kind   string  `toml:"kind" enum:"cosine,linear,constant" doc:"decay after the warm-up, to min_lr at the end; constant: none"`
-	Warmup int     `toml:"warmup" min:"0" unit:"steps" doc:"linear warm-up"`
-	MinLR  float64 `toml:"min_lr" min:"0" doc:"learning rate at the end of the decay; at most optimizer.lr"`
+	Kind   string  `toml:"kind" resume:"may" enum:"cosine,linear,constant" doc:"decay after the warm-up, to min_lr at the end; constant: none"`
+	Warmup int     `toml:"warmup" resume:"may" min:"0" unit:"steps" doc:"linear warm-up"`
+	MinLR  float64 `toml:"min_lr" resume:"may" min:"0" doc:"learning rate at the end of the decay; at most optimizer.lr"`
 }
 
 // Measure says when, and of which layers, ranks of gradients and updates and the alignment of heads are measured.
@@ -180,17 +196,18 @@ type Measure struct {
 
 // Compute says how the arithmetic is done.
 type Compute struct {
-	Backend string `toml:"backend" enum:"auto,onednn,gonum" doc:"back end: onednn, gonum (pure Go), or auto: the fastest that was built in"`
+	Backend string `toml:"backend" resume:"may" enum:"auto,onednn,gonum" doc:"back end: onednn, gonum (pure Go), or auto: the fastest that was built in"`
 	DType   string `toml:"dtype" enum:"f32,bf16" doc:"precision in which matrix products read weights and activations: f32, or bf16 (back end onednn, CPUs with AVX512_BF16 or AMX); factors, moments, norms, softmax and merges are float32 always"`
-	Threads int    `toml:"threads" min:"0" doc:"compute threads of a rank; 0: OMP_NUM_THREADS, else cores of the machine / ranks on it"`
+	Threads int    `toml:"threads" resume:"may" min:"0" doc:"compute threads of a rank; 0: OMP_NUM_THREADS, else cores of the machine / ranks on it"`
 }
 
 // Default returns the built-in configuration: what `lte` without arguments trains.
 func Default() Config {
 	return Config{
-		Method: "lte",
-		Seed:   1,
-		Run:    Run{LogEvery: 20, EvalEvery: 200},
+		Method:     "lte",
+		Seed:       1,
+		Run:        Run{LogEvery: 20, EvalEvery: 200, Watchdog: 120},
+		Checkpoint: Checkpoint{Minutes: 15, Keep: 2, Best: true, OnError: "stop", Signals: []string{"TERM", "USR1", "USR2"}, Grace: 25},
 		Data: Data{Kind: "auto", TestPart: 0.2, Resize: "bicubic", Keep: 0.875, Norm: "auto", Share: "split", Augment: true,
 			RRC: "auto", Area: 0.08, Aspect: 4.0 / 3, Rotate: 10, Shift: 0.5, Scale: 0.1, Shear: 5, MixProb: 1},
 		Model:    Model{Kind: "vit", Patch: 2, Depth: 4, Width: 64, MLP: 256, TokenMLP: 32, Heads: 4, Positions: "sincos"},

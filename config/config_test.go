@@ -223,8 +223,8 @@ func TestKeys(t *testing.T) {
 		names = append(names, k.Name)
 	}
 	for _, want := range []Key{
-		{Name: "merge.every", Type: "integer", Default: "10", Unit: "steps", Doc: "local steps K between merges", Allowed: "at least 1"},
-		{Name: "merge.schedule", Type: "list of tables", Default: "[]", Doc: byName["merge.schedule"].doc},
+		{Name: "merge.every", Type: "integer", Default: "10", Unit: "steps", Doc: "local steps K between merges", Allowed: "at least 1", Resume: true},
+		{Name: "merge.schedule", Type: "list of tables", Default: "[]", Doc: byName["merge.schedule"].doc, Resume: true},
 		{Name: "replicas.train", Type: "list of strings", Default: "[]", Doc: byName["replicas.train"].doc, Allowed: aPattern},
 	} {
 		i := slices.Index(names, want.Name)

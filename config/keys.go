@@ -16,6 +16,7 @@ type Key struct {
 	Unit    string // such as "steps"; empty where the key has none
 	Doc     string
 	Allowed string // such as `one of "lte", "full"` or "at least 1"; empty where the type says all
+	Resume  bool   // it may change when a run goes on from a checkpoint
 }
 
 // Keys returns every key in the order of the structs.
@@ -30,6 +31,7 @@ func Keys() []Key {
 			Unit:    f.unit,
 			Doc:     f.doc,
 			Allowed: f.allowed(),
+			Resume:  f.mayChange,
 		}
 	}
 	return keys
@@ -45,6 +47,7 @@ type field struct {
 	unit, doc string
 	enum      []string // allowed strings; nil: any
 	pattern   bool     // strings that path.Match takes
+	mayChange bool     // when a run is resumed
 	item      *field   // of a list: what each element is, without a name
 	keys      []field  // of a table in a list: its keys, named alone
 
@@ -86,18 +89,19 @@ func fieldsOf(t reflect.Type, section string, index []int) []field {
 			continue
 		}
 		f := field{
-			name:    name,
-			section: section,
-			leaf:    name,
-			index:   at,
-			kind:    sf.Type.Kind(),
-			unit:    sf.Tag.Get("unit"),
-			doc:     sf.Tag.Get("doc"),
-			pattern: sf.Tag.Get("pattern") != "",
-			min:     bound(sf.Tag, "min", math.Inf(-1)),
-			max:     bound(sf.Tag, "max", math.Inf(1)),
-			above:   bound(sf.Tag, "above", math.Inf(-1)),
-			below:   bound(sf.Tag, "below", math.Inf(1)),
+			name:      name,
+			section:   section,
+			leaf:      name,
+			index:     at,
+			kind:      sf.Type.Kind(),
+			unit:      sf.Tag.Get("unit"),
+			doc:       sf.Tag.Get("doc"),
+			pattern:   sf.Tag.Get("pattern") != "",
+			mayChange: sf.Tag.Get("resume") == "may",
+			min:       bound(sf.Tag, "min", math.Inf(-1)),
+			max:       bound(sf.Tag, "max", math.Inf(1)),
+			above:     bound(sf.Tag, "above", math.Inf(-1)),
+			below:     bound(sf.Tag, "below", math.Inf(1)),
 		}
 		if section != "" {
 			f.name = section + "." + name

@@ -31,6 +31,19 @@ func Load(path string, settings []string) (Config, error) {
 			return Config{}, err
 		}
 	}
+	return l.finish()
+}
+
+// Read returns the configuration that Write has written as text; name is for errors.
+func Read(name, text string) (Config, error) {
+	l := loader{config: Default(), origin: map[string]origin{}}
+	if err := l.text(name, text); err != nil {
+		return Config{}, err
+	}
+	return l.finish()
+}
+
+func (l *loader) finish() (Config, error) {
 	if err := l.preset(); err != nil {
 		return Config{}, err
 	}
@@ -83,7 +96,12 @@ func (l *loader) file(path string) error {
 		return &Error{Where: path, Err: err,
 			Problem: fmt.Sprintf("cannot read the configuration file: %v; expected a readable TOML file", cause)}
 	}
-	entries, err := parse(path, string(text))
+	return l.text(path, string(text))
+}
+
+// text takes TOML that was read from path.
+func (l *loader) text(path, text string) error {
+	entries, err := parse(path, text)
 	if err != nil {
 		return err
 	}

@@ -150,6 +150,7 @@ func (o Options) settings(steps int) []string {
 			set = append(set, imageModel...)
 		}
 	}
+	set = append(set, "checkpoint.keep=0") // a run is begun anew
 	part := func(key string, parts int) { set = append(set, fmt.Sprintf("%s=%d", key, max(1, steps/parts))) }
 	part("schedule.warmup", 20)
 	part("run.log_every", 40)
