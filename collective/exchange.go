@@ -162,13 +162,11 @@ func (e *Exchange) Gather(factors []float32, status Status) ([]Status, error) {
 func (e *Exchange) cameFrom(rank int) []byte { return e.came[rank*len(e.mine) : (rank+1)*len(e.mine)] }
 
 // Head is the flat factors of head k, which rank k/own owns, as all ranks hold them: what was sent, the same bits everywhere. It is
-// the node's, valid until the next Gather or Change; nil where nothing of heads comes to other ranks.
-func (e *Exchange) Head(k int) []float32 { // (length)
-	if e.held == nil {
-		return nil
-	}
-	return e.held[k]
-}
+// the node's, valid until the next Gather or Change.
+func (e *Exchange) Head(k int) []float32 { return e.held[k] } // (length)
+
+// Holds says whether ranks hold anything of heads: not where sums alone travel.
+func (e *Exchange) Holds() bool { return len(e.held) > 0 }
 
 // Change has f make what all ranks hold of a head something else, where heads begin anew: f is called for every head on every node,
 // and does the same everywhere; it is not called where nothing is held of heads. The owner changes what Sent returns by itself. In fp32 nothing depends on either.

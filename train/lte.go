@@ -42,6 +42,7 @@ type lte struct {
 	done      counts
 	aloft     *flight   // nil: none
 	sending   []float32 // the factors that it carries
+	arrived   flight    // a copy of aloft, landed, in a checkpoint
 }
 
 // flight is an exchange of factors that is under way, of the interval of k steps that ended with step.
@@ -55,7 +56,7 @@ type flight struct {
 // origin is what a layer's W and b are formed of: W⁰ (out, in), and b⁰ (out) where heads have biases.
 type origin struct{ w, b []float32 }
 
-func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model) (*lte, error) {
+func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model, as *Route) (*lte, error) {
 	own := c.LoRA.Heads / g.Size()
 	resets := c.Merge.Reset != "none"
 	base := model.OwnBase
@@ -88,7 +89,7 @@ func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.M
 	if c.Exchange.Zstd {
 		merging = collective.Compressed(merging, l.wire)
 	}
-	transports, route, err := h.choose(g, own)
+	transports, route, err := h.choose(g, own, as)
 	if err != nil {
 		return nil, err
 	}
@@ -244,7 +245,7 @@ func (l *lte) take(step, k int, statuses []collective.Status) (ended, error) {
 // exchange, as the factors of the last one are still measured.
 func (l *lte) anticipate() error {
 	reset, merges := l.config.Merge.Reset, l.done.merges
-	if l.wire == collective.FP32 || merges > 0 && reset == "none" {
+	if l.wire == collective.FP32 || merges > 0 && reset == "none" || !l.gathering.Holds() {
 		return nil
 	}
 	err := l.gathering.Change(func(k int, head []float32) {
@@ -337,11 +338,15 @@ func (l *lte) mergeReplicas() error {
 	return nil
 }
 
-// settle: W is that of the last merge, and no exchange is under way; the model's replicas are a worker's until they are loaded anew.
-func (l *lte) settle() {
+func (l *lte) wait() {
 	if l.aloft != nil {
 		<-l.aloft.landed
 	}
+}
+
+// settle: W is that of the last merge, and no exchange is under way; the model's replicas are a worker's until they are loaded anew.
+func (l *lte) settle() {
+	l.wait()
 	if l.mean != nil {
 		(&replicas{trained: l.crew[0].replicas.trained, value: l.merged}).load()
 	}
