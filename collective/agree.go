@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 )
 
@@ -42,6 +43,32 @@ func Agree(g Group, err error) error {
 		}
 	}
 	return nil
+}
+
+// Tell brings every rank's error to all ranks, as text; that of a rank without one is "".
+func Tell(g Group, err error) (texts []string, broken error) {
+	if err == nil {
+		return Texts(g, "")
+	}
+	return Texts(g, err.Error())
+}
+
+// Texts brings every rank's text to all ranks.
+func Texts(g Group, mine string) (texts []string, err error) {
+	lengths := make([]uint64, g.Size())
+	if err := Allgather(g, lengths, []uint64{uint64(len(mine))}); err != nil {
+		return nil, fmt.Errorf("collective: lengths of texts: %w", err)
+	}
+	longest := int(slices.Max(lengths))
+	src, all := make([]byte, longest), make([]byte, longest*g.Size())
+	copy(src, mine)
+	if err := g.Allgather(all, src); err != nil {
+		return nil, fmt.Errorf("collective: texts: %w", err)
+	}
+	for rank, n := range lengths {
+		texts = append(texts, string(all[rank*longest:rank*longest+int(n)]))
+	}
+	return texts, nil
 }
 
 // Sum replaces x, a few numbers, by their sums over the ranks, added in order of rank: the same bits everywhere. Every rank
