@@ -18,6 +18,7 @@ func newDiLoCo(c config.Config, g *collective.Meter, be compute.Backend, m *mode
 		return nil, err
 	}
 	velocity := make([]float32, len(m.Flat()))
+	d.velocity = velocity
 	d.guard.alongTrained(trained(m), velocity)
 	eta, mu := float32(c.Outer.LR), float32(c.Outer.Momentum)
 	d.outer = func(mean, merged []float32) {

@@ -15,6 +15,7 @@ type average struct {
 	values   []float32        // E, as model.Flat; as W it is the sharers'
 	sharers  collective.Group // of W
 	from, to int              // this rank's part of it
+	overlap  bool             // factors are under way when weights are taken in
 }
 
 func newAverage(decay float64, m *model.Model, sharers collective.Group) (*average, error) {
@@ -28,11 +29,15 @@ func newAverage(decay float64, m *model.Model, sharers collective.Group) (*avera
 	return a, nil
 }
 
-// add takes in the weights of a merge after k steps.
+// add takes in the weights of a merge after k steps. Where factors are under way ranks cannot talk: the others' parts are there
+// after the next barrier.
 func (a *average) add(weights []float32, k int) error {
 	keep := float32(math.Pow(a.decay, float64(k)))
 	for i := a.from; i < a.to; i++ {
 		a.values[i] = keep*a.values[i] + (1-keep)*weights[i]
+	}
+	if a.overlap {
+		return nil
 	}
 	return a.sharers.NodeBarrier()
 }

@@ -18,6 +18,7 @@ type localSGD struct {
 	merged   []float32 // the weights of the last merge
 	guard    *guard
 	done     counts
+	velocity []float32 // of an outer optimizer; nil: none
 	// outer makes the next merged weights of the last ones and the ranks' mean, in place of the mean.
 	outer func(mean, merged []float32)
 }
@@ -40,10 +41,15 @@ func (m *localSGD) counts() counts        { return m.done }
 
 // exchange: a local step talks to nobody.
 func (m *localSGD) exchange(loss float64) (float64, error) {
-	if m.merged == nil { // the first step: the weights are still those that all began with
+	m.begin()
+	return loss, nil
+}
+
+// begin keeps, before the first step, the weights that all begin with.
+func (m *localSGD) begin() {
+	if m.merged == nil {
 		m.merged = append([]float32(nil), m.model.Flat()...)
 	}
-	return loss, nil
 }
 
 func (m *localSGD) merge(step, k int, status collective.Status) (ended, error) {

@@ -111,6 +111,7 @@ func (t *Trainer) mergedGradients() (gradients []blas32.General, err error) {
 	gradients = t.model.Gradients(t.probe.layers, func() {
 		images := t.probe.images
 		err = data.EachBatch(t.set, images, t.config.Train.EvalBatch, 0, 1, func(b *data.Batch) error {
+			t.activity.begin(evaluating, t.step)
 			logits := t.model.Forward(b.Images)
 			model.CrossEntropy(logits.Data, logits.Data, targets(b, t.config.Train.LabelSmoothing), images.Len())
 			t.model.Backward(logits)

@@ -27,6 +27,16 @@ type method interface {
 	settle()
 	// counts are of what was merged.
 	counts() counts
+	// state names what the future depends on, between two steps.
+	state(s *state)
+	// restored forms the rest anew, after what state names was restored.
+	restored()
+}
+
+// aloft is a method whose exchanges may be under way while it trains.
+type aloft interface {
+	// wait returns when none is.
+	wait()
 }
 
 // ended is how many steps a merge was the end of, those of its interval or of others, and the mean loss of all ranks over
@@ -45,10 +55,10 @@ type counts struct {
 }
 
 // newMethod makes the configured method. It changes the model: what trains, and which heads it carries.
-func newMethod(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model) (method, error) {
+func newMethod(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model, as *Route) (method, error) {
 	switch c.Method {
 	case "lte":
-		return newLTE(c, g, be, m)
+		return newLTE(c, g, be, m, as)
 	case "full":
 		return newFull(c, g, be, m), nil
 	case "lora":

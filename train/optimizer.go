@@ -15,6 +15,8 @@ type optimizer interface {
 	clear() int
 	// moments are what it knows of earlier steps, each as long as the parameters.
 	moments() [][]float32
+	// state names all of that.
+	state(t *tensors, name string)
 }
 
 func newOptimizer(c config.Optimizer, be compute.Backend, p parameters) optimizer {

@@ -17,6 +17,7 @@ func (t *Trainer) report(k int) error {
 	end := t.step == t.config.Train.Steps
 	evaluate := end || due(t.config.Run.EvalEvery)
 	measure := t.probe != nil && (end || due(t.config.Measure.Every))
+	t.better = false
 	if !evaluate && !measure && !due(t.config.Run.LogEvery) {
 		return nil
 	}
@@ -25,13 +26,14 @@ func (t *Trainer) report(k int) error {
 	done := t.method.counts()
 	r := Record{Step: t.step, Images: int64(t.step) * images, LR: t.lr, Merges: done.merges, MomentsCleared: done.cleared, Repairs: done.repairs,
 		TrainLoss:       t.losses / float64(t.merged),
-		ImagesPerSecond: float64(int64(t.step-t.lastStep)*images) / now.Sub(t.lastTime).Seconds()}
+		ImagesPerSecond: float64(int64(t.step-t.lastStep)*images) / now.Sub(t.seconds.lastAt).Seconds()}
 	if evaluate {
 		loss, top1, err := t.evaluate()
 		if err != nil {
 			return err
 		}
 		r.TestLoss, r.TestTop1 = &loss, &top1
+		t.better, t.best = top1 > t.best, max(t.best, top1)
 		if err := t.withAverage(func() error {
 			loss, top1, err := t.evaluate()
 			r.AverageLoss, r.AverageTop1 = &loss, &top1
@@ -45,9 +47,10 @@ func (t *Trainer) report(k int) error {
 			return err
 		}
 	}
-	r.Seconds, r.BytesSent = time.Since(t.started).Seconds(), t.meter.Sent()
+	r.Seconds, r.BytesSent = time.Since(t.seconds.started).Seconds(), t.meter.Sent()
 	r.Traffic = t.Traffic()
-	t.losses, t.merged, t.lastStep, t.lastTime, t.last = 0, 0, t.step, time.Now(), r
+	t.losses, t.merged, t.lastStep, t.seconds.lastAt, t.last = 0, 0, t.step, time.Now(), r
+	t.records++
 	if t.observer == nil {
 		return nil
 	}
@@ -61,6 +64,7 @@ func (t *Trainer) evaluate() (loss, top1 float64, err error) {
 	t.model.UseMerged()
 	sums := make([]float64, 3) // loss, right, images
 	err = data.EachBatch(t.set, t.set.Test, t.config.Train.EvalBatch, t.meter.Rank(), t.meter.Size(), func(b *data.Batch) error {
+		t.activity.begin(evaluating, t.step)
 		l, right := model.CrossEntropy(nil, t.model.Forward(b.Images).Data, targets(b, 0), len(b.Labels))
 		sums[0], sums[1], sums[2] = sums[0]+l, sums[1]+float64(right), sums[2]+float64(len(b.Labels))
 		return nil

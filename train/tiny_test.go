@@ -71,6 +71,7 @@ func tinyConfig(method string) config.Config {
 		WeightDecay: 0.01, ClipNorm: 1}
 	c.Schedule = config.Schedule{Kind: "cosine", Warmup: 2, MinLR: 0.001}
 	c.Compute = config.Compute{Backend: "auto", DType: "f32", Threads: 1}
+	c.Checkpoint = config.Checkpoint{Keep: 9, OnError: "stop", Grace: 1}
 	return c
 }
 
@@ -99,6 +100,7 @@ func newTrainerOn(t *testing.T, c config.Config, g collective.Group, set *data.S
 	must(t, c.Resolve(g.Size()))
 	tr, err := New(c, g, set, be)
 	must(t, err)
+	must(t, g.Barrier()) // all have taken what they want of W, which a node has in common
 	rng := rand.New(rand.NewPCG(3, 4))
 	for _, p := range tr.model.Parameters() {
 		sigma := 0.1

@@ -1,13 +1,12 @@
 // Package train is the rhythm of the program: K local steps, a merge in lockstep, and again. It holds the methods (LTE
 // and what it is compared with), optimizers and schedules, the loop, and evaluation. It knows no MPI, only
-// collective.Group; it writes no files, and tells an Observer on rank 0 what happens.
+// collective.Group; it writes no files but checkpoints, through package checkpoint, and tells an Observer on rank 0 what happens.
 package train
 
 import (
 	"errors"
 	"fmt"
 	"math"
-	"time"
 
 	"lte/collective"
 	"lte/compute"
@@ -32,15 +31,27 @@ type Trainer struct {
 	observer Observer // nil but on rank 0
 	feed     feed
 
-	step     int // local steps done
+	step     int      // local steps done
+	under    interval // of them, those since the last merge
+	merging  int      // steps of an interval that is merged and not reported yet
 	lr       float64
-	started  time.Time
+	seconds  clock
 	losses   float64 // sum of merged steps' mean losses since the last record
 	merged   int     // these steps
 	lastStep int     // of the last record
-	lastTime time.Time
+	records  int
+	best     float64 // largest test_top1
+	better   bool    // the last step's is the largest
 	last     Record
+	keeper   *keeper // nil: no checkpoints
+	activity Activity
 	good     []float32 // on rank 0: the weights that can train, at the last record at which they were finite
+}
+
+// interval is what was trained since the last merge.
+type interval struct {
+	done   int // steps
+	status collective.Status
 }
 
 // feed is where batches come from: a data.Feed, or a test's own.
@@ -49,6 +60,11 @@ type feed interface{ Next() (*data.Batch, error) }
 // New builds the model, draws its weights and makes the method ready. A configuration that cannot be is a
 // *config.Error.
 func New(c config.Config, g collective.Group, set *data.Set, be compute.Backend) (*Trainer, error) {
+	return build(c, g, set, be, nil)
+}
+
+// build is New, of a run whose heads travel as those of another, or as is found best.
+func build(c config.Config, g collective.Group, set *data.Set, be compute.Backend, as *Route) (*Trainer, error) {
 	if err := augment(c.Data).Check(set.Height, set.Width); err != nil {
 		return nil, &config.Error{Problem: err.Error(), Err: err}
 	}
@@ -65,7 +81,7 @@ func New(c config.Config, g collective.Group, set *data.Set, be compute.Backend)
 			return nil, err
 		}
 	}
-	m, err := newMethod(c, meter, be, v)
+	m, err := newMethod(c, meter, be, v, as)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +97,7 @@ func New(c config.Config, g collective.Group, set *data.Set, be compute.Backend)
 		if t.average, err = newAverage(c.EMA.Decay, v, sharers(c, meter)); err != nil {
 			return nil, err
 		}
+		t.average.overlap = c.Exchange.Overlap
 	}
 	return t, nil
 }
@@ -119,6 +136,9 @@ func perPass(c config.Config) int { return c.Train.Batch / c.Train.Accumulate }
 
 // Model returns the model; its main weights are those of the last merge.
 func (t *Trainer) Model() *model.Model { return t.model }
+
+// Activity is what the run is doing; it may be asked from any goroutine.
+func (t *Trainer) Activity() *Activity { return &t.activity }
 
 // Sent is how many bytes this rank has sent so far, for all purposes.
 func (t *Trainer) Sent() int64 { return t.meter.Sent() }
@@ -194,22 +214,42 @@ func (t *Trainer) run() (Summary, error) {
 	if r := t.route(); r.Network != nil && t.observer != nil {
 		t.observer.Note(r.String())
 	}
-	t.started = time.Now()
-	t.lastTime = t.started
-	for t.step < t.config.Train.Steps {
-		k := min(t.method.interval(t.step), t.config.Train.Steps-t.step)
-		status, err := t.localSteps(k)
-		if err != nil {
-			return Summary{}, err
+	t.seconds.start()
+	for t.step < t.config.Train.Steps || t.merging > 0 {
+		if t.merging == 0 {
+			if err := t.trainInterval(); err != nil {
+				return Summary{}, err
+			}
 		}
-		if _, err := t.Merge(k, status); err != nil {
-			return Summary{}, err
-		}
+		k := t.merging
+		t.merging = 0
 		if err := t.report(k); err != nil {
+			return Summary{}, err
+		}
+		if err := t.keepMerge(k); err != nil {
 			return Summary{}, err
 		}
 	}
 	return t.summary(), nil
+}
+
+// trainInterval trains to the next merge and merges. The end of a run is kept before its last report, so that the report is
+// made again where the run is to become longer.
+func (t *Trainer) trainInterval() error {
+	begin := t.step - t.under.done
+	k := max(t.under.done, min(t.method.interval(begin), t.config.Train.Steps-begin))
+	status, err := t.localSteps(k)
+	if err != nil {
+		return err
+	}
+	if _, err := t.Merge(k, status); err != nil {
+		return err
+	}
+	t.merging = k
+	if t.step == t.config.Train.Steps {
+		t.activity.begin(ending, t.step)
+	}
+	return t.keepEnd()
 }
 
 // newFeed deals out this rank's images of every step: those of its workers' mini-batches, one after another, or one
@@ -233,37 +273,46 @@ func augment(d config.Data) (a data.Augment) {
 	return a
 }
 
-// localSteps trains k steps. After a loss or gradient that is not finite it makes no further update: the status tells
-// the other ranks at the merge.
+// localSteps trains the rest of an interval of k steps. After a loss or gradient that is not finite it makes no further
+// update: the status tells the other ranks at the merge.
 func (t *Trainer) localSteps(k int) (collective.Status, error) {
-	var status collective.Status
-	for i := range k {
+	status := &t.under.status
+	for t.under.done < k {
 		if status.Failed == 0 {
+			t.activity.begin(reading, t.step)
 			batch, err := t.feed.Next()
 			if err != nil {
-				return status, err
+				return *status, err
 			}
+			t.activity.begin(training, t.step)
 			loss, ok, err := t.LocalStep(batch)
 			if err != nil {
-				return status, err
+				return *status, err
 			}
 			status.Loss += loss / float64(k)
 			if !ok {
-				status = collective.Status{Loss: loss, Failed: i + 1}
+				*status = collective.Status{Loss: loss, Failed: t.under.done + 1}
 			}
 			if t.observer != nil {
 				t.observer.Progress(t.step+1, loss)
 			}
 		}
 		t.step++
+		t.under.done++
+		if err := t.boundary(t.under.done == k); err != nil {
+			return *status, err
+		}
 	}
-	return status, nil
+	ended := *status
+	t.under = interval{}
+	return ended, nil
 }
 
 // Merge ends an interval of k steps in lockstep on all ranks; it returns the mean loss of all ranks over the steps that are
 // merged with it, NaN of none.
 func (t *Trainer) Merge(k int, status collective.Status) (loss float64, err error) {
 	repairs := t.method.counts().repairs
+	t.activity.begin(merging, t.step)
 	e, err := t.method.merge(t.step, k, status)
 	if err != nil {
 		return 0, err

@@ -37,6 +37,23 @@ func (r Route) String() string {
 	return s
 }
 
+// transports are the route's, of a layout's layers, one each.
+func (r Route) transports(l *model.Layout) ([]collective.Transport, error) {
+	all := make([]collective.Transport, len(l.Layers))
+	for i, p := range l.Layers {
+		for name, layers := range r.Transports {
+			if !slices.Contains(layers, p.Layer.Name) {
+				continue
+			}
+			var err error
+			if all[i], err = collective.ParseTransport(name); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return all, nil
+}
+
 // routed is a method whose heads travel.
 type routed interface{ travels() Route }
 
@@ -84,8 +101,12 @@ func Transports(c config.Config, l *model.Layout, costs func() (collective.Costs
 	return all, nil
 }
 
-// choose finds the transports of this run's layers, the same ones on all ranks.
-func (h *heads) choose(g *collective.Meter, own int) (all []collective.Transport, r Route, err error) {
+// choose finds the transports of this run's layers, the same ones on all ranks: those of another route, where one is given.
+func (h *heads) choose(g *collective.Meter, own int, as *Route) (all []collective.Transport, r Route, err error) {
+	if as != nil {
+		all, err = as.transports(h.layout)
+		return all, *as, err
+	}
 	control := g.For(collective.Control)
 	w := collective.Wire(h.config.Exchange.Wire)
 	all, err = Transports(h.config, h.layout, func() (c collective.Costs, err error) {

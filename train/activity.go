@@ -1,0 +1,51 @@
+package train
+
+import (
+	"fmt"
+	"sync/atomic"
+)
+
+// Activity is what a rank is doing, for who watches it from another goroutine.
+type Activity struct {
+	moves atomic.Uint64
+	now   atomic.Uint64 // task, then the steps done in the lower 56 bits
+}
+
+// task is a kind of work. Those from merging on wait for other ranks.
+type task uint64
+
+const (
+	starting task = iota
+	reading
+	training
+	merging
+	talking
+	evaluating
+	ending
+)
+
+func (t task) String() string {
+	return [...]string{"starting", "waiting for images", "training", "merging", "talking about checkpoints", "evaluating", "ending"}[t]
+}
+
+const stepBits = 56
+
+// begin says what comes now.
+func (a *Activity) begin(t task, steps int) {
+	a.now.Store(uint64(t)<<stepBits | uint64(steps))
+	a.moves.Add(1)
+}
+
+// Moves grows with everything that is begun.
+func (a *Activity) Moves() uint64 { return a.moves.Load() }
+
+// Code is what the rank is doing as one number, the larger the further on.
+func (a *Activity) Code() uint64 {
+	now := a.now.Load()
+	return now&(1<<stepBits-1)<<8 | now>>stepBits
+}
+
+// Describe says a code in words.
+func Describe(code uint64) string {
+	return fmt.Sprintf("%v after step %d", task(code&0xff), code>>8)
+}

@@ -1,0 +1,32 @@
+//go:build mpirun
+
+package train
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"lte/mpi"
+	"lte/mpi/mpitest"
+)
+
+func TestResumeOnRanks(t *testing.T) {
+	mpitest.Run(t, []int{2}, func(t *testing.T, w *mpi.World) { goOn(t, w, commonDir(t, w), 4, 6) })
+}
+
+// commonDir is a folder of rank 0's, on all ranks.
+func commonDir(t *testing.T, w *mpi.World) string {
+	t.Helper()
+	const length = 256
+	var mine [length]byte
+	if w.Rank() == 0 {
+		dir := t.TempDir()
+		copy(mine[:], dir)
+		t.Cleanup(func() { os.RemoveAll(dir) })
+	}
+	all := make([]byte, length*w.Size())
+	must(t, w.Allgather(all, mine[:]))
+	t.Cleanup(func() { _ = w.Barrier() })
+	return strings.TrimRight(string(all[:length]), "\x00")
+}

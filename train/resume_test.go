@@ -1,0 +1,212 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"lte/checkpoint"
+	"lte/collective"
+	"lte/compute"
+	"lte/config"
+)
+
+// journeys are runs that hold state of every kind.
+var journeys = []struct {
+	name, method string
+	set          func(c *config.Config, ranks int)
+}{
+	{"full", "full", all},
+	{"full with sgd", "full", func(c *config.Config, _ int) { c.Optimizer.Name = "sgd" }},
+	{"lora", "lora", all},
+	{"lora, replicas", "lora", func(c *config.Config, _ int) { everyKind(c) }},
+	{"mhlora", "mhlora", func(c *config.Config, ranks int) { all(c, ranks); c.LoRA.Heads = 3 }},
+	{"sequential", "sequential", all},
+	{"localsgd", "localsgd", all},
+	{"diloco", "diloco", all},
+	{"diloco, moments", "diloco", func(c *config.Config, _ int) { c.Merge.Moments = "clear" }},
+	{"lte", "lte", all},
+	{"lte, b", "lte", func(c *config.Config, ranks int) { all(c, ranks); c.Merge.Reset = "b" }},
+	{"lte, ab", "lte", func(c *config.Config, ranks int) {
+		all(c, ranks)
+		c.Merge.Reset, c.Merge.Moments = "ab", "clear"
+	}},
+	{"lte, replicas", "lte", func(c *config.Config, ranks int) { everyKind(c); c.LoRA.Heads = 2 * ranks }},
+	{"lte, biases", "lte", func(c *config.Config, ranks int) { c.LoRA.Bias, c.LoRA.Heads = true, 2*ranks }},
+	{"lte, decay of weights", "lte", func(c *config.Config, _ int) { c.Merge.Decay, c.Merge.Combine = "weights", "sum" }},
+	{"lte, many heads", "lte", func(c *config.Config, ranks int) { *c = thin("none"); c.LoRA.Heads = 2 * ranks; long(c) }},
+	{"lte, schedule", "lte", func(c *config.Config, _ int) { c.Merge.Schedule = []config.Interval{{Until: 4, Every: 1}} }},
+	{"lte, measured", "lte", func(c *config.Config, ranks int) {
+		c.Measure = config.Measure{Every: 3, Images: 8, Layers: []string{"*.mlp.0"}}
+		c.Exchange.Transport, c.LoRA.Heads = "rows", 2*ranks
+	}},
+	{"lte, overlap", "lte", func(c *config.Config, ranks int) { all(c, ranks); c.Exchange.Overlap = true }},
+	{"lte, overlap in int8", "lte", func(c *config.Config, ranks int) {
+		c.Exchange.Overlap, c.Exchange.Wire, c.Exchange.Zstd, c.LoRA.Heads = true, "int8", true, 2*ranks
+	}},
+	{"lte, auto", "lte", func(c *config.Config, _ int) { c.Exchange.Transport = "auto" }},
+	{"lte, bf16", "lte", func(c *config.Config, _ int) { c.Exchange.Wire = "bf16" }},
+	{"lte, int8", "lte", func(c *config.Config, ranks int) { c.Exchange.Wire, c.LoRA.Heads = "int8", 2*ranks }},
+	{"lte, int8, b", "lte", func(c *config.Config, _ int) { c.Exchange.Wire, c.Merge.Reset = "int8", "b" }},
+	{"lte, int4, ab", "lte", func(c *config.Config, _ int) { c.Exchange.Wire, c.Merge.Reset = "int4", "ab" }},
+	{"lte, dense", "lte", func(c *config.Config, _ int) { c.Exchange.Transport = "dense" }},
+	{"lte, dense in int8", "lte", func(c *config.Config, _ int) { c.Exchange.Transport, c.Exchange.Wire = "dense", "int8" }},
+	{"lte, rows in bf16, b", "lte", func(c *config.Config, _ int) {
+		c.Exchange.Transport, c.Exchange.Wire, c.Merge.Reset = "rows", "bf16", "b"
+	}},
+	{"lte, rows in int8", "lte", func(c *config.Config, ranks int) {
+		c.Exchange.Transport, c.Exchange.Wire, c.LoRA.Heads = "rows", "int8", 2*ranks
+	}},
+	{"lte, products in bf16", "lte", func(c *config.Config, _ int) { c.Compute.DType = "bf16" }},
+}
+
+// all sets what draws random numbers, and an average.
+func all(c *config.Config, _ int) {
+	c.Model.Depth, c.Model.Dropout, c.Model.DropPath = 2, 0.1, 0.3
+	c.Data.Mixup, c.Data.CutMix, c.Train.Accumulate = 0.8, 1, 2
+	c.Data.Augment, c.Data.Rotate, c.Data.Shift, c.Data.Flip, c.Data.Crop = true, 10, 0.5, true, 1
+	if c.Method != "lora" && c.Method != "mhlora" {
+		c.EMA.Decay = 0.9
+	}
+}
+
+func long(c *config.Config) { c.Train.Steps, c.Run.EvalEvery, c.Checkpoint.Zstd = 14, 5, true }
+
+// goOn has every journey stopped after those steps, in the middle of an interval and before a merge, and go on from its
+// checkpoint: the bits of the weights, of their average and of all that was recorded are those of the run that was not stopped.
+//
+// Fails if anything that the future depends on is not in the checkpoint. Shown by leaving out of state, one at a time: run.step,
+// run.seconds_since_record, run.losses, run.merged, run.lr, and what the interval has done, merged and lost.
+func goOn(t *testing.T, g collective.Group, dir string, stops ...int) {
+	for i, j := range journeys {
+		c := tinyConfig(j.method)
+		long(&c)
+		j.set(&c, g.Size())
+		be, err := compute.New("auto", 1, compute.DType(c.Compute.DType))
+		if err != nil && c.Compute.DType == "bf16" {
+			continue // not on this machine, nor this build
+		}
+		must(t, err)
+		set := tinySet(30)
+		run := func(tr *Trainer) (out outcome) {
+			o := &out.observed
+			_, err := tr.Run(when(g.Rank() == 0, o))
+			if !errors.As(err, new(*InterruptedError)) {
+				must(t, err)
+			}
+			if out.digest = tr.digest(); tr.average != nil {
+				out.average = fmt.Sprint(collective.Digest(tr.average.values))
+			}
+			return out
+		}
+		want := run(newTrainerOn(t, c, g, set, be))
+		for _, stop := range stops {
+			what := fmt.Sprintf("%s, stopped after %d: ", j.name, stop)
+			store := checkpoint.Open(filepath.Join(dir, fmt.Sprint(i, "-", stop)), 9, c.Checkpoint.Zstd)
+			tr := newTrainerOn(t, c, g, set, be)
+			keep(tr, store, stop)
+			tr.seconds.run, tr.seconds.record = 1000, 500
+			first := run(tr)
+			at := stopped(t, store, g)
+			if at < stop || at > stop+2 {
+				t.Fatalf("%sstopped after %d", what, at)
+			}
+			from := readBack(t, store, at, g)
+			about, err := from.About()
+			must(t, err)
+			tr, err = Resume(tr.config, g, set, be, from)
+			must(t, err)
+			got := run(tr)
+			got.observed.records = append(first.observed.records[:min(about.Records, len(first.observed.records))], got.observed.records...)
+			if got.digest != want.digest || got.average != want.average {
+				t.Fatalf("%sdigest %s, want %s; average %s, want %s", what, got.digest, want.digest, got.average, want.average)
+			}
+			for i, r := range got.observed.records {
+				if i == 0 && r.ImagesPerSecond > 1 || r.Seconds < 1000 {
+					t.Fatalf("%srecord %d: %v s, %v images/s: the clock began anew", what, i, r.Seconds, r.ImagesPerSecond)
+				}
+			}
+			if tr.records != len(want.observed.records) && g.Rank() == 0 {
+				t.Fatalf("%s%d records are counted, want %d", what, tr.records, len(want.observed.records))
+			}
+			sameRecords(t, what, got.observed.records, want.observed.records)
+		}
+	}
+}
+
+type outcome struct {
+	digest, average string
+	observed        observed
+}
+
+func when(rank0 bool, o Observer) Observer {
+	if rank0 {
+		return o
+	}
+	return nil
+}
+
+// keep makes a trainer stop after that step, or where the next merge is, if it cannot before.
+func keep(tr *Trainer, store *checkpoint.Store, stop int) {
+	tr.Keep(Keeping{Store: store, Version: "test", Sync: func() error { return nil }, Stop: func() uint64 { return 1 }})
+	tr.keeper.next = stop
+}
+
+// stopped is the step of the newest checkpoint; on all ranks.
+func stopped(t *testing.T, store *checkpoint.Store, g collective.Group) int {
+	t.Helper()
+	steps, err := store.Steps()
+	must(t, err)
+	if len(steps) == 0 {
+		t.Fatal("no checkpoint")
+	}
+	must(t, g.Barrier()) // before anyone writes the next
+	return steps[0]
+}
+
+func readBack(t *testing.T, store *checkpoint.Store, step int, g collective.Group) (s Saved) {
+	t.Helper()
+	var err error
+	s.Manifest, err = store.Read(step)
+	must(t, err)
+	s.Shared, err = store.Shared(s.Manifest)
+	must(t, err)
+	s.Own, err = store.Rank(s.Manifest, g.Rank())
+	must(t, err)
+	return s
+}
+
+// sameRecords compares all but times, and bytes that are sent about once a second.
+func sameRecords(t *testing.T, what string, got, want []Record) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s%d records, want %d", what, len(got), len(want))
+	}
+	for i := range want {
+		a, b := got[i], want[i]
+		for _, r := range []*Record{&a, &b} {
+			r.Seconds, r.ImagesPerSecond, r.BytesSent, r.Traffic.Control = 0, 0, 0, collective.Traffic{}
+		}
+		if x, y := strings.ReplaceAll(text(a), "NaN", "-"), strings.ReplaceAll(text(b), "NaN", "-"); x != y {
+			t.Fatalf("%srecord %d:\n%s, want\n%s", what, i, x, y)
+		}
+	}
+}
+
+// text tells a record's fields, behind pointers too.
+func text(r Record) string {
+	var b strings.Builder
+	for v, i := reflect.ValueOf(r), 0; i < v.NumField(); i++ {
+		f := v.Field(i)
+		if f.Kind() == reflect.Pointer && !f.IsNil() {
+			f = f.Elem()
+		}
+		fmt.Fprintf(&b, "%s %v ", v.Type().Field(i).Name, f.Interface())
+	}
+	return b.String()
+}
+
+func TestResume(t *testing.T) { goOn(t, collective.Alone{}, t.TempDir(), 1, 4, 6, 13) }
