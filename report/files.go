@@ -41,6 +41,22 @@ func NewFiles(dir string) (*Files, error) {
 	return &Files{metrics: metrics, events: events, now: time.Now}, nil
 }
 
+// Sync brings the metrics to the disk.
+func (f *Files) Sync() error {
+	if err := f.metrics.Sync(); err != nil {
+		return fmt.Errorf("report: cannot bring the metrics to the disk: %w", err)
+	}
+	return nil
+}
+
+// Resumed tells TensorBoard that the run goes on after that step: what it has of later ones in older files is void.
+func (f *Files) Resumed(step int) error {
+	if err := f.events.resumed(f.now(), int64(step)+1); err != nil {
+		return fmt.Errorf("report: cannot write TensorBoard events: %w", err)
+	}
+	return nil
+}
+
 // Progress implements train.Observer; it does nothing.
 func (f *Files) Progress(int, float64) {}
 

@@ -2,6 +2,7 @@ package report
 
 import (
 	stdbytes "bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"lte/config"
+	"lte/train"
 )
 
 // CreateRunDir makes the directory of a run and writes its config.toml. The directory is c.Run.Dir, which is refused,
@@ -36,6 +38,65 @@ func CreateRunDir(c config.Config, dataset string, now time.Time) (dir string, e
 		return "", fmt.Errorf("report: cannot write the run directory %s: %w", dir, err)
 	}
 	return dir, nil
+}
+
+// Finished says whether the directory holds a run that came to its end, of how many steps.
+func Finished(dir string) (steps int, ok bool) {
+	var s train.Summary
+	text, err := os.ReadFile(filepath.Join(dir, summaryFile))
+	if err != nil || json.Unmarshal(text, &s) != nil {
+		return 0, false
+	}
+	return s.Steps, true
+}
+
+// HoldsRun says whether a run was begun in the directory.
+func HoldsRun(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, configFile))
+	return err == nil
+}
+
+// ConfigPath is where the directory's run has its configuration.
+func ConfigPath(dir string) string { return filepath.Join(dir, configFile) }
+
+// ResumeRunDir makes the directory of a run ready to go on: config.toml is what is run from now on, metrics.jsonl has its first
+// records only, and there is no summary. lost is how many of these are not there.
+func ResumeRunDir(c config.Config, records int) (lost int, err error) {
+	dir := c.Run.Dir
+	var text stdbytes.Buffer
+	if err := c.Write(&text); err != nil {
+		return 0, fmt.Errorf("report: cannot encode the configuration: %w", err)
+	}
+	wrap := func(err error) error {
+		return fmt.Errorf("report: cannot go on in the run directory %s: %w", dir, err)
+	}
+	if old, err := os.ReadFile(ConfigPath(dir)); err != nil || !stdbytes.Equal(old, text.Bytes()) {
+		if err := writeRenamed(ConfigPath(dir), text.Bytes()); err != nil {
+			return 0, wrap(err)
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, summaryFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, wrap(err)
+	}
+	path := filepath.Join(dir, metricsFile)
+	metrics, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, wrap(err)
+	}
+	length := 0
+	for lost = records; lost > 0; lost-- {
+		line := stdbytes.IndexByte(metrics[length:], '\n')
+		if line < 0 {
+			break
+		}
+		length += line + 1
+	}
+	if length < len(metrics) {
+		if err := os.Truncate(path, int64(length)); err != nil {
+			return 0, wrap(err)
+		}
+	}
+	return lost, nil
 }
 
 // newRunDir makes runs/name, or runs/name-2, runs/name-3 and so on where that is taken.

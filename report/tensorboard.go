@@ -45,6 +45,12 @@ func (e *eventFile) write(now time.Time, step int64, scalars []scalar) error {
 	return err
 }
 
+// resumed has events of that step and later ones in earlier files forgotten: SessionLog.START.
+func (e *eventFile) resumed(now time.Time, step int64) error {
+	_, err := e.f.Write(frame(sessionEvent(now, step)))
+	return err
+}
+
 func (e *eventFile) close() error { return e.f.Close() }
 
 // The field numbers of event.proto and summary.proto.
@@ -53,6 +59,8 @@ const (
 	eventStep        protowire.Number = 2 // int64
 	eventFileVersion protowire.Number = 3 // string
 	eventSummary     protowire.Number = 5 // Summary
+	eventSession     protowire.Number = 7 // SessionLog
+	sessionStatus    protowire.Number = 1 // enum
 	summaryValue     protowire.Number = 1 // repeated Value
 	valueTag         protowire.Number = 1 // string
 	valueSimple      protowire.Number = 2 // float
@@ -80,6 +88,15 @@ func scalarEvent(now time.Time, step int64, scalars []scalar) []byte {
 	b = protowire.AppendVarint(b, uint64(step))
 	b = protowire.AppendTag(b, eventSummary, protowire.BytesType)
 	return protowire.AppendBytes(b, summary)
+}
+
+func sessionEvent(now time.Time, step int64) []byte {
+	const start = 1
+	session := protowire.AppendVarint(protowire.AppendTag(nil, sessionStatus, protowire.VarintType), start)
+	b := protowire.AppendTag(appendWallTime(nil, now), eventStep, protowire.VarintType)
+	b = protowire.AppendVarint(b, uint64(step))
+	b = protowire.AppendTag(b, eventSession, protowire.BytesType)
+	return protowire.AppendBytes(b, session)
 }
 
 func appendWallTime(b []byte, now time.Time) []byte {
