@@ -15,6 +15,7 @@
 package mpitest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -121,6 +122,20 @@ func allDone(out string, n int) error {
 // them wrote. The error is that of the launcher's exit, or says that Timeout passed: then all its processes were killed.
 func Launch(t *testing.T, n int, env []string, args ...string) (string, error) {
 	t.Helper()
+	return Start(t, n, env, args...).Wait()
+}
+
+// Job is ranks that run under the launcher.
+type Job struct {
+	cmd    *exec.Cmd
+	out    *bytes.Buffer
+	limit  context.Context
+	cancel context.CancelFunc
+}
+
+// Start is Launch that does not wait for the end.
+func Start(t *testing.T, n int, env []string, args ...string) *Job {
+	t.Helper()
 	mpirun := strings.Fields(os.Getenv(launcher))
 	if len(mpirun) == 0 {
 		mpirun = []string{"mpirun"}
@@ -129,23 +144,34 @@ func Launch(t *testing.T, n int, env []string, args ...string) (string, error) {
 		t.Fatalf("no launcher: %v (%s names it, with its options)", err, launcher)
 	}
 	line := append(append(mpirun, "-np", fmt.Sprint(n)), args...)
-	limit, cancel := context.WithTimeout(context.Background(), Timeout)
-	defer cancel()
-	cmd := exec.CommandContext(limit, line[0], line[1:]...)
-	cmd.Env = append(os.Environ(), env...)
+	j := &Job{out: &bytes.Buffer{}}
+	j.limit, j.cancel = context.WithTimeout(context.Background(), Timeout)
+	j.cmd = exec.CommandContext(j.limit, line[0], line[1:]...)
+	j.cmd.Env = append(os.Environ(), env...)
+	j.cmd.Stdout, j.cmd.Stderr = j.out, j.out
 	// TERM first: the launcher then ends its ranks, which may be in groups of their own. KILL for what is left.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
-	cmd.WaitDelay = 5 * time.Second
-	out, err := cmd.CombinedOutput()
-	if cmd.Process != nil {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // no such group: nothing is left
+	j.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	j.cmd.Cancel = func() error { return syscall.Kill(-j.cmd.Process.Pid, syscall.SIGTERM) }
+	j.cmd.WaitDelay = 5 * time.Second
+	if err := j.cmd.Start(); err != nil {
+		t.Fatalf("%s: %v", strings.Join(line, " "), err)
 	}
-	if errors.Is(limit.Err(), context.DeadlineExceeded) {
-		err = fmt.Errorf("killed after %v: %w", Timeout, limit.Err())
+	return j
+}
+
+// Signal sends a signal to the launcher.
+func (j *Job) Signal(s syscall.Signal) error { return j.cmd.Process.Signal(s) }
+
+// Wait returns what Launch does.
+func (j *Job) Wait() (string, error) {
+	defer j.cancel()
+	err := j.cmd.Wait()
+	_ = syscall.Kill(-j.cmd.Process.Pid, syscall.SIGKILL) // no such group: nothing is left
+	if errors.Is(j.limit.Err(), context.DeadlineExceeded) {
+		err = fmt.Errorf("killed after %v: %w", Timeout, j.limit.Err())
 	}
 	if err != nil {
-		err = fmt.Errorf("%s: %w", strings.Join(line, " "), err)
+		err = fmt.Errorf("%s: %w", strings.Join(j.cmd.Args, " "), err)
 	}
-	return string(out), err
+	return j.out.String(), err
 }
