@@ -73,7 +73,7 @@ func observe(world *mpi.World, o experiment.Options, common config.Config, quiet
 	}
 	say := func(format string, args ...any) { fmt.Fprintf(stdout, format+"\n", args...) }
 	results, err := experiment.Train(world, plan, func(c config.Config) error {
-		return site.train(c, quiet, io.Discard, stderr)
+		return site.train(c, nil, new(ending), quiet, io.Discard, stderr)
 	}, say)
 	if err != nil {
 		return err

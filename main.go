@@ -37,8 +37,9 @@ var version = "devel"
 
 // Exit codes, beside 0.
 const (
-	failed = 1
-	usage  = 2
+	failed      = 1
+	usage       = 2
+	interrupted = 75 // a checkpoint is written: start again with --resume
 )
 
 // splitSeed fixes the split of a data set: the same for every seed of a run.
@@ -65,7 +66,9 @@ func (s settings) load() (config.Config, error) {
 
 type trainCommand struct {
 	settings
-	Quiet bool `help:"No progress; the table at the end stays."`
+	Resume    string         `help:"Go on with the run in that directory, from its newest whole checkpoint; auto: with that of --run-dir, or begin it." placeholder:"DIR|auto"`
+	TimeLimit *time.Duration `help:"When the job will be ended, from now: before that the run writes a checkpoint and exits with 75." placeholder:"1h30m"`
+	Quiet     bool           `help:"No progress; the table at the end stays."`
 }
 
 // Help lists every key, for lte train --help.
@@ -83,6 +86,7 @@ type commandLine struct {
 	Data       dataCommands       `cmd:"" help:"Prepare image sets."`
 	Plan       planCommand        `cmd:"" help:"Predict time, traffic and memory of a run on other machines."`
 	Experiment experimentCommands `cmd:"" help:"Repeat the paper's comparisons."`
+	Checkpoint checkpointCommands `cmd:"" help:"Look at checkpoints."`
 	Config     settings           `cmd:"" help:"Print the complete effective configuration as TOML with comments."`
 	Version    struct{}           `cmd:"" help:"Print version, MPI library, compute back end and CPU features."`
 }
@@ -154,6 +158,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return complain(stderr, runPack(cli.Data.Pack, stdout, stderr))
 	case "plan":
 		return runPlan(cli.Plan, stdout, stderr)
+	case "checkpoint inspect <path>":
+		return runInspect(cli.Checkpoint.Inspect, stdout, stderr)
 	case "experiment observations":
 		return runObservations(cli.Experiment.Observations, stdout)
 	}
@@ -165,7 +171,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		if err := collective.Agree(w, err); err != nil {
 			return err
 		}
-		return trainOn(w, c, cli.Train.Quiet, os.Stdout, os.Stderr)
+		return trainOn(w, c, cli.Train, os.Stdout, os.Stderr)
 	})
 }
 
@@ -175,6 +181,9 @@ func complain(stderr io.Writer, err error) int {
 		return 0
 	}
 	fmt.Fprintf(stderr, "lte: %v\n", err)
+	if stop := new(stopped); errors.As(err, &stop) && stop.Saved {
+		return interrupted
+	}
 	if wrong := new(config.Error); errors.As(err, &wrong) {
 		return usage
 	}
@@ -218,7 +227,8 @@ func launch(stderr io.Writer, task func(*mpi.World) error) (code int) {
 
 // shared says whether all ranks have an error of that kind at the same point.
 func shared(err error) bool {
-	return errors.As(err, new(*collective.Failure)) || errors.As(err, new(*train.NonFiniteError)) || errors.As(err, new(*collective.LockstepError))
+	return errors.As(err, new(*collective.Failure)) || errors.As(err, new(*train.NonFiniteError)) || errors.As(err, new(*collective.LockstepError)) ||
+		errors.As(err, new(*train.CheckpointError)) || errors.As(err, new(*stopped))
 }
 
 // complainOnce prints a shared error on one rank: the first that has it.
@@ -236,8 +246,14 @@ func complainOnce(stderr io.Writer, err error, rank int) int {
 }
 
 // trainOn is the run of one rank.
-func trainOn(world *mpi.World, c config.Config, quiet bool, stdout, stderr io.Writer) error {
+func trainOn(world *mpi.World, c config.Config, command trainCommand, stdout, stderr io.Writer) error {
 	runtime.LockOSThread() // OpenMP's threads belong to the thread that computes
+	if command.Resume != "" {
+		if done, err := finished(world, c, stderr); done || err != nil {
+			return err
+		}
+	}
+	end := watch(world, c, stderr)
 	if err := collective.Agree(world, c.Resolve(world.Size())); err != nil {
 		return err
 	}
@@ -245,7 +261,13 @@ func trainOn(world *mpi.World, c config.Config, quiet bool, stdout, stderr io.Wr
 	if err != nil {
 		return err
 	}
-	return s.train(c, quiet, stdout, stderr)
+	var from *train.Saved
+	if command.Resume != "" {
+		if from, err = goOn(world, c, command.Resume, stderr); err != nil {
+			return err
+		}
+	}
+	return s.train(c, from, end, command.Quiet, stdout, stderr)
 }
 
 // site is where runs take place that differ neither in data nor in how they compute.
@@ -293,17 +315,18 @@ func source(d config.Data, threads int) data.Source {
 	return o
 }
 
-// train makes a run of a resolved configuration; stdout gets the table at its end.
-func (s site) train(c config.Config, quiet bool, stdout, stderr io.Writer) error {
+// train makes a run of a resolved configuration, or goes on with one; stdout gets the table at its end. end says why the run is
+// to be interrupted.
+func (s site) train(c config.Config, from *train.Saved, end *ending, quiet bool, stdout, stderr io.Writer) error {
 	world := s.world
-	t, err := train.New(c, world, s.set, s.backend)
+	t, err := s.trainer(c, from)
 	if err := collective.Agree(world, err); err != nil {
 		return err
 	}
 	var o *output
 	var observer train.Observer
 	if world.Rank() == 0 {
-		if o, err = newOutput(c, s.set.Name, quiet, stderr); err == nil {
+		if o, err = newOutput(c, s.set.Name, from, quiet, stderr); err == nil {
 			observer = o
 			defer o.files.Close()
 		}
@@ -311,15 +334,31 @@ func (s site) train(c config.Config, quiet bool, stdout, stderr io.Writer) error
 	if err := collective.Agree(world, err); err != nil {
 		return err
 	}
+	if c.Run.Dir, err = s.tellDir(o); err != nil {
+		return err
+	}
+	if c.Checkpoint.Keep > 0 {
+		if err := s.keep(t, c, o, end); err != nil {
+			return err
+		}
+	}
+	if c.Run.Watchdog > 0 && world.Size() > 1 {
+		defer s.watchdog(t, c, stderr).start()()
+	}
 
 	summary, err := t.Run(observer)
+	if o != nil {
+		o.console.Finish()
+	}
+	if stop := new(train.InterruptedError); errors.As(err, &stop) {
+		return &stopped{InterruptedError: stop, why: end.why(stop.Reason)}
+	}
 	if err != nil && !shared(err) {
 		return err
 	}
 	// After a shared error too: the weights are those of the last merge.
 	var saved error
 	if world.Rank() == 0 {
-		o.console.Finish()
 		saved = model.Save(filepath.Join(o.dir, "model.safetensors"), t.Model().Parameters())
 		if err == nil && saved == nil {
 			if average := t.Average(); average != nil {
@@ -334,6 +373,14 @@ func (s site) train(c config.Config, quiet bool, stdout, stderr io.Writer) error
 		}
 	}
 	return errors.Join(err, collective.Agree(world, saved))
+}
+
+// trainer makes the trainer of a run, or of one that goes on.
+func (s site) trainer(c config.Config, from *train.Saved) (*train.Trainer, error) {
+	if from == nil {
+		return train.New(c, s.world, s.set, s.backend)
+	}
+	return train.Resume(c, s.world, s.set, s.backend, *from)
 }
 
 // threadsPerRank is the configured number; else OMP_NUM_THREADS; else the node's cores shared out among its ranks.
@@ -359,15 +406,19 @@ type output struct {
 	files   *report.Files
 }
 
-func newOutput(c config.Config, dataset string, quiet bool, stderr io.Writer) (*output, error) {
-	dir, err := report.CreateRunDir(c, dataset, time.Now())
+// newOutput makes the run directory of a run, or takes up that of one that goes on: from is nil where it begins.
+func newOutput(c config.Config, dataset string, from *train.Saved, quiet bool, stderr io.Writer) (*output, error) {
+	console := report.NewConsole(stderr, isatty.IsTerminal(os.Stderr.Fd()), c.Train.Steps, quiet)
+	dir, err := runDir(c, dataset, from, console)
 	if err != nil {
 		return nil, err
 	}
 	files, err := report.NewFiles(dir)
+	if err == nil && from != nil {
+		err = files.Resumed(from.Manifest.Step)
+	}
 	if err != nil {
 		return nil, err
 	}
-	console := report.NewConsole(stderr, isatty.IsTerminal(os.Stderr.Fd()), c.Train.Steps, quiet)
 	return &output{Observer: report.Multi(console, files), dir: dir, console: console, files: files}, nil
 }

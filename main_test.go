@@ -18,6 +18,7 @@ const asMain = "LTE_TEST_AS_MAIN"
 func TestMain(m *testing.M) {
 	switch os.Getenv(asMain) {
 	case "train":
+		prepareFaults()
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	case "panic":
 		os.Exit(launch(os.Stderr, panicOnRank1))

@@ -1,0 +1,179 @@
+//go:build mpirun
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"lte/mpi/mpitest"
+	"lte/train"
+)
+
+// lively is a run with state of many kinds that takes a second or two, in which something is always under way.
+var lively = []string{"--set", "train.steps=1200", "--set", "schedule.warmup=5", "--set", "model.depth=1", "--set", "model.width=16", "--set", "model.mlp=16",
+	"--set", "run.eval_every=400", "--set", "run.log_every=10", "--set", "merge.every=7", "--set", "exchange.wire=int8", "--set", "exchange.overlap=true",
+	"--set", "model.dropout=0.1", "--set", "data.mixup=0.8", "--set", "ema.decay=0.9", "--set", "lora.rank=4"}
+
+// begun is a run that was started and not waited for.
+type begun struct {
+	*mpitest.Job
+	pids string
+}
+
+func begin(t *testing.T, ranks int, env []string, args ...string) begun {
+	t.Helper()
+	pids := t.TempDir()
+	env = append(env, asMain+"=train", pidFolder+"="+pids)
+	return begun{mpitest.Start(t, ranks, env, append([]string{os.Args[0]}, args...)...), pids}
+}
+
+// pid is the process of a rank.
+func (b begun) pid(t *testing.T, rank int) (pid int) {
+	t.Helper()
+	within(t, "the process of a rank", func() bool {
+		text, err := os.ReadFile(filepath.Join(b.pids, fmt.Sprint(rank)))
+		if err != nil {
+			return false
+		}
+		_, err = fmt.Sscan(string(text), &pid)
+		return err == nil
+	})
+	return pid
+}
+
+// end waits for the launcher.
+func (b begun) end(t *testing.T) (out string, code int) {
+	t.Helper()
+	out, err := b.Wait()
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		return out, exit.ExitCode()
+	} else if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return out, 0
+}
+
+func within(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for range 3000 {
+		if ok() {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatalf("%s: not within 15 s", what)
+}
+
+// records are the lines of metrics.jsonl, the last one perhaps not whole yet.
+func records(t *testing.T, dir string) (all []train.Record) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, "metrics.jsonl"))
+	if err != nil {
+		return nil
+	}
+	for line := range bytes.Lines(text) {
+		var r train.Record
+		if json.Unmarshal(line, &r) == nil {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// same compares a run that was interrupted with one that was not: the weights, and every record but for times and the bytes that
+// are sent about once a second.
+func same(t *testing.T, what, dir, whole string) {
+	t.Helper()
+	if got, want := summary(t, dir), summary(t, whole); got.WeightsDigest != want.WeightsDigest {
+		t.Errorf("%s: digest %s, want %s", what, got.WeightsDigest, want.WeightsDigest)
+	}
+	tell := func(dir string) (lines []string) {
+		for _, r := range records(t, dir) {
+			lines = append(lines, fmt.Sprint(r.Step, r.Images, r.TrainLoss, r.LR, r.Merges, r.Traffic.Merge, r.Traffic.Evaluation, r.TestTop1 != nil))
+		}
+		return lines
+	}
+	if got, want := tell(dir), tell(whole); !slices.Equal(got, want) {
+		t.Errorf("%s: records\n%s\nwant\n%s", what, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// A signal to the launcher or to one rank, and the time limit: all ranks write a checkpoint and exit with 75; the run goes on from
+// it in its directory, as if nothing had been. A second signal ends it at once.
+//
+// Fails if one rank alone stops, if the exit code is another, or if a record is lost or repeated.
+func TestInterruptedOnRanks(t *testing.T) {
+	dir := t.TempDir()
+	whole := filepath.Join(dir, "whole")
+	if out, code := lte(t, 2, "train", append([]string{"--run-dir", whole}, lively...)...); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, out)
+	}
+	for _, c := range []struct {
+		name string
+		args []string
+		send func(b begun) error
+		want string
+	}{
+		{"TERM to the launcher", nil, func(b begun) error { return b.Signal(syscall.SIGTERM) }, "SIGTERM: stopped after step "},
+		{"USR1 to rank 0", nil, func(b begun) error { return syscall.Kill(b.pid(t, 0), syscall.SIGUSR1) }, "SIGUSR1: stopped after step "},
+		{"USR2 to rank 1", nil, func(b begun) error { return syscall.Kill(b.pid(t, 1), syscall.SIGUSR2) }, "SIGUSR2: stopped after step "},
+		{"time limit", []string{"--time-limit", "25500ms"}, nil, "the time limit is near: stopped after step "},
+	} {
+		at := filepath.Join(dir, c.name)
+		b := begin(t, 2, nil, append(append([]string{"--run-dir", at, "--resume", "auto"}, lively...), c.args...)...)
+		if c.send != nil {
+			within(t, "ten records", func() bool { return len(records(t, at)) >= 10 })
+			if err := c.send(b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		out, code := b.end(t)
+		if code != interrupted || strings.Count(out, c.want) != 1 {
+			t.Fatalf("%s: exit code %d, want %d and once %q\n%s", c.name, code, interrupted, c.want, out)
+		}
+		if out, code := lte(t, 2, "train", "--resume", at, "--set", "run.time_limit=0"); code != 0 || !strings.Contains(out, "goes on after step ") {
+			t.Fatalf("%s, resumed: exit code %d\n%s", c.name, code, out)
+		}
+		same(t, c.name, at, whole)
+		if out, code := lte(t, 2, "train", "--resume", at, "--set", "run.time_limit=0"); code != 0 || strings.Count(out, "is finished") != 1 {
+			t.Errorf("%s, resumed again: exit code %d\n%s", c.name, code, out)
+		}
+	}
+}
+
+// What cannot go on says why, once, and leaves the run as it was.
+func TestResumeRefuses(t *testing.T) {
+	dir := t.TempDir()
+	at := filepath.Join(dir, "run")
+	if out, code := lte(t, 2, "train", append([]string{"--run-dir", at, "--set", "checkpoint.merges=2"}, quick...)...); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, out)
+	}
+	longer := []string{"--resume", at, "--set", "train.steps=60"}
+	for want, c := range map[string]struct {
+		ranks int
+		args  []string
+	}{
+		"other values of these keys: seed = 2, not 1; lora.rank = 8, not 16; leave them": {2, append(longer, "--seed", "2", "--set", "lora.rank=8", "--set", "optimizer.lr=1e-4")},
+		"no run was begun there":   {2, []string{"--resume", dir}},
+		"which run? Say it with":   {2, []string{"--resume", "auto"}},
+		"train.steps = 30 is less": {2, []string{"--resume", at, "--set", "train.steps=30", "--set", "run.log_every=7"}},
+	} {
+		if out, code := lte(t, c.ranks, "train", c.args...); code != usage || strings.Count(out, want) != 1 {
+			t.Errorf("exit code %d, want %d and once %q\n%s", code, usage, want, out)
+		}
+	}
+	if s := summary(t, at); s.Steps != 40 {
+		t.Errorf("%+v", s)
+	}
+}
