@@ -20,7 +20,7 @@ type experimentCommands struct {
 
 // observationsCommand is lte experiment observations.
 type observationsCommand struct {
-	Data   string             `help:"Image set: a folder or archive of train/CLASS/IMAGE and test/CLASS/IMAGE; empty: the embedded digits." placeholder:"PATH"`
+	Data   string             `help:"Image set: whatever data.path may name; empty: the embedded digits." placeholder:"PATH"`
 	Out    string             `help:"Folder of the runs, the tables and the curves; runs that it holds, finished, are not repeated. A new one under runs/ by default." placeholder:"DIR"`
 	Heads  int                `help:"Heads N of lte and mhlora, shared out among the ranks." default:"8"`
 	Rank   int                `help:"Rank r of a head." default:"16"`

@@ -290,4 +290,14 @@ func TestClassList(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 	})
+	_, err := Open(Source{Path: writeFolder(t, cifar10("")), Classes: writeFile(t, "classes.txt", "cat\n")}, 1)
+	if err == nil || !strings.Contains(err.Error(), "data.classes names class folders, but the set (cifar10) has none") {
+		t.Errorf("a list for a set without class folders: %v", err)
+	}
+	for content, words := range map[string]string{"": "no class, expected one class folder a line", "\n# cat\n": "no class, expected"} {
+		_, err := Open(Source{Path: writeFolder(t, cats("test")), Classes: writeFile(t, "classes.txt", content)}, 1)
+		if err == nil || !strings.Contains(err.Error(), words) || !strings.Contains(err.Error(), "correct data.classes") {
+			t.Errorf("an empty list: %v", err)
+		}
+	}
 }

@@ -91,6 +91,9 @@ func Open(o Options) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.ClassList != "" && set.Kind != "folder" {
+		return nil, fmt.Errorf("data.classes names class folders, but the set (%s) has none: leave data.classes empty, or correct data.path", set.Kind)
+	}
 	if err := set.check(); err != nil {
 		return nil, err
 	}
