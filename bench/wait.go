@@ -54,11 +54,8 @@ func RunWait(g collective.Group, cores int, work time.Duration, bytes, rounds in
 // burn takes that many seconds of this thread's processor time.
 func burn(seconds float64) {
 	for end := threadSeconds() + seconds; threadSeconds() < end; {
-		sink++
 	}
 }
-
-var sink uint64
 
 func threadSeconds() float64 {
 	var t unix.Timespec
