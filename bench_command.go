@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"lte/collective"
 	"lte/compute"
 	"lte/config"
+	"lte/data"
 	"lte/mpi"
 )
 
@@ -39,6 +41,7 @@ type benchCommands struct {
 	Gemm  benchCommand `cmd:"" help:"Matrix products of a model's linear layers, in GFLOP/s: the roofline of this machine, now."`
 	Step  benchCommand `cmd:"" help:"Local steps, on one batch: images/s of all ranks, the share of the roofline, where the time goes, allocations, memory."`
 	Merge benchCommand `cmd:"" help:"Merges of all ranks, under mpirun: milliseconds and bytes."`
+	Data  dataBench    `cmd:"" help:"Reading and augmenting images, in images/s, and what a step waits for them."`
 	Wait  waitCommand  `cmd:"" help:"What waiting for one another costs the ranks of this machine, under mpirun."`
 }
 
@@ -70,6 +73,65 @@ func runWait(c waitCommand, stdout io.Writer) int {
 		}
 		return collective.Agree(w, err)
 	})
+}
+
+// dataBench is lte bench data.
+type dataBench struct {
+	benchCommand
+	Path   string `arg:"" optional:"" help:"What data.path may name; without it pictures of 256×341 are made and packed in a temporary folder."`
+	Images int    `help:"Images to prepare without steps." default:"3000"`
+}
+
+// runDataBench measures the feed of a set and prints it. The images are cropped at random, resized, flipped and normalised,
+// unless --set says otherwise.
+func runDataBench(b dataBench, stdout io.Writer) (err error) {
+	runtime.LockOSThread() // OpenMP's threads belong to the thread that computes
+	b.Set = append([]string{"data.size=" + strconv.Itoa(b.Image), "data.flip=true", "data.rotate=0", "data.shift=0", "data.scale=0",
+		"data.shear=0", "data.normalize=imagenet"}, b.Set...)
+	steps := b.Steps
+	b.Steps = max(b.Steps, 1)
+	o, err := b.options()
+	if err != nil {
+		return err
+	}
+	o.Rounds = steps
+	if err := o.Config.Resolve(1); err != nil {
+		return err
+	}
+	if b.Path == "" {
+		folder, err := os.MkdirTemp("", "lte-bench-data-")
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+		if err := bench.PackScenes(folder); err != nil {
+			return err
+		}
+		b.Path = folder
+	}
+	o.Config.Data.Path = b.Path
+	set, err := data.Open(source(o.Config, b.Threads), splitSeed)
+	if err != nil {
+		return err
+	}
+	d, err := bench.RunData(o, set, b.Images)
+	if err != nil {
+		return err
+	}
+	return printer{stdout, b.JSON}.data(d)
+}
+
+func (p printer) data(d bench.Data) error {
+	if p.json {
+		return p.line(d)
+	}
+	fmt.Fprintf(p.to, "%s, fed at %d×%d by %d goroutines: %.0f images/s\n", d.Dataset, d.Image, d.Image, d.Workers, d.ImagesPerSecond)
+	if d.Steps == 0 {
+		return nil
+	}
+	_, err := fmt.Fprintf(p.to, "%s, %s, batch %d, %s, threads: %d; %d steps\n%.1f ms a step on one batch, %.1f ms on fed ones, of these %.2f ms waiting: %.2f %%; the feed costs %.2f %%\n",
+		d.Model, d.Method, d.Batch, d.DType, d.Threads, d.Steps, d.StepMS, d.FedStepMS, d.WaitMS, 100*d.WaitShare, 100*d.CostShare)
+	return err
 }
 
 // options are what the flags and the configuration say together.

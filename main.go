@@ -148,6 +148,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return runBench("step", cli.Bench.Step, stdout, stderr)
 	case "bench merge":
 		return runBench("merge", cli.Bench.Merge, stdout, stderr)
+	case "bench data", "bench data <path>":
+		return complain(stderr, runDataBench(cli.Bench.Data, stdout))
 	case "bench wait":
 		return runWait(cli.Bench.Wait, stdout)
 	case "data fetch <name>", "data fetch <name> <dir>":
@@ -299,13 +301,14 @@ func openSite(world *mpi.World, c config.Config, stderr io.Writer) (s site, err 
 	if err := collective.Agree(world, err); err != nil {
 		return s, err
 	}
-	s.set, err = data.Open(source(c.Data, s.threads), splitSeed)
+	s.set, err = data.Open(source(c, s.threads), splitSeed)
 	return s, collective.Agree(world, err)
 }
 
 // source is where the configuration says that images come from.
-func source(d config.Data, threads int) data.Source {
-	o := data.Source{Kind: d.Kind, Path: d.Path, Classes: d.Classes, TestFraction: d.TestPart, Size: d.Size, Fit: data.Fit{Keep: d.Keep}, Normalize: d.Norm, Workers: d.Workers}
+func source(c config.Config, threads int) data.Source {
+	d := c.Data
+	o := data.Source{Synthetic: data.Synthetic(c.Synthetic), Kind: d.Kind, Path: d.Path, Classes: d.Classes, TestFraction: d.TestPart, Size: d.Size, Fit: data.Fit{Keep: d.Keep}, Normalize: d.Norm, Workers: d.Workers}
 	if d.Resize == "bilinear" {
 		o.Fit.Filter = picture.Bilinear
 	}

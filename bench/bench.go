@@ -10,7 +10,6 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
-	"lte/random"
 	"lte/train"
 )
 
@@ -27,25 +26,10 @@ type Options struct {
 // name is of the model, as a summary names it.
 func (o Options) name() string { return train.ModelName(o.Config.Model) }
 
-// noise is images of the options' shape that hold no picture.
-type noise struct{ o Options }
-
-func (n noise) Len() int        { return n.o.Config.Train.Batch }
-func (n noise) Label(i int) int { return i % n.o.Classes }
-func (n noise) Picture(dst *data.Picture, i int) error {
-	rng := random.Stream(n.o.Config.Seed, "noise", uint64(i))
-	dst.Reset(channels, n.o.Image, n.o.Image)
-	for j := range dst.Pix {
-		dst.Pix[j] = uint8(rng.Uint32())
-	}
-	return nil
-}
-
-const channels = 3
-
-func (o Options) set() *data.Set {
-	return &data.Set{Name: "noise", Classes: o.Classes, Channels: channels, Height: o.Image, Width: o.Image,
-		Mean: []float32{0.5, 0.5, 0.5}, Std: []float32{0.3, 0.3, 0.3}, Train: noise{o}, Test: noise{o}}
+// set is images of the options' shape that hold no picture.
+func (o Options) set() (*data.Set, error) {
+	return data.Open(data.Source{Kind: "synthetic", Synthetic: data.Synthetic{Images: o.Config.Train.Batch, Classes: o.Classes,
+		Channels: 3, Height: o.Image, Width: o.Image}}, 0)
 }
 
 // batch is the one that all steps train on: preparing images is not what a step measures.
@@ -73,7 +57,10 @@ func (o Options) trainer(g collective.Group) (*train.Trainer, *data.Batch, *comp
 		return nil, nil, nil, err
 	}
 	meter := compute.NewMeter(backend)
-	set := o.set()
+	set, err := o.set()
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	t, err := train.New(o.Config, g, set, meter)
 	if err != nil {
 		return nil, nil, nil, err

@@ -19,6 +19,7 @@ type Config struct {
 	Run        Run        `toml:"run"`
 	Checkpoint Checkpoint `toml:"checkpoint"`
 	Data       Data       `toml:"data"`
+	Synthetic  Synthetic  `toml:"synthetic"`
 	Model      Model      `toml:"model"`
 	LoRA       LoRA       `toml:"lora"`
 	Merge      Merge      `toml:"merge"`
@@ -57,7 +58,7 @@ type Checkpoint struct {
 // Data says what is learnt from.
 type Data struct {
 	Path     string  `toml:"path" resume:"may" doc:"image set, as it is distributed (docs/data.md): a folder, an archive (tar, tar.zst, tar.gz, zip), a file of the set or a brace pattern of shards; empty: the embedded digits"`
-	Kind     string  `toml:"kind" resume:"may" enum:"auto,digits,cifar10,cifar100,stl10,idx,webdataset,folder,packed" doc:"what data.path is: digits (1,797 images of 8×8 in 10 classes, embedded), CIFAR or STL-10 (binary), idx (MNIST and its like), webdataset, folder (of class folders), packed (by lte data pack); auto: found by looking"`
+	Kind     string  `toml:"kind" resume:"may" enum:"auto,digits,cifar10,cifar100,stl10,idx,webdataset,folder,packed,synthetic" doc:"what data.path is: digits (1,797 images of 8×8 in 10 classes, embedded), CIFAR or STL-10 (binary), idx (MNIST and its like), webdataset, folder (of class folders), packed (by lte data pack), synthetic (noise, for benchmarks: section synthetic); auto: found by looking"`
 	Classes  string  `toml:"classes" doc:"of class folders: a file that names those to read, one a line, such as ImageNet100's; empty: all"`
 	TestPart float64 `toml:"test_fraction" above:"0" below:"1" doc:"of a set that comes without a split (digits, Caltech-256, shards that name none): the part of every class that is set aside for the test, the same for every seed"`
 	Size     int     `toml:"size" min:"0" unit:"pixels" doc:"side of the images that the model is fed; 0: their own size, which must then be one. Other sizes are resized: to random pieces in training (data.resized_crop), to the middle in evaluation (data.keep)"`
@@ -79,6 +80,15 @@ type Data struct {
 	Mixup    float64 `toml:"mixup" min:"0" doc:"alpha of mixup's Beta distribution; 0: none"`
 	CutMix   float64 `toml:"cutmix" min:"0" doc:"alpha of cutmix's Beta distribution; 0: none. With mixup too, each mini-batch gets one of the two"`
 	MixProb  float64 `toml:"mix_probability" min:"0" max:"1" doc:"share of the mini-batches that are mixed, where mixup or cutmix is on"`
+}
+
+// Synthetic is the shape of the set of noise that data.kind = "synthetic" stands for.
+type Synthetic struct {
+	Images   int `toml:"images" min:"1" doc:"synthetic: training images"`
+	Classes  int `toml:"classes" min:"1" doc:"synthetic: classes"`
+	Channels int `toml:"channels" min:"1" doc:"synthetic: channels of an image"`
+	Height   int `toml:"height" min:"1" unit:"pixels" doc:"synthetic: height of an image"`
+	Width    int `toml:"width" min:"1" unit:"pixels" doc:"synthetic: width of an image"`
 }
 
 // Model says what is trained: a vision transformer after torchvision's VisionTransformer, or an MLP-Mixer.
@@ -210,13 +220,14 @@ func Default() Config {
 		Checkpoint: Checkpoint{Minutes: 15, Keep: 2, Best: true, OnError: "stop", Signals: []string{"TERM", "USR1", "USR2"}, Grace: 25},
 		Data: Data{Kind: "auto", TestPart: 0.2, Resize: "bicubic", Keep: 0.875, Norm: "auto", Share: "split", Augment: true,
 			RRC: "auto", Area: 0.08, Aspect: 4.0 / 3, Rotate: 10, Shift: 0.5, Scale: 0.1, Shear: 5, MixProb: 1},
-		Model:    Model{Kind: "vit", Patch: 2, Depth: 4, Width: 64, MLP: 256, TokenMLP: 32, Heads: 4, Positions: "sincos"},
-		LoRA:     LoRA{Rank: 16, Init: "orthogonal"},
-		Merge:    Merge{Every: 10, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors", Lockstep: "stop"},
-		Exchange: Exchange{Wire: "fp32", Transport: "factors", ShareMemory: true},
-		Replicas: Replicas{Sync: "auto"},
-		Outer:    Outer{LR: 0.7, Momentum: 0.9},
-		Train:    Train{Steps: 1600, Batch: 16, Accumulate: 1, EvalBatch: 64, LabelSmoothing: 0.1},
+		Synthetic: Synthetic{Images: 1024, Classes: 10, Channels: 3, Height: 224, Width: 224},
+		Model:     Model{Kind: "vit", Patch: 2, Depth: 4, Width: 64, MLP: 256, TokenMLP: 32, Heads: 4, Positions: "sincos"},
+		LoRA:      LoRA{Rank: 16, Init: "orthogonal"},
+		Merge:     Merge{Every: 10, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors", Lockstep: "stop"},
+		Exchange:  Exchange{Wire: "fp32", Transport: "factors", ShareMemory: true},
+		Replicas:  Replicas{Sync: "auto"},
+		Outer:     Outer{LR: 0.7, Momentum: 0.9},
+		Train:     Train{Steps: 1600, Batch: 16, Accumulate: 1, EvalBatch: 64, LabelSmoothing: 0.1},
 		Optimizer: Optimizer{Name: "adamw", LR: 5e-4, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Momentum: 0.9,
 			WeightDecay: 0.01, ClipNorm: 1},
 		Schedule: Schedule{Kind: "cosine", Warmup: 80},

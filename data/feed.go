@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// ring is the number of batches a feed keeps: one with the caller, one ready, one being filled.
-const ring = 3
+// Ahead is the number of batches a feed keeps: one with the caller, one ready, one being filled.
+const Ahead = 3
 
 // FeedOptions says which batches a Feed prepares.
 //
@@ -35,7 +35,7 @@ type Feed struct {
 	set     *Set
 	stages  []*stage
 	jobs    chan *job     // taken by every stage's goroutine, where there are several
-	free    chan *Batch   // cap ring: returning a batch never blocks
+	free    chan *Batch   // cap Ahead: returning a batch never blocks
 	ready   chan prepared // closed when the worker has ended
 	quit    chan struct{}
 	current *Batch // with the caller
@@ -72,8 +72,8 @@ func NewFeed(set *Set, opts FeedOptions) *Feed {
 // startFeed prepares the batches that deal deals, in the room for one that it is given, until it deals none. The text it
 // returns says in errors what the batch is for.
 func startFeed(set *Set, images Images, augment Augment, seed uint64, batch int, deal func([]Draw) ([]Draw, string)) *Feed {
-	f := &Feed{set: set, free: make(chan *Batch, ring), ready: make(chan prepared, ring), quit: make(chan struct{})}
-	for range ring {
+	f := &Feed{set: set, free: make(chan *Batch, Ahead), ready: make(chan prepared, Ahead), quit: make(chan struct{})}
+	for range Ahead {
 		f.free <- newBatch(set, batch)
 	}
 	for range max(1, min(set.Workers, batch)) {
@@ -115,7 +115,7 @@ func (f *Feed) work(room []Draw, deal func([]Draw) ([]Draw, string)) {
 		if err != nil {
 			err = fmt.Errorf("data: preparing image %d of %q %s: %w", draws[j.failed].Image, f.set.Name, purpose, err)
 		}
-		f.ready <- prepared{b, err} // cap ring: never blocks
+		f.ready <- prepared{b, err} // cap Ahead: never blocks
 		if err != nil {
 			return
 		}

@@ -19,6 +19,8 @@ type Source struct {
 	Classes      string  // of class folders: a file that names those to read, one a line; empty: all
 	TestFraction float64 // of a set without a split, in (0, 1): what is set aside for the test; 0: 0.2
 
+	Synthetic Synthetic // of kind synthetic: its shape
+
 	Size      int    // pixels: side of what the model is fed; 0: the images' own size, which must then be one
 	Fit       Fit    // how images come to that size, where Size is not 0; its Filter always
 	Normalize string // named measures, see Normalizations; "auto", or nothing: those of the training images
@@ -28,7 +30,7 @@ type Source struct {
 }
 
 // Kinds returns the kinds of Source that Open knows.
-func Kinds() []string { return append(source.Kinds(), "packed") }
+func Kinds() []string { return append(source.Kinds(), "packed", "synthetic") }
 
 // Open returns the data set of a source; docs/data.md has the kinds. Sets of small images of one size are decoded into
 // memory, a byte a value, up to MostDecoded: 184 MB for CIFAR-10. Every process holds its own copy, so the ranks of a node
@@ -71,6 +73,12 @@ func (s *Set) prepare(o Source) error {
 func open(o Source, seed uint64) (*Set, error) {
 	if o.Kind != "" && !slices.Contains(Kinds(), o.Kind) {
 		return nil, fmt.Errorf("unknown data.kind %q: expected one of %s", o.Kind, strings.Join(Kinds(), ", "))
+	}
+	if o.Kind == "synthetic" {
+		if o.Path != "" {
+			return nil, errors.New("data.kind is synthetic, but data.path is set: leave data.path empty, or set data.kind to auto")
+		}
+		return o.Synthetic.open()
 	}
 	if o.Kind == "packed" && o.Path == "" {
 		return nil, errors.New("data.kind is packed, but data.path is empty: say where the images are, or set data.kind to digits")

@@ -67,3 +67,35 @@ func TestPackedOfManySizes(t *testing.T) {
 		t.Errorf("of an empty folder: %v", err)
 	}
 }
+
+// Fails if a synthetic set is not of the shape that is asked for, if its images are alike, or its measures wrong.
+func TestSynthetic(t *testing.T) {
+	shape := Synthetic{Images: 30, Classes: 7, Channels: 2, Height: 9, Width: 5}
+	set, err := Open(Source{Kind: "synthetic", Synthetic: shape}, 1)
+	if err != nil || set.Classes != 7 || set.Channels != 2 || set.Height != 9 || set.Width != 5 || set.Train.Len() != 30 {
+		t.Fatalf("%+v, %v", set, err)
+	}
+	var n, sum, squares float64
+	last := []float32{}
+	err = EachBatch(set, set.Train, 10, 0, 1, func(b *Batch) error {
+		for _, x := range b.Images {
+			n, sum, squares = n+1, sum+float64(x), squares+float64(x*x)
+		}
+		if sameBits(last, b.Images) || sameBits(b.Images[:90], b.Images[90:180]) {
+			t.Error("images are alike")
+		}
+		last = append(last[:0], b.Images...)
+		return nil
+	})
+	// 2700 values of deviation 1, though neighbours share most: the mean of 120 different ones is within 5/√120.
+	if err != nil || n != 2700 || sum/n > 0.46 || sum/n < -0.46 || squares/n > 1.5 || squares/n < 0.6 {
+		t.Errorf("%v values, mean %v, mean square %v, %v", n, sum/n, squares/n, err)
+	}
+	shape.Width = 0
+	if _, err := Open(Source{Kind: "synthetic", Synthetic: shape}, 1); err == nil || !strings.Contains(err.Error(), "synthetic.width 0") {
+		t.Errorf("without a width: %v", err)
+	}
+	if _, err := Open(Source{Kind: "synthetic", Path: "x", Synthetic: shape}, 1); err == nil || !strings.Contains(err.Error(), "leave data.path empty") {
+		t.Errorf("with a path: %v", err)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"lte/collective"
+	"lte/data"
 )
 
 // Memory is what one rank holds, in bytes, by what it is for.
@@ -25,9 +26,6 @@ func (m Memory) Total() int64 {
 // program is the resident size of the program under MPI before it has a model: see docs/communication.md.
 const program = 48 << 20
 
-// ahead is the number of mini-batches that data.Feed keeps.
-const ahead = 3
-
 // memory counts what package train allocates, as it allocates it.
 func (r *rank) memory() (m Memory) {
 	o, c := r.outline, r.config
@@ -43,7 +41,7 @@ func (r *rank) memory() (m Memory) {
 	if c.Data.Share == "same" {
 		images = c.Train.Batch
 	}
-	m.Images = ahead * 4 * int64(images*r.Set.Channels*r.Set.Height*r.Set.Width)
+	m.Images = data.Ahead * 4 * int64(images*r.Set.Channels*r.Set.Height*r.Set.Width)
 
 	moments := int64(2)
 	if c.Optimizer.Name == "sgd" {

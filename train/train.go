@@ -65,7 +65,7 @@ func New(c config.Config, g collective.Group, set *data.Set, be compute.Backend)
 
 // build is New, of a run whose heads travel as those of another, or as is found best.
 func build(c config.Config, g collective.Group, set *data.Set, be compute.Backend, as *Route) (*Trainer, error) {
-	if err := augment(c.Data).Check(set.Height, set.Width); err != nil {
+	if err := Augment(c.Data).Check(set.Height, set.Width); err != nil {
 		return nil, &config.Error{Problem: err.Error(), Err: err}
 	}
 	v, err := model.New(shape(c, set), be, random.Stream(c.Seed, "weights")) // the same bits on every rank
@@ -256,14 +256,15 @@ func (t *Trainer) trainInterval() error {
 // mini-batch for all workers of all ranks.
 func (t *Trainer) newFeed() *data.Feed {
 	d := t.config.Data
-	o := data.FeedOptions{Seed: t.config.Seed, Batch: len(t.workers) * t.config.Train.Batch, Rank: t.meter.Rank(), Size: t.meter.Size(), Start: t.step, Augment: augment(d)}
+	o := data.FeedOptions{Seed: t.config.Seed, Batch: len(t.workers) * t.config.Train.Batch, Rank: t.meter.Rank(), Size: t.meter.Size(), Start: t.step, Augment: Augment(d)}
 	if d.Share == "same" {
 		o.Batch, o.Rank, o.Size = t.config.Train.Batch, 0, 1
 	}
 	return data.NewFeed(t.set, o)
 }
 
-func augment(d config.Data) (a data.Augment) {
+// Augment is the configured augmentation of training images.
+func Augment(d config.Data) (a data.Augment) {
 	if d.Augment {
 		a = data.Augment{Affine: data.Affine{Rotate: d.Rotate, Shift: d.Shift, Scale: d.Scale, Shear: d.Shear}, Flip: d.Flip, Crop: d.Crop}
 		if d.RRC == "on" || d.RRC == "auto" && d.Size > 0 {

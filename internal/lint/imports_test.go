@@ -32,7 +32,7 @@ var table = map[string][]string{
 	"train":         {"config", "model", "data", "collective", "checkpoint", "compute", "measure", "random"},
 	"report":        {"config", "train"},
 	"experiment":    {"config", "collective", "train", "report"},
-	"bench":         {"config", "model", "data", "collective", "compute", "random", "train"},
+	"bench":         {"config", "model", "data", "data/packed", "collective", "compute", "random", "train"},
 	"plan":          {"config", "model", "data", "collective", "compute", "train"},
 	"internal/lint": {},
 	".":             {"*"}, // main wires all of them

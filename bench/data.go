@@ -1,0 +1,120 @@
+package bench
+
+import (
+	"slices"
+	"time"
+
+	"lte/collective"
+	"lte/data"
+	"lte/train"
+)
+
+// Data is the speed at which images are read and augmented, and what a step waits for them. Pinned to one core, with one
+// thread, compute and feed share it.
+type Data struct {
+	Kind            string  `json:"kind"` // "data"
+	Dataset         string  `json:"dataset"`
+	Image           int     `json:"image"`
+	Workers         int     `json:"workers"`           // goroutines that prepare images
+	Images          int     `json:"images"`            // prepared while nothing else was done
+	ImagesPerSecond float64 `json:"images_per_second"` // of them
+	Model           string  `json:"model,omitempty"`   // of the steps, where steps were made
+	Method          string  `json:"method,omitempty"`
+	DType           string  `json:"dtype,omitempty"`
+	Batch           int     `json:"batch,omitempty"`
+	Threads         int     `json:"threads,omitempty"`
+	Steps           int     `json:"steps,omitempty"`
+	StepMS          float64 `json:"step_ms,omitempty"`     // mean, on one batch that is there already
+	FedStepMS       float64 `json:"fed_step_ms,omitempty"` // mean, on batches of the feed, its wait included
+	WaitMS          float64 `json:"wait_ms,omitempty"`     // mean, within FedStepMS
+	WaitShare       float64 `json:"wait_share,omitempty"`  // WaitMS / FedStepMS
+	CostShare       float64 `json:"cost_share,omitempty"`  // (FedStepMS - StepMS) / FedStepMS: a feed on the step's own core makes it slower too
+}
+
+// RunData measures set, whose images are prepared as the configuration says: images of them without steps, then o.Rounds
+// steps; 0: none.
+func RunData(o Options, set *data.Set, images int) (Data, error) {
+	c := o.Config
+	options := data.FeedOptions{Seed: c.Seed, Batch: c.Train.Batch, Size: 1, Augment: train.Augment(c.Data)}
+	feed := data.NewFeed(set, options)
+	defer feed.Close()
+	d := Data{Kind: "data", Dataset: set.Name, Image: set.Width, Workers: max(1, set.Workers)}
+	var one *data.Batch
+	next := func(n int) error {
+		for range n {
+			b, err := feed.Next()
+			if err != nil {
+				return err
+			}
+			one = b
+		}
+		return nil
+	}
+	if err := next(o.Warmup + data.Ahead); err != nil {
+		return d, err
+	}
+	batches := (images + options.Batch - 1) / options.Batch
+	began := time.Now()
+	if err := next(batches); err != nil {
+		return d, err
+	}
+	seconds := time.Since(began).Seconds()
+	d.Images = batches * options.Batch
+	d.ImagesPerSecond = float64(d.Images) / seconds
+	if o.Rounds == 0 {
+		return d, nil
+	}
+	b := &data.Batch{Images: slices.Clone(one.Images), Labels: slices.Clone(one.Labels)}
+	return d, d.steps(o, set, feed, b)
+}
+
+// steps measures steps on batch b and on the feed's, in turns, as the machine's speed varies.
+func (d *Data) steps(o Options, set *data.Set, feed *data.Feed, b *data.Batch) error {
+	backend, err := o.backend()
+	if err != nil {
+		return err
+	}
+	t, err := train.New(o.Config, collective.Alone{}, set, backend)
+	if err != nil {
+		return err
+	}
+	for range o.Warmup {
+		if err := step(t, b); err != nil {
+			return err
+		}
+	}
+	const turns = 4
+	var alone, fed, wait time.Duration
+	n := (o.Rounds + turns - 1) / turns
+	for range turns {
+		// The feed has filled what room it has, and rests.
+		time.Sleep(time.Duration(float64(data.Ahead*len(b.Labels)) / d.ImagesPerSecond * float64(2*time.Second)))
+		began := time.Now()
+		for range n {
+			if err := step(t, b); err != nil {
+				return err
+			}
+		}
+		alone += time.Since(began)
+		var waited time.Duration
+		for i := range data.Ahead + n {
+			if i == data.Ahead { // what was there already is used up
+				began, waited = time.Now(), feed.Wait()
+			}
+			next, err := feed.Next()
+			if err != nil {
+				return err
+			}
+			if err := step(t, next); err != nil {
+				return err
+			}
+		}
+		fed, wait = fed+time.Since(began), wait+feed.Wait()-waited
+	}
+	c := o.Config
+	d.Model, d.Method, d.DType, d.Batch, d.Threads, d.Steps = o.name(), c.Method, c.Compute.DType, c.Train.Batch, o.Threads, turns*n
+	ms := func(total time.Duration) float64 { return 1e3 * total.Seconds() / float64(d.Steps) }
+	d.StepMS, d.FedStepMS, d.WaitMS = ms(alone), ms(fed), ms(wait)
+	d.WaitShare, d.CostShare = d.WaitMS/d.FedStepMS, 1-d.StepMS/d.FedStepMS
+	return nil
+}
