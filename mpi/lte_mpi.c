@@ -150,10 +150,12 @@ lte_result lte_node_barrier(void) {
 		return ok;
 	}
 	long long yield_from = now() + MS;
+	struct timespec most = {0, MS};
 	for (int polls = 1; atomic_load(&hall->round) == round; polls++) {
-		if (sleepy) {
-			struct timespec most = {0, MS};
+		if (sleepy) { // to look after MPI now and then
 			syscall(SYS_futex, &hall->round, FUTEX_WAIT, round, &most, NULL, 0);
+			if (most.tv_nsec < 16 * MS)
+				most.tv_nsec *= 2;
 		} else if (polls % 64 != 0) {
 			continue;
 		} else if (now() > yield_from) {
