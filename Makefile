@@ -47,7 +47,7 @@ VERSION  = $(shell git describe --tags --always --dirty 2>&- || echo devel)
 RANK_FILES = $(shell grep -ls '^//go:build mpirun' *_test.go */*_test.go)
 RANK_TESTS = $(shell grep -ho '^func Test[A-Za-z0-9_]*' $(RANK_FILES) | sed 's/^func //; /^TestMain$$/d' | paste -sd '|')
 
-.PHONY: run build test test-unit test-mpi lint bench bench-torch deps install clean env help
+.PHONY: run build test test-unit test-mpi test-report lint bench bench-torch deps install clean env help
 
 run: build ## train on NP=8 ranks; ARGS='...' goes to lte
 	$(MPIRUN) -np $(NP) ./lte $(ARGS)
@@ -55,7 +55,7 @@ run: build ## train on NP=8 ranks; ARGS='...' goes to lte
 build: deps ## ./lte
 	go build -ldflags '-X main.version=$(VERSION)' -o lte .
 
-test: deps lint test-unit test-mpi ## all that must hold, in at most ten minutes on two cores
+test: deps lint test-unit test-mpi test-report ## all that must hold, in at most ten minutes on two cores
 
 test-unit: ## the tests without ranks, then a build without MPI
 	go test ./...
@@ -64,6 +64,10 @@ test-unit: ## the tests without ranks, then a build without MPI
 
 test-mpi: ## the tests on real ranks alone
 	go test -p 1 -tags mpirun -count=1 -run '^($(RANK_TESTS))$$' $(addprefix ./,$(sort $(dir $(RANK_FILES))))
+
+test-report: ## the report's page in Chromium; without apt-get in the one that is there, if any
+	@! command -v apt-get >/dev/null || { $(call INSTALL,chromium); }
+	$(if $(shell command -v apt-get),LTE_CHROMIUM=1) go test -count=1 -run TestInABrowser ./compare
 
 lint: ## format, go vet, staticcheck, and the order of imports
 	@files=$$(find . -name '*.go' -not -path './.*' -exec gofmt -l {} +); \

@@ -87,6 +87,7 @@ type commandLine struct {
 	Plan       planCommand        `cmd:"" help:"Predict time, traffic and memory of a run on other machines."`
 	Experiment experimentCommands `cmd:"" help:"Repeat the paper's comparisons."`
 	Checkpoint checkpointCommands `cmd:"" help:"Look at checkpoints."`
+	Report     reportCommand      `cmd:"" help:"Compare finished runs: a page with figures and tables, each method beside full."`
 	Config     settings           `cmd:"" help:"Print the complete effective configuration as TOML with comments."`
 	Version    struct{}           `cmd:"" help:"Print version, MPI library, compute back end and CPU features."`
 }
@@ -162,6 +163,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return runPlan(cli.Plan, stdout, stderr)
 	case "checkpoint inspect <path>":
 		return runInspect(cli.Checkpoint.Inspect, stdout, stderr)
+	case "report <run>":
+		return runReport(cli.Report, stdout, stderr)
 	case "experiment observations":
 		return runObservations(cli.Experiment.Observations, stdout)
 	}

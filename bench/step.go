@@ -2,11 +2,11 @@ package bench
 
 import (
 	"runtime"
-	"syscall"
 	"time"
 
 	"lte/collective"
 	"lte/compute"
+	"lte/train"
 )
 
 // Step is the speed of local steps of a rank: one LoRA head (lte) or all weights (full), on one fixed batch. Where there
@@ -64,7 +64,7 @@ func RunStep(o Options, g collective.Group) (Step, error) {
 		if i == o.Warmup {
 			forget(products)
 			*meter.Tallies = [compute.Kinds]compute.Tally{}
-			seconds, total, allocations, start = seconds[:0], 0, allocations[:0], peak()
+			seconds, total, allocations, start = seconds[:0], 0, allocations[:0], train.PeakMemory()
 		}
 		if i%rooflineEvery == 0 || i <= o.Warmup {
 			round(meter.Backend, products)
@@ -84,7 +84,7 @@ func RunStep(o Options, g collective.Group) (Step, error) {
 	s := Step{Kind: "step", Model: o.name(), Method: o.Config.Method, Image: o.Image, Batch: o.Config.Train.Batch,
 		Backend: meter.Name(), DType: o.Config.Compute.DType, Ranks: g.Size(), Threads: o.Threads, Steps: o.Rounds,
 		StepMS: 1e3 * median(seconds), RooflineGFLOPS: roofline(products), MS: map[string]float64{},
-		Allocations: median(allocations), PeakBytes: peak(), GrowthBytes: peak() - start}
+		Allocations: median(allocations), PeakBytes: train.PeakMemory(), GrowthBytes: train.PeakMemory() - start}
 	if o.Config.HasHeads() {
 		s.Rank = o.Config.LoRA.Rank
 	}
@@ -108,15 +108,3 @@ func RunStep(o Options, g collective.Group) (Step, error) {
 
 // rooflineEvery spaces the rounds of products, which last a fraction of a step.
 const rooflineEvery = 2
-
-// peak is the largest resident size of this process so far, in bytes.
-func peak() int64 {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	if runtime.GOOS == "darwin" {
-		return u.Maxrss
-	}
-	return u.Maxrss * 1024
-}

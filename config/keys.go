@@ -37,6 +37,25 @@ func Keys() []Key {
 	return keys
 }
 
+// Value returns the value of a key as TOML writes it; empty for a name that is no key.
+func (c Config) Value(name string) string {
+	f, ok := byName[name]
+	if !ok {
+		return ""
+	}
+	return literal(f.in(&c).Interface())
+}
+
+// Differences names the keys in which two configurations differ, in the order of Keys.
+func Differences(a, b Config) (names []string) {
+	for _, f := range fields {
+		if !reflect.DeepEqual(f.in(&a).Interface(), f.in(&b).Interface()) {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
 // field is one key: its place in Config and what its tags say.
 type field struct {
 	name      string // section.leaf, or leaf at the top level

@@ -6,19 +6,32 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 
 	"lte/collective"
+	"lte/compare"
 	"lte/config"
-	"lte/report"
-	"lte/train"
 )
 
-// Result is a finished run.
+// Result is a finished run of a line.
 type Result struct {
-	Run
-	Summary train.Summary
-	Records []train.Record
+	Line string
+	compare.Run
+}
+
+// Lines groups results by line, in the comparison's order; lines without a finished run are left out.
+func Lines(results []Result) (all []compare.Line) {
+	for _, l := range lines {
+		of := compare.Line{Name: l.name, About: l.about}
+		for _, r := range results {
+			if r.Line == l.name {
+				of.Runs = append(of.Runs, r.Run)
+			}
+		}
+		if of.Runs != nil {
+			all = append(all, of)
+		}
+	}
+	return all
 }
 
 // Train has those of the runs trained that are wanted and not finished, in order, and returns all that are finished
@@ -76,7 +89,7 @@ func Train(g collective.Group, runs []Run, do func(config.Config) error, say fun
 // interrupted, which it removes if the run is wanted. A directory with another run is a *config.Error.
 func (r Run) find(ranks int) (*Result, error) {
 	dir := r.Config.Run.Dir
-	c, s, records, err := report.Read(dir)
+	found, err := compare.Read(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, interrupted := os.Stat(filepath.Join(dir, "config.toml")); interrupted == nil && r.Wanted {
 			return nil, os.RemoveAll(dir)
@@ -86,34 +99,12 @@ func (r Run) find(ranks int) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Run.Dir = dir // may be named in another way
-	if key := difference(c, r.Config); key != "" {
-		return nil, &config.Error{Where: dir, Problem: fmt.Sprintf("holds a finished run of another configuration (%s differs); choose another --out, or remove it", key)}
+	found.Config.Run.Dir = dir // may be named in another way
+	if keys := config.Differences(found.Config, r.Config); keys != nil {
+		return nil, &config.Error{Where: dir, Problem: fmt.Sprintf("holds a finished run of another configuration (%s differs); choose another --out, or remove it", keys[0])}
 	}
-	if s.Ranks != ranks {
-		return nil, &config.Error{Where: dir, Problem: fmt.Sprintf("holds a run of %d ranks, not %d; choose another --out, or remove it", s.Ranks, ranks)}
+	if got := found.Summary.Ranks; got != ranks {
+		return nil, &config.Error{Where: dir, Problem: fmt.Sprintf("holds a run of %d ranks, not %d; choose another --out, or remove it", got, ranks)}
 	}
-	return &Result{Run: r, Summary: s, Records: records}, nil
-}
-
-// difference names the first key, or section's field, in which two configurations differ; empty where they are equal.
-func difference(a, b config.Config) string { return differ(reflect.ValueOf(a), reflect.ValueOf(b), "") }
-
-func differ(a, b reflect.Value, name string) string {
-	if a.Kind() == reflect.Struct {
-		for i := range a.NumField() {
-			inner := a.Type().Field(i).Tag.Get("toml")
-			if name != "" {
-				inner = name + "." + inner
-			}
-			if found := differ(a.Field(i), b.Field(i), inner); found != "" {
-				return found
-			}
-		}
-		return ""
-	}
-	if reflect.DeepEqual(a.Interface(), b.Interface()) {
-		return ""
-	}
-	return name
+	return &Result{Line: r.Line, Run: found}, nil
 }

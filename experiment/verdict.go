@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	"lte/compare"
 )
 
 // Outcome is what became of an observation.
@@ -34,13 +36,13 @@ const point = 0.01
 // Judge holds the lines against the observations (the paper's sections 3 and 4), with that many test
 // images. Accuracies count as equal within a margin: one point, or twice the standard error of full's accuracy,
 // √(p(1−p)/images/seeds), whichever is more.
-func Judge(all []Line, testImages int) []Verdict {
-	j := judge{lines: map[string]Line{}}
+func Judge(all []compare.Line, testImages int) []Verdict {
+	j := judge{lines: map[string]compare.Line{}}
 	for _, l := range all {
 		j.lines[l.Name] = l
 	}
 	if full, ok := j.lines[fullLine]; ok {
-		p := full.top1()
+		p := full.Mean(compare.Top1)
 		j.margin = max(point, 2*math.Sqrt(p*(1-p)/float64(testImages)/float64(len(full.Runs))))
 	}
 	return []Verdict{
@@ -65,7 +67,7 @@ func Judge(all []Line, testImages int) []Verdict {
 }
 
 type judge struct {
-	lines  map[string]Line
+	lines  map[string]compare.Line
 	margin float64
 }
 
@@ -90,7 +92,7 @@ func (j judge) verdict(observation, claim, criterion string, needs []string, out
 	return v
 }
 
-func (j judge) top1(name string) float64 { return j.lines[name].top1() }
+func (j judge) top1(name string) float64 { return j.lines[name].Mean(compare.Top1) }
 
 // gap is how far a line is below full.
 func (j judge) gap(name string) float64 { return j.top1(fullLine) - j.top1(name) }
@@ -104,9 +106,8 @@ func (j judge) loraFallsShort() (bool, string) {
 
 func (j judge) rankGrows() (bool, string) {
 	full := j.lines[fullLine]
-	from, _ := full.over(first(gradientRank))
-	to, _ := full.over(last(gradientRank))
-	most, _ := full.over(largest(gradientRank))
+	from, to := full.Mean(compare.First(compare.GradientRank)), full.Mean(compare.Last(compare.GradientRank))
+	most := full.Mean(compare.Largest(compare.GradientRank))
 	return to > from, fmt.Sprintf("%.1f → %.1f, at most %.1f", from, to, most)
 }
 
@@ -118,8 +119,8 @@ func (j judge) reaches(name string) func() (bool, string) {
 	return func() (bool, string) {
 		found := j.beside(name)
 		l, full := j.lines[name], j.lines[fullLine]
-		if at, _ := full.over(func(r Result) float64 { return reached(r, l.top1()) }); !math.IsNaN(at) {
-			images, _ := l.over(func(r Result) float64 { return float64(r.Summary.Images) })
+		if at := full.Mean(compare.Reached(l.Mean(compare.Top1))); !math.IsNaN(at) {
+			images := l.Mean(compare.Images)
 			found += fmt.Sprintf("; full was there after %.0f images, %s took %.0f %% more", at, name, 100*(images/at-1))
 		}
 		return j.gap(name) <= j.margin, found
@@ -131,7 +132,7 @@ func (j judge) orthogonal() (bool, string) {
 	for _, name := range []string{everyStepLine, lteLine} {
 		most := math.NaN()
 		for _, r := range j.lines[name].Runs {
-			if x := largest(alignment)(r); !(x <= most) {
+			if x := compare.Largest(compare.Alignment)(r); !(x <= most) {
 				most = x
 			}
 		}

@@ -1,11 +1,11 @@
 package experiment
 
 import (
-	"math"
 	"strings"
 	"testing"
 	"time"
 
+	"lte/compare"
 	"lte/config"
 	"lte/train"
 )
@@ -17,7 +17,7 @@ var now = time.Unix(1.7e9, 0)
 func made(line string, accuracy float64, ranks, alignments []float64) Result {
 	c := config.Default()
 	c.Schedule.Warmup = 2
-	r := Result{Run: Run{Line: line, Config: c}, Summary: train.Summary{TestTop1: accuracy, Images: 1000, Steps: 10}}
+	r := Result{Line: line, Run: compare.Run{Config: c, Summary: train.Summary{TestTop1: accuracy, Images: 1000, Steps: 10}}}
 	for i := range ranks {
 		top1 := accuracy * float64(i+1) / float64(len(ranks))
 		record := train.Record{Step: 2*i + 1, Images: int64(1000 * (i + 1) / len(ranks)), TestTop1: &top1, GradientRank: &ranks[i]}
@@ -110,24 +110,5 @@ func TestLines(t *testing.T) {
 	l := Lines([]Result{made("lte", 0.3, []float64{1}, nil), made("lora", 0.1, nil, nil), made("lte", 0.5, nil, nil)})
 	if len(l) != 2 || l[0].Name != "lora" || len(l[1].Runs) != 2 {
 		t.Fatalf("%+v", l)
-	}
-	mean, spread := l[1].over(top1)
-	if math.Abs(mean-0.4) > 1e-15 || math.Abs(spread-0.1*math.Sqrt2) > 1e-15 {
-		t.Errorf("%v ± %v", mean, spread)
-	}
-	if mean, _ := l[1].over(largest(alignment)); !math.IsNaN(mean) {
-		t.Errorf("mean %v of nothing", mean)
-	}
-}
-
-func TestReached(t *testing.T) {
-	r := made("full", 0.8, []float64{1, 1, 1, 1}, nil) // 0.2 at 250 images, … 0.8 at 1000
-	for accuracy, want := range map[float64]float64{0.3: 375, 0.7: 875, 0.9: math.NaN(), 0.1: math.NaN()} {
-		if got := reached(r, accuracy); !(math.Abs(got-want) < 1e-9) && !(math.IsNaN(got) && math.IsNaN(want)) {
-			t.Errorf("%v reached after %v images, want %v", accuracy, got, want)
-		}
-	}
-	if first, last, most := first(gradientRank)(as()["full"]), last(gradientRank)(as()["full"]), largest(gradientRank)(as()["full"]); first != 10 || last != 20 || most != 40 {
-		t.Errorf("%v, %v, %v", first, last, most)
 	}
 }

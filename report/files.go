@@ -12,9 +12,11 @@ import (
 	"lte/train"
 )
 
-// The files of a run directory that this package writes, beside the TensorBoard events.
+// ConfigFile is the name of a run's configuration: where that is, there is a run directory.
+const ConfigFile = "config.toml"
+
+// What else this package writes of a run directory, beside the TensorBoard events.
 const (
-	configFile  = "config.toml"
 	metricsFile = "metrics.jsonl"
 	summaryFile = "summary.json"
 )

@@ -30,10 +30,10 @@ func CreateRunDir(c config.Config, dataset string, now time.Time) (dir string, e
 	if err != nil {
 		return "", err
 	}
-	err = writeSynced(filepath.Join(dir, configFile), text.Bytes(), os.O_EXCL)
+	err = writeSynced(filepath.Join(dir, ConfigFile), text.Bytes(), os.O_EXCL)
 	switch {
 	case errors.Is(err, fs.ErrExist): // another process was quicker
-		return "", taken(dir, configFile)
+		return "", taken(dir, ConfigFile)
 	case err != nil:
 		return "", fmt.Errorf("report: cannot write the run directory %s: %w", dir, err)
 	}
@@ -119,7 +119,7 @@ func newRunDir(name string) (string, error) {
 
 // useRunDir makes the directory that the user named, or sees that it holds no run.
 func useRunDir(dir string) error {
-	for _, name := range []string{configFile, metricsFile, summaryFile} {
+	for _, name := range []string{ConfigFile, metricsFile, summaryFile} {
 		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
 			return taken(dir, name)
 		}

@@ -2,6 +2,8 @@ package train
 
 import (
 	"fmt"
+	"runtime"
+	"syscall"
 	"time"
 
 	"lte/collective"
@@ -98,6 +100,7 @@ func (t *Trainer) summary() Summary {
 		AverageTop1: t.last.AverageTop1, AverageLoss: t.last.AverageLoss,
 		BytesSentPerRank: t.last.BytesSent, Traffic: t.last.Traffic,
 		DDPBytesPerRank: int64(t.step) * collective.AllreduceBytes(int64(weights), size),
+		PeakMemory:      PeakMemory(),
 		WeightsDigest:   t.digest(), Parameters: int64(weights), Trained: int64(t.Trained()),
 		Seed: c.Seed, Backend: t.backend.Name()}
 	if c.HasHeads() {
@@ -118,6 +121,18 @@ func (t *Trainer) digest() string {
 		all = append(all, p.Value...)
 	}
 	return fmt.Sprintf("%016x", collective.Digest(all))
+}
+
+// PeakMemory is the largest resident set of this process so far, in bytes; 0 where the system does not tell.
+func PeakMemory() int64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	if runtime.GOOS == "darwin" {
+		return u.Maxrss
+	}
+	return u.Maxrss * 1024
 }
 
 // ModelName is the preset's, or "KIND-WIDTHxDEPTH/PATCH".

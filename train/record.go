@@ -61,6 +61,7 @@ type Summary struct {
 	BytesSentPerRank int64               `json:"bytes_sent_per_rank"` // counted where they are handed to MPI
 	Traffic          Traffic             `json:"traffic"`             // of rank 0
 	DDPBytesPerRank  int64               `json:"ddp_bytes_per_rank"`  // what a ring allreduce of float32 gradients sends in as many steps
+	PeakMemory       int64               `json:"peak_memory"`         // bytes: the largest resident set of rank 0's process
 	WeightsDigest    string              `json:"weights_digest"`      // of every exported weight
 	Parameters       int64               `json:"parameters"`          // of the model
 	Trained          int64               `json:"parameters_trained"`  // on one rank

@@ -165,6 +165,9 @@ func runTraffic(t *testing.T, w *mpi.World) {
 		if got != want || s.BytesSentPerRank != want {
 			t.Fatalf("%s: %d bytes, told %d, want %d", method, got, s.BytesSentPerRank, want)
 		}
+		if s.PeakMemory < int64(4*len(weights)) || s.PeakMemory > 1<<40 {
+			t.Fatalf("largest resident set %d bytes", s.PeakMemory)
+		}
 		if ddp := 10 * collective.AllreduceBytes(int64(len(weights)), w.Size()); s.DDPBytesPerRank != ddp {
 			t.Fatalf("DDP's bytes %d, want %d", s.DDPBytesPerRank, ddp)
 		}

@@ -1,0 +1,148 @@
+// Package compare lays finished runs beside one another: it reads run directories, tells which runs differ by nothing
+// but their seed, and makes of them the figures and tables of "Training Neural Networks from Scratch with Parallel
+// Low-Rank Adapters" (Huh et al., arXiv 2402.16828), each method beside `full`, as a page of HTML, as SVG and PNG, and as
+// CSV. What is trained, and what to conclude, is left to others.
+package compare
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"lte/config"
+	"lte/report"
+	"lte/train"
+)
+
+// Run is a finished run.
+type Run struct {
+	Config  config.Config
+	Summary train.Summary
+	Records []train.Record
+}
+
+// Read reads a run directory; the error is report.Read's.
+func Read(dir string) (r Run, err error) {
+	r.Config, r.Summary, r.Records, err = report.Read(dir)
+	return r, err
+}
+
+// Missing is a run that should be there and did not come to its end.
+type Missing struct{ Dir, Why string }
+
+// Collect reads the runs under the paths, each a run directory or a folder with run directories below it, and says which
+// of them, and of those that were expected beside them, are not finished. A path without any run is a *config.Error.
+func Collect(paths, expected []string) (runs []Run, missing []Missing, err error) {
+	var dirs []string
+	for _, path := range paths {
+		found, err := below(path)
+		if err != nil {
+			return nil, nil, err
+		}
+		dirs = append(dirs, found...)
+	}
+	dirs = append(dirs, expected...)
+	seen := map[string]bool{}
+	for _, dir := range dirs {
+		dir = filepath.Clean(dir)
+		if seen[dir] {
+			continue
+		}
+		seen[dir] = true
+		r, err := Read(dir)
+		switch {
+		case err == nil:
+			runs = append(runs, r)
+		default:
+			missing = append(missing, Missing{dir, why(dir, err)})
+		}
+	}
+	return runs, missing, nil
+}
+
+// below lists the run directories at and below a path.
+func below(path string) (dirs []string, err error) {
+	err = filepath.WalkDir(path, func(at string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && d.Name() == report.ConfigFile {
+			dirs = append(dirs, filepath.Dir(at))
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, &config.Error{Where: path, Err: err, Problem: fmt.Sprintf("cannot read runs there: %v; expected a run directory, or a folder of them", err)}
+	case dirs == nil:
+		return nil, &config.Error{Where: path, Problem: "holds no run; expected a run directory, or a folder of them"}
+	}
+	return dirs, nil
+}
+
+// why words how far a run came that cannot be read to its end.
+func why(dir string, err error) string {
+	var parts []string
+	c, left := config.Load(filepath.Join(dir, report.ConfigFile), nil)
+	records, broken := report.Records(dir)
+	switch {
+	case !errors.Is(err, fs.ErrNotExist):
+		parts = append(parts, err.Error())
+	case errors.Is(left, fs.ErrNotExist):
+		parts = append(parts, "not begun")
+	case left != nil || broken != nil && !errors.Is(broken, fs.ErrNotExist):
+		parts = append(parts, errors.Join(left, broken).Error())
+	case len(records) == 0:
+		parts = append(parts, fmt.Sprintf("not finished: no record yet of %d steps", c.Train.Steps))
+	default:
+		parts = append(parts, fmt.Sprintf("not finished: last record at step %d of %d", records[len(records)-1].Step, c.Train.Steps))
+	}
+	if cause, err := os.ReadFile(dir + FailedSuffix); err == nil {
+		parts = append(parts, strings.Join(strings.Fields(string(cause)), " "))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// FailedSuffix after the name of a run directory is the name of a file beside it in which whoever ran it says how it failed.
+const FailedSuffix = ".failed"
+
+// Expected reads a list of run directories, one a line, relative to the folder of the list.
+func Expected(path string) (dirs []string, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, &config.Error{Where: path, Err: err, Problem: fmt.Sprintf("cannot read the list of expected runs: %v", err)}
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		name := strings.TrimSpace(lines.Text())
+		switch {
+		case name == "":
+		case filepath.IsAbs(name):
+			dirs = append(dirs, name)
+		default:
+			dirs = append(dirs, filepath.Join(filepath.Dir(path), name))
+		}
+	}
+	return dirs, lines.Err()
+}
+
+// Panel is what can be compared: runs of one model on one data set, a line each method and setting, full first.
+type Panel struct {
+	Dataset, Model string
+	Lines          []Line
+}
+
+// full is the line that all others stand beside: the first of method full; nil where there is none.
+func (p Panel) full() *Line {
+	i := slices.IndexFunc(p.Lines, func(l Line) bool { return l.Runs[0].Config.Method == "full" })
+	if i < 0 {
+		return nil
+	}
+	return &p.Lines[i]
+}
+
+// parameters of the model.
+func (p Panel) parameters() float64 { return float64(p.Lines[0].Runs[0].Summary.Parameters) }

@@ -1,0 +1,59 @@
+package compare
+
+import (
+	"encoding/csv"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+
+	"lte/train"
+)
+
+// writeResults writes a row a run.
+func writeResults(to io.Writer, panels []Panel) error {
+	w := csv.NewWriter(to)
+	_ = w.Write([]string{"run", "method", "seed", "dataset", "model", "parameters", "ranks", "heads", "rank", "alpha", "merge_every", "lr",
+		"steps", "images", "test_top1", "test_loss", "train_loss", "seconds", "images_per_second", "bytes_sent_per_rank", "peak_memory",
+		"gradient_rank_first", "gradient_rank_last", "update_rank_last", "alignment_largest", "grassmann_last"})
+	for _, l := range allLines(panels) {
+		for _, r := range l.Runs {
+			s := r.Summary
+			_ = w.Write([]string{l.Name, s.Method, fmt.Sprint(s.Seed), s.Dataset, s.Model, fmt.Sprint(s.Parameters), fmt.Sprint(s.Ranks),
+				fmt.Sprint(s.Heads), fmt.Sprint(s.LoRARank), number(s.LoRAAlpha), fmt.Sprint(s.MergeEvery), number(r.Config.Optimizer.LR),
+				fmt.Sprint(s.Steps), fmt.Sprint(s.Images), number(s.TestTop1), number(s.TestLoss), number(s.TrainLoss), number(s.Seconds),
+				number(s.ImagesPerSecond), fmt.Sprint(s.BytesSentPerRank), number(memory(r)), number(First(GradientRank)(r)),
+				number(Last(GradientRank)(r)), number(Last(UpdateRank)(r)), number(Largest(Alignment)(r)), number(Last(Grassmann)(r))})
+		}
+	}
+	w.Flush() // keeps the first error
+	return w.Error()
+}
+
+// writeRecords writes a row a record of every run: what the figures are drawn from.
+func writeRecords(to io.Writer, panels []Panel) error {
+	w := csv.NewWriter(to)
+	_ = w.Write([]string{"run", "dataset", "model", "seed", "step", "images", "seconds", "bytes_sent_per_rank", "train_loss", "test_top1",
+		"test_loss", "gradient_rank", "update_rank", "alignment", "grassmann"})
+	for _, l := range allLines(panels) {
+		for _, r := range l.Runs {
+			for _, at := range r.Records {
+				_ = w.Write([]string{l.Name, r.Summary.Dataset, r.Summary.Model, fmt.Sprint(r.Summary.Seed), fmt.Sprint(at.Step), fmt.Sprint(at.Images),
+					number(at.Seconds), fmt.Sprint(at.BytesSent), number(at.TrainLoss), number(TestTop1(at)), number(testLoss(at)),
+					number(GradientRank(at)), number(UpdateRank(at)), number(Alignment(at)), number(Grassmann(at))})
+			}
+		}
+	}
+	w.Flush()
+	return w.Error()
+}
+
+func testLoss(r train.Record) float64 { return value(r.TestLoss) }
+
+// number is empty for one that was not measured.
+func number(x float64) string {
+	if math.IsNaN(x) {
+		return ""
+	}
+	return strconv.FormatFloat(x, 'g', -1, 64)
+}

@@ -1,0 +1,282 @@
+package compare
+
+import (
+	"image/color"
+	"io"
+	"math"
+	"regexp"
+	"slices"
+	"strings"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/text"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgimg"
+	"gonum.org/v1/plot/vg/vgsvg"
+)
+
+// The size of a figure: what a phone shows without shrinking its letters, and half a page of paper.
+const (
+	width  = 11 * vg.Centimeter
+	height = 7.4 * vg.Centimeter
+)
+
+// palette holds colours that the colour-blind tell apart (Okabe and Ito 2008), without their yellow, which is too light
+// for a line; black is full's.
+var palette = []color.NRGBA{{0x00, 0x72, 0xB2, 255}, {0xD5, 0x5E, 0x00, 255}, {0x00, 0x9E, 0x73, 255}, {0xCC, 0x79, 0xA7, 255},
+	{0xE6, 0x9F, 0x00, 255}, {0x56, 0xB4, 0xE9, 255}}
+
+var (
+	black = color.NRGBA{0x1a, 0x1a, 0x1a, 255}
+	grey  = color.NRGBA{0x55, 0x55, 0x55, 255}
+	faint = color.NRGBA{0xdd, 0xdd, 0xdd, 255}
+)
+
+// look is how a name is drawn wherever it stands.
+type look struct {
+	color  color.NRGBA
+	dashes []vg.Length
+}
+
+// looks gives every name its own look: colours first, then dashes too.
+func looks(names []string) map[string]look {
+	all, n := map[string]look{}, 0
+	for _, name := range names {
+		if _, ok := all[name]; ok {
+			continue
+		}
+		if name == "full" {
+			all[name] = look{color: black}
+			continue
+		}
+		dashes := [][]vg.Length{nil, {4, 2}, {1.5, 1.5}, {6, 2, 1.5, 2}}
+		all[name] = look{palette[n%len(palette)], dashes[n/len(palette)%len(dashes)]}
+		n++
+	}
+	return all
+}
+
+// plot draws the figure for either format.
+func (f figure) plot(looks map[string]look) *plot.Plot {
+	p := plot.New()
+	sans := func(size vg.Length, c color.Color) text.Style {
+		return text.Style{Color: c, Font: font.From(font.Font{Typeface: "Liberation", Variant: "Sans"}, size), Handler: p.TextHandler}
+	}
+	for _, a := range []struct {
+		of     *plot.Axis
+		as     axis
+		xAlign text.XAlignment
+		yAlign text.YAlignment
+	}{{&p.X, f.x, text.XCenter, text.YTop}, {&p.Y, f.y, text.XRight, text.YCenter}} {
+		a.of.Label.Text, a.of.Label.TextStyle = a.as.label, sans(8.5, grey)
+		a.of.Tick.Label = sans(8.5, grey)
+		a.of.Tick.Label.XAlign, a.of.Tick.Label.YAlign = a.xAlign, a.yAlign
+		a.of.Label.TextStyle.XAlign, a.of.Label.TextStyle.YAlign = text.XCenter, text.YBottom
+		a.of.Tick.Marker = ticks{a.as}
+		a.of.LineStyle.Color, a.of.Tick.LineStyle.Color = grey, grey
+		if a.as.log {
+			a.of.Scale = plot.LogScale{}
+		}
+	}
+	p.X.Tick.Length = 3
+	p.Y.LineStyle.Width, p.Y.Tick.LineStyle.Width, p.Y.Tick.Length = 0, 0, 0
+	grid := plotter.NewGrid()
+	grid.Vertical.Width, grid.Horizontal.Color = 0, faint
+	p.Add(grid)
+	labels := &ends{}
+	for _, s := range f.series {
+		l, points := looks[s.name], s.points
+		if s.level {
+			low, high := f.extent()
+			points = []point{{low, s.points[0].y, 0}, {high, s.points[0].y, 0}}
+		}
+		var line, upper, lower plotter.XYs
+		for _, at := range points {
+			line = append(line, plotter.XY{X: at.x, Y: at.y})
+			upper = append(upper, plotter.XY{X: at.x, Y: at.y + at.spread})
+			lower = append(lower, plotter.XY{X: at.x, Y: at.y - at.spread})
+		}
+		of := func(xys plotter.XYs, width vg.Length) *plotter.Line {
+			return &plotter.Line{XYs: xys, LineStyle: draw.LineStyle{Color: l.color, Width: width, Dashes: l.dashes}}
+		}
+		switch {
+		case !slices.ContainsFunc(points, func(at point) bool { return at.spread > 0 }):
+		case f.bars:
+			for i := range line {
+				p.Add(of(plotter.XYs{lower[i], upper[i]}, 0.8))
+			}
+		default:
+			light := l.color
+			light.A = 40
+			slices.Reverse(lower)
+			p.Add(&plotter.Polygon{XYs: []plotter.XYs{append(upper, lower...)}, Color: light})
+		}
+		p.Add(of(line, 1.4))
+		if len(line) <= 12 && !s.level {
+			p.Add(&plotter.Scatter{XYs: line, GlyphStyle: draw.GlyphStyle{Color: l.color, Radius: 1.8, Shape: draw.CircleGlyph{}}})
+		}
+		style := sans(8.5, darker(l.color))
+		style.YAlign = text.YCenter
+		labels.all = append(labels.all, end{line[len(line)-1], s.name, style})
+	}
+	p.Add(labels)
+	return p
+}
+
+// extent is the range of x over all curves.
+func (f figure) extent() (low, high float64) {
+	low, high = math.Inf(1), math.Inf(-1)
+	for _, s := range f.series {
+		for _, at := range s.points {
+			if !s.level {
+				low, high = min(low, at.x), max(high, at.x)
+			}
+		}
+	}
+	return low, high
+}
+
+// darker is the colour for letters, which are thinner than lines.
+func darker(c color.NRGBA) color.NRGBA {
+	part := func(x uint8) uint8 { return uint8(0.72 * float64(x)) }
+	return color.NRGBA{part(c.R), part(c.G), part(c.B), c.A}
+}
+
+// ends writes the name of every curve at its end, those that would overlap one above the other.
+type ends struct{ all []end }
+
+type end struct {
+	at    plotter.XY
+	text  string
+	style text.Style
+}
+
+const labelGap = 4 // points between a curve and its name
+
+// Plot implements plot.Plotter.
+func (e *ends) Plot(c draw.Canvas, p *plot.Plot) {
+	x, y := p.Transforms(&c)
+	type box struct{ left, right, y vg.Length }
+	boxes := make([]box, len(e.all))
+	order := make([]int, len(e.all))
+	for i, l := range e.all {
+		left := x(l.at.X) + labelGap
+		boxes[i], order[i] = box{left, left + l.style.Width(l.text), y(l.at.Y)}, i
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return int(math.Copysign(1, float64(boxes[i].y-boxes[j].y))) })
+	lineHeight := func(i int) vg.Length { return e.all[i].style.Font.Size * 1.1 }
+	overlap := func(a, b box) bool { return a.left < b.right && b.left < a.right }
+	for n, i := range order { // upwards, clear of those below
+		for _, j := range order[:n] {
+			if overlap(boxes[i], boxes[j]) {
+				boxes[i].y = max(boxes[i].y, boxes[j].y+lineHeight(i))
+			}
+		}
+	}
+	top := c.Max.Y
+	for n, i := range slices.Backward(order) { // and down again from the top
+		boxes[i].y = min(boxes[i].y, top)
+		for _, j := range order[n+1:] {
+			if overlap(boxes[i], boxes[j]) {
+				boxes[i].y = min(boxes[i].y, boxes[j].y-lineHeight(i))
+			}
+		}
+	}
+	veil := color.NRGBA{255, 255, 255, 170}
+	for i, l := range e.all {
+		half := lineHeight(i) / 2
+		under := vg.Rectangle{Min: vg.Point{X: boxes[i].left, Y: boxes[i].y - half}, Max: vg.Point{X: boxes[i].right, Y: boxes[i].y + half}}
+		c.SetColor(veil)
+		c.Fill(under.Path())
+		c.FillText(l.style, vg.Point{X: boxes[i].left, Y: boxes[i].y}, l.text)
+	}
+}
+
+// GlyphBoxes implements plot.GlyphBoxer: the room that the names need.
+func (e *ends) GlyphBoxes(p *plot.Plot) (boxes []plot.GlyphBox) {
+	for _, l := range e.all {
+		boxes = append(boxes, plot.GlyphBox{X: p.X.Norm(l.at.X), Y: p.Y.Norm(l.at.Y),
+			Rectangle: vg.Rectangle{Max: vg.Point{X: labelGap + l.style.Width(l.text)}}})
+	}
+	return boxes
+}
+
+// ticks are at round numbers, or where the axis says.
+type ticks struct{ axis }
+
+// Ticks implements plot.Ticker.
+func (t ticks) Ticks(low, high float64) (all []plot.Tick) {
+	values := t.at
+	if values == nil && t.log && high/low > 5 {
+		values = decades(low, high)
+	} else if values == nil {
+		values = round(low, high)
+	}
+	for _, x := range values {
+		all = append(all, plot.Tick{Value: x, Label: t.format(x)})
+	}
+	return all
+}
+
+// decades are the powers of ten within the range; those times 2 and 5 too, where it is short.
+func decades(low, high float64) (values []float64) {
+	between := []float64{1}
+	if high/low < 100 {
+		between = []float64{1, 2, 5}
+	}
+	for power := math.Floor(math.Log10(low)); power <= math.Log10(high); power++ {
+		for _, m := range between {
+			if x := m * math.Pow(10, power); x >= low*(1-1e-9) && x <= high*(1+1e-9) {
+				values = append(values, x)
+			}
+		}
+	}
+	return values
+}
+
+// round are three to six multiples of 1, 2 or 5 times a power of ten within the range.
+func round(low, high float64) (values []float64) {
+	power := math.Pow(10, math.Floor(math.Log10((high-low)/2.5)))
+	step := power
+	for _, m := range []float64{2, 5, 10} {
+		if (high-low)/step > 5.5 {
+			step = m * power
+		}
+	}
+	for i := math.Ceil(low/step - 1e-9); i <= high/step+1e-9; i++ {
+		values = append(values, i*step)
+	}
+	return values
+}
+
+// margin keeps letters within the picture where another font is a little wider.
+const margin = 4
+
+func (f figure) draw(c vg.CanvasSizer, looks map[string]look) {
+	f.plot(looks).Draw(draw.Crop(draw.New(c), margin, -margin, margin, -margin))
+}
+
+// head is what an SVG of its own has that one within a page has not.
+var head = regexp.MustCompile(`(?s)^.*?<svg width="[^"]*" height="[^"]*"`)
+
+// svg returns the figure as an element for a page.
+func (f figure) svg(looks map[string]look) string {
+	c := vgsvg.New(width, height)
+	f.draw(c, looks)
+	var b strings.Builder
+	_, _ = c.WriteTo(&b) // a strings.Builder takes everything
+	return strings.ReplaceAll(head.ReplaceAllString(b.String(), "<svg"), "Liberation Sans", "Liberation Sans, Arial, Helvetica, sans-serif")
+}
+
+// dots per inch of a PNG: letters are sharp on paper.
+const dots = 250
+
+func (f figure) png(w io.Writer, looks map[string]look) error {
+	c := vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(dots))
+	f.draw(c, looks)
+	_, err := vgimg.PngCanvas{Canvas: c}.WriteTo(w)
+	return err
+}

@@ -1,0 +1,181 @@
+package compare
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"lte/train"
+)
+
+// figure is one diagram.
+type figure struct {
+	Title  string
+	file   string // name without extension
+	x, y   axis
+	series []series
+	bars   bool // the spread as a bar at every point, not as a band
+}
+
+type axis struct {
+	label  string
+	format func(float64) string // of the numbers at its ticks
+	log    bool
+	at     []float64 // its ticks; nil: at round numbers
+}
+
+// series is one curve, or a level: one number whatever x is.
+type series struct {
+	name   string
+	points []point // in the order of x
+	level  bool
+}
+
+type point struct{ x, y, spread float64 }
+
+// curve is a figure over training: a number of the records over another.
+type curve struct {
+	title, file string
+	x, y        axis
+	ofX, ofY    func(train.Record) float64
+}
+
+var (
+	byImages   = axis{label: "images seen", format: si}
+	byBytes    = axis{label: "bytes sent by a rank", format: bytes, log: true}
+	bySeconds  = axis{label: "seconds", format: plain}
+	asAccuracy = axis{label: "test top-1", format: percent}
+	asRank     = axis{label: "mean effective rank", format: plain}
+	asCosine   = axis{label: "mean |cosine|", format: plain}
+)
+
+var curves = []curve{
+	{"Test accuracy over images", "accuracy-images", byImages, asAccuracy, imagesSeen, TestTop1},
+	{"Test accuracy over bytes sent by a rank", "accuracy-bytes", byBytes, asAccuracy, bytesSent, TestTop1},
+	{"Test accuracy over time", "accuracy-seconds", bySeconds, asAccuracy, elapsed, TestTop1},
+	{"Effective rank of the gradients", "gradient-rank", byImages, asRank, imagesSeen, GradientRank},
+	{"Alignment of heads", "alignment", byImages, asCosine, imagesSeen, Alignment},
+}
+
+func imagesSeen(r train.Record) float64 { return float64(r.Images) }
+func bytesSent(r train.Record) float64  { return positive(float64(r.BytesSent)) }
+func elapsed(r train.Record) float64    { return r.Seconds }
+
+// figures are those of a panel for which there is anything to show. name is what their files' names begin with.
+func (p Panel) figures(name string) (all []figure) {
+	for _, c := range curves {
+		f := figure{Title: c.title, file: name + c.file, x: c.x, y: c.y}
+		for _, l := range p.Lines {
+			if points := c.points(l); points != nil {
+				f.series = append(f.series, series{name: l.Name, points: points})
+			}
+		}
+		if f.series != nil {
+			all = append(all, f)
+		}
+	}
+	for _, key := range []string{"lora.heads", "lora.rank", "merge.every"} {
+		if f := p.over(key); f.series != nil {
+			f.file = name + f.file
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// points are the line's, means over its seeds at equal records.
+func (c curve) points(l Line) (points []point) {
+	longest := 0
+	for _, r := range l.Runs {
+		longest = max(longest, len(r.Records))
+	}
+	for i := range longest {
+		of := func(number func(train.Record) float64) func(Run) float64 {
+			return func(r Run) float64 {
+				if i >= len(r.Records) {
+					return math.NaN()
+				}
+				return number(r.Records[i])
+			}
+		}
+		x := l.Mean(of(c.ofX))
+		y, spread := l.Over(of(c.ofY))
+		if !math.IsNaN(x) && !math.IsNaN(y) {
+			points = append(points, point{x, y, spread})
+		}
+	}
+	return points
+}
+
+// over is the final accuracy over a key that tells lines of the panel apart, a curve for each setting of what else does,
+// and full's level beside them.
+func (p Panel) over(key string) figure {
+	name := letters[key]
+	f := figure{Title: "Final test accuracy over " + name, file: "final-" + strings.ReplaceAll(key, ".", "-"),
+		x: axis{label: key, format: plain, log: true}, y: asAccuracy, bars: true}
+	for _, l := range p.Lines {
+		i := slices.IndexFunc(l.Terms, func(s Setting) bool { return s.Key == key })
+		if i < 0 {
+			continue
+		}
+		rest := l
+		rest.name(nil)
+		for _, s := range slices.Delete(slices.Clone(l.Terms), i, i+1) {
+			rest.Name += " " + s.String()
+		}
+		var x float64
+		if _, err := fmt.Sscan(l.Terms[i].Value, &x); err != nil {
+			continue
+		}
+		f.add(rest.Name, x, l)
+	}
+	f.series = slices.DeleteFunc(f.series, func(s series) bool { return len(s.points) < 2 })
+	if full := p.full(); full != nil && f.series != nil {
+		top1, spread := full.Over(Top1)
+		f.series = append(f.series, series{name: full.Name, points: []point{{math.NaN(), top1, spread}}, level: true})
+	}
+	return f
+}
+
+// add adds the line's final accuracy to a series.
+func (f *figure) add(name string, x float64, l Line) {
+	i := slices.IndexFunc(f.series, func(s series) bool { return s.name == name })
+	if i < 0 {
+		i = len(f.series)
+		f.series = append(f.series, series{name: name})
+	}
+	top1, spread := l.Over(Top1)
+	s := &f.series[i]
+	s.points = append(s.points, point{x, top1, spread})
+	if !slices.Contains(f.x.at, x) {
+		f.x.at = append(f.x.at, x)
+	}
+	slices.SortFunc(s.points, func(a, b point) int { return int(math.Copysign(1, a.x-b.x)) })
+}
+
+// scales are the final accuracies over the models' sizes, a figure for each data set with models of several sizes.
+func scales(panels []Panel) (all []figure) {
+	for i, p := range panels {
+		if i == 0 || panels[i-1].Dataset != p.Dataset {
+			all = append(all, figure{Title: "Final test accuracy over scale, " + p.Dataset, file: "final-scale-" + fileName(p.Dataset),
+				x: axis{label: "parameters of the model", format: si, log: true}, y: asAccuracy, bars: true})
+		}
+		for _, l := range p.Lines {
+			all[len(all)-1].add(l.Name, p.parameters(), l)
+		}
+	}
+	return slices.DeleteFunc(all, func(f figure) bool {
+		return !slices.ContainsFunc(f.series, func(s series) bool { return len(s.points) > 1 })
+	})
+}
+
+// fileName is text as a part of a file's name.
+func fileName(text string) string {
+	return strings.Trim(strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' {
+			return r
+		}
+		return '-'
+	}, text), "-")
+}
