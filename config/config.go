@@ -199,7 +199,7 @@ type Schedule struct {
 
 // Measure says when, and of which layers, ranks of gradients and updates and the alignment of heads are measured.
 type Measure struct {
-	Every  int      `toml:"every" min:"0" unit:"steps" doc:"steps between measurements of effective ranks and of the heads' alignment, held at the next merge and at the end; 0: none"`
+	Every  int      `toml:"every" min:"-1" unit:"steps" doc:"steps between measurements of effective ranks, norms and the heads' alignment, held at the next merge and at the end; 0: none; -1: 400, and none where exchange.transport leaves a choice, which they would take away"`
 	Images int      `toml:"images" min:"1" unit:"images" doc:"training images of the mini-batch whose gradient is measured: always the same ones, evenly spread, without augmentation"`
 	Layers []string `toml:"layers" pattern:"true" doc:"which linear layers, by name; each costs two singular value decompositions, shared out among the ranks"`
 }
@@ -231,7 +231,7 @@ func Default() Config {
 		Optimizer: Optimizer{Name: "adamw", LR: 5e-4, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Momentum: 0.9,
 			WeightDecay: 0.01, ClipNorm: 1},
 		Schedule: Schedule{Kind: "cosine", Warmup: 80},
-		Measure:  Measure{Images: 64, Layers: []string{"*.mlp.0", "*.fc1"}},
+		Measure:  Measure{Every: -1, Images: 64, Layers: []string{"*.mlp.0", "*.fc1"}},
 		Compute:  Compute{Backend: "auto", DType: "f32"},
 	}
 }

@@ -70,8 +70,17 @@ func (c *Config) Resolve(ranks int) error {
 	if c.Replicas.LR == 0 {
 		c.Replicas.LR = c.Optimizer.LR
 	}
+	if c.Measure.Every < 0 {
+		c.Measure.Every = 0
+		if c.Exchange.Transport == "factors" {
+			c.Measure.Every = measureEvery
+		}
+	}
 	return nil
 }
+
+// measureEvery is the interval of measurements where none is asked for: under 2 % of a run, see docs/observations.md.
+const measureEvery = 400
 
 // checkMethod reports what the method cannot do. What Resolve fills in passes.
 func (c Config) checkMethod() error {

@@ -107,9 +107,25 @@ func TestResolve(t *testing.T) {
 		if err := got.Check(); err != nil {
 			t.Errorf("%s %v: resolved, but %v", c.method, c.settings, err)
 		}
+		if got.Measure.Every != measureEvery {
+			t.Errorf("%s: measures every %d steps", c.method, got.Measure.Every)
+		}
 		again := got
 		if err := again.Resolve(4); err != nil || !reflect.DeepEqual(again, got) {
 			t.Errorf("%s %v, resolved again: %s, %v", c.method, c.settings, resolved(again), err)
+		}
+	}
+}
+
+// Fails if measuring, unasked, decides how heads travel, or what is asked for is not done.
+func TestResolveMeasurements(t *testing.T) {
+	for settings, want := range map[string]int{"exchange.transport=auto": 0, "exchange.transport=dense": 0, "measure.every=0": 0, "measure.every=7": 7} {
+		c, err := Load("", []string{settings})
+		if err == nil {
+			err = c.Resolve(2)
+		}
+		if err != nil || c.Measure.Every != want {
+			t.Errorf("%s: every %d steps, want %d; %v", settings, c.Measure.Every, want, err)
 		}
 	}
 }

@@ -31,6 +31,7 @@ func (r *rank) memory() (m Memory) {
 	o, c := r.outline, r.config
 	m.Program = program
 	m.Weights = o.Model.WeightBytes(r.dtype)
+	m.Weights += 4 * int64(o.Measured)
 	m.Passes = o.Model.PassBytes(r.dtype, o.Pass)
 	common := 4 * int64(r.all) // W itself
 	if c.EMA.Decay > 0 {

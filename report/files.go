@@ -94,7 +94,18 @@ func scalarsOf(r train.Record) []scalar {
 		{"train/loss", r.TrainLoss},
 		{"train/lr", r.LR},
 		{"train/images_per_second", r.ImagesPerSecond},
+		{"train/merges", float64(r.Merges)},
+		{"train/moments_cleared", float64(r.MomentsCleared)},
+		{"train/repairs", float64(r.Repairs)},
 		{"traffic/bytes_sent_per_rank", float64(r.BytesSent)},
+		{"traffic/merge/sent", float64(r.Traffic.Merge.Sent)},
+		{"traffic/merge/received", float64(r.Traffic.Merge.Received)},
+		{"traffic/gradients/sent", float64(r.Traffic.Gradients.Sent)},
+		{"traffic/gradients/received", float64(r.Traffic.Gradients.Received)},
+		{"traffic/evaluation/sent", float64(r.Traffic.Evaluation.Sent)},
+		{"traffic/evaluation/received", float64(r.Traffic.Evaluation.Received)},
+		{"traffic/control/sent", float64(r.Traffic.Control.Sent)},
+		{"traffic/control/received", float64(r.Traffic.Control.Received)},
 	}
 	for _, s := range []struct {
 		tag   string
@@ -108,6 +119,9 @@ func scalarsOf(r train.Record) []scalar {
 		{"measure/update_rank", r.UpdateRank},
 		{"measure/alignment", r.Alignment},
 		{"measure/grassmann", r.Grassmann},
+		{"measure/gradient_norm", r.GradientNorm},
+		{"measure/update_norm", r.UpdateNorm},
+		{"measure/weight_norm", r.WeightNorm},
 	} {
 		if s.value != nil {
 			scalars = append(scalars, scalar{s.tag, *s.value})

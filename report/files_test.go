@@ -13,19 +13,21 @@ import (
 	"strings"
 	"testing"
 
-	"google.golang.org/protobuf/encoding/protowire"
-
+	"lte/collective"
 	"lte/train"
 )
 
 func records() []train.Record {
 	first := train.Record{Step: 20, Images: 2560, Seconds: 1.5, TrainLoss: 2.25, LR: 1e-3, ImagesPerSecond: 1706.67, Merges: 2,
-		BytesSent: 1 << 40}
+		BytesSent: 1 << 40, Traffic: train.Traffic{Merge: collective.Traffic{Sent: 1, Received: 2}, Gradients: collective.Traffic{Sent: 3, Received: 4},
+			Evaluation: collective.Traffic{Sent: 5, Received: 6}, Control: collective.Traffic{Sent: 7, Received: 8}}}
 	second := first
 	second.Step, second.Images = 300, 38400
 	second.TestTop1, second.TestLoss = evaluated(0.75, 0.5)
 	second.GradientRank, second.UpdateRank = evaluated(7.5, 3)
 	second.Alignment, second.Grassmann = evaluated(0.01, 0.9)
+	second.GradientNorm, second.UpdateNorm = evaluated(0.5, 2)
+	second.WeightNorm, _ = evaluated(16, 0)
 	return []train.Record{first, second}
 }
 
@@ -206,13 +208,18 @@ func TestEvents(t *testing.T) {
 		t.Errorf("a loss that is no number: %g", loss)
 	}
 	delete(events[1].values, "train/loss")
-	want := map[string]float32{"train/lr": 1e-3, "train/images_per_second": 1706.67, "traffic/bytes_sent_per_rank": 1 << 40}
+	want := map[string]float32{"train/lr": 1e-3, "train/images_per_second": 1706.67, "train/merges": 2, "train/moments_cleared": 0,
+		"train/repairs": 0, "traffic/bytes_sent_per_rank": 1 << 40}
+	for i, purpose := range []string{"merge", "gradients", "evaluation", "control"} {
+		want["traffic/"+purpose+"/sent"], want["traffic/"+purpose+"/received"] = float32(2*i+1), float32(2*i+2)
+	}
 	if events[1].step != 20 || !reflect.DeepEqual(events[1].values, want) {
 		t.Errorf("step %d: %v, want %v", events[1].step, events[1].values, want)
 	}
 	want["train/loss"], want["test/top1"], want["test/loss"] = 2.25, 0.75, 0.5
 	want["measure/gradient_rank"], want["measure/update_rank"] = 7.5, 3
 	want["measure/alignment"], want["measure/grassmann"] = 0.01, 0.9
+	want["measure/gradient_norm"], want["measure/update_norm"], want["measure/weight_norm"] = 0.5, 2, 16
 	if events[2].step != 300 || !reflect.DeepEqual(events[2].values, want) {
 		t.Errorf("step %d: %v, want %v", events[2].step, events[2].values, want)
 	}
@@ -225,7 +232,7 @@ type event struct {
 	values   map[string]float32
 }
 
-// readEvents is a reader of event files that shares no code with the writer but protowire.
+// readEvents is a reader of event files that shares no code with the writer.
 func readEvents(t *testing.T, file []byte) []event {
 	t.Helper()
 	unmask := func(b []byte) uint32 {
@@ -242,7 +249,7 @@ func readEvents(t *testing.T, file []byte) []event {
 		}
 		file = file[16+n:]
 		e := event{values: map[string]float32{}}
-		message(t, data, func(field protowire.Number, number uint64, bytes []byte) {
+		message(t, data, func(field, number uint64, bytes []byte) {
 			switch field {
 			case 1:
 				e.wallTime = math.Float64frombits(number)
@@ -251,9 +258,9 @@ func readEvents(t *testing.T, file []byte) []event {
 			case 3:
 				e.version = string(bytes)
 			case 5:
-				message(t, bytes, func(_ protowire.Number, _ uint64, value []byte) {
+				message(t, bytes, func(_, _ uint64, value []byte) {
 					var tag string
-					message(t, value, func(field protowire.Number, number uint64, bytes []byte) {
+					message(t, value, func(field, number uint64, bytes []byte) {
 						if field == 1 {
 							tag = string(bytes)
 						} else {
@@ -269,32 +276,36 @@ func readEvents(t *testing.T, file []byte) []event {
 }
 
 // message calls each with every field of a protobuf message, by wire type.
-func message(t *testing.T, b []byte, each func(field protowire.Number, number uint64, bytes []byte)) {
+func message(t *testing.T, b []byte, each func(field, number uint64, bytes []byte)) {
 	t.Helper()
+	varint := func() uint64 {
+		x, n := binary.Uvarint(b)
+		if n <= 0 {
+			t.Fatalf("no varint at % x", b)
+		}
+		b = b[n:]
+		return x
+	}
+	take := func(n uint64) (taken []byte) {
+		if n > uint64(len(b)) {
+			t.Fatalf("%d bytes are wanted, %d are left", n, len(b))
+		}
+		taken, b = b[:n], b[n:]
+		return taken
+	}
 	for len(b) > 0 {
-		field, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			t.Fatal(protowire.ParseError(n))
+		key := varint()
+		switch field := key >> 3; key & 7 {
+		case 0:
+			each(field, varint(), nil)
+		case 1:
+			each(field, binary.LittleEndian.Uint64(take(8)), nil)
+		case 2:
+			each(field, 0, take(varint()))
+		case 5:
+			each(field, uint64(binary.LittleEndian.Uint32(take(4))), nil)
+		default:
+			t.Fatalf("wire type %d", key&7)
 		}
-		b = b[n:]
-		var number uint64
-		var bytes []byte
-		switch typ {
-		case protowire.VarintType:
-			number, n = protowire.ConsumeVarint(b)
-		case protowire.Fixed64Type:
-			number, n = protowire.ConsumeFixed64(b)
-		case protowire.Fixed32Type:
-			var x uint32
-			x, n = protowire.ConsumeFixed32(b)
-			number = uint64(x)
-		case protowire.BytesType:
-			bytes, n = protowire.ConsumeBytes(b)
-		}
-		if n < 0 {
-			t.Fatal(protowire.ParseError(n))
-		}
-		b = b[n:]
-		each(field, number, bytes)
 	}
 }

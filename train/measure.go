@@ -13,7 +13,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// probe measures, now and then, what the paper measures over training: of some layers, the effective rank of the
+// probe measures, now and then, what the paper measures over training: of some layers, the effective rank and norm of the
 // gradient at the merged weights and of W − W⁰, and how the heads' updates lie to one another.
 type probe struct {
 	layers  []*model.Linear
@@ -29,7 +29,7 @@ type apart interface {
 
 // newProbe returns nil where nothing is to be measured.
 func newProbe(c config.Measure, set *data.Set, m *model.Model) (*probe, error) {
-	if c.Every == 0 {
+	if c.Every <= 0 {
 		return nil, nil
 	}
 	p := &probe{images: spread{set.Train, min(c.Images, set.Train.Len())}}
@@ -65,18 +65,22 @@ func (t *Trainer) measure(r *Record) error {
 		return err
 	}
 	var ranks, updates, cosines, distances mean
+	var gradientSquares, updateSquares, weightSquares float64
 	heads, _ := t.method.(apart)
 	for i, l := range t.probe.layers {
 		if i%t.meter.Size() != t.meter.Rank() {
 			continue
 		}
 		ranks.add(measure.EffectiveRank(gradients[i]))
+		gradientSquares += t.backend.SumSquares(gradients[i].Data)
 		// The gradient's memory is free now: W − W⁰.
 		moved := gradients[i]
 		for j, w := range l.W.Data {
 			moved.Data[j] = w - t.probe.origins[i][j]
 		}
 		updates.add(measure.EffectiveRank(moved))
+		updateSquares += t.backend.SumSquares(moved.Data)
+		weightSquares += t.backend.SumSquares(l.W.Data)
 		if heads == nil {
 			continue
 		}
@@ -89,13 +93,19 @@ func (t *Trainer) measure(r *Record) error {
 		distances.add(distance)
 	}
 	means := []*mean{&ranks, &updates, &cosines, &distances}
-	sums := make([]float64, 0, 2*len(means))
+	sums := []float64{gradientSquares, updateSquares, weightSquares}
+	norms := []**float64{&r.GradientNorm, &r.UpdateNorm, &r.WeightNorm}
 	for _, m := range means {
 		sums = append(sums, m.sum, m.count)
 	}
 	if err := collective.Sum(t.meter.For(collective.Evaluation), sums); err != nil {
 		return err
 	}
+	for i, to := range norms {
+		norm := math.Sqrt(sums[i])
+		*to = &norm
+	}
+	sums = sums[len(norms):]
 	for i, to := range []**float64{&r.GradientRank, &r.UpdateRank, &r.Alignment, &r.Grassmann} {
 		if sum, count := sums[2*i], sums[2*i+1]; count > 0 {
 			value := sum / count

@@ -109,17 +109,21 @@ func TestMeasuredIsWhatItIs(t *testing.T) {
 		twin.model.Backward(logits)
 
 		var gradient, update, alignment float64
+		var norms [3]float64
 		found := 0
 		for i, l := range twin.model.Layers() {
 			if !match("*.mlp.*", l.Name) {
 				continue
 			}
 			gradient += measure.EffectiveRank(l.GradW) / 2
+			norms[0] += squares(l.GradW.Data)
 			moved := l.GradW
 			for j, w := range l.W.Data {
 				moved.Data[j] = w - tr.probe.origins[found][j]
 			}
 			update += measure.EffectiveRank(moved) / 2
+			norms[1] += squares(moved.Data)
+			norms[2] += squares(l.W.Data)
 			var updates [][]float64
 			for _, f := range tr.method.(apart).apart(tr.model.Layers()[i]) {
 				updates = append(updates, product(f))
@@ -146,6 +150,8 @@ func TestMeasuredIsWhatItIs(t *testing.T) {
 		}
 		near(t, method+": ranks and alignment", []float64{*got.GradientRank, *got.UpdateRank, *got.Alignment},
 			[]float64{gradient, update, alignment}, 1e-4)
+		near(t, method+": norms", []float64{*got.GradientNorm, *got.UpdateNorm, *got.WeightNorm},
+			[]float64{math.Sqrt(norms[0]), math.Sqrt(norms[1]), math.Sqrt(norms[2])}, 1e-4)
 	}
 }
 
@@ -160,6 +166,13 @@ func product(f model.Factors) (out []float64) {
 		}
 	}
 	return out
+}
+
+func squares(x []float32) (sum float64) {
+	for _, v := range x {
+		sum += float64(v) * float64(v)
+	}
+	return sum
 }
 
 func dot(x, y []float64) (sum float64) {

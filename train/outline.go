@@ -16,6 +16,7 @@ type Outline struct {
 	Replicas int                 // numbers that train beside a worker's head
 	Trained  int                 // numbers that a worker trains, replicas included
 	Pass     int                 // images of the largest pass, evaluation's included
+	Measured int                 // numbers of W⁰ that are kept for measurements
 }
 
 // NewOutline outlines one of so many ranks of a run of a resolved configuration, on images of the set's sizes: nothing else of
@@ -30,6 +31,13 @@ func NewOutline(c config.Config, ranks int, set *data.Set) (*Outline, error) {
 		return nil, &config.Error{Problem: err.Error(), Err: err}
 	}
 	o := &Outline{Model: m, Workers: 1, Pass: s.Batch}
+	if c.Measure.Every > 0 {
+		for _, l := range m.Layers() {
+			if matchAny(c.Measure.Layers, l.Name) {
+				o.Measured += l.W.Rows * l.W.Cols
+			}
+		}
+	}
 	if !c.HasHeads() {
 		_, o.Trained = m.Sizes()
 		return o, nil

@@ -31,6 +31,9 @@ type Record struct {
 	UpdateRank      *float64 `json:"update_rank,omitempty"`   // of W − W⁰
 	Alignment       *float64 `json:"alignment,omitempty"`     // mean |cosine| of two heads' updates, where there are several
 	Grassmann       *float64 `json:"grassmann,omitempty"`     // mean distance of two heads' row spans of A, over the largest there can be
+	GradientNorm    *float64 `json:"gradient_norm,omitempty"` // ‖∂L/∂W‖ of the layers measured, all together
+	UpdateNorm      *float64 `json:"update_norm,omitempty"`   // ‖W − W⁰‖
+	WeightNorm      *float64 `json:"weight_norm,omitempty"`   // ‖W‖
 }
 
 // Summary is summary.json: one finished run. The keys are stable; docs/run-directory.md describes each.

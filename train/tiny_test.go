@@ -66,6 +66,7 @@ func tinyConfig(method string) config.Config {
 	c.Replicas = config.Replicas{Sync: "auto"}
 	c.Outer = config.Outer{LR: 0.7, Momentum: 0.9}
 	c.EMA = config.EMA{}
+	c.Measure.Every = 0
 	c.Train = config.Train{Steps: 9, Batch: 4, Accumulate: 1, EvalBatch: 8, LabelSmoothing: 0.1}
 	c.Optimizer = config.Optimizer{Name: "adamw", LR: 0.01, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, Momentum: 0.9,
 		WeightDecay: 0.01, ClipNorm: 1}
