@@ -17,12 +17,13 @@ import (
 )
 
 // Load returns the configuration of a run: the defaults, changed by the TOML file at path (none where path is empty),
-// changed by settings, each "section.key=value" and each stronger than the file. A model preset fills the keys that
-// it stands for. The result has passed Check. Every error is an *Error.
+// changed by settings, each "section.key=value" and each stronger than the file. A file's key `base` names another one, from
+// the file's own folder, that it changes in its turn. A model preset fills the keys that it stands for. The result has
+// passed Check. Every error is an *Error, which says in which file the key at fault stands.
 func Load(path string, settings []string) (Config, error) {
 	l := loader{config: Default(), origin: map[string]origin{}}
 	if path != "" {
-		if err := l.file(path); err != nil {
+		if err := l.file(path, nil); err != nil {
 			return Config{}, err
 		}
 	}
@@ -37,7 +38,7 @@ func Load(path string, settings []string) (Config, error) {
 // Read returns the configuration that Write has written as text; name is for errors.
 func Read(name, text string) (Config, error) {
 	l := loader{config: Default(), origin: map[string]origin{}}
-	if err := l.text(name, text); err != nil {
+	if err := l.text(name, text, nil); err != nil {
 		return Config{}, err
 	}
 	return l.finish()
@@ -82,10 +83,15 @@ func (l *loader) blame(err error) error {
 	return e
 }
 
-func (l *loader) file(path string) error {
+// file applies a file, its base first. from lists the places that lead to it, where it is a base itself.
+func (l *loader) file(path string, from []base) error {
+	where, named := path, "the configuration file"
+	if len(from) > 0 {
+		where, named = from[len(from)-1].where, fmt.Sprintf("%s %q", baseKey, path)
+	}
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return &Error{Where: path, Err: err, Problem: "no such file; check the path of the configuration file"}
+		return &Error{Where: where, Err: err, Problem: fmt.Sprintf("no such file; check the path of %s", named)}
 	}
 	if err != nil {
 		cause := err
@@ -93,19 +99,29 @@ func (l *loader) file(path string) error {
 		if errors.As(err, &pathErr) { // its path is in Where
 			cause = pathErr.Err
 		}
-		return &Error{Where: path, Err: err,
-			Problem: fmt.Sprintf("cannot read the configuration file: %v; expected a readable TOML file", cause)}
+		return &Error{Where: where, Err: err,
+			Problem: fmt.Sprintf("cannot read %s: %v; expected a readable TOML file", named, cause)}
 	}
-	return l.text(path, string(text))
+	return l.text(path, string(text), from)
 }
 
-// text takes TOML that was read from path.
-func (l *loader) text(path, text string) error {
+// text takes TOML that was read from path, its base first; from as in file.
+func (l *loader) text(path, text string, from []base) error {
 	entries, err := parse(path, text)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
+		if e.name == baseKey {
+			if err := l.base(path, e, from); err != nil {
+				return err
+			}
+		}
+	}
+	for _, e := range entries {
+		if e.name == baseKey {
+			continue
+		}
 		where := fmt.Sprintf("%s:%d", path, e.line)
 		if headers, ok := e.value.([]map[string]any); ok && len(headers) > 1 {
 			where = path // the line is that of the last header, whichever is at fault

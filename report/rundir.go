@@ -52,12 +52,12 @@ func Finished(dir string) (steps int, ok bool) {
 
 // HoldsRun says whether a run was begun in the directory.
 func HoldsRun(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, configFile))
+	_, err := os.Stat(filepath.Join(dir, ConfigFile))
 	return err == nil
 }
 
 // ConfigPath is where the directory's run has its configuration.
-func ConfigPath(dir string) string { return filepath.Join(dir, configFile) }
+func ConfigPath(dir string) string { return filepath.Join(dir, ConfigFile) }
 
 // ResumeRunDir makes the directory of a run ready to go on: config.toml is what is run from now on, metrics.jsonl has its first
 // records only, and there is no summary. lost is how many of these are not there.
