@@ -204,7 +204,13 @@ func (p planCommand) measure(o *plan.Options, w *mpi.World) error {
 			b.Rounds = int(min(rounds, 100))
 			s, err = bench.RunStep(b, w)
 		}
-		return s.ImagesPerSecond / float64(w.Size()) * s.FLOPsPerImage, err
+		if err != nil {
+			return 0, err
+		}
+		// By processor time: how ranks share cores in a short while says little of how they do in the long run.
+		rate := []float64{1e3 * s.FLOPsPerImage * float64(c.Train.Batch*threads) / s.CPUMS}
+		err = collective.Sum(w, rate)
+		return rate[0] / float64(w.Size()), err
 	}
 	heads := c.Method
 	if !c.HasHeads() {
@@ -219,11 +225,12 @@ func (p planCommand) measure(o *plan.Options, w *mpi.World) error {
 	if o.Speed.Memory, err = bench.MemoryRate(w); err != nil {
 		return err
 	}
-	// Ranks that a node has not cores for share them, as those do that were measured.
+	// Ranks that a node has not cores for share them, as those do whose passes over memory were measured.
 	cores := orElse(p.Cores, w.MachineCores())
 	share := func(ranks, cores int) float64 { return min(1, float64(cores)/float64(ranks*threads)) }
-	part := share(p.RanksPerNode, cores) / share(w.MachineSize(), w.MachineCores())
-	o.Speed = plan.Speed{Heads: o.Speed.Heads * part, Weights: o.Speed.Weights * part, Memory: o.Speed.Memory * part}
+	part := share(p.RanksPerNode, cores)
+	o.Speed = plan.Speed{Heads: o.Speed.Heads * part, Weights: o.Speed.Weights * part,
+		Memory: o.Speed.Memory * part / share(w.MachineSize(), w.MachineCores())}
 	o.Cluster.Crowded = p.RanksPerNode > cores
 	if w.Size() > 1 && w.NodeSize() == w.Size() {
 		n, err := collective.Measure(w)

@@ -75,6 +75,9 @@ func TestStep(t *testing.T) {
 		if want := formula(o); math.Abs(s.FLOPsPerImage-want) > 1e-9*want {
 			t.Errorf("%s: %v FLOPs an image counted, %v by the formula", method, s.FLOPsPerImage, want)
 		}
+		if s.CPUMS <= 0 || s.CPUMS > 100*s.StepMS+10 {
+			t.Errorf("%s: %v ms of processor time", method, s.CPUMS)
+		}
 		if s.Allocations != 0 {
 			t.Errorf("%s: %v allocations a step", method, s.Allocations)
 		}

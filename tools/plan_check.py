@@ -18,7 +18,7 @@ import tempfile
 
 MPIRUN = shlex.split(os.environ.get("LTE_MPIRUN", "mpirun"))
 METHODS = {"lte": [], "lte, int8": ["exchange.wire=\"int8\""], "full": ["method=\"full\""], "localsgd": ["method=\"localsgd\""]}
-SECONDS = 8  # that half a run is to take
+SECONDS = 5  # that half a run is to take
 
 
 def output(launcher, ranks, *arguments):
