@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"lte/collective"
@@ -32,6 +33,9 @@ type observationsCommand struct {
 	More   bool               `help:"Also lte with 40 % more images."`
 	Set    []string           `help:"Set one key in all runs. Repeatable." placeholder:"SECTION.KEY=VALUE" sep:"none"`
 	Quiet  bool               `help:"No progress within a run."`
+	List   bool               `help:"Print the runs, each its name and what lte train is to --set for it, between tabs; train nothing." xor:"what"`
+	Judge  bool               `help:"Judge what is finished; train nothing." xor:"what"`
+	Ranks  int                `help:"Ranks that train, for --list and --judge, which need no launcher." default:"1"`
 }
 
 func (o observationsCommand) options() experiment.Options {
@@ -40,7 +44,7 @@ func (o observationsCommand) options() experiment.Options {
 }
 
 // runObservations trains what is missing and writes what was found.
-func runObservations(command observationsCommand, stdout io.Writer) int {
+func runObservations(command observationsCommand, stdout, stderr io.Writer) int {
 	o := command.options()
 	common, err := o.Common()
 	if err == nil {
@@ -49,21 +53,42 @@ func runObservations(command observationsCommand, stdout io.Writer) int {
 	if o.Out == "" {
 		o.Out = filepath.Join("runs", "observations-"+time.Now().Format("20060102-150405")) // rank 0's counts
 	}
+	if command.List {
+		return complain(stderr, list(o, command.Ranks, stdout))
+	}
 	return launch(os.Stderr, func(w *mpi.World) error {
 		runtime.LockOSThread() // OpenMP's threads belong to the thread that computes
 		if err := collective.Agree(w, err); err != nil {
 			return err
 		}
-		return observe(w, o, common, command.Quiet, stdout, os.Stderr)
+		ranks := w.Size()
+		if command.Judge {
+			ranks = command.Ranks
+		}
+		plan, err := o.Plan(ranks)
+		if err := collective.Agree(w, err); err != nil {
+			return err
+		}
+		for i := range plan {
+			plan[i].Wanted = plan[i].Wanted && !command.Judge
+		}
+		return observe(w, plan, o.Out, common, command.Quiet, stdout, os.Stderr)
 	})
 }
 
-// observe is the experiment on one rank.
-func observe(world *mpi.World, o experiment.Options, common config.Config, quiet bool, stdout, stderr io.Writer) error {
-	plan, err := o.Plan(world.Size())
-	if err := collective.Agree(world, err); err != nil {
-		return err
+// list prints the runs as the tasks of jobs/observations.sh.
+func list(o experiment.Options, ranks int, stdout io.Writer) error {
+	runs, err := o.Plan(ranks)
+	for _, r := range runs {
+		if r.Wanted {
+			fmt.Fprintln(stdout, strings.Join(append([]string{filepath.Base(r.Config.Run.Dir)}, r.Settings()...), "\t"))
+		}
 	}
+	return err
+}
+
+// observe is the experiment on one rank.
+func observe(world *mpi.World, plan []experiment.Run, out string, common config.Config, quiet bool, stdout, stderr io.Writer) error {
 	site, err := openSite(world, common, stderr)
 	if err != nil {
 		return err
@@ -79,11 +104,11 @@ func observe(world *mpi.World, o experiment.Options, common config.Config, quiet
 		return err
 	}
 	if world.Rank() == 0 {
-		if err = experiment.Write(o.Out, results, site.set.Test.Len()); err == nil {
+		if err = experiment.Write(out, results, site.set.Test.Len()); err == nil {
 			for _, v := range experiment.Judge(experiment.Lines(results), site.set.Test.Len()) {
 				say("%-3s %-14s %s (%s)", v.Observation, v.Outcome+":", v.Claim, v.Found)
 			}
-			say("written to %s", filepath.Join(o.Out, "observations.md"))
+			say("written to %s", filepath.Join(out, "observations.md"))
 		}
 	}
 	return collective.Agree(world, err)

@@ -166,7 +166,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case "report <run>":
 		return runReport(cli.Report, stdout, stderr)
 	case "experiment observations":
-		return runObservations(cli.Experiment.Observations, stdout)
+		return runObservations(cli.Experiment.Observations, stdout, stderr)
 	}
 	c, err := cli.Train.load()
 	if err == nil {

@@ -62,6 +62,8 @@ func TestCommands(t *testing.T) {
 		{[]string{"report", t.TempDir()}, usage, "", "holds no run; expected a run directory"},
 		{[]string{"report", "--expect", "nowhere", "."}, usage, "", "nowhere: cannot read the list of expected runs"},
 		{[]string{"experiment", "observations", "--help"}, 0, "Train these alone (full, lora,", ""},
+		{[]string{"experiment", "observations", "--list", "--ranks", "2", "--only", "lte"}, 0, "lte-1\trun.log_every=18\t", ""},
+		{[]string{"experiment", "observations", "--list", "--ranks", "0"}, usage, "", "--ranks must be at least 1, not 0"},
 		{[]string{"experiment", "observations", "--lr", "full"}, usage, "", `--lr`},
 	} {
 		var stdout, stderr bytes.Buffer

@@ -78,6 +78,19 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// Fails if lte train with a run's settings would train another run: it would not be found again.
+func TestSettings(t *testing.T) {
+	for _, r := range plan(t, Options{Out: "out", Data: "a b.tar", Heads: 8, Rank: 16, Images: 12800, Batch: 128, Seeds: 1, More: true}, 2) {
+		c, err := config.Load("", r.Settings())
+		if err == nil {
+			err = c.Resolve(2)
+		}
+		if keys := differences(c, r.Config); err != nil || len(keys) > 0 {
+			t.Errorf("%s: %v, %v", r.Line, keys, err)
+		}
+	}
+}
+
 // Images have a model of their own, which a preset or a key of the user's replaces.
 func TestPlanForImages(t *testing.T) {
 	o := Options{Data: "cifar", Out: "out", Heads: 2, Rank: 4, Images: 64, Batch: 16, Seeds: 1}
@@ -206,7 +219,9 @@ func TestExperiment(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	o.Set = o.Set[:len(o.Set)-1]
-	if _, err := plan(t, o, 1)[0].find(2); err == nil || !strings.Contains(err.Error(), "run of 1 ranks, not 2") {
+	other := plan(t, o, 1)[0]
+	other.Ranks = 2
+	if _, err := other.find(); err == nil || !strings.Contains(err.Error(), "run of 1 ranks, not 2") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -221,7 +236,7 @@ func TestFindRemovesOnlyRuns(t *testing.T) {
 	if err := os.WriteFile(mine, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if found, err := r.find(1); found != nil || err != nil {
+	if found, err := r.find(); found != nil || err != nil {
 		t.Errorf("got %v, %v", found, err)
 	}
 	if _, err := os.Stat(mine); err != nil {

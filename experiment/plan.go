@@ -94,6 +94,7 @@ func Names() (names []string) {
 type Run struct {
 	Line   string
 	Config config.Config // complete but for what Resolve fills in; run.dir is the run's own
+	Ranks  int           // that train it
 	Wanted bool          // to be trained if it is not finished
 }
 
@@ -123,7 +124,7 @@ func (o Options) Plan(ranks int) ([]Run, error) {
 				return nil, err
 			}
 			wanted := len(o.Only) == 0 || slices.Contains(o.Only, l.name)
-			runs = append(runs, Run{Line: l.name, Config: c, Wanted: wanted})
+			runs = append(runs, Run{Line: l.name, Config: c, Ranks: ranks, Wanted: wanted})
 		}
 	}
 	return runs, nil
@@ -195,7 +196,7 @@ func (o Options) check(ranks int) error {
 	for _, n := range []struct {
 		flag string
 		got  int
-	}{{"heads", o.Heads}, {"rank", o.Rank}, {"images", o.Images}, {"batch", o.Batch}, {"seeds", o.Seeds}} {
+	}{{"heads", o.Heads}, {"rank", o.Rank}, {"images", o.Images}, {"batch", o.Batch}, {"seeds", o.Seeds}, {"ranks", ranks}} {
 		if n.got < 1 {
 			return wrong("--%s must be at least 1, not %d", n.flag, n.got)
 		}

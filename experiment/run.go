@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"lte/collective"
 	"lte/compare"
@@ -43,7 +45,7 @@ func Train(g collective.Group, runs []Run, do func(config.Config) error, say fun
 		var found *Result
 		var err error
 		if g.Rank() == 0 {
-			if found, err = r.find(g.Size()); err != nil && !r.Wanted {
+			if found, err = r.find(); err != nil && !r.Wanted {
 				err = nil // it is not asked for
 			}
 		}
@@ -70,7 +72,7 @@ func Train(g collective.Group, runs []Run, do func(config.Config) error, say fun
 			return nil, fmt.Errorf("%s: %w", r.Config.Run.Dir, err)
 		}
 		if g.Rank() == 0 {
-			if found, err = r.find(g.Size()); err == nil && found == nil {
+			if found, err = r.find(); err == nil && found == nil {
 				err = fmt.Errorf("experiment: %s holds no finished run after it was trained", r.Config.Run.Dir)
 			}
 			if err == nil {
@@ -85,9 +87,24 @@ func Train(g collective.Group, runs []Run, do func(config.Config) error, say fun
 	return results, nil
 }
 
+// Settings are the keys in which the run differs from the built-in configuration, as --set takes them.
+func (r Run) Settings() (settings []string) {
+	for _, key := range differences(config.Default(), r.Config) {
+		settings = append(settings, key+"="+r.Config.Value(key))
+	}
+	return settings
+}
+
+// differences names the keys that make another run of it: neither where it is kept nor how often.
+func differences(a, b config.Config) []string {
+	return slices.DeleteFunc(config.Differences(a, b), func(key string) bool {
+		return key == "run.dir" || strings.HasPrefix(key, "checkpoint.")
+	})
+}
+
 // find returns the run if its directory holds it, finished; nil where there is none, or where there was one that was
 // interrupted, which it removes if the run is wanted. A directory with another run is a *config.Error.
-func (r Run) find(ranks int) (*Result, error) {
+func (r Run) find() (*Result, error) {
 	dir := r.Config.Run.Dir
 	found, err := compare.Read(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -99,12 +116,11 @@ func (r Run) find(ranks int) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	found.Config.Run.Dir = dir // may be named in another way
-	if keys := config.Differences(found.Config, r.Config); keys != nil {
+	if keys := differences(found.Config, r.Config); len(keys) > 0 {
 		return nil, &config.Error{Where: dir, Problem: fmt.Sprintf("holds a finished run of another configuration (%s differs); choose another --out, or remove it", keys[0])}
 	}
-	if got := found.Summary.Ranks; got != ranks {
-		return nil, &config.Error{Where: dir, Problem: fmt.Sprintf("holds a run of %d ranks, not %d; choose another --out, or remove it", got, ranks)}
+	if got := found.Summary.Ranks; got != r.Ranks {
+		return nil, &config.Error{Where: dir, Problem: fmt.Sprintf("holds a run of %d ranks, not %d; choose another --out, or remove it", got, r.Ranks)}
 	}
 	return &Result{Line: r.Line, Run: found}, nil
 }
