@@ -47,7 +47,7 @@ VERSION  = $(shell git describe --tags --always --dirty 2>&- || echo devel)
 RANK_FILES = $(shell grep -ls '^//go:build mpirun' *_test.go */*_test.go)
 RANK_TESTS = $(shell grep -ho '^func Test[A-Za-z0-9_]*' $(RANK_FILES) | sed 's/^func //; /^TestMain$$/d' | paste -sd '|')
 
-.PHONY: run build test test-unit test-mpi test-report lint bench bench-torch deps install clean env help
+.PHONY: run build test test-unit test-mpi test-report test-slurm lint bench bench-torch deps install clean env help
 
 run: build ## train on NP=8 ranks; ARGS='...' goes to lte
 	$(MPIRUN) -np $(NP) ./lte $(ARGS)
@@ -55,7 +55,7 @@ run: build ## train on NP=8 ranks; ARGS='...' goes to lte
 build: deps ## ./lte
 	go build -ldflags '-X main.version=$(VERSION)' -o lte .
 
-test: deps lint test-unit test-mpi test-report ## all that must hold, in at most ten minutes on two cores
+test: deps lint test-unit test-mpi test-report test-slurm ## all that must hold, in at most ten minutes on two cores
 
 test-unit: ## the tests without ranks, then a build without MPI
 	go test ./...
@@ -69,11 +69,21 @@ test-report: ## the report's page in Chromium; without apt-get in the one that i
 	@! command -v apt-get >/dev/null || { $(call INSTALL,chromium); }
 	$(if $(shell command -v apt-get),LTE_CHROMIUM=1) go test -count=1 -run TestInABrowser ./compare
 
-lint: ## format, go vet, staticcheck, and the order of imports
+test-slurm: ## the sweeps of jobs/ on a SLURM of two nodes of its own; where there is apt-get and root
+	@if ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ]; then \
+	  echo "make test-slurm starts a SLURM: it wants apt-get and root. Left out."; \
+	else \
+	  $(call INSTALL,slurm-wlm munge) && \
+	  go test -count=1 -tags slurm -timeout 15m -run TestSweepsOnSLURM .; \
+	fi
+
+lint: ## format, go vet, staticcheck, shellcheck of jobs/, and the order of imports
+	@! command -v apt-get >/dev/null || { $(call INSTALL,shellcheck); }
+	@if command -v shellcheck >/dev/null; then shellcheck -x jobs/*.sh tools/slurm.sh; else echo "no shellcheck here: jobs/ are not checked"; fi
 	@files=$$(find . -name '*.go' -not -path './.*' -exec gofmt -l {} +); \
 	[ -z "$$files" ] || { echo "gofmt -w is wanted for:" $$files; exit 1; }
-	go vet -tags mpirun ./...
-	go tool staticcheck -tags mpirun ./...
+	go vet -tags mpirun,slurm ./...
+	go tool staticcheck -tags mpirun,slurm ./...
 	go test -count=1 ./internal/lint # go list reads what the test cache does not know of
 
 bench: build ## products and a training step on one core of this machine; ARGS='...' goes to lte bench

@@ -1,0 +1,33 @@
+#!/bin/bash
+#SBATCH --job-name=imagenet1k --nodes=1 --ntasks=1 --time=00:10:00 --output=imagenet1k-%j.out
+#
+# ViT-S/32 on ImageNet-1k, `lte` beside `full`: a task for each method and seed.
+#
+#     PROFILE=smoke sbatch jobs/imagenet1k.sh                 # through SLURM: tasks as a job array, then the report
+#     PROFILE=smoke jobs/imagenet1k.sh                        # here, one after another
+#     PROFILE=paper DRY_RUN=1 DATA=/data/imagenet1k jobs/imagenet1k.sh   # every command, and nothing done
+#
+# This job submits the others; their size is in the variables that jobs/lib.sh lists.
+#
+# Paper's size, a seed, by `lte plan` (docs/sweeps.md): 1,830 + 2,660 core-hours for 115 million images; memory of a node with 32 ranks
+# 55 GB; a checkpoint of lte 2 GB.
+
+SWEEP=imagenet1k
+for LTE_JOBS in "${LTE_JOBS:-}" "$(dirname "$0")" "${SLURM_SUBMIT_DIR:-}/jobs" "${SLURM_SUBMIT_DIR:-}"; do
+  [ ! -f "$LTE_JOBS/lib.sh" ] || break
+done
+# shellcheck source=jobs/lib.sh
+. "$LTE_JOBS/lib.sh"
+
+case $PROFILE in
+paper) size=vit-s/32 ;;
+cifar) size=192x6/4 ;;
+smoke) size=32x2/2 ;;
+esac
+
+tasks() {
+  scale vit "$size"
+  compared "$(named "$size")" "${model[@]}"
+}
+
+sweep "$@"

@@ -1,0 +1,36 @@
+#!/bin/bash
+#SBATCH --job-name=mixer-sweep --nodes=1 --ntasks=1 --time=00:10:00 --output=mixer-sweep-%j.out
+#
+# MLP-Mixers of growing size, `lte` beside `full`: a task for each scale, method and seed.
+#
+#     PROFILE=smoke sbatch jobs/mixer-sweep.sh                 # through SLURM: tasks as a job array, then the report
+#     PROFILE=smoke jobs/mixer-sweep.sh                        # here, one after another
+#     PROFILE=paper DRY_RUN=1 DATA=/data/imagenet100 jobs/mixer-sweep.sh   # every command, and nothing done
+#
+# This job submits the others; their size is in the variables that jobs/lib.sh lists.
+#
+# Paper's size, a seed, by `lte plan` (docs/sweeps.md): core-hours of lte and full 551 + 961 (S), 1,701 + 2,643 (B); Mixer-L is not
+# reckoned. Memory of a node with 32 ranks 60 and 165 GB.
+
+SWEEP=mixer-sweep
+for LTE_JOBS in "${LTE_JOBS:-}" "$(dirname "$0")" "${SLURM_SUBMIT_DIR:-}/jobs" "${SLURM_SUBMIT_DIR:-}"; do
+  [ ! -f "$LTE_JOBS/lib.sh" ] || break
+done
+# shellcheck source=jobs/lib.sh
+. "$LTE_JOBS/lib.sh"
+
+case $PROFILE in
+paper) : "${SCALES:=mixer-s/32 mixer-b/32 mixer-l/32}" ;;
+cifar) : "${SCALES:=64x6/4 128x6/4 256x6/4}" ;;
+smoke) : "${SCALES:=16x2/2 32x2/2}" ;;
+esac
+
+tasks() {
+  local scale
+  for scale in $SCALES; do
+    scale mixer "$scale"
+    compared "$(named "$scale")" "${model[@]}"
+  done
+}
+
+sweep "$@"

@@ -1,0 +1,36 @@
+#!/bin/bash
+#SBATCH --job-name=vit-sweep --nodes=1 --ntasks=1 --time=00:10:00 --output=vit-sweep-%j.out
+#
+# Vision transformers of growing size, `lte` beside `full`: a task for each scale, method and seed.
+#
+#     PROFILE=smoke sbatch jobs/vit-sweep.sh                 # through SLURM: tasks as a job array, then the report
+#     PROFILE=smoke jobs/vit-sweep.sh                        # here, one after another
+#     PROFILE=paper DRY_RUN=1 DATA=/data/imagenet100 jobs/vit-sweep.sh   # every command, and nothing done
+#
+# This job submits the others; their size is in the variables that jobs/lib.sh lists.
+#
+# Paper's size, a seed, by `lte plan` (docs/sweeps.md): core-hours of lte and full 206 + 247 (T), 601 + 877 (S), 2,022 + 3,257 (B),
+# 7,096 for lte (L); memory of a node with 32 ranks 25, 55, 145 and 445 GB; a checkpoint of lte 1, 2, 4 and 10 GB.
+
+SWEEP=vit-sweep
+for LTE_JOBS in "${LTE_JOBS:-}" "$(dirname "$0")" "${SLURM_SUBMIT_DIR:-}/jobs" "${SLURM_SUBMIT_DIR:-}"; do
+  [ ! -f "$LTE_JOBS/lib.sh" ] || break
+done
+# shellcheck source=jobs/lib.sh
+. "$LTE_JOBS/lib.sh"
+
+case $PROFILE in
+paper) : "${SCALES:=vit-t/32 vit-s/32 vit-b/32 vit-l/32}" ;;
+cifar) : "${SCALES:=64x6/4 128x6/4 192x6/4 256x6/4}" ;;
+smoke) : "${SCALES:=16x2/2 32x2/2 64x2/2}" ;;
+esac
+
+tasks() {
+  local scale
+  for scale in $SCALES; do
+    scale vit "$scale"
+    compared "$(named "$scale")" "${model[@]}"
+  done
+}
+
+sweep "$@"
