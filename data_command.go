@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"lte/data"
 	"lte/data/fetch"
 	"lte/data/survey"
+	"lte/internal/wholefile"
 
 	"github.com/mattn/go-isatty"
 	"github.com/schollz/progressbar/v3"
@@ -99,13 +99,5 @@ func runInfo(i infoCommand, stdout io.Writer) error {
 	if err != nil || i.Sheet == "" {
 		return err
 	}
-	var sheet bytes.Buffer
-	if err := survey.Sheet(&sheet, set, 20, 10); err != nil {
-		return err
-	}
-	part := i.Sheet + ".part" // nothing partly written under the name
-	if err := os.WriteFile(part, sheet.Bytes(), 0o666); err != nil {
-		return err
-	}
-	return os.Rename(part, i.Sheet)
+	return wholefile.Write(i.Sheet, func(w io.Writer) error { return survey.Sheet(w, set, 20, 10) })
 }

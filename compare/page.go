@@ -7,7 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
+
+	"lte/internal/wholefile"
 )
 
 // Page is what is shown of a comparison.
@@ -85,14 +86,7 @@ func write(first *error, path string, text func(io.Writer) error) {
 	if *first != nil {
 		return
 	}
-	var b strings.Builder
-	err := text(&b)
-	if err == nil {
-		if err = os.WriteFile(path+".tmp", []byte(b.String()), 0o644); err == nil {
-			err = os.Rename(path+".tmp", path)
-		}
-	}
-	if err != nil {
+	if err := wholefile.Write(path, text); err != nil {
 		*first = fmt.Errorf("compare: cannot write %s: %w", path, err)
 	}
 }

@@ -1,16 +1,16 @@
 package model
 
 import (
-	"bufio"
 	"encoding/binary"
 	"fmt"
-	"os"
-	"path/filepath"
+	"io"
+
+	"lte/internal/wholefile"
 
 	"github.com/nlpodyssey/safetensors"
 )
 
-// Save writes parameters as a safetensors file, under a temporary name until it is whole. Names and shapes are
+// Save writes parameters as a safetensors file, whole or not at all. Names and shapes are
 // torchvision's, or a mixer's timm's: load_state_dict of VisionTransformer or MlpMixer takes them strictly.
 func Save(path string, parameters []Parameter) (err error) {
 	defer func() {
@@ -32,23 +32,7 @@ func Save(path string, parameters []Parameter) (err error) {
 			return fmt.Errorf("%s: %w", p.Name, err)
 		}
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".model-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // of no effect once renamed
-	w := bufio.NewWriter(f)
-	err = safetensors.SerializeToWriter(tensors, map[string]string{"format": "pt"}, w)
-	for _, then := range []func() error{w.Flush, f.Sync, f.Close} {
-		if e := then(); err == nil {
-			err = e
-		}
-	}
-	if err == nil {
-		err = os.Chmod(f.Name(), 0o644)
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return wholefile.Write(path, func(w io.Writer) error {
+		return safetensors.SerializeToWriter(tensors, map[string]string{"format": "pt"}, w)
+	})
 }

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
 
+	"lte/internal/wholefile"
 	"lte/train"
 )
 
@@ -142,28 +144,23 @@ func WriteSummary(dir string, s train.Summary) error {
 	}
 	text.WriteByte('\n')
 	path := filepath.Join(dir, summaryFile)
-	if err := writeRenamed(path, text.Bytes()); err != nil {
+	if err := writeWhole(path, text.Bytes()); err != nil {
 		return fmt.Errorf("report: cannot write the summary: %w", err)
 	}
 	return nil
 }
 
-// writeRenamed writes a file under a temporary name and renames it, so that path never holds a part.
-func writeRenamed(path string, text []byte) error {
-	temporary := path + ".tmp"
-	err := writeSynced(temporary, text, os.O_TRUNC)
-	if err == nil {
-		err = os.Rename(temporary, path)
-	}
-	if err != nil {
-		os.Remove(temporary)
-	}
-	return err
+// writeWhole writes a file, whole or not at all.
+func writeWhole(path string, text []byte) error {
+	return wholefile.Write(path, func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
 }
 
-// writeSynced creates a file and sees it to the disk; mode is os.O_TRUNC or os.O_EXCL.
-func writeSynced(path string, text []byte, mode int) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|mode, 0o644)
+// createSynced creates a file, which must not be there, and sees it to the disk.
+func createSynced(path string, text []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func CreateRunDir(c config.Config, dataset string, now time.Time) (dir string, e
 	if err != nil {
 		return "", err
 	}
-	err = writeSynced(filepath.Join(dir, ConfigFile), text.Bytes(), os.O_EXCL)
+	err = createSynced(ConfigPath(dir), text.Bytes())
 	switch {
 	case errors.Is(err, fs.ErrExist): // another process was quicker
 		return "", taken(dir, ConfigFile)
@@ -71,7 +71,7 @@ func ResumeRunDir(c config.Config, records int) (lost int, err error) {
 		return fmt.Errorf("report: cannot go on in the run directory %s: %w", dir, err)
 	}
 	if old, err := os.ReadFile(ConfigPath(dir)); err != nil || !stdbytes.Equal(old, text.Bytes()) {
-		if err := writeRenamed(ConfigPath(dir), text.Bytes()); err != nil {
+		if err := writeWhole(ConfigPath(dir), text.Bytes()); err != nil {
 			return 0, wrap(err)
 		}
 	}

@@ -196,7 +196,7 @@ func TestResume(t *testing.T) {
 			t.Errorf("%s: %d pictures kept", name, kept)
 		}
 	}
-	if left := must(filepath.Glob(filepath.Join(folder, "*.partial")))(t); left != nil {
+	if left := must(filepath.Glob(filepath.Join(folder, "*.tmp")))(t); left != nil {
 		t.Errorf("left: %v", left)
 	}
 }

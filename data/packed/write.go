@@ -1,11 +1,11 @@
 package packed
 
 import (
-	"bufio"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"lte/data/picture"
+	"lte/internal/wholefile"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/klauspost/compress/zstd"
@@ -122,30 +123,10 @@ func (m manifest) write(folder string) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(folder, manifestName), func(f *os.File) error {
+	return wholefile.Write(filepath.Join(folder, manifestName), func(f io.Writer) error {
 		_, err := f.Write(append(b, '\n'))
 		return err
 	})
-}
-
-// writeFile writes a file under a temporary name, and gives it its own when all of it is on the disk.
-func writeFile(name string, fill func(*os.File) error) error {
-	f, err := os.Create(name + ".partial")
-	if err != nil {
-		return err
-	}
-	err = fill(f)
-	if err == nil {
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name()) // the error tells more
-	}
-	return err
 }
 
 // writer packs one split.
@@ -275,7 +256,7 @@ func (w *writer) shard(k int, order <-chan *item, room chan<- *item) error {
 	name := filepath.Join(w.folder, w.file(k))
 	from, to := w.images(k)
 	found := len(w.bad)
-	err := writeFile(name, func(f *os.File) error {
+	err := wholefile.Write(name, func(f io.Writer) error {
 		b := newBuilder(f, w.src.Channels, w.fingerprint(k), w.o.Compression)
 		for range to - from {
 			it := <-order
@@ -316,22 +297,25 @@ var errDropped = errors.New("a shard with pictures that cannot be read")
 // builder writes one shard.
 type builder struct {
 	footer
-	to      *bufio.Writer
+	to      io.Writer
+	err     error // the first
 	at      uint64
 	entries []byte
 	counts  picture.Counts
 }
 
-func newBuilder(f *os.File, channels int, fingerprint uint64, c Compression) *builder {
-	b := &builder{to: bufio.NewWriterSize(f, 1<<20), counts: make(picture.Counts, channels)}
+func newBuilder(to io.Writer, channels int, fingerprint uint64, c Compression) *builder {
+	b := &builder{to: to, counts: make(picture.Counts, channels)}
 	b.channels, b.footer.compression = uint32(channels), c
 	b.write(binary.LittleEndian.AppendUint64([]byte(magic), fingerprint))
 	return b
 }
 
-// write keeps an error for finish, as bufio does.
+// write keeps an error for finish.
 func (b *builder) write(p []byte) {
-	_, _ = b.to.Write(p)
+	if b.err == nil {
+		_, b.err = b.to.Write(p)
+	}
 	b.at += uint64(len(p))
 }
 
@@ -354,7 +338,7 @@ func (b *builder) finish() error {
 	}
 	b.checksum = xxhash.Sum64(index)
 	b.write(b.footer.append(index))
-	return b.to.Flush()
+	return b.err
 }
 
 // packer makes records of pictures; it belongs to one goroutine.
