@@ -61,12 +61,12 @@ func goOn(world *mpi.World, c config.Config, how string, stderr io.Writer) (*tra
 	}
 	var wrong []string
 	for i := 0; ; i++ {
-		next := []uint64{0} // rank 0's, counted from 1
+		next := uint64(0) // rank 0's counts, from 1
 		if i < len(steps) {
-			next[0] = uint64(steps[i]) + 1
+			next = uint64(steps[i]) + 1
 		}
-		all := make([]uint64, world.Size())
-		if err := collective.Allgather(world, all, next); err != nil {
+		all, err := collective.Numbers(world, next)
+		if err != nil {
 			return nil, err
 		}
 		if all[0] == 0 {
@@ -165,11 +165,11 @@ func runDir(c config.Config, dataset string, from *train.Saved, console *report.
 
 // finished says, on all ranks, whether the run that is to go on has come to its end.
 func finished(world *mpi.World, c config.Config, stderr io.Writer) (bool, error) {
-	all, mine := make([]uint64, world.Size()), []uint64{0} // rank 0's counts
+	mine := uint64(0) // rank 0's counts
 	if steps, ok := report.Finished(c.Run.Dir); ok && c.Train.Steps == steps {
-		mine[0] = 1
+		mine = 1
 	}
-	err := collective.Allgather(world, all, mine)
+	all, err := collective.Numbers(world, mine)
 	if err == nil && all[0] == 1 && world.Rank() == 0 {
 		fmt.Fprintf(stderr, "lte: %s is finished, %d steps are done; a larger train.steps makes it longer\n", c.Run.Dir, c.Train.Steps)
 	}

@@ -45,6 +45,12 @@ func Agree(g Group, err error) error {
 	return nil
 }
 
+// Numbers brings every rank's number to all ranks, in order of rank.
+func Numbers(g Group, mine uint64) ([]uint64, error) {
+	all := make([]uint64, g.Size())
+	return all, Allgather(g, all, []uint64{mine})
+}
+
 // Tell brings every rank's error to all ranks, as text; that of a rank without one is "".
 func Tell(g Group, err error) (texts []string, broken error) {
 	if err == nil {
@@ -55,8 +61,8 @@ func Tell(g Group, err error) (texts []string, broken error) {
 
 // Texts brings every rank's text to all ranks.
 func Texts(g Group, mine string) (texts []string, err error) {
-	lengths := make([]uint64, g.Size())
-	if err := Allgather(g, lengths, []uint64{uint64(len(mine))}); err != nil {
+	lengths, err := Numbers(g, uint64(len(mine)))
+	if err != nil {
 		return nil, fmt.Errorf("collective: lengths of texts: %w", err)
 	}
 	longest := int(slices.Max(lengths))

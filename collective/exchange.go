@@ -202,7 +202,7 @@ func (e *Exchange) Stacks(layer, from, to int) (a, b []float32) {
 // stack is Stacks of these heads, for those rows and columns of the product.
 func (e *Exchange) stack(f Factor, rows, columns span, heads [][]float32) (a, b []float32) {
 	m, n, wide := rows.length(), columns.length(), len(heads)*f.R
-	e.a, e.b = numbers(e.a, wide*n), numbers(e.b, m*wide)
+	e.a, e.b = room(e.a, wide*n), room(e.b, m*wide)
 	a, b = e.a, e.b
 	for k, head := range heads {
 		for p := range f.R {
@@ -213,12 +213,4 @@ func (e *Exchange) stack(f Factor, rows, columns span, heads [][]float32) (a, b 
 		}
 	}
 	return a, b
-}
-
-// numbers is a buffer of n numbers, the one given if it has room for them.
-func numbers(buffer []float32, n int) []float32 {
-	if cap(buffer) < n {
-		return make([]float32, n)
-	}
-	return buffer[:n]
 }

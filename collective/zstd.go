@@ -165,10 +165,10 @@ func together(dst, src []byte, width int) {
 	copy(dst[n*width:], src[n*width:])
 }
 
-// room is a buffer of n bytes, the one given if it has them.
-func room(buffer []byte, n int) []byte {
+// room is a buffer of that length, the one given if it is large enough.
+func room[T byte | float32](buffer []T, n int) []T {
 	if cap(buffer) < n {
-		return make([]byte, n)
+		return make([]T, n)
 	}
 	return buffer[:n]
 }

@@ -19,13 +19,12 @@ type average struct {
 }
 
 func newAverage(decay float64, m *model.Model, sharers collective.Group) (*average, error) {
-	values, err := collective.Memory(sharers, len(m.Flat()))
+	values, err := inCommon(sharers, m.Flat())
 	if err != nil {
 		return nil, fmt.Errorf("room for the average of W: %w", err)
 	}
 	a := &average{decay: decay, values: values, sharers: sharers}
 	a.from, a.to = collective.Part(sharers, len(values))
-	copy(a.values[a.from:a.to], m.Flat()[a.from:a.to])
 	return a, nil
 }
 

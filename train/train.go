@@ -113,14 +113,23 @@ func sharers(c config.Config, m *collective.Meter) collective.Group {
 
 // share puts the model's weights, the same on all ranks, where the ranks of a node have them in common.
 func share(m *model.Model, g collective.Group) error {
-	weights, err := collective.Memory(g, len(m.Weights()))
+	weights, err := inCommon(g, m.Weights())
 	if err != nil {
 		return fmt.Errorf("room for W: %w", err)
 	}
-	from, to := collective.Part(g, len(weights))
-	copy(weights[from:to], m.Weights()[from:to])
 	m.Lay(weights)
-	return g.NodeBarrier()
+	return nil
+}
+
+// inCommon is a copy of x, which is the same on all ranks, that the ranks of a node have in common.
+func inCommon(g collective.Group, x []float32) ([]float32, error) {
+	y, err := collective.Memory(g, len(x))
+	if err != nil {
+		return nil, err
+	}
+	from, to := collective.Part(g, len(x))
+	copy(y[from:to], x[from:to])
+	return y, g.NodeBarrier()
 }
 
 // shape is the configured model's, for images of that set.

@@ -114,9 +114,11 @@ func (h *heads) choose(g *collective.Meter, own int, as *Route) (all []collectiv
 		if c.Network, err = collective.Measure(control); err != nil {
 			return c, err
 		}
-		if c.Sharers, err = fewest(control, sharers(h.config, g).NodeSize()); err != nil {
-			return c, err
+		nodes, err := collective.Numbers(control, uint64(sharers(h.config, g).NodeSize()))
+		if err != nil {
+			return c, fmt.Errorf("agreeing on who shares a merge: %w", err)
 		}
+		c.Sharers = int(slices.Min(nodes)) // the fewest of any node
 		if c.Rate, err = mergeRate(control, h.backend, h.layout, own*g.Size()); err == nil && g.Size() > 1 {
 			r.Network, r.Rate = &c.Network, c.Rate
 		}
@@ -134,15 +136,6 @@ func (h *heads) choose(g *collective.Meter, own int, as *Route) (all []collectiv
 
 func (l *lte) travels() Route { return l.route }
 
-// fewest is the least of all ranks' numbers.
-func fewest(g collective.Group, n int) (int, error) {
-	all := make([]uint64, g.Size())
-	if err := collective.Allgather(g, all, []uint64{uint64(n)}); err != nil {
-		return 0, fmt.Errorf("agreeing on who shares a merge: %w", err)
-	}
-	return int(slices.Min(all)), nil
-}
-
 // mergeRate is the operations a second that the slowest rank merges a layer of middle size with, while all do.
 func mergeRate(g collective.Group, be compute.Backend, l *model.Layout, heads int) (float64, error) {
 	layers := slices.Clone(l.Layers)
@@ -159,8 +152,8 @@ func mergeRate(g collective.Group, be compute.Backend, l *model.Layout, heads in
 			least = d
 		}
 	}
-	times := make([]uint64, g.Size())
-	if err := collective.Allgather(g, times, []uint64{uint64(max(1, least))}); err != nil {
+	times, err := collective.Numbers(g, uint64(max(1, least)))
+	if err != nil {
 		return 0, fmt.Errorf("agreeing on the speed of a merge: %w", err)
 	}
 	return 2 * float64(m*n) * float64(inner) / time.Duration(slices.Max(times)).Seconds(), nil
