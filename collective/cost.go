@@ -71,9 +71,9 @@ type Volume struct{ Allgather, Alltoall float64 }
 // Total is their sum.
 func (v Volume) Total() float64 { return v.Allgather + v.Alltoall }
 
-// part is what the ranks share out of Rows: how many rows a rank has of the longer side, the last ones fewer or none, and the
+// Part is what the ranks share out of Rows: how many rows a rank has of the longer side, the last ones fewer or none, and the
 // shorter side.
-func (c Costs) part(f Factor) (rows, short float64) {
+func (c Costs) Part(f Factor) (rows, short float64) {
 	long := max(f.M, f.N)
 	return float64((long + c.Ranks - 1) / c.Ranks), float64(min(f.M, f.N))
 }
@@ -90,7 +90,7 @@ func (c Costs) Sent(t Transport, f Factor) Volume {
 		share := others / float64(c.Ranks) * m * n
 		numbers = Volume{share, share}
 	case Rows:
-		rows, short := c.part(f)
+		rows, short := c.Part(f)
 		numbers = Volume{others * (own*short + rows*short), others * own * rows}
 	}
 	return Volume{c.Number * numbers.Allgather, c.Number * numbers.Alltoall}
@@ -104,7 +104,7 @@ func (c Costs) Operations(t Transport, f Factor) float64 {
 	case Dense:
 		return 2*whole*own + whole
 	case Rows:
-		rows, short := c.part(f)
+		rows, short := c.Part(f)
 		return 2 * rows * short * all
 	}
 	return 2 * whole * all / float64(max(1, c.Sharers))
@@ -129,7 +129,7 @@ func (c Costs) Memory(t Transport, f Factor) (r Room) {
 	case Dense: // a rank's sum, which goes; all ranks' blocks of it, which come; their sum
 		return Room{Rank: m*n*(formed+2*size+4) + m*n/ranks*(formed+size), Node: m * n * (size + 4)}
 	case Rows: // A goes to all, rows of B to their ranks, who form some rows
-		rows, short := c.part(f)
+		rows, short := c.Part(f)
 		return Room{Rank: size*own*(short+2*ranks*rows) + rows*short*(formed+size), Node: ranks * (size*own*short + rows*short*(size+4))}
 	}
 	return Room{Rank: size * own * (m + n), Node: size * ranks * own * (m + n)}

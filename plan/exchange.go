@@ -84,7 +84,8 @@ func (r *rank) factors() []message {
 			dense += f.M * f.N
 		case collective.Rows:
 			// A goes with the first message, the rows formed come back in the last.
-			short := own * float64(f.R*min(f.M, f.N))
+			_, side := costs.Part(f)
+			short := own * float64(f.R) * side
 			sent := costs.Sent(t, f)
 			numbers += short
 			spread += sent.Alltoall / costs.Number / others
@@ -161,7 +162,7 @@ func (r *rank) merge() (w work) {
 		case collective.Dense: // the update is written, added up, and added to W
 			w.add(0, 4*whole+20*whole/sharers)
 		case collective.Rows: // stacks are written, rows are formed, and added to W
-			rows, short := math.Ceil(float64(max(f.M, f.N))/ranks), float64(min(f.M, f.N))
+			rows, short := costs.Part(f)
 			w.add(0, 8*ranks*own*float64(f.R)*(short+rows)+4*whole/ranks+12*whole/sharers)
 		}
 		if r.base() == model.OwnBase {

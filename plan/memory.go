@@ -118,7 +118,7 @@ func (r *rank) mergeBuffers() (all, ofNode int64) {
 		biases := number * float64(r.outline.Workers*(p.End-p.BiasA))
 		total.Rank += room.Rank + biases
 		total.Node += room.Node + biases*ranks
-		own, short := float64(r.outline.Workers), float64(min(f.M, f.N))
+		own := float64(r.outline.Workers)
 		switch t {
 		case collective.Factors:
 			rows := math.Ceil(float64(f.M) / float64(r.sharers()))
@@ -126,7 +126,7 @@ func (r *rank) mergeBuffers() (all, ofNode int64) {
 		case collective.Dense:
 			a, b = max(a, 4*own*float64(f.R*f.N)), max(b, 4*own*float64(f.R*f.M))
 		case collective.Rows:
-			rows := math.Ceil(float64(max(f.M, f.N)) / ranks)
+			rows, short := costs.Part(f)
 			forA, forB := 4*heads*float64(f.R)*short, 4*heads*float64(f.R)*rows
 			if f.N > f.M {
 				forA, forB = forB, forA
