@@ -49,15 +49,12 @@ type ending struct {
 	asked    atomic.Uint64
 	deadline time.Time // zero: none
 	grace    time.Duration
-	abort    func(text string)
+	abort    func(cause any)
 }
 
 // watch begins to wait for signals, unless the run keeps no checkpoints: they then end it as they end any program.
 func watch(world *mpi.World, c config.Config, stderr io.Writer) *ending {
-	e := &ending{grace: time.Duration(c.Checkpoint.Grace * float64(time.Second)), abort: func(text string) {
-		fmt.Fprintf(stderr, "rank %d/%d %s: %s\n", world.Rank(), world.Size(), world.Host(), text)
-		world.Abort(failed)
-	}}
+	e := &ending{grace: time.Duration(c.Checkpoint.Grace * float64(time.Second)), abort: aborter(world, stderr)}
 	if c.Checkpoint.Keep == 0 {
 		return e
 	}

@@ -206,10 +206,7 @@ func launch(stderr io.Writer, task func(*mpi.World) error) (code int) {
 		fmt.Fprintf(stderr, "lte: %v\n", err)
 		return failed
 	}
-	abort := func(cause any) {
-		fmt.Fprintf(stderr, "rank %d/%d %s: %v\n", world.Rank(), world.Size(), world.Host(), cause)
-		world.Abort(failed)
-	}
+	abort := aborter(world, stderr)
 	defer func() {
 		if cause := recover(); cause != nil {
 			abort(fmt.Sprintf("panic: %v\n%s", cause, debug.Stack()))
@@ -228,6 +225,14 @@ func launch(stderr io.Writer, task func(*mpi.World) error) (code int) {
 		return failed
 	}
 	return code
+}
+
+// aborter makes what names this rank, says why, and ends all ranks.
+func aborter(world *mpi.World, stderr io.Writer) func(cause any) {
+	return func(cause any) {
+		fmt.Fprintf(stderr, "rank %d/%d %s: %v\n", world.Rank(), world.Size(), world.Host(), cause)
+		world.Abort(failed)
+	}
 }
 
 // shared says whether all ranks have an error of that kind at the same point.

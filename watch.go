@@ -21,7 +21,7 @@ type watchdog struct {
 	patience   time.Duration
 	activity   *train.Activity
 	table      *os.File // a line of ranks each; nil where it cannot be written: then nobody is named
-	abort      func(text string)
+	abort      func(cause any)
 }
 
 // beats is how often a rank looks, and tells, within its patience.
@@ -139,10 +139,7 @@ func (w *watchdog) verdict() string {
 // watchdog makes that of a run in c's directory, which all ranks can see.
 func (s site) watchdog(t *train.Trainer, c config.Config, stderr io.Writer) *watchdog {
 	w := &watchdog{rank: s.world.Rank(), size: s.world.Size(), host: s.world.Host(), activity: t.Activity(),
-		patience: time.Duration(c.Run.Watchdog * float64(time.Second)), abort: func(text string) {
-			fmt.Fprintf(stderr, "rank %d/%d %s: %s\n", s.world.Rank(), s.world.Size(), s.world.Host(), text)
-			s.world.Abort(failed)
-		}}
+		patience: time.Duration(c.Run.Watchdog * float64(time.Second)), abort: aborter(s.world, stderr)}
 	if f, err := os.OpenFile(filepath.Join(c.Run.Dir, tableFile), os.O_RDWR|os.O_CREATE, 0o644); err == nil {
 		w.table = f
 	}
