@@ -85,7 +85,7 @@ func below(path string) (dirs []string, err error) {
 // why words how far a run came that cannot be read to its end.
 func why(dir string, err error) string {
 	var parts []string
-	c, left := config.Load(filepath.Join(dir, report.ConfigFile), nil)
+	c, left := config.Load(report.ConfigPath(dir), nil)
 	records, broken := report.Records(dir)
 	switch {
 	case !errors.Is(err, fs.ErrNotExist):

@@ -49,11 +49,20 @@ func (c Config) Value(name string) string {
 // Differences names the keys in which two configurations differ, in the order of Keys.
 func Differences(a, b Config) (names []string) {
 	for _, f := range fields {
-		if !reflect.DeepEqual(f.in(&a).Interface(), f.in(&b).Interface()) {
+		if f.differs(a, b) {
 			names = append(names, f.name)
 		}
 	}
 	return names
+}
+
+// differs says whether two configurations differ in the key. A list that is empty is one that was not set.
+func (f field) differs(a, b Config) bool {
+	x, y := f.in(&a), f.in(&b)
+	if f.kind == reflect.Slice && x.Len() == 0 && y.Len() == 0 {
+		return false
+	}
+	return !reflect.DeepEqual(x.Interface(), y.Interface())
 }
 
 // field is one key: its place in Config and what its tags say.

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"reflect"
 	"strings"
 )
 
@@ -18,11 +17,9 @@ func (c Change) String() string { return fmt.Sprintf("%s = %s, not %s", c.Key, c
 // Changes returns the keys in which a resolved configuration differs from that of the run that is to go on with it.
 func (c Config) Changes(was Config) (all []Change) {
 	for _, f := range fields {
-		before, now := f.in(&was), f.in(&c)
-		if reflect.DeepEqual(before.Interface(), now.Interface()) || f.kind == reflect.Slice && before.Len() == 0 && now.Len() == 0 {
-			continue
+		if f.differs(c, was) {
+			all = append(all, Change{Key: f.name, Was: was.Value(f.name), Is: c.Value(f.name), MayChange: f.mayChange})
 		}
-		all = append(all, Change{Key: f.name, Was: literal(before.Interface()), Is: literal(now.Interface()), MayChange: f.mayChange})
 	}
 	return all
 }

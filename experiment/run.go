@@ -12,6 +12,7 @@ import (
 	"lte/collective"
 	"lte/compare"
 	"lte/config"
+	"lte/report"
 )
 
 // Result is a finished run of a line.
@@ -108,7 +109,7 @@ func (r Run) find() (*Result, error) {
 	dir := r.Config.Run.Dir
 	found, err := compare.Read(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, interrupted := os.Stat(filepath.Join(dir, "config.toml")); interrupted == nil && r.Wanted {
+		if report.HoldsRun(dir) && r.Wanted {
 			return nil, os.RemoveAll(dir)
 		}
 		return nil, nil

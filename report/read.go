@@ -14,18 +14,25 @@ import (
 // Read returns what a finished run left in its directory: its configuration, its summary, and its records. The error is
 // a fs.ErrNotExist where there is no run, or none that came to its end. A number that was not finite reads as 0.
 func Read(dir string) (c config.Config, s train.Summary, records []train.Record, err error) {
+	if s, err = readSummary(dir); err != nil {
+		return c, s, nil, err
+	}
+	if records, err = Records(dir); err != nil {
+		return c, s, nil, err
+	}
+	c, err = config.Load(ConfigPath(dir), nil)
+	return c, s, records, err
+}
+
+func readSummary(dir string) (s train.Summary, err error) {
 	text, err := os.ReadFile(filepath.Join(dir, summaryFile))
 	if err == nil {
 		err = json.Unmarshal(text, &s)
 	}
 	if err != nil {
-		return c, s, nil, unreadable(dir, summaryFile, err)
+		return s, unreadable(dir, summaryFile, err)
 	}
-	if records, err = Records(dir); err != nil {
-		return c, s, nil, err
-	}
-	c, err = config.Load(filepath.Join(dir, ConfigFile), nil)
-	return c, s, records, err
+	return s, nil
 }
 
 // Records returns what a run has recorded so far, with the errors of Read.

@@ -2,7 +2,6 @@ package report
 
 import (
 	stdbytes "bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"lte/config"
-	"lte/train"
 )
 
 // CreateRunDir makes the directory of a run and writes its config.toml. The directory is c.Run.Dir, which is refused,
@@ -42,17 +40,13 @@ func CreateRunDir(c config.Config, dataset string, now time.Time) (dir string, e
 
 // Finished says whether the directory holds a run that came to its end, of how many steps.
 func Finished(dir string) (steps int, ok bool) {
-	var s train.Summary
-	text, err := os.ReadFile(filepath.Join(dir, summaryFile))
-	if err != nil || json.Unmarshal(text, &s) != nil {
-		return 0, false
-	}
-	return s.Steps, true
+	s, err := readSummary(dir)
+	return s.Steps, err == nil
 }
 
 // HoldsRun says whether a run was begun in the directory.
 func HoldsRun(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, ConfigFile))
+	_, err := os.Stat(ConfigPath(dir))
 	return err == nil
 }
 

@@ -32,7 +32,7 @@ var table = map[string][]string{
 	"train":              {"config", "model", "data", "collective", "checkpoint", "compute", "measure", "random"},
 	"report":             {"config", "internal/wholefile", "train"},
 	"compare":            {"config", "internal/wholefile", "train", "report"},
-	"experiment":         {"config", "collective", "compare"},
+	"experiment":         {"config", "collective", "compare", "report"},
 	"bench":              {"config", "model", "data", "data/packed", "collective", "compute", "random", "train"},
 	"plan":               {"config", "model", "data", "collective", "compute", "train"},
 	"internal/lint":      {},
