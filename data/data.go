@@ -12,6 +12,8 @@
 // no MPI and no network: ranks come as numbers, batches leave as slices.
 package data
 
+import "cmp"
+
 // Images is an indexed, labelled collection. It is safe for concurrent use: the feed reads ahead while an evaluation
 // reads the same images.
 type Images interface {
@@ -42,15 +44,14 @@ type Set struct {
 // pixels returns the number of values of one image.
 func (s *Set) pixels() int { return s.Channels * s.Height * s.Width }
 
+// Lightest is the byte that stands for 1: White, where that is said.
+func (s *Set) Lightest() int { return cmp.Or(s.White, 255) }
+
 // values returns what each byte of a Picture stands for, in 0..1.
 func (s *Set) values() *[256]float32 {
-	white := s.White
-	if white == 0 {
-		white = 255
-	}
 	var value [256]float32
 	for v := range value {
-		value[v] = float32(v) / float32(white)
+		value[v] = float32(v) / float32(s.Lightest())
 	}
 	return &value
 }

@@ -70,10 +70,6 @@ func (s *Set) measure() error {
 	if err != nil {
 		return err
 	}
-	white := s.White
-	if white == 0 {
-		white = 255
-	}
-	s.Mean, s.Std = counts.Measures(white)
+	s.Mean, s.Std = counts.Measures(s.Lightest())
 	return nil
 }

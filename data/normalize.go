@@ -23,9 +23,6 @@ func Normalizations() []string { return slices.Sorted(maps.Keys(normalizations))
 
 // normalizeBy makes named measures the set's. Those of one channel serve for all of them.
 func (s *Set) normalizeBy(name string) error {
-	if name == "" || name == "auto" {
-		return nil
-	}
 	by, ok := normalizations[name]
 	if !ok {
 		return fmt.Errorf("unknown data.normalize %q: expected auto, %s", name, strings.Join(Normalizations(), ", "))

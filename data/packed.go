@@ -28,10 +28,6 @@ func openPacked(folder string) (*Set, error) {
 
 // Pack writes a set, as it was opened, into a folder; see packed.Write.
 func Pack(folder string, set *Set, o packed.Options) (packed.Unreadable, error) {
-	white := set.White
-	if white == 0 {
-		white = 255
-	}
 	return packed.Write(folder, packed.Source{Name: set.Name, Classes: set.Classes, ClassNames: set.ClassNames, Channels: set.Channels,
-		White: white, Train: set.Train, Test: set.Test}, o)
+		White: set.Lightest(), Train: set.Train, Test: set.Test}, o)
 }

@@ -41,7 +41,7 @@ func (y Synthetic) open() (*Set, error) {
 // starts is how many images of a set of noise are different.
 const starts = 4096
 
-// noise is images that begin at one place or another of the same bytes.
+// static is images that begin at one place or another of the same bytes.
 type static struct {
 	Synthetic
 	pixels []uint8 // (channels·height·width + starts)

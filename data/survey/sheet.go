@@ -57,7 +57,7 @@ func Sheet(w io.Writer, set *data.Set, rows, columns int) error {
 			height, width := fit(decoded.Height, decoded.Width)
 			resizer.Resize(&fitted, &decoded, picture.Plan{Box: picture.Whole(decoded.Height, decoded.Width),
 				Height: height, Width: width, Part: picture.Whole(height, width)}, picture.Bilinear)
-			paint(sheet, place, &fitted, set.White)
+			paint(sheet, place, &fitted, set.Lightest())
 		}
 	}
 	return png.Encode(w, sheet)
@@ -71,11 +71,8 @@ func fit(height, width int) (int, int) {
 	return max(1, cell*height/width), cell
 }
 
-// paint puts a picture into the middle of its place; the byte white is white, 0 means 255.
+// paint puts a picture into the middle of its place; the byte white is white.
 func paint(sheet *image.RGBA, place image.Rectangle, p *data.Picture, white int) {
-	if white == 0 {
-		white = 255
-	}
 	left, top := place.Min.X+(cell-p.Width)/2, place.Min.Y+(cell-p.Height)/2
 	for y := range p.Height {
 		for x := range p.Width {
