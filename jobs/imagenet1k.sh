@@ -25,9 +25,6 @@ cifar) size=192x6/4 ;;
 smoke) size=32x2/2 ;;
 esac
 
-tasks() {
-  scale vit "$size"
-  compared "$(named "$size")" "${model[@]}"
-}
+tasks() { SCALES=$size scaled vit; }
 
 sweep "$@"

@@ -83,6 +83,15 @@ scale() {
 # named SCALE: the scale as a part of a file's name.
 named() { echo "${1//\//-}"; }
 
+# scaled KIND: prints the tasks of `compared` for each of SCALES.
+scaled() {
+  local scale
+  for scale in $SCALES; do
+    scale "$1" "$scale"
+    compared "$(named "$scale")" "${model[@]}"
+  done
+}
+
 # do_ COMMAND...: does it, or prints it where DRY_RUN is set.
 do_() {
   if [ -n "$DRY_RUN" ]; then

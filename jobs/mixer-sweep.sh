@@ -25,12 +25,6 @@ cifar) : "${SCALES:=64x6/4 128x6/4 256x6/4}" ;;
 smoke) : "${SCALES:=16x2/2 32x2/2}" ;;
 esac
 
-tasks() {
-  local scale
-  for scale in $SCALES; do
-    scale mixer "$scale"
-    compared "$(named "$scale")" "${model[@]}"
-  done
-}
+tasks() { scaled mixer; }
 
 sweep "$@"

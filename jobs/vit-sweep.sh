@@ -25,12 +25,6 @@ cifar) : "${SCALES:=64x6/4 128x6/4 192x6/4 256x6/4}" ;;
 smoke) : "${SCALES:=16x2/2 32x2/2 64x2/2}" ;;
 esac
 
-tasks() {
-  local scale
-  for scale in $SCALES; do
-    scale vit "$scale"
-    compared "$(named "$scale")" "${model[@]}"
-  done
-}
+tasks() { scaled vit; }
 
 sweep "$@"
