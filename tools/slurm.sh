@@ -11,11 +11,12 @@ cores=$((2 * $(nproc))) # of a node: several jobs run side by side
 port=$((20000 + $$ % 10000))
 
 mkdir -p "$dir"/{state,spool-n1,spool-n2}
-[ -S /run/munge/munge.socket.2 ] || {
+# A socket may be there from a munged that is gone.
+munge -n >/dev/null 2>&1 || {
   mkdir -p /run/munge /var/log/munge /var/lib/munge
   chown munge: /run/munge /var/log/munge /var/lib/munge /etc/munge/munge.key
-  runuser -u munge -- /usr/sbin/munged
-  for _ in $(seq 50); do [ -S /run/munge/munge.socket.2 ] && break; sleep 0.1; done
+  runuser -u munge -- /usr/sbin/munged --force
+  munge -n >/dev/null || { echo "tools/slurm.sh: munged does not answer: see /var/log/munge/munged.log" >&2; exit 1; }
 }
 cat >"$dir/slurm.conf" <<END
 ClusterName=lte
@@ -46,8 +47,8 @@ PartitionName=all Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 END
 export SLURM_CONF=$dir/slurm.conf
 end() {
-  scancel --full --user=root 2>/dev/null || true
-  for _ in $(seq 100); do [ -z "$(squeue -h 2>/dev/null)" ] && break; sleep 0.1; done
+  timeout 5 scancel --full --user=root 2>/dev/null || true
+  for _ in $(seq 100); do [ -z "$(timeout 5 squeue -h 2>/dev/null)" ] && break; sleep 0.1; done
   local file pids=()
   for file in "$dir"/*.pid; do pids+=("$(cat "$file")"); done
   kill "${pids[@]}" 2>/dev/null || true
@@ -57,6 +58,7 @@ trap end EXIT
 slurmctld -c
 slurmd -N n1
 slurmd -N n2
-for _ in $(seq 100); do [ "$(sinfo -h -o %D%t)" = 2idle ] && break; sleep 0.1; done
-[ "$(sinfo -h -o %D%t)" = 2idle ] || { echo "tools/slurm.sh: the nodes did not come up:" >&2; sinfo >&2; tail -5 "$dir"/*.log >&2; exit 1; }
+up() { [ "$(timeout 5 sinfo -h -o %D%t 2>&1)" = 2idle ]; }
+until up || [ $SECONDS -gt 60 ]; do sleep 0.1; done
+up || { echo "tools/slurm.sh: the nodes did not come up in a minute:" >&2; timeout 5 sinfo >&2; tail -5 "$dir"/*.log >&2; exit 1; }
 "$@"
