@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+float sqrtf(float) __attribute__((const)); // no-math-errno comes too late for <math.h>, and loops with a sqrtf stay scalar
+
 #define INLINE static inline __attribute__((always_inline))
 #define BLOCK 4096 // elements that a thread takes at a time
 
@@ -277,29 +279,34 @@ static void patches(void *dst, int half, const float *images, lte_image_shape s,
 
 // ---- optimizers ------------------------------------------------------------------------------------------------------
 
-static void adamw(float *restrict p, float *restrict m, float *restrict v, const float *restrict g, lte_adamw_step s,
-                  long n, int threads) {
+// Each loop is a function of its own: what OpenMP makes of a block forgets restrict, and computes one number at a time.
+
+static void adamw_of(float *restrict p, float *restrict m, float *restrict v, const float *restrict g, lte_adamw_step s,
+                     long n) {
   const float keep = 1.0f - s.lr * s.decay, rate = s.lr / s.c1, root = 1.0f / sqrtf(s.c2);
-  FOR_BLOCKS(n) {
-    long end = END(n);
-    for (long i = at; i < end; i++) {
-      float x = s.clip * g[i];
-      m[i] = s.beta1 * m[i] + (1.0f - s.beta1) * x;
-      v[i] = s.beta2 * v[i] + (1.0f - s.beta2) * x * x;
-      p[i] = keep * p[i] - rate * m[i] / (sqrtf(v[i]) * root + s.eps);
-    }
+  for (long i = 0; i < n; i++) {
+    float x = s.clip * g[i];
+    m[i] = s.beta1 * m[i] + (1.0f - s.beta1) * x;
+    v[i] = s.beta2 * v[i] + (1.0f - s.beta2) * x * x;
+    p[i] = keep * p[i] - rate * m[i] / (sqrtf(v[i]) * root + s.eps);
   }
 }
 
-static void sgd(float *restrict p, float *restrict buf, const float *restrict g, float clip, float lr, float momentum,
-                float decay, long n, int threads) {
-  FOR_BLOCKS(n) {
-    long end = END(n);
-    for (long i = at; i < end; i++) {
-      buf[i] = momentum * buf[i] + clip * g[i] + decay * p[i];
-      p[i] -= lr * buf[i];
-    }
+static void adamw(float *p, float *m, float *v, const float *g, lte_adamw_step s, long n, int threads) {
+  FOR_BLOCKS(n) adamw_of(p + at, m + at, v + at, g + at, s, END(n) - at);
+}
+
+static void sgd_of(float *restrict p, float *restrict buf, const float *restrict g, float clip, float lr,
+                   float momentum, float decay, long n) {
+  for (long i = 0; i < n; i++) {
+    buf[i] = momentum * buf[i] + clip * g[i] + decay * p[i];
+    p[i] -= lr * buf[i];
   }
+}
+
+static void sgd(float *p, float *buf, const float *g, float clip, float lr, float momentum, float decay, long n,
+                int threads) {
+  FOR_BLOCKS(n) sgd_of(p + at, buf + at, g + at, clip, lr, momentum, decay, END(n) - at);
 }
 
 const lte_kernels LTE_TABLE = {
