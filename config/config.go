@@ -67,7 +67,7 @@ type Data struct {
 	Norm     string  `toml:"normalize" enum:"auto,imagenet,cifar10,cifar100,stl10,mnist,half" doc:"mean and deviation by which channels are normalised: of a well-known set, half (to -1..1), or auto: those of the training images"`
 	Workers  int     `toml:"workers" resume:"may" min:"0" doc:"goroutines of a rank that read and augment images ahead of the step; 0: as many as it has compute threads"`
 	Share    string  `toml:"share" enum:"split,same" doc:"which images the heads see: split (each its own mini-batch) or same (all the same one)"`
-	Augment  bool    `toml:"augment" doc:"augment training images: resized crop, affine map, crop and flip, each where it is on; false: images are fed as in evaluation"`
+	Augment  bool    `toml:"augment" doc:"augment training images: resized crop, RandAugment, colour jitter, affine map, crop, flip and erasing, each where it is on; false: images are fed as in evaluation"`
 	RRC      string  `toml:"resized_crop" enum:"auto,on,off" doc:"random resized crop: a piece of an image, of random area and aspect, is all that the model sees; auto: on where data.size is set"`
 	Area     float64 `toml:"resized_crop_area" above:"0" max:"1" doc:"least area of that piece, of the image's"`
 	Aspect   float64 `toml:"resized_crop_aspect" min:"1" max:"100" doc:"most that the piece is wider than high, or higher than wide"`
@@ -77,6 +77,12 @@ type Data struct {
 	Shear    float64 `toml:"shear" min:"0" below:"90" unit:"degrees" doc:"largest shear either way"`
 	Flip     bool    `toml:"flip" doc:"mirror half of the images, left to right"`
 	Crop     int     `toml:"crop" min:"0" unit:"pixels" doc:"pad every side with that many black pixels and crop at random to the size before"`
+	RandAug  int     `toml:"randaugment" min:"0" max:"100" doc:"RandAugment: operations that are drawn for an image and done one after the other, torchvision's 14 (2 is usual); 0: none"`
+	RandMag  int     `toml:"randaugment_magnitude" min:"0" max:"30" doc:"RandAugment: strength of all of them, of 30 (9 is usual)"`
+	Bright   float64 `toml:"brightness" min:"0" max:"100" doc:"colour jitter: largest relative change of brightness either way (0.4: 0.6 to 1.4); 0: none"`
+	Contrast float64 `toml:"contrast" min:"0" max:"100" doc:"colour jitter: of contrast, likewise"`
+	Saturate float64 `toml:"saturation" min:"0" max:"100" doc:"colour jitter: of saturation, likewise"`
+	Erasing  float64 `toml:"random_erasing" min:"0" max:"1" doc:"random erasing: share of the images that lose a piece, of a fiftieth to a third of their area (0.25 is usual)"`
 	Mixup    float64 `toml:"mixup" min:"0" doc:"alpha of mixup's Beta distribution; 0: none"`
 	CutMix   float64 `toml:"cutmix" min:"0" doc:"alpha of cutmix's Beta distribution; 0: none. With mixup too, each mini-batch gets one of the two"`
 	MixProb  float64 `toml:"mix_probability" min:"0" max:"1" doc:"share of the mini-batches that are mixed, where mixup or cutmix is on"`
@@ -219,7 +225,7 @@ func Default() Config {
 		Run:        Run{LogEvery: 20, EvalEvery: 200, Watchdog: 120},
 		Checkpoint: Checkpoint{Minutes: 15, Keep: 2, Best: true, OnError: "stop", Signals: []string{"TERM", "USR1", "USR2"}, Grace: 25},
 		Data: Data{Kind: "auto", TestPart: 0.2, Resize: "bicubic", Keep: 0.875, Norm: "auto", Share: "split", Augment: true,
-			RRC: "auto", Area: 0.08, Aspect: 4.0 / 3, Rotate: 10, Shift: 0.5, Scale: 0.1, Shear: 5, MixProb: 1},
+			RRC: "auto", Area: 0.08, Aspect: 4.0 / 3, Rotate: 10, Shift: 0.5, Scale: 0.1, Shear: 5, RandMag: 9, MixProb: 1},
 		Synthetic: Synthetic{Images: 1024, Classes: 10, Channels: 3, Height: 224, Width: 224},
 		Model:     Model{Kind: "vit", Patch: 2, Depth: 4, Width: 64, MLP: 256, TokenMLP: 32, Heads: 4, Positions: "sincos"},
 		LoRA:      LoRA{Rank: 16, Init: "orthogonal"},

@@ -107,7 +107,7 @@ func draw(rng *rand.Rand, f field, v reflect.Value) {
 	case f.kind == reflect.Uint64:
 		v.SetUint(rng.Uint64() >> 1)
 	case f.kind == reflect.Int:
-		v.SetInt(1 + rng.Int64N(1<<20))
+		v.SetInt(1 + rng.Int64N(int64(min(1<<20, f.max))))
 	case math.IsInf(f.below, 1) && math.IsInf(f.max, 1):
 		v.SetFloat(math.Ldexp(1+rng.Float64(), rng.IntN(2000)-1000))
 	default:

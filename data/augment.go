@@ -1,29 +1,39 @@
 package data
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 )
 
-// Augment is the random augmentation of a training image: a resized crop, then an affine distortion, then a
-// crop, then a flip. Nothing set is no augmentation.
+// Augment is the random augmentation of a training image, in this order. Nothing set is no augmentation.
 type Augment struct {
 	ResizedCrop ResizedCrop
+	RandAugment RandAugment
+	Colour      ColourJitter
 	Affine      Affine
 	Crop        int  // pixels: every side is padded by that many of black, and a piece of the size before cut out at random
 	Flip        bool // mirrors left to right, every other time
+	Erasing     Erasing
 }
 
-// Check returns an error that names the configuration's key unless the augmentation suits images of that size.
-func (a Augment) Check(height, width int) error {
+// Check returns an error that names the configuration's key unless the augmentation suits images of that shape.
+func (a Augment) Check(channels, height, width int) error {
 	if side := min(height, width); a.Crop < 0 || a.Crop >= side {
 		return fmt.Errorf("data.crop %d: expected 0..%d for images of %d×%d pixels, or nothing of an image would be left; correct data.crop",
 			a.Crop, side-1, width, height)
 	}
-	return a.ResizedCrop.Check()
+	if a.paints() && channels != 1 && channels != 3 {
+		return fmt.Errorf("data.randaugment, data.brightness, data.contrast and data.saturation are for images of 1 or 3 channels, not %d: set them to 0",
+			channels)
+	}
+	return cmp.Or(a.ResizedCrop.Check(), a.RandAugment.Check(), a.Colour.Check(), a.Erasing.Check())
 }
 
-// moves says whether pixels get new places, but for a mirror.
+// paints says whether pixels get other colours, or places by RandAugment.
+func (a Augment) paints() bool { return a.RandAugment.Operations > 0 || a.Colour != (ColourJitter{}) }
+
+// moves says whether pixels get new places, but for a mirror and RandAugment.
 func (a Augment) moves() bool { return a.Affine != (Affine{}) || a.Crop > 0 }
 
 // draws are the numbers of one image.
@@ -44,7 +54,7 @@ func (a Augment) draw(rng *rand.Rand) (d draws) {
 	return d
 }
 
-// Apply writes a randomly augmented src into dst; both and room, where the steps between are kept, are
+// Apply writes an src that is randomly distorted, cropped and flipped into dst; both and room, where the steps between are kept, are
 // (channels, height, width) and apart from each other. Pixels that come from outside the image are 0. It allocates
 // nothing.
 func (a Augment) Apply(dst, src, room []float32, channels, height, width int, rng *rand.Rand) {

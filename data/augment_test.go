@@ -154,7 +154,7 @@ func TestAugmentMisuse(t *testing.T) {
 		}()
 	}
 	for crop, ok := range map[int]bool{0: true, 7: true, 8: false, -1: false} {
-		if err := (Augment{Crop: crop}).Check(8, 9); (err == nil) != ok {
+		if err := (Augment{Crop: crop}).Check(1, 8, 9); (err == nil) != ok {
 			t.Errorf("crop %d: %v", crop, err)
 		}
 	}

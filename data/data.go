@@ -2,7 +2,7 @@
 //
 //	Open      a Source: image folders, CIFAR, WebDataset, ... (package source lists them) -> a Set with its two splits
 //	Sampler   which image stands at which position of the endless training sequence
-//	Augment   random augmentation of one image: an affine map, crop, flip
+//	Augment   random augmentation of one image: crops, RandAugment, colour jitter, an affine map, flip, erasing
 //	Feed      this rank's training batches, prepared ahead of the step
 //	Mix       mixup and CutMix of a head's mini-batch
 //	EachBatch this rank's share of a split, for evaluation
@@ -47,11 +47,11 @@ func (s *Set) pixels() int { return s.Channels * s.Height * s.Width }
 // Lightest is the byte that stands for 1: White, where that is said.
 func (s *Set) Lightest() int { return cmp.Or(s.White, 255) }
 
-// values returns what each byte of a Picture stands for, in 0..1.
-func (s *Set) values() *[256]float32 {
+// levels returns what each byte of a Picture stands for where white stands for 1.
+func levels(white int) *[256]float32 {
 	var value [256]float32
 	for v := range value {
-		value[v] = float32(v) / float32(s.Lightest())
+		value[v] = float32(v) / float32(white)
 	}
 	return &value
 }

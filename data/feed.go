@@ -58,8 +58,8 @@ func NewFeed(set *Set, opts FeedOptions) *Feed {
 		panic("data: feed options out of range")
 	}
 	opts.Augment.Affine.valid()
-	if opts.Augment.Check(set.Height, set.Width) != nil {
-		panic("data: crop out of range")
+	if opts.Augment.Check(set.Channels, set.Height, set.Width) != nil {
+		panic("data: augmentation out of range")
 	}
 	sampler, step := NewSampler(set.Train.Len(), opts.Seed), opts.Start
 	return startFeed(set, set.Train, opts.Augment, opts.Seed, opts.Batch, func(draws []Draw) ([]Draw, string) {

@@ -57,16 +57,25 @@ func (p ResizedCrop) Check() error {
 	return nil
 }
 
-// draw returns a piece of a picture. Its area is uniform, its aspect uniform in the logarithm. Where ten draws do not
-// fit into the picture, it is the middle, cut to the nearest aspect that is allowed.
-func (p ResizedCrop) draw(height, width int, rng *rand.Rand) picture.Box {
+// drawPiece returns a piece of a picture of between least and most of its area. The area is uniform, the aspect uniform in the
+// logarithm, up to aspect times as wide as high or as high as wide. It is not ok where ten draws do not fit into the picture.
+func drawPiece(height, width int, least, most, aspect float64, rng *rand.Rand) (b picture.Box, ok bool) {
 	for range 10 {
-		area := float64(height*width) * (p.Area + (1-p.Area)*rng.Float64())
-		aspect := math.Exp(math.Log(p.Aspect) * (2*rng.Float64() - 1))
+		area := float64(height*width) * (least + (most-least)*rng.Float64())
+		aspect := math.Exp(math.Log(aspect) * (2*rng.Float64() - 1))
 		w, h := int(math.RoundToEven(math.Sqrt(area*aspect))), int(math.RoundToEven(math.Sqrt(area/aspect)))
 		if w > 0 && h > 0 && w <= width && h <= height {
-			return picture.Box{Top: rng.IntN(height - h + 1), Left: rng.IntN(width - w + 1), Height: h, Width: w}
+			return picture.Box{Top: rng.IntN(height - h + 1), Left: rng.IntN(width - w + 1), Height: h, Width: w}, true
 		}
+	}
+	return b, false
+}
+
+// draw returns a piece of a picture. Where none is drawn that fits, it is the middle, cut to the nearest aspect that is
+// allowed.
+func (p ResizedCrop) draw(height, width int, rng *rand.Rand) picture.Box {
+	if b, ok := drawPiece(height, width, p.Area, 1, p.Aspect, rng); ok {
+		return b
 	}
 	h, w := height, width
 	if most := int(math.RoundToEven(float64(height) * p.Aspect)); w > most {

@@ -156,7 +156,7 @@ func TestWorkersGiveTheSame(t *testing.T) {
 	for _, workers := range []int{0, 1, 2, 3, 9} {
 		set := albumSet(50)
 		set.Workers = workers
-		f := NewFeed(set, FeedOptions{Seed: 3, Batch: 16, Size: 1, Augment: Augment{ResizedCrop: ResizedCrop{Area: 0.1, Aspect: 2}, Affine: jitter.Affine, Flip: true}})
+		f := NewFeed(set, FeedOptions{Seed: 3, Batch: 16, Size: 1, Augment: everything})
 		got := take(t, f, 12)
 		f.Close()
 		err := EachBatch(set, set.Test, 16, 1, 3, func(b *Batch) error {

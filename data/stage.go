@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 
 	"lte/data/picture"
+	"lte/data/transform"
 	"lte/random"
 )
 
@@ -21,6 +22,7 @@ type stage struct {
 	decoded Picture         // as it came
 	fitted  Picture         // of the size that the model is fed
 	resizer picture.Resizer // from one to the other
+	easel   easel           // where that is painted over
 	moved   []float32       // (channels, height, width), where an augmentation moves pixels: before it,
 	between []float32       // and amidst
 	source  *rand.ChaCha8   // seeded again for every image
@@ -36,9 +38,13 @@ func newStage(set *Set, images Images, augment Augment, seed uint64) *stage {
 			return s.planned
 		}
 	}
+	white := set.Lightest()
+	if augment.paints() {
+		white = 255 // of painted pictures
+	}
 	s.fed = make([][256]float32, set.Channels)
 	for c := range s.fed {
-		s.plain = append(s.plain, *set.values())
+		s.plain = append(s.plain, *levels(white))
 		for v, x := range s.plain[c] {
 			s.fed[c][v] = (x - set.Mean[c]) / set.Std[c]
 		}
@@ -66,15 +72,36 @@ func (s *stage) prepare(dst []float32, d Draw) (label int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	switch a := s.augment; {
-	case a.moves():
+	a := s.augment
+	if a.paints() {
+		p = s.paint(p)
+	}
+	if a.moves() {
 		p.Floats(s.moved, s.plain, false)
 		a.Apply(dst, s.moved, s.between, p.Channels, p.Height, p.Width, s.stream("augment"))
 		s.set.normalise(dst)
-	default:
+	} else {
 		p.Floats(dst, s.fed, a.Flip && a.draw(s.stream("augment")).flip)
 	}
+	if a.Erasing > 0 {
+		a.Erasing.apply(dst, p.Channels, p.Height, p.Width, s.stream("erasing"))
+	}
 	return s.set.label(s.images, d.Image)
+}
+
+// paint is RandAugment and colour jitter. The bytes of what it returns stand for 0..1 from 0 to 255.
+func (s *stage) paint(p *Picture) *Picture {
+	s.easel.picture = p
+	if white := s.set.Lightest(); white != 255 {
+		s.easel.paint(func(dst, src *Picture) { transform.Widen(dst, src, white) })
+	}
+	if r := s.augment.RandAugment; r.Operations > 0 {
+		r.apply(&s.easel, s.stream("randaugment"))
+	}
+	if j := s.augment.Colour; j != (ColourJitter{}) {
+		j.apply(&s.easel, s.stream("colour jitter"))
+	}
+	return s.easel.picture
 }
 
 // plan says what becomes of the image at hand, of that size: all of it, a piece that is drawn, or the middle. A decoder

@@ -1,18 +1,20 @@
 #!/usr/bin/python3
-"""Makes data/picture/testdata/pillow.json: pictures resized by Pillow, which data/picture must match within 1 level.
+"""Makes data/picture/testdata/pillow.json, pictures resized by Pillow, which data/picture must match within 1 level, and
+data/transform/testdata/pillow.json, Pillow's operations, which data/transform must match likewise.
 
     apt-get install python3-pil
     tools/golden_pillow.py            # from the root of the tree
 
 A picture is base64 of its bytes, (channels, height, width). The source is noise on a slope with black and white edges:
-overshoot is cut at both ends, and no two pieces are alike.
+overshoot is cut at both ends, and no two pieces are alike. Operations work on a dim piece of it whose channels have ranges of
+their own, on that in grey, and on pictures too small or too plain for some of them.
 """
 
 import base64
 import json
 import random
 
-from PIL import Image, __version__
+from PIL import Image, ImageEnhance, ImageOps, __version__
 
 WIDTH, HEIGHT = 53, 41
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
@@ -26,6 +28,25 @@ CASES = [  # (top, left, height, width) of the piece, (height, width) of the res
     ((5, 50, 30, 3), (12, 10)),
     ((10, 20, 2, 2), (9, 9)),
 ]
+
+
+NEAREST = Image.Resampling.NEAREST
+FACTORS = [0, 0.1, 1.27, 1.9]
+OPERATIONS = {  # name: (what Pillow does, arguments)
+    "brightness": (lambda m, f: ImageEnhance.Brightness(m).enhance(f), FACTORS),
+    "contrast": (lambda m, f: ImageEnhance.Contrast(m).enhance(f), FACTORS),
+    "saturation": (lambda m, f: ImageEnhance.Color(m).enhance(f), FACTORS),
+    "sharpness": (lambda m, f: ImageEnhance.Sharpness(m).enhance(f), FACTORS),
+    "posterize": (ImageOps.posterize, [4, 7]),
+    "solarize": (ImageOps.solarize, [0, 127.5, 255]),
+    "autocontrast": (lambda m, _: ImageOps.autocontrast(m), [0]),
+    "equalize": (lambda m, _: ImageOps.equalize(m), [0]),
+    "shear x": (lambda m, s: m.transform(m.size, Image.Transform.AFFINE, (1, s, 0, 0, 1, 0), NEAREST), [-0.3, 0.09]),
+    "shear y": (lambda m, s: m.transform(m.size, Image.Transform.AFFINE, (1, 0, 0, s, 1, 0), NEAREST), [-0.3, 0.09]),
+    "translate x": (lambda m, d: m.transform(m.size, Image.Transform.AFFINE, (1, 0, -d, 0, 1, 0), NEAREST), [-31, 7]),
+    "translate y": (lambda m, d: m.transform(m.size, Image.Transform.AFFINE, (1, 0, 0, 0, 1, -d), NEAREST), [-31, 7]),
+    "rotate": (lambda m, a: m.rotate(a, NEAREST), [-30, 9]),
+}
 
 
 def source():
@@ -53,9 +74,23 @@ def main():
         for name, f in FILTERS.items():
             results.append({"box": [top, left, height, width], "size": [to_height, to_width], "filter": name,
                             "pixels": planes(piece.resize((to_width, to_height), f))})
-    with open("data/picture/testdata/pillow.json", "w") as out:
-        json.dump({"pillow": __version__, "height": HEIGHT, "width": WIDTH, "pixels": planes(image), "resized": results},
-                  out, indent=0)
+    write("picture", {"height": HEIGHT, "width": WIDTH, "pixels": planes(image), "resized": results})
+    write("transform", {"sources": operated(image)})
+
+
+def operated(image):
+    """Pictures, each with what Pillow's operations make of it."""
+    red, green, blue = image.crop((5, 4, 34, 27)).split()
+    dim = Image.merge("RGB", [red.point(lambda v: 30 + v * 6 // 10), green.point(lambda v: v // 2), blue.point(lambda v: 90 + v // 4)])
+    pictures = [dim, dim.convert("L"), dim.crop((7, 5, 9, 8)), dim.crop((20, 9, 21, 10)), Image.new("RGB", (16, 16), (9, 90, 200))]
+    return [{"shape": [len(m.getbands()), m.height, m.width], "pixels": planes(m),
+             "operated": [{"operation": name, "by": by, "pixels": planes(f(m, by))} for name, (f, all_by) in OPERATIONS.items() for by in all_by]}
+            for m in pictures]
+
+
+def write(package, goldens):
+    with open(f"data/{package}/testdata/pillow.json", "w") as out:
+        json.dump({"pillow": __version__, **goldens}, out, indent=0)
         out.write("\n")
 
 

@@ -394,3 +394,22 @@ func scaled(x []float32, by float32) []float32 {
 	}
 	return y
 }
+
+// Every key of augmentation where it belongs, and data.augment over all of them. Seen to fail with two keys that change places, and
+// with one that is read nowhere.
+func TestAugmentKeys(t *testing.T) {
+	c, err := config.Load("", []string{"data.size=8", "data.resized_crop_area=0.1", "data.resized_crop_aspect=2", "data.rotate=3", "data.shift=4",
+		"data.scale=0.5", "data.shear=6", "data.flip=true", "data.crop=7", "data.randaugment=2", "data.randaugment_magnitude=10", "data.brightness=0.1",
+		"data.contrast=0.2", "data.saturation=0.3", "data.random_erasing=0.4"})
+	must(t, err)
+	want := data.Augment{ResizedCrop: data.ResizedCrop{Area: 0.1, Aspect: 2}, Affine: data.Affine{Rotate: 3, Shift: 4, Scale: 0.5, Shear: 6}, Flip: true,
+		Crop: 7, RandAugment: data.RandAugment{Operations: 2, Magnitude: 10},
+		Colour: data.ColourJitter{Brightness: 0.1, Contrast: 0.2, Saturation: 0.3}, Erasing: 0.4}
+	if got := Augment(c.Data); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	c.Data.Augment = false
+	if got := Augment(c.Data); got != (data.Augment{}) {
+		t.Errorf("switched off: %+v", got)
+	}
+}

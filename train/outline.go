@@ -22,7 +22,7 @@ type Outline struct {
 // NewOutline outlines one of so many ranks of a run of a resolved configuration, on images of the set's sizes: nothing else of
 // the set is read. Errors are New's.
 func NewOutline(c config.Config, ranks int, set *data.Set) (*Outline, error) {
-	if err := Augment(c.Data).Check(set.Height, set.Width); err != nil {
+	if err := Augment(c.Data).Check(set.Channels, set.Height, set.Width); err != nil {
 		return nil, &config.Error{Problem: err.Error(), Err: err}
 	}
 	s := shape(c, set)

@@ -65,7 +65,7 @@ func New(c config.Config, g collective.Group, set *data.Set, be compute.Backend)
 
 // build is New, of a run whose heads travel as those of another, or as is found best.
 func build(c config.Config, g collective.Group, set *data.Set, be compute.Backend, as *Route) (*Trainer, error) {
-	if err := Augment(c.Data).Check(set.Height, set.Width); err != nil {
+	if err := Augment(c.Data).Check(set.Channels, set.Height, set.Width); err != nil {
 		return nil, &config.Error{Problem: err.Error(), Err: err}
 	}
 	v, err := model.New(shape(c, set), be, random.Stream(c.Seed, "weights")) // the same bits on every rank
@@ -275,7 +275,9 @@ func (t *Trainer) newFeed() *data.Feed {
 // Augment is the configured augmentation of training images.
 func Augment(d config.Data) (a data.Augment) {
 	if d.Augment {
-		a = data.Augment{Affine: data.Affine{Rotate: d.Rotate, Shift: d.Shift, Scale: d.Scale, Shear: d.Shear}, Flip: d.Flip, Crop: d.Crop}
+		a = data.Augment{Affine: data.Affine{Rotate: d.Rotate, Shift: d.Shift, Scale: d.Scale, Shear: d.Shear}, Flip: d.Flip, Crop: d.Crop,
+			RandAugment: data.RandAugment{Operations: d.RandAug, Magnitude: d.RandMag},
+			Colour:      data.ColourJitter{Brightness: d.Bright, Contrast: d.Contrast, Saturation: d.Saturate}, Erasing: data.Erasing(d.Erasing)}
 		if d.RRC == "on" || d.RRC == "auto" && d.Size > 0 {
 			a.ResizedCrop = data.ResizedCrop{Area: d.Area, Aspect: d.Aspect}
 		}

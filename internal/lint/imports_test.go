@@ -22,7 +22,8 @@ var table = map[string][]string{
 	"compute":            {},
 	"collective":         {}, // the ranks come to it as an interface
 	"checkpoint":         {}, // a run's state comes to it as memory
-	"data":               {"data/packed", "data/picture", "data/source", "random"},
+	"data":               {"data/packed", "data/picture", "data/source", "data/transform", "random"},
+	"data/transform":     {"data/picture"},
 	"data/source":        {"random"},
 	"data/packed":        {"data/picture", "internal/wholefile"},
 	"data/fetch":         {},

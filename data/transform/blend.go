@@ -1,0 +1,83 @@
+package transform
+
+import "lte/data/picture"
+
+// Each of these goes from a degenerate picture d towards src and beyond: d + factor·(src-d), so that 1 is src as it is.
+// torchvision's adjust_brightness, adjust_contrast, adjust_saturation and adjust_sharpness are the same formulas.
+
+// Brightness begins at black.
+func Brightness(dst, src *picture.Picture, factor float64) {
+	t := towards(0, factor)
+	all(dst, src, &t)
+}
+
+// Contrast begins at the mean grey of the whole picture.
+func Contrast(dst, src *picture.Picture, factor float64) {
+	sum, n := 0, src.Height*src.Width
+	if src.Channels == 1 {
+		for _, v := range src.Pix {
+			sum += int(v)
+		}
+	} else {
+		r, g, b := src.Plane(0), src.Plane(1), src.Plane(2)
+		for i := range r {
+			sum += int(grey(r[i], g[i], b[i]))
+		}
+	}
+	t := towards((2*sum+n)/(2*n), factor)
+	all(dst, src, &t)
+}
+
+// Saturation begins at the picture in grey. A grey picture stays as it is.
+func Saturation(dst, src *picture.Picture, factor float64) {
+	reset(dst, src)
+	if src.Channels == 1 {
+		copy(dst.Pix, src.Pix)
+		return
+	}
+	r, g, b := src.Plane(0), src.Plane(1), src.Plane(2)
+	dr, dg, db := dst.Plane(0), dst.Plane(1), dst.Plane(2)
+	f := float32(factor)
+	for i := range r {
+		l := int(grey(r[i], g[i], b[i]))
+		dr[i], dg[i], db[i] = blend(l, r[i], f), blend(l, g[i], f), blend(l, b[i], f)
+	}
+}
+
+// Sharpness begins at the picture smoothed: each pixel weighs 5 and each of its eight neighbours 1. Pixels at the edges stay
+// as they are.
+func Sharpness(dst, src *picture.Picture, factor float64) {
+	reset(dst, src)
+	copy(dst.Pix, src.Pix)
+	f, w := float32(factor), src.Width
+	for c := range src.Channels {
+		from, to := src.Plane(c), dst.Plane(c)
+		for y := 1; y < src.Height-1; y++ {
+			above, line, below := from[(y-1)*w:y*w], from[y*w:(y+1)*w], from[(y+1)*w:(y+2)*w]
+			out := to[y*w : (y+1)*w]
+			for x := 1; x < w-1; x++ {
+				sum := int(above[x-1]) + int(above[x]) + int(above[x+1]) + int(line[x-1]) + 5*int(line[x]) + int(line[x+1]) +
+					int(below[x-1]) + int(below[x]) + int(below[x+1])
+				out[x] = blend((2*sum+13)/26, line[x], f)
+			}
+		}
+	}
+}
+
+// grey is the luma of ITU-R BT.601, 0.299·R + 0.587·G + 0.114·B, in fixed point of 16 bits.
+func grey(r, g, b uint8) uint8 {
+	return uint8((19595*uint32(r) + 38470*uint32(g) + 7471*uint32(b) + 1<<15) >> 16)
+}
+
+// towards tabulates blend from one d for all pixels.
+func towards(d int, factor float64) (t table) {
+	for v := range t {
+		t[v] = blend(d, uint8(v), float32(factor))
+	}
+	return t
+}
+
+// blend is d + factor·(v-d). The conversion keeps the product from being fused with the sum, which would round otherwise.
+func blend(d int, v uint8, factor float32) uint8 {
+	return clip(float32(d) + float32(factor*float32(int(v)-d)))
+}
