@@ -6,7 +6,7 @@
 #
 #     PROFILE=smoke sbatch jobs/dataset-sweep.sh                 # through SLURM: tasks as a job array, then the report
 #     PROFILE=smoke jobs/dataset-sweep.sh                        # here, one after another
-#     PROFILE=paper DRY_RUN=1 DATA=/data/imagenet100 jobs/dataset-sweep.sh   # every command, and nothing done
+#     PROFILE=paper DRY_RUN=1 DATA=/data jobs/dataset-sweep.sh   # every command, and nothing done
 #
 # This job submits the others; their size is in the variables that jobs/lib.sh lists.
 #
