@@ -78,6 +78,8 @@ const (
 	memoryRate    = 20e9  // bytes a second
 )
 
+const feedImages = 2000 // to prepare, a tenth of a second of the digits
+
 // options are what the flags and the configuration say together, without what is to be measured.
 func (p planCommand) options() (o plan.Options, err error) {
 	if p.Model != "" {
@@ -225,12 +227,26 @@ func (p planCommand) measure(o *plan.Options, w *mpi.World) error {
 	if o.Speed.Memory, err = bench.MemoryRate(w); err != nil {
 		return err
 	}
+	if o.Set.Train != nil { // a plan opens no set but the digits
+		seconds, err := bench.FeedSeconds(c, o.Set, feedImages)
+		if err := collective.Agree(w, err); err != nil {
+			return err
+		}
+		sum := []float64{seconds}
+		if err := collective.Sum(w, sum); err != nil {
+			return err
+		}
+		o.Speed.Feed = sum[0] / float64(w.Size()*threads)
+	}
 	// Ranks that a node has not cores for share them, as those do whose passes over memory were measured.
 	cores := orElse(p.Cores, w.MachineCores())
 	share := func(ranks, cores int) float64 { return min(1, float64(cores)/float64(ranks*threads)) }
 	part := share(p.RanksPerNode, cores)
-	o.Speed = plan.Speed{Heads: o.Speed.Heads * part, Weights: o.Speed.Weights * part,
-		Memory: o.Speed.Memory * part / share(w.MachineSize(), w.MachineCores())}
+	o.Speed.Heads, o.Speed.Weights, o.Speed.Feed = o.Speed.Heads*part, o.Speed.Weights*part, o.Speed.Feed/part
+	o.Speed.Memory *= part / share(w.MachineSize(), w.MachineCores())
+	if p.RanksPerNode*threads < cores { // the others prepare images
+		o.Speed.Feed = 0
+	}
 	o.Cluster.Crowded = p.RanksPerNode > cores
 	if w.Size() > 1 && w.NodeSize() == w.Size() {
 		n, err := collective.Measure(w)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"lte/collective"
+	"lte/config"
 	"lte/data"
 	"lte/train"
 )
@@ -34,9 +35,7 @@ type Data struct {
 // RunData measures set, whose images are prepared as the configuration says: images of them without steps, then o.Rounds
 // steps; 0: none.
 func RunData(o Options, set *data.Set, images int) (Data, error) {
-	c := o.Config
-	options := data.FeedOptions{Seed: c.Seed, Batch: c.Train.Batch, Size: 1, Augment: train.Augment(c.Data)}
-	feed := data.NewFeed(set, options)
+	feed := newFeed(o.Config, set)
 	defer feed.Close()
 	d := Data{Kind: "data", Dataset: set.Name, Image: set.Width, Workers: max(1, set.Workers)}
 	var one *data.Batch
@@ -53,19 +52,42 @@ func RunData(o Options, set *data.Set, images int) (Data, error) {
 	if err := next(o.Warmup + data.Ahead); err != nil {
 		return d, err
 	}
-	batches := (images + options.Batch - 1) / options.Batch
+	batch := o.Config.Train.Batch
+	batches := (images + batch - 1) / batch
 	began := time.Now()
 	if err := next(batches); err != nil {
 		return d, err
 	}
 	seconds := time.Since(began).Seconds()
-	d.Images = batches * options.Batch
+	d.Images = batches * batch
 	d.ImagesPerSecond = float64(d.Images) / seconds
 	if o.Rounds == 0 {
 		return d, nil
 	}
 	b := &data.Batch{Images: slices.Clone(one.Images), Labels: slices.Clone(one.Labels)}
 	return d, d.steps(o, set, feed, b)
+}
+
+func newFeed(c config.Config, set *data.Set) *data.Feed {
+	return data.NewFeed(set, data.FeedOptions{Seed: c.Seed, Batch: c.Train.Batch, Size: 1, Augment: train.Augment(c.Data)})
+}
+
+// FeedSeconds is the processor time in which an image of set is prepared as the configuration says, by the mean of at least
+// that many.
+func FeedSeconds(c config.Config, set *data.Set, images int) (float64, error) {
+	feed := newFeed(c, set)
+	defer feed.Close()
+	var used time.Duration
+	n := (images + c.Train.Batch - 1) / c.Train.Batch
+	for i := range data.Ahead + n {
+		if i == data.Ahead { // as many are ahead now as at the end
+			used = processorTime()
+		}
+		if _, err := feed.Next(); err != nil {
+			return 0, err
+		}
+	}
+	return (processorTime() - used).Seconds() / float64(n*c.Train.Batch), nil
 }
 
 // steps measures steps on batch b and on the feed's, in turns, as the machine's speed varies.

@@ -29,6 +29,7 @@ type Speed struct {
 	Heads   float64 // operations a second of a step of LoRA heads, as model.Operations counts them, over all of the step's time
 	Weights float64 // likewise of a step of all weights
 	Memory  float64 // bytes a second that a pass over memory reads and writes
+	Feed    float64 // seconds that preparing an image takes from the step's cores; 0: next to none, or in the above
 }
 
 // of is the operations a second of that method's steps.
@@ -54,7 +55,7 @@ type Prediction struct {
 	Transports map[string]int `json:"transports,omitempty"`
 
 	Seconds         float64 `json:"seconds"`
-	StepSeconds     float64 `json:"step_seconds"`      // of it, local steps
+	StepSeconds     float64 `json:"step_seconds"`      // of it, local steps, with preparing their images
 	ExchangeSeconds float64 `json:"exchange_seconds"`  // of it, waiting for the network
 	MergeSeconds    float64 `json:"merge_seconds"`     // of it, arithmetic on what is exchanged
 	Communicating   float64 `json:"communicating"`     // ExchangeSeconds / Seconds
@@ -152,6 +153,7 @@ func (o Options) check() error {
 		{!(l.Between.Bandwidth > 0) || !(l.Within.Bandwidth > 0), "a bandwidth must be above 0"},
 		{!(l.Between.Latency >= 0) || !(l.Within.Latency >= 0), "a latency must be at least 0"},
 		{!(o.Speed.Heads > 0) || !(o.Speed.Weights > 0) || !(o.Speed.Memory > 0), "the speed of a rank must be above 0"},
+		{!(o.Speed.Feed >= 0), "preparing an image takes at least 0 seconds"},
 	} {
 		if rule.wrong {
 			return &config.Error{Problem: rule.problem}
@@ -218,7 +220,7 @@ func (r *rank) predict() Prediction {
 		}
 	}
 	mine, all := r.images()
-	p.StepSeconds = k * mine * r.outline.Model.Operations(r.outline.Layout) / r.Speed.of(c)
+	p.StepSeconds = k * mine * (r.outline.Model.Operations(r.outline.Layout)/r.Speed.of(c) + r.Speed.Feed)
 	for _, m := range r.messages() {
 		p.ExchangeSeconds += m.times * m.seconds(l)
 		sent := m.times * m.block * float64(l.Ranks-1)

@@ -220,10 +220,16 @@ func TestPlansAreMonotonic(t *testing.T) {
 				func(q Prediction) (float64, float64) { return p.Seconds, q.Seconds }},
 			"crowded nodes": {func(o *Options) { o.Cluster.Crowded = true },
 				func(q Prediction) (float64, float64) { return p.Seconds, q.Seconds }},
-			"half the speed": {func(o *Options) { o.Speed = Speed{o.Speed.Heads / 2, o.Speed.Weights / 2, o.Speed.Memory / 2} },
+			"half the speed": {func(o *Options) {
+				o.Speed = Speed{Heads: o.Speed.Heads / 2, Weights: o.Speed.Weights / 2, Memory: o.Speed.Memory / 2}
+			},
 				func(q Prediction) (float64, float64) { return q.ImagesPerSecond, p.ImagesPerSecond }},
-			"half the speed, share": {func(o *Options) { o.Speed = Speed{o.Speed.Heads / 2, o.Speed.Weights / 2, o.Speed.Memory / 2} },
+			"half the speed, share": {func(o *Options) {
+				o.Speed = Speed{Heads: o.Speed.Heads / 2, Weights: o.Speed.Weights / 2, Memory: o.Speed.Memory / 2}
+			},
 				func(q Prediction) (float64, float64) { return q.Communicating, p.Communicating }},
+			"images that are long to prepare": {func(o *Options) { o.Speed.Feed = 1e-3 },
+				func(q Prediction) (float64, float64) { return p.StepSeconds, q.StepSeconds }},
 			"more ranks": {func(o *Options) { o.Cluster.Ranks = 16 },
 				func(q Prediction) (float64, float64) { return float64(p.Bytes), float64(q.Bytes) }},
 			"larger batches": {func(o *Options) { o.Config.Train.Batch *= 2 },
