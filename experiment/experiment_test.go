@@ -65,6 +65,9 @@ func TestPlan(t *testing.T) {
 			if w, ok := want[r.Line]; ok && w != [3]int{c.LoRA.Heads, c.LoRA.Rank, c.Merge.Every} {
 				t.Errorf("%s: %+v, %+v", r.Line, c.LoRA, c.Merge)
 			}
+			if alpha := map[string]float64{"lte": 8 * 16, "lora": 32, "mhlora": 32}[c.Method]; alpha != 0 && c.LoRA.Alpha != alpha {
+				t.Errorf("%s: alpha %g", r.Line, c.LoRA.Alpha)
+			}
 			if (c.Optimizer.LR == 0.25) != (r.Line == "full") {
 				t.Errorf("%s: learning rate %g", r.Line, c.Optimizer.LR)
 			}

@@ -42,6 +42,7 @@ type line struct {
 	rate                float64 // peak learning rate, of heads at rank 16: see line.learningRate
 	rank                int     // over Options.Rank
 	heads               bool    // Options.Heads of them
+	alpha               float64 // of each of them, where a merge takes their mean; 0: as lora.alpha has it, 32
 	everyStep           bool    // merges every step, whatever merge.every
 	images              float64 // over Options.Images
 }
@@ -65,11 +66,11 @@ var lines = []line{
 	{name: largeLine, method: "lora", about: "one head of rank {r}", rate: 1e-3, rank: largerRank},
 	{name: mhloraLine, method: "mhlora", about: "{N} heads of rank {r} in every pass", rate: 2.5e-4, heads: true},
 	{name: sequentialLine, method: "sequential", about: "one head of rank {r}, merged and begun anew every {K} steps", rate: 1e-3},
-	{name: everyStepLine, method: "lte", about: "{N} heads of rank {r}, merged every step", rate: 2.5e-4, heads: true, everyStep: true},
-	{name: lteLine, method: "lte", about: "{N} heads of rank {r}, merged every {K} steps", rate: 2.5e-4, heads: true},
+	{name: everyStepLine, method: "lte", about: "{N} heads of rank {r}, merged every step", rate: 2.5e-4, heads: true, alpha: 16, everyStep: true},
+	{name: lteLine, method: "lte", about: "{N} heads of rank {r}, merged every {K} steps", rate: 2.5e-4, heads: true, alpha: 16},
 	{name: "localsgd", method: "localsgd", about: "all weights on every rank, averaged every {K} steps", rate: 1e-3},
 	{name: "diloco", method: "diloco", about: "localsgd with an outer Nesterov step", rate: 1e-3},
-	{name: moreLine, method: "lte", about: "as lte, with 40 % more images", rate: 2.5e-4, heads: true, images: moreImages},
+	{name: moreLine, method: "lte", about: "as lte, with 40 % more images", rate: 2.5e-4, heads: true, alpha: 16, images: moreImages},
 }
 
 // learningRate is the peak rate where the user says none. That of heads is ∝ √r: A's rows have entries of about 1/√r, so
@@ -180,6 +181,9 @@ func (o Options) config(l line, seed, ranks int) (config.Config, error) {
 		fmt.Sprintf("optimizer.lr=%g", rate))
 	if l.heads {
 		set = append(set, fmt.Sprintf("lora.heads=%d", o.Heads))
+	}
+	if isAlpha := func(s string) bool { return strings.HasPrefix(s, "lora.alpha") }; l.alpha != 0 && !slices.ContainsFunc(o.Set, isAlpha) {
+		set = append(set, fmt.Sprintf("lora.alpha=%g", l.alpha*float64(o.Heads)))
 	}
 	if l.everyStep {
 		set = append(set, "merge.every=1")

@@ -121,7 +121,7 @@ launch() { # -np P PROGRAM ...
 	mpirun=${MPIRUN:-mpirun}
 	# shellcheck disable=SC2086
 	case $($mpirun --version 2>&1) in
-	*"Open MPI"*)
+	*open-mpi.org*) # by its own name, mpirun.openmpi, it calls itself OpenRTE
 		enter 0 $mpirun --mca plm_rsh_agent "$self" --mca oob_tcp_if_include eth0 --mca pml ob1 --mca btl vader,tcp,self \
 			--mca btl_tcp_if_include eth0 --host "$at" "$@"
 		;;
