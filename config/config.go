@@ -66,7 +66,7 @@ type Data struct {
 	Keep     float64 `toml:"keep" above:"0" max:"1" doc:"with data.size: share of an image's shorter side that is fed where no crop is drawn, the middle (0.875: resized to 256, 224 of it kept)"`
 	Norm     string  `toml:"normalize" enum:"auto,imagenet,cifar10,cifar100,stl10,mnist,half" doc:"mean and deviation by which channels are normalised: of a well-known set, half (to -1..1), or auto: those of the training images"`
 	Workers  int     `toml:"workers" resume:"may" min:"0" doc:"goroutines of a rank that read and augment images ahead of the step; 0: as many as it has compute threads"`
-	Share    string  `toml:"share" enum:"split,same" doc:"which images the heads see: split (each its own mini-batch) or same (all the same one)"`
+	Share    string  `toml:"share" enum:"split,shard,same" doc:"which images the heads see (the ranks, where heads do not train alone): split (of each step's images each its own mini-batch, so that all come to see the whole set), shard (each its own fixed part of the set, over and over) or same (all the same mini-batch)"`
 	Augment  bool    `toml:"augment" doc:"augment training images: resized crop, RandAugment, colour jitter, affine map, crop, flip and erasing, each where it is on; false: images are fed as in evaluation"`
 	RRC      string  `toml:"resized_crop" enum:"auto,on,off" doc:"random resized crop: a piece of an image, of random area and aspect, is all that the model sees; auto: on where data.size is set"`
 	Area     float64 `toml:"resized_crop_area" above:"0" max:"1" doc:"least area of that piece, of the image's"`

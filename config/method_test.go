@@ -39,6 +39,7 @@ func TestMethodCannot(t *testing.T) {
 		{`replicas.sync="step"`, "lte", "its heads train alone between merges; set auto or merge"},
 		{"ema.decay=0.9", "lora mhlora", "W does not move until the end; set 0"},
 		{`data.share="same"`, "", ""},
+		{`data.share="shard"`, "", ""},
 	}
 	refused := map[string]bool{} // setting and method
 	for _, c := range rules {

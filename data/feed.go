@@ -17,11 +17,13 @@ const Ahead = 3
 // A rank that carries several heads takes them all from one feed. With N = H·Size heads of b images each, H a rank,
 // Batch is H·b: the batch is then the mini-batches of heads Rank·H ... Rank·H+H-1, one after the other, and what a
 // head sees doesn't depend on how many ranks carry the N heads. Where all heads see the same images (data.share =
-// "same"), every rank asks for Rank 0 of Size 1 and Batch b, and gives that batch to each of its heads.
+// "same"), every rank asks for Rank 0 of Size 1 and Batch b, and gives that batch to each of its heads. Where each head has a
+// shard of the set (data.share = "shard"), Shards is N.
 type FeedOptions struct {
 	Seed       uint64
 	Batch      int // images a rank and step
 	Rank, Size int // whose batches
+	Shards     int // 0: all deal from the whole set
 	Start      int // the first step
 	Augment    Augment
 }
@@ -51,22 +53,44 @@ type prepared struct {
 var errClosed = errors.New("data: Next of a closed feed")
 
 // NewFeed starts preparing batches of set's training images, step after step without end. The images of step t are those
-// of Sampler.Batch; a feed with Start t goes on exactly where another one stood before step t. Close ends it.
+// of Sampler.Batch, or of the shards' samplers; a feed with Start t goes on exactly where another one stood before step t. Close ends it.
 func NewFeed(set *Set, opts FeedOptions) *Feed {
 	set.check()
-	if opts.Batch <= 0 || opts.Rank < 0 || opts.Rank >= opts.Size || opts.Start < 0 {
+	if opts.Batch <= 0 || opts.Rank < 0 || opts.Rank >= opts.Size || opts.Start < 0 || opts.Shards%opts.Size != 0 {
 		panic("data: feed options out of range")
 	}
 	opts.Augment.Affine.valid()
 	if opts.Augment.Check(set.Channels, set.Height, set.Width) != nil {
 		panic("data: augmentation out of range")
 	}
-	sampler, step := NewSampler(set.Train.Len(), opts.Seed), opts.Start
+	batch, step := opts.sample(set.Train.Len()), opts.Start
 	return startFeed(set, set.Train, opts.Augment, opts.Seed, opts.Batch, func(draws []Draw) ([]Draw, string) {
-		sampler.Batch(draws, step, opts.Rank, opts.Size)
+		batch(draws, step)
 		step++
 		return draws, fmt.Sprintf("for step %d", step-1)
 	})
+}
+
+// sample returns what says which of n images are this rank's at a step.
+func (o FeedOptions) sample(n int) func(dst []Draw, step int) {
+	if o.Shards == 0 {
+		s := NewSampler(n, o.Seed)
+		return func(dst []Draw, step int) { s.Batch(dst, step, o.Rank, o.Size) }
+	}
+	heads := o.Shards / o.Size
+	if o.Batch%heads != 0 {
+		panic("data: a batch that the rank's heads cannot share out")
+	}
+	var own []*Sampler
+	for i := range heads {
+		own = append(own, NewShard(n, o.Seed, o.Rank*heads+i, o.Shards))
+	}
+	return func(dst []Draw, step int) {
+		b := len(dst) / heads
+		for i, s := range own {
+			s.Batch(dst[i*b:(i+1)*b], step, 0, 1)
+		}
+	}
 }
 
 // startFeed prepares the batches that deal deals, in the room for one that it is given, until it deals none. The text it

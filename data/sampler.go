@@ -2,18 +2,20 @@ package data
 
 import (
 	"math"
+	"math/rand/v2"
+	"slices"
 
 	"lte/random"
 )
 
-// Sampler deals out an endless sequence of images: epoch after epoch, each a permutation that depends on
-// (seed, epoch) alone. No image is missed or seen twice in an epoch.
+// Sampler deals out an endless sequence of images, all of a set or a shard of it: epoch after epoch, each a permutation that
+// depends on (seed, epoch) alone, and on the shard. No image is missed or seen twice in an epoch.
 //
 // Its answers depend on its arguments only. It keeps the permutation asked for last, so that positions that grow cost
 // one shuffle an epoch; for that a Sampler is not safe for concurrent use.
 type Sampler struct {
-	n      int
-	seed   uint64
+	stream func(epoch uint64) *rand.Rand
+	of     []int32 // (n), the images
 	epoch  int64   // of images; -1: none yet
 	images []int32 // (n), the epoch's permutation
 }
@@ -26,10 +28,39 @@ type Draw struct {
 
 // NewSampler returns the sampler over images 0..n-1.
 func NewSampler(n int, seed uint64) *Sampler {
+	return newSampler(numbered(n), func(epoch uint64) *rand.Rand { return random.Stream(seed, "order", epoch) })
+}
+
+// NewShard returns the sampler over one of the shards into which images 0..n-1 are dealt, at random and as equally as can be.
+// Which images a shard has depends on (seed, shards) alone.
+func NewShard(n int, seed uint64, shard, shards int) *Sampler {
+	if shard < 0 || shard >= shards || shards > n {
+		panic("data: shard out of range, or without images")
+	}
+	all := numbered(n)
+	shuffle(all, random.Stream(seed, "shards", uint64(shards)))
+	own := slices.Clone(all[n*shard/shards : n*(shard+1)/shards])
+	return newSampler(own, func(epoch uint64) *rand.Rand { return random.Stream(seed, "shard order", uint64(shard), epoch) })
+}
+
+func newSampler(of []int32, stream func(epoch uint64) *rand.Rand) *Sampler {
+	return &Sampler{stream: stream, of: of, epoch: -1, images: make([]int32, len(of))}
+}
+
+// numbered is 0..n-1.
+func numbered(n int) []int32 {
 	if n <= 0 || n > math.MaxInt32 {
 		panic("data: sampler over no images, or over more than it can number")
 	}
-	return &Sampler{n: n, seed: seed, epoch: -1, images: make([]int32, n)}
+	all := make([]int32, n)
+	for i := range all {
+		all[i] = int32(i)
+	}
+	return all
+}
+
+func shuffle(images []int32, rng *rand.Rand) {
+	rng.Shuffle(len(images), func(i, j int) { images[i], images[j] = images[j], images[i] })
 }
 
 // At returns the image at a position (from 0) of the sequence, and the epoch that it belongs to.
@@ -37,17 +68,14 @@ func (s *Sampler) At(position int64) (epoch int64, image int) {
 	if position < 0 {
 		panic("data: negative position")
 	}
-	epoch = position / int64(s.n)
+	n := int64(len(s.of))
+	epoch = position / n
 	if s.epoch != epoch {
-		for i := range s.images {
-			s.images[i] = int32(i)
-		}
-		random.Stream(s.seed, "order", uint64(epoch)).Shuffle(s.n, func(i, j int) {
-			s.images[i], s.images[j] = s.images[j], s.images[i]
-		})
+		copy(s.images, s.of)
+		shuffle(s.images, s.stream(uint64(epoch)))
 		s.epoch = epoch
 	}
-	return epoch, int(s.images[position%int64(s.n)])
+	return epoch, int(s.images[position%n])
 }
 
 // Batch fills dst with what one rank of size sees at a step (from 0). With b = len(dst), rank k of N takes at step t

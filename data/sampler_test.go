@@ -92,3 +92,42 @@ func TestOrder(t *testing.T) {
 }
 
 var goldenOrder = []int{4, 3, 1, 7, 5, 8, 2, 6, 0, 9}
+
+// The shards' law: each is the same images in every epoch, all of them together are the set, no two are apart in size by more than
+// one, and an epoch has each image of the shard once, in an order of its own. Seen to fail with shards that overlap, a remainder
+// that is dropped, an epoch dealt out of another shard, and one order for all epochs.
+func TestShards(t *testing.T) {
+	const n, epochs = 101, 3
+	for _, shards := range []int{1, 2, 3, 8, 101} {
+		var owner [n]int
+		orders := map[string]bool{}
+		for k := range shards {
+			size := n / shards
+			s := NewShard(n, 5, k, shards)
+			if len(s.of) != size && len(s.of) != size+1 {
+				t.Fatalf("shard %d of %d has %d images", k, shards, len(s.of))
+			}
+			for e := range epochs {
+				order := ""
+				for j := range len(s.of) {
+					epoch, image := s.At(int64(e*len(s.of) + j))
+					if e == 0 && owner[image] != 0 || e > 0 && owner[image] != 10*(k+1)+e-1 || epoch != int64(e) {
+						t.Fatalf("shard %d of %d, epoch %d: image %d is of %d", k, shards, e, image, owner[image])
+					}
+					owner[image] = 10*(k+1) + e
+					order += string(rune(image))
+				}
+				orders[order] = true
+			}
+		}
+		if slices.Min(owner[:]) == 0 {
+			t.Errorf("%d shards are not the whole set", shards)
+		}
+		if shards < 10 && len(orders) != epochs*shards {
+			t.Errorf("%d shards: %d orders in %d epochs", shards, len(orders), epochs)
+		}
+	}
+	if slices.Equal(NewShard(n, 5, 0, 2).of, NewShard(n, 6, 0, 2).of) {
+		t.Error("another seed, the same shards")
+	}
+}

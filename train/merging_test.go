@@ -2,6 +2,7 @@ package train
 
 import (
 	"bytes"
+	"errors"
 	"math"
 	"slices"
 	"testing"
@@ -133,14 +134,16 @@ func (r ranked) Rank() int { return r.rank }
 func (r ranked) Size() int { return r.size }
 
 // With data.share = split the heads of all ranks share out every step's images, head k the k-th part, and an epoch has
-// every image once; with same all see one mini-batch, and heads alike stay alike.
+// every image once; with shard each has the shard of its number, and an epoch of all has every image once; with same all see
+// one mini-batch, and heads alike stay alike.
 //
 // Fails if two heads see an image twice in an epoch, if which head sees what depends on the number of ranks, or if
-// same is not the same (shown by a feed that forgets its rank).
+// same is not the same (shown by a feed that forgets its rank), and with shards that the ranks count from 0.
 func TestShare(t *testing.T) {
 	const heads, batch, steps = 4, 3, 5
-	for _, share := range []string{"split", "same"} {
+	for _, share := range []string{"split", "shard", "same"} {
 		for _, ranks := range []int{1, 2, 4} {
+			seen := make([]int, heads*batch*steps)
 			for rank := range ranks {
 				c, set := tinyConfig("lte"), numbered(heads*batch*steps)
 				c.LoRA.Heads, c.Data.Share, c.Train.Batch = heads, share, batch
@@ -150,14 +153,17 @@ func TestShare(t *testing.T) {
 				f := tr.newFeed()
 				defer f.Close()
 				sampler := data.NewSampler(set.Train.Len(), c.Seed)
-				seen := make([]int, set.Train.Len())
 				for step := range steps {
 					b, err := f.Next()
 					must(t, err)
 					for i, w := range tr.workers {
 						draws := make([]data.Draw, batch)
-						sampler.Batch(draws, step, w.number, heads)
-						if share == "same" {
+						switch share {
+						case "split":
+							sampler.Batch(draws, step, w.number, heads)
+						case "shard":
+							data.NewShard(set.Train.Len(), c.Seed, w.number, heads).Batch(draws, step, 0, 1)
+						case "same":
 							sampler.Batch(draws, step, 0, 1)
 						}
 						mine := tr.share(b, i)
@@ -172,13 +178,20 @@ func TestShare(t *testing.T) {
 						}
 					}
 				}
-				if share == "split" && slices.Max(seen) != 1 {
-					t.Errorf("%d ranks: in an epoch images are seen %v times", ranks, seen)
-				}
+			}
+			if share != "same" && (slices.Min(seen) != 1 || slices.Max(seen) != 1) {
+				t.Errorf("%s, %d ranks: in an epoch images are seen %v times", share, ranks, seen)
 			}
 		}
 	}
-	for _, share := range []string{"split", "same"} {
+	c := tinyConfig("lte")
+	c.LoRA.Heads, c.Data.Share = 61, "shard"
+	must(t, c.Resolve(1))
+	var e *config.Error
+	if _, err := New(c, collective.Alone{}, tinySet(60), backend(t, "auto", 1)); !errors.As(err, &e) || !slices.Equal(e.Keys, []string{"data.share"}) {
+		t.Errorf("61 heads, 60 images: %v", err)
+	}
+	for _, share := range []string{"split", "shard", "same"} {
 		c := tinyConfig("lte")
 		c.LoRA.Heads, c.Data.Share = 2, share
 		tr := started(t, c, collective.Alone{}, tinySet(60))

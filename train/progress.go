@@ -86,7 +86,7 @@ func (t *Trainer) imagesPerStep() int64 {
 	if t.config.Data.Share == "same" {
 		return images
 	}
-	return images * int64(len(t.workers)*t.meter.Size())
+	return images * int64(t.everyone())
 }
 
 func (t *Trainer) summary() Summary {

@@ -90,7 +90,7 @@ func softLoss(logits []float32, labels, others []int, lambda float32, smoothing 
 // smoothing is lost.
 func TestMixedTargets(t *testing.T) {
 	for _, mix := range []data.Mix{{Probability: 1}, {Mixup: 0.8, Probability: 1}, {CutMix: 1, Probability: 1}, {Mixup: 0.8, CutMix: 1, Probability: 0.7}} {
-		for _, share := range []string{"split", "same"} {
+		for _, share := range []string{"split", "shard", "same"} {
 			c, set := tinyConfig("lte"), tinySet(60)
 			c.LoRA.Heads, c.Data.Share = 4, share
 			c.Data.Mixup, c.Data.CutMix, c.Data.MixProb = mix.Mixup, mix.CutMix, mix.Probability

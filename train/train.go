@@ -90,6 +90,10 @@ func build(c config.Config, g collective.Group, set *data.Set, be compute.Backen
 		return nil, err
 	}
 	t := &Trainer{config: c, meter: meter, set: set, backend: be, model: v, method: m, workers: m.workers(), probe: p}
+	if c.Data.Share == "shard" && set.Train.Len() < t.everyone() {
+		return nil, &config.Error{Keys: []string{"data.share"}, Problem: fmt.Sprintf(
+			"data.share = \"shard\": %d training images are too few for %d shards; set data.share = \"split\"", set.Train.Len(), t.everyone())}
+	}
 	if t.together = together(c, t.workers); t.together != nil {
 		v.Reserve(max(len(t.workers)*perPass(c), c.Train.EvalBatch))
 	}
@@ -261,16 +265,22 @@ func (t *Trainer) trainInterval() error {
 	return t.keepEnd()
 }
 
-// newFeed deals out this rank's images of every step: those of its workers' mini-batches, one after another, or one
-// mini-batch for all workers of all ranks.
+// newFeed deals out this rank's images of every step: those of its workers' mini-batches, one after another, each out of the
+// whole set or of the worker's shard, or one mini-batch for all workers of all ranks.
 func (t *Trainer) newFeed() *data.Feed {
 	d := t.config.Data
 	o := data.FeedOptions{Seed: t.config.Seed, Batch: len(t.workers) * t.config.Train.Batch, Rank: t.meter.Rank(), Size: t.meter.Size(), Start: t.step, Augment: Augment(d)}
-	if d.Share == "same" {
+	switch d.Share {
+	case "same":
 		o.Batch, o.Rank, o.Size = t.config.Train.Batch, 0, 1
+	case "shard":
+		o.Shards = t.everyone()
 	}
 	return data.NewFeed(t.set, o)
 }
+
+// everyone is how many workers there are on all ranks.
+func (t *Trainer) everyone() int { return len(t.workers) * t.meter.Size() }
 
 // Augment is the configured augmentation of training images.
 func Augment(d config.Data) (a data.Augment) {
