@@ -96,6 +96,7 @@ func scalarsOf(r train.Record) []scalar {
 		{"train/loss", r.TrainLoss},
 		{"train/lr", r.LR},
 		{"train/images_per_second", r.ImagesPerSecond},
+		{"train/data_wait", r.DataWait},
 		{"train/merges", float64(r.Merges)},
 		{"train/moments_cleared", float64(r.MomentsCleared)},
 		{"train/repairs", float64(r.Repairs)},

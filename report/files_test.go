@@ -18,7 +18,7 @@ import (
 )
 
 func records() []train.Record {
-	first := train.Record{Step: 20, Images: 2560, Seconds: 1.5, TrainLoss: 2.25, LR: 1e-3, ImagesPerSecond: 1706.67, Merges: 2,
+	first := train.Record{Step: 20, Images: 2560, Seconds: 1.5, TrainLoss: 2.25, LR: 1e-3, ImagesPerSecond: 1706.67, DataWait: 0.25, Merges: 2,
 		BytesSent: 1 << 40, Traffic: train.Traffic{Merge: collective.Traffic{Sent: 1, Received: 2}, Gradients: collective.Traffic{Sent: 3, Received: 4},
 			Evaluation: collective.Traffic{Sent: 5, Received: 6}, Control: collective.Traffic{Sent: 7, Received: 8}}}
 	second := first
@@ -126,7 +126,7 @@ const traffic = `"traffic":{"merge":` + none + `,"gradients":` + none + `,"evalu
 func TestNotFiniteIsNull(t *testing.T) {
 	r := train.Record{Step: 1, TrainLoss: math.NaN(), LR: math.Inf(1)}
 	r.TestTop1, r.TestLoss = evaluated(0, math.Inf(-1))
-	want := `{"step":1,"images":0,"seconds":0,"train_loss":null,"lr":null,"images_per_second":0,"merges":0,` +
+	want := `{"step":1,"images":0,"seconds":0,"train_loss":null,"lr":null,"images_per_second":0,"data_wait":0,"merges":0,` +
 		`"bytes_sent_per_rank":0,` + traffic + `,"moments_cleared":0,"repairs":0,"test_top1":0,"test_loss":null}`
 	if got, err := marshal(r); err != nil || string(got) != want {
 		t.Errorf("\n got %s, %v\nwant %s", got, err, want)
@@ -208,7 +208,7 @@ func TestEvents(t *testing.T) {
 		t.Errorf("a loss that is no number: %g", loss)
 	}
 	delete(events[1].values, "train/loss")
-	want := map[string]float32{"train/lr": 1e-3, "train/images_per_second": 1706.67, "train/merges": 2, "train/moments_cleared": 0,
+	want := map[string]float32{"train/lr": 1e-3, "train/images_per_second": 1706.67, "train/data_wait": 0.25, "train/merges": 2, "train/moments_cleared": 0,
 		"train/repairs": 0, "traffic/bytes_sent_per_rank": 1 << 40}
 	for i, purpose := range []string{"merge", "gradients", "evaluation", "control"} {
 		want["traffic/"+purpose+"/sent"], want["traffic/"+purpose+"/received"] = float32(2*i+1), float32(2*i+2)

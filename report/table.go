@@ -23,7 +23,11 @@ func Table(w io.Writer, s train.Summary, dir string) {
 	row("data", "%s", s.Dataset)
 	row("ranks", "%d", s.Ranks)
 	row("test top-1", "%s (loss %.4f)", percent(s.TestTop1), s.TestLoss)
-	row("images/s", "%s over %s steps in %s", rate(s.ImagesPerSecond), count(int64(s.Steps)), seconds(s.Seconds))
+	speed := fmt.Sprintf("%s over %s steps in %s", rate(s.ImagesPerSecond), count(int64(s.Steps)), seconds(s.Seconds))
+	if share := s.DataWait / s.Seconds; share >= 0.01 {
+		speed += fmt.Sprintf(", %s of it waiting for data", percent(share))
+	}
+	row("images/s", "%s", speed)
 	merges := count(int64(s.Merges))
 	if s.Merges > 0 {
 		merges += fmt.Sprintf(", one every %d steps", s.MergeEvery)

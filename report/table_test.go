@@ -25,7 +25,7 @@ model               vit-b/16, 86,567,656 parameters, 86,567,656 trained on each 
 data                digits
 ranks               1
 test top-1          - (loss NaN)
-images/s            12.3 over 1 steps in 1h1m1s
+images/s            12.3 over 1 steps in 1h1m1s, 10.0 % of it waiting for data
 merges              0
 sent                0 B by each rank (decimal units: 1 MB = 1,000,000 bytes)
 gradient averaging  0 B by each rank over the same steps
@@ -35,7 +35,7 @@ run directory       x
 func TestTable(t *testing.T) {
 	var out stdbytes.Buffer
 	Table(&out, train.Summary{Method: "lte", Model: "vit-64x4/2", Dataset: "digits", Ranks: 4, Heads: 4, LoRARank: 16,
-		LoRAAlpha: 32, MergeEvery: 10, Steps: 1000, Merges: 100, Seconds: 23.6, ImagesPerSecond: 5432.1, TestTop1: 0.9722,
+		LoRAAlpha: 32, MergeEvery: 10, Steps: 1000, Merges: 100, Seconds: 23.6, DataWait: 0.2, ImagesPerSecond: 5432.1, TestTop1: 0.9722,
 		TestLoss: 0.12345, BytesSentPerRank: 58_982_400, DDPBytesPerRank: 1_231_932_000, Parameters: 205_322,
 		Trained: 49_152}, "runs/lte-digits")
 	if out.String() != wantLTE {
@@ -43,7 +43,7 @@ func TestTable(t *testing.T) {
 	}
 	out.Reset()
 	Table(&out, train.Summary{Method: "full", Model: "vit-b/16", Dataset: "digits", Ranks: 1, MergeEvery: 10, Steps: 1,
-		Seconds: 3661, ImagesPerSecond: 12.34, TestTop1: math.NaN(), TestLoss: math.NaN(), Parameters: 86_567_656,
+		Seconds: 3661, DataWait: 366.1, ImagesPerSecond: 12.34, TestTop1: math.NaN(), TestLoss: math.NaN(), Parameters: 86_567_656,
 		Trained: 86_567_656}, "x")
 	if out.String() != wantAlone {
 		t.Errorf("\ngot\n%swant\n%s", out.String(), wantAlone)

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"testing"
+	"time"
 
 	"lte/collective"
 	"lte/config"
@@ -411,5 +412,29 @@ func TestAugmentKeys(t *testing.T) {
 	c.Data.Augment = false
 	if got := Augment(c.Data); got != (data.Augment{}) {
 		t.Errorf("switched off: %+v", got)
+	}
+}
+
+// late is a feed whose n-th Next waits n seconds.
+type late struct {
+	feed
+	nexts int
+}
+
+func (l *late) Next() (*data.Batch, error) { l.nexts++; return l.feed.Next() }
+func (l *late) Wait() time.Duration        { return time.Duration(l.nexts*(l.nexts+1)/2) * time.Second }
+
+// A record has what all steps before it have waited for data, and the summary what all did. Seen to fail with the last step's wait
+// alone, and with what the feed had waited before the run.
+func TestDataWait(t *testing.T) {
+	c := tinyConfig("full")
+	c.Train.Steps, c.Run.LogEvery = 4, 2
+	var told observed
+	tr := started(t, c, collective.Alone{}, tinySet(60))
+	tr.feed, tr.observer = &late{feed: tr.feed, nexts: 10}, &told
+	s, err := tr.run()
+	must(t, err)
+	if r := told.records; len(r) != 2 || r[0].DataWait != 11+12 || r[1].DataWait != 11+12+13+14 || s.DataWait != 50 {
+		t.Errorf("waited %v s at the records, %v in all", r, s.DataWait)
 	}
 }

@@ -50,7 +50,7 @@ func (t *Trainer) report(k int) error {
 		}
 	}
 	r.Seconds, r.BytesSent = time.Since(t.seconds.started).Seconds(), t.meter.Sent()
-	r.Traffic = t.Traffic()
+	r.Traffic, r.DataWait = t.Traffic(), t.waited
 	t.losses, t.merged, t.lastStep, t.seconds.lastAt, t.last = 0, 0, t.step, time.Now(), r
 	t.records++
 	if t.observer == nil {
@@ -95,8 +95,8 @@ func (t *Trainer) summary() Summary {
 	done := t.method.counts()
 	s := Summary{Method: c.Method, Model: ModelName(c.Model), Dataset: t.set.Name, Ranks: size, Wire: c.Exchange.Wire, Steps: t.step,
 		Merges: done.merges, MomentsCleared: done.cleared, Repairs: done.repairs, Images: t.last.Images, Seconds: t.last.Seconds,
-		ImagesPerSecond: float64(t.last.Images) / t.last.Seconds,
-		TestTop1:        *t.last.TestTop1, TestLoss: *t.last.TestLoss, TrainLoss: t.last.TrainLoss,
+		ImagesPerSecond: float64(t.last.Images) / t.last.Seconds, DataWait: t.last.DataWait,
+		TestTop1: *t.last.TestTop1, TestLoss: *t.last.TestLoss, TrainLoss: t.last.TrainLoss,
 		AverageTop1: t.last.AverageTop1, AverageLoss: t.last.AverageLoss,
 		BytesSentPerRank: t.last.BytesSent, Traffic: t.last.Traffic,
 		DDPBytesPerRank: int64(t.step) * collective.AllreduceBytes(int64(weights), size),

@@ -18,6 +18,7 @@ type Record struct {
 	TrainLoss       float64  `json:"train_loss"`          // mean over all ranks' mini-batches since the last record
 	LR              float64  `json:"lr"`                  // learning rate of the last step
 	ImagesPerSecond float64  `json:"images_per_second"`   // of all ranks, since the last record
+	DataWait        float64  `json:"data_wait"`           // seconds that rank 0's steps waited for their batches
 	Merges          int      `json:"merges"`              // merges done
 	BytesSent       int64    `json:"bytes_sent_per_rank"` // by rank 0, since the start
 	Traffic         Traffic  `json:"traffic"`             // of rank 0, since the start
@@ -56,6 +57,7 @@ type Summary struct {
 	Images           int64               `json:"images"`
 	Seconds          float64             `json:"seconds"` // wall time of training, evaluation included
 	ImagesPerSecond  float64             `json:"images_per_second"`
+	DataWait         float64             `json:"data_wait"` // seconds that rank 0's steps waited for their batches
 	TestTop1         float64             `json:"test_top1"`
 	TestLoss         float64             `json:"test_loss"`
 	AverageTop1      *float64            `json:"ema_test_top1,omitempty"` // of the moving average of W, where ema.decay is not 0

@@ -79,7 +79,7 @@ func long(c *config.Config) { c.Train.Steps, c.Run.EvalEvery, c.Checkpoint.Zstd 
 // checkpoint: the bits of the weights, of their average and of all that was recorded are those of the run that was not stopped.
 //
 // Fails if anything that the future depends on is not in the checkpoint. Shown by leaving out of state, one at a time: run.step,
-// run.seconds_since_record, run.losses, run.merged, run.lr, and what the interval has done, merged and lost.
+// run.seconds_since_record, run.data_wait, run.losses, run.merged, run.lr, and what the interval has done, merged and lost.
 func goOn(t *testing.T, g collective.Group, dir string, stops ...int) {
 	for i, j := range journeys {
 		c := tinyConfig(j.method)
@@ -108,7 +108,7 @@ func goOn(t *testing.T, g collective.Group, dir string, stops ...int) {
 			store := checkpoint.Open(filepath.Join(dir, fmt.Sprint(i, "-", stop)), 9, c.Checkpoint.Zstd)
 			tr := newTrainerOn(t, c, g, set, be)
 			keep(tr, store, stop)
-			tr.seconds.run, tr.seconds.record = 1000, 500
+			tr.seconds.run, tr.seconds.record, tr.waited = 1000, 500, 900
 			first := run(tr)
 			at := stopped(t, store, g)
 			if at < stop || at > stop+2 {
@@ -125,8 +125,8 @@ func goOn(t *testing.T, g collective.Group, dir string, stops ...int) {
 				t.Fatalf("%sdigest %s, want %s; average %s, want %s", what, got.digest, want.digest, got.average, want.average)
 			}
 			for i, r := range got.observed.records {
-				if i == 0 && r.ImagesPerSecond > 1 || r.Seconds < 1000 {
-					t.Fatalf("%srecord %d: %v s, %v images/s: the clock began anew", what, i, r.Seconds, r.ImagesPerSecond)
+				if i == 0 && r.ImagesPerSecond > 1 || r.Seconds < 1000 || r.DataWait < 900 {
+					t.Fatalf("%srecord %d: %v s, %v images/s, %v s of waiting: a clock began anew", what, i, r.Seconds, r.ImagesPerSecond, r.DataWait)
 				}
 			}
 			if tr.records != len(want.observed.records) && g.Rank() == 0 {
@@ -188,6 +188,7 @@ func sameRecords(t *testing.T, what string, got, want []Record) {
 	for i := range want {
 		a, b := got[i], want[i]
 		for _, r := range []*Record{&a, &b} {
+			r.DataWait = 0
 			r.Seconds, r.ImagesPerSecond, r.BytesSent, r.Traffic.Control = 0, 0, 0, collective.Traffic{}
 		}
 		if x, y := strings.ReplaceAll(text(a), "NaN", "-"), strings.ReplaceAll(text(b), "NaN", "-"); x != y {

@@ -30,6 +30,7 @@ func (t *Trainer) state() (s state) {
 	s.shared.int("run.records", &t.records)
 	s.shared.real("run.seconds", &t.seconds.run)
 	s.shared.real("run.seconds_since_record", &t.seconds.record)
+	s.shared.real("run.data_wait", &t.waited)
 	s.shared.real("run.losses", &t.losses)
 	s.shared.int("run.merged", &t.merged)
 	s.shared.int("run.last_step", &t.lastStep)

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"lte/collective"
 	"lte/compute"
@@ -169,6 +170,8 @@ func (f *fed) Next() (*data.Batch, error) {
 	f.step++
 	return f.batches(f.step - 1), nil
 }
+
+func (f *fed) Wait() time.Duration { return 0 }
 
 // common deals the set's images out in order, the same ones on every rank.
 func common(set *data.Set, n int) *fed {

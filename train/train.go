@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"lte/collective"
 	"lte/compute"
@@ -36,6 +37,7 @@ type Trainer struct {
 	merging  int      // steps of an interval that is merged and not reported yet
 	lr       float64
 	seconds  clock
+	waited   float64 // seconds that steps waited for their batches
 	losses   float64 // sum of merged steps' mean losses since the last record
 	merged   int     // these steps
 	lastStep int     // of the last record
@@ -55,7 +57,10 @@ type interval struct {
 }
 
 // feed is where batches come from: a data.Feed, or a test's own.
-type feed interface{ Next() (*data.Batch, error) }
+type feed interface {
+	Next() (*data.Batch, error)
+	Wait() time.Duration // that Next has waited for a batch so far
+}
 
 // New builds the model, draws its weights and makes the method ready. A configuration that cannot be is a
 // *config.Error.
@@ -302,7 +307,7 @@ func (t *Trainer) localSteps(k int) (collective.Status, error) {
 	for t.under.done < k {
 		if status.Failed == 0 {
 			t.activity.begin(reading, t.step)
-			batch, err := t.feed.Next()
+			batch, err := t.next()
 			if err != nil {
 				return *status, err
 			}
@@ -328,6 +333,14 @@ func (t *Trainer) localSteps(k int) (collective.Status, error) {
 	ended := *status
 	t.under = interval{}
 	return ended, nil
+}
+
+// next returns the next step's batch.
+func (t *Trainer) next() (*data.Batch, error) {
+	before := t.feed.Wait()
+	b, err := t.feed.Next()
+	t.waited += (t.feed.Wait() - before).Seconds()
+	return b, err
 }
 
 // Merge ends an interval of k steps in lockstep on all ranks; it returns the mean loss of all ranks over the steps that are
