@@ -19,7 +19,7 @@ type format struct {
 	name   string
 	is     func(encoded []byte) bool
 	config func(io.Reader) (image.Config, error)
-	decode func(encoded []byte) (image.Image, error)
+	decode func(io.Reader) (image.Image, error)
 }
 
 // begins knows a format by what its files begin with.
@@ -35,11 +35,11 @@ func begins(magic ...string) func([]byte) bool {
 }
 
 var formats = []format{
-	{"JPEG", begins("\xff\xd8\xff"), jpeg.DecodeConfig, by(jpeg.Decode)},
-	{"PNG", begins("\x89PNG\r\n\x1a\n"), png.DecodeConfig, by(png.Decode)},
-	{"GIF", begins("GIF87a", "GIF89a"), gif.DecodeConfig, by(gif.Decode)},
-	{"BMP", begins("BM"), bmp.DecodeConfig, by(bmp.Decode)},
-	{"WebP", func(e []byte) bool { return len(e) >= 12 && string(e[:4]) == "RIFF" && string(e[8:12]) == "WEBP" }, webp.DecodeConfig, by(webp.Decode)},
+	{"JPEG", begins("\xff\xd8\xff"), jpeg.DecodeConfig, jpeg.Decode},
+	{"PNG", begins("\x89PNG\r\n\x1a\n"), png.DecodeConfig, png.Decode},
+	{"GIF", begins("GIF87a", "GIF89a"), gif.DecodeConfig, gif.Decode},
+	{"BMP", begins("BM"), bmp.DecodeConfig, bmp.Decode},
+	{"WebP", func(e []byte) bool { return len(e) >= 12 && string(e[:4]) == "RIFF" && string(e[8:12]) == "WEBP" }, webp.DecodeConfig, webp.Decode},
 }
 
 // MostPixels is how many pixels an image may have: more than any photograph of the usual sets, and a damaged header may
@@ -48,7 +48,7 @@ const MostPixels = 1 << 27
 
 // Decode decodes an image: JPEG, PNG, GIF (its first frame), BMP or WebP, known by its content, for names lie. It becomes
 // RGB, (3, height, width): grey thrice, CMYK as its inks mix, of 16 bits the upper 8, transparency dropped. A JPEG is
-// turned as its EXIF orientation says. Errors don't say the file's name.
+// turned as its EXIF orientation says. Errors say about where in the file, and not its name.
 func Decode(dst *Picture, encoded []byte) error {
 	k, c, err := look(encoded)
 	if err != nil {
@@ -58,7 +58,7 @@ func Decode(dst *Picture, encoded []byte) error {
 	turned := upright
 	if k.name == "JPEG" {
 		turned = orientation(encoded)
-		err = decodeJPEG(dst, encoded, turned == upright)
+		err = decodeJPEG(dst, encoded, turned == upright && bytes.HasSuffix(encoded, endOfImage))
 	}
 	if k.name != "JPEG" || err == errNoJPEG {
 		err = k.plain(dst, encoded, c)
@@ -70,9 +70,13 @@ func Decode(dst *Picture, encoded []byte) error {
 	return nil
 }
 
+// endOfImage is the marker at the end of a JPEG. A file that ends otherwise may be cut off, which a decoder of a piece of the
+// image need not come upon: it is decoded whole.
+var endOfImage = []byte("\xff\xd9")
+
 // plain decodes by Go's own decoders.
 func (k *format) plain(dst *Picture, encoded []byte, c image.Config) error {
-	m, err := k.decode(encoded)
+	m, err := read(k.decode, encoded)
 	if err != nil {
 		return err
 	}
@@ -112,7 +116,7 @@ func look(encoded []byte) (*format, image.Config, error) {
 		if !k.is(encoded) {
 			continue
 		}
-		c, err := k.config(bytes.NewReader(encoded))
+		c, err := read(k.config, encoded)
 		if err == nil && (c.Height <= 0 || c.Width <= 0 || c.Height > MostPixels/c.Width) {
 			err = fmt.Errorf("it has %d×%d pixels, expected one at least and %d at most", c.Width, c.Height, MostPixels)
 		}
@@ -134,7 +138,15 @@ func (k *format) unreadable(err error) error {
 	return fmt.Errorf("expected a sound %s image: %w; copy it again, or remove it", k.name, err)
 }
 
-// by gives a decoder the bytes of a file.
-func by(decode func(io.Reader) (image.Image, error)) func([]byte) (image.Image, error) {
-	return func(encoded []byte) (image.Image, error) { return decode(bytes.NewReader(encoded)) }
+// read gives a decoder the bytes of a file. An error says how far it came.
+func read[T any](decode func(io.Reader) (T, error), encoded []byte) (T, error) {
+	r := bytes.NewReader(encoded)
+	decoded, err := decode(r)
+	if err != nil {
+		err = near(len(encoded)-r.Len(), err)
+	}
+	return decoded, err
 }
+
+// near is an error that says where in the file it came up.
+func near(at int, err error) error { return fmt.Errorf("near byte %d: %w", at, err) }

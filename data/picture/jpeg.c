@@ -15,6 +15,7 @@ struct lte_jpeg {
   char text[JMSG_LENGTH_MAX];
   uint8_t *row; // of pixels of four bytes
   size_t room;
+  size_t total; // bytes of the image at hand
 };
 
 // Where a libjpeg function fails it leaves by here, past its callers.
@@ -62,8 +63,11 @@ void lte_jpeg_free(lte_jpeg *j) {
 
 const char *lte_jpeg_error(const lte_jpeg *j) { return j->text; }
 
+size_t lte_jpeg_at(const lte_jpeg *j) { return j->d.src ? j->total - j->d.src->bytes_in_buffer : 0; }
+
 int lte_jpeg_header(lte_jpeg *j, const uint8_t *encoded, size_t n, int *height, int *width, int *components) {
   jpeg_abort_decompress(&j->d); // whatever the image before left
+  j->total = n;
   if (setjmp(j->out))
     return 1;
   jpeg_mem_src(&j->d, encoded, n);

@@ -24,4 +24,7 @@ int lte_jpeg_pixels(lte_jpeg *j, uint8_t *dst, int top, int left, int rows, int 
 // Why the last call failed.
 const char *lte_jpeg_error(const lte_jpeg *j);
 
+// About how many bytes of the image were read when it came up.
+size_t lte_jpeg_at(const lte_jpeg *j);
+
 #endif

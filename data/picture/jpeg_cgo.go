@@ -30,11 +30,11 @@ var decoders = sync.Pool{New: func() any {
 type turbo struct{ j *C.lte_jpeg }
 
 func (d *turbo) error() error {
-	text := C.GoString(C.lte_jpeg_error(d.j))
+	at, text := int(C.lte_jpeg_at(d.j)), C.GoString(C.lte_jpeg_error(d.j))
 	if strings.HasPrefix(text, "Premature end") || strings.Contains(text, "premature end") {
-		return &endsEarly{text}
+		return near(at, &endsEarly{text})
 	}
-	return errors.New(text)
+	return near(at, errors.New(text))
 }
 
 // decodeJPEG makes dst the image, or the piece of it that dst.Want asks for. Where an image is not upright, want is

@@ -4,6 +4,7 @@ package picture
 
 import (
 	"bytes"
+	"fmt"
 	"image"
 	"image/color"
 	"image/jpeg"
@@ -138,17 +139,24 @@ func TestJPEGShrinks(t *testing.T) {
 	}
 }
 
-// Fails if an image that is cut off, or damaged in its data, passes, or if a decoder is of no use after it.
+// Fails if an image that is cut off passes, also where only a piece before the cut is wanted, if an error says another place, or
+// if a decoder is of no use after it. Seen to fail with pieces decoded of any file.
 func TestJPEGDamage(t *testing.T) {
 	content := scene(150, 210, false)
 	var p Picture
-	for n := range len(content) {
-		if n%7 != 0 {
-			continue
-		}
-		if err := Decode(&p, content[:n]); err == nil {
+	corner := Picture{Want: func(int, int) Plan { return Plan{Box{0, 0, 8, 8}, 8, 8, Whole(8, 8)} }}
+	for n := 1; n < len(content); n += 7 {
+		if Decode(&p, content[:n]) == nil || Decode(&corner, content[:n]) == nil {
 			t.Fatalf("cut to %d of %d bytes it passes", n, len(content))
 		}
+	}
+	if err := Decode(&corner, content); err != nil || !corner.Cut {
+		t.Errorf("a piece of the whole file: %v, cut %v", err, corner.Cut)
+	}
+	at, n := 0, len(content)/2
+	err := Decode(&p, content[:n])
+	if _, scan := fmt.Sscanf(err.Error()[strings.Index(err.Error(), "near byte"):], "near byte %d", &at); scan != nil || at < n-100 || at > n {
+		t.Errorf("cut to %d bytes: %v", n, err)
 	}
 	if err := Decode(&p, content[:len(content)/2]); err == nil || !strings.Contains(err.Error(), "ends too early") {
 		t.Errorf("half of it: %v", err)
