@@ -47,7 +47,7 @@ VERSION  = $(shell git describe --tags --always --dirty 2>&- || echo devel)
 RANK_FILES = $(shell grep -ls '^//go:build mpirun' *_test.go */*_test.go)
 RANK_TESTS = $(shell grep -ho '^func Test[A-Za-z0-9_]*' $(RANK_FILES) | sed 's/^func //; /^TestMain$$/d' | paste -sd '|')
 
-.PHONY: run build test test-unit test-mpi test-report test-slurm lint bench bench-torch deps install clean env help
+.PHONY: run build test test-unit test-mpi test-report test-slurm lint bench bench-torch bench-data deps install clean env help
 
 run: build ## train on NP=8 ranks; ARGS='...' goes to lte
 	$(MPIRUN) -np $(NP) ./lte $(ARGS)
@@ -93,6 +93,10 @@ bench: build ## products and a training step on one core of this machine; ARGS='
 bench-torch: build ## a training step beside PyTorch's, on the same core; some minutes, ARGS='...' goes to the script
 	@$(call INSTALL,python3-torch libopenblas0-pthread)
 	tools/bench_torch.py $(ARGS)
+
+bench-data: build ## a folder of JPEG files read and augmented, beside torchvision, on the same core; ARGS='...' goes to the script
+	@$(call INSTALL,python3-torchvision)
+	tools/bench_data.py $(ARGS)
 
 deps: ## install the Debian packages that are missing
 	@if ! command -v apt-get >/dev/null; then \

@@ -60,22 +60,23 @@ def environment(extra):
     return {**env, "OMP_NUM_THREADS": "1", **extra}
 
 
-def measure(command, core, missing, extra={}):
-    """Images per second of a command that prints JSON lines."""
+def measure(command, core, missing, extra={}, kind="step"):
+    """Images per second of a command that prints JSON lines, one of them of that kind."""
+    me = Path(sys.argv[0]).name
     try:
         p = subprocess.run(command, env=environment(extra), capture_output=True, text=True,
                            preexec_fn=lambda: os.sched_setaffinity(0, {core}))
     except OSError as e:
-        sys.exit(f"bench_torch.py: {command[0]}: {e.strerror}: {missing}")
+        sys.exit(f"{me}: {command[0]}: {e.strerror}: {missing}")
     if p.returncode:
         said = (p.stderr.strip() or p.stdout.strip() or f"exit code {p.returncode}, without a word").splitlines()[-1]
-        sys.exit(f"bench_torch.py: {said} (that was {' '.join(command)})")
+        sys.exit(f"{me}: {said} (that was {' '.join(command)})")
     for line in p.stdout.splitlines():
         if line.startswith("{"):
             found = json.loads(line)
-            if found.get("kind", "step") == "step" and "images_per_second" in found:
+            if found.get("kind", kind) == kind and "images_per_second" in found:
                 return found["images_per_second"]
-    sys.exit(f"bench_torch.py: no images_per_second in what {' '.join(command)} printed")
+    sys.exit(f"{me}: no images_per_second in what {' '.join(command)} printed")
 
 
 def one_round(a):
