@@ -113,7 +113,8 @@ int lte_jpeg_pixels(lte_jpeg *j, uint8_t *dst, int top, int left, int rows, int 
     jpeg_crop_scanline(&j->d, &from, &wide);
   else
     from = 0;
-  const size_t bytes = 4 * (size_t)j->d.output_width;
+  // Off by a pixel: libjpeg-turbo writes into aligned memory past the cache, from where it would have to be fetched again.
+  const size_t bytes = 4 * ((size_t)j->d.output_width + 1);
   if (j->room < bytes) {
     uint8_t *row = realloc(j->row, bytes);
     if (!row) {
@@ -127,9 +128,9 @@ int lte_jpeg_pixels(lte_jpeg *j, uint8_t *dst, int top, int left, int rows, int 
     jpeg_skip_scanlines(&j->d, top);
   const size_t area = (size_t)rows * cols;
   for (int y = 0; y < rows; y++, dst += cols) {
-    JSAMPROW row = j->row;
+    JSAMPROW row = j->row + 4;
     jpeg_read_scanlines(&j->d, &row, 1);
-    take_apart(dst, dst + area, dst + 2 * area, j->row + 4 * (left - (size_t)from), cols);
+    take_apart(dst, dst + area, dst + 2 * area, row + 4 * (left - (size_t)from), cols);
   }
   if (j->d.output_scanline == j->d.output_height)
     jpeg_finish_decompress(&j->d); // finds what is missing at the end
