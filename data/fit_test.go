@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"lte/data/picture"
 	"lte/random"
@@ -149,8 +150,32 @@ func TestFeedOfManySizes(t *testing.T) {
 	}
 }
 
-// Fails if what an image becomes depends on the goroutine that prepares it, if batches leave their order, or if of
-// several images that fail not the first is reported.
+// unreadable are images none of which can be read; some take their time to say so.
+type unreadable map[int]time.Duration
+
+func (unreadable) Len() int      { return 64 }
+func (unreadable) Label(int) int { return 0 }
+func (u unreadable) Picture(_ *Picture, i int) error {
+	time.Sleep(u[i])
+	return errImage
+}
+
+// Of several images that fail the first one of the batch is reported, where others fail before it and after it. Seen to fail with
+// the one that fails last, and with the one that fails first.
+func TestFirstFailureIsReported(t *testing.T) {
+	s := NewSampler(64, 1)
+	_, image := s.At(0)
+	_, second := s.At(1)
+	set := &Set{Name: "unreadable", Classes: 1, Channels: 1, Height: 2, Width: 2, Workers: 4, Mean: []float32{0}, Std: []float32{1},
+		Train: unreadable{image: 10 * time.Millisecond, second: 30 * time.Millisecond}}
+	f := NewFeed(set, FeedOptions{Seed: 1, Batch: 8, Size: 1})
+	defer f.Close()
+	if _, err := f.Next(); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("image %d of", image)) {
+		t.Errorf("error %v, want one of image %d", err, image)
+	}
+}
+
+// Fails if what an image becomes depends on the goroutine that prepares it, or if batches leave their order.
 func TestWorkersGiveTheSame(t *testing.T) {
 	var want []Batch
 	for _, workers := range []int{0, 1, 2, 3, 9} {

@@ -52,6 +52,11 @@ func (a album) Picture(dst *picture.Picture, i int) error {
 	return nil
 }
 
+// relabelled is an album with other labels.
+type relabelled struct{ album }
+
+func (r relabelled) Label(i int) int { return (r.album.Label(i) + 1) % 7 }
+
 func source(train, test int) Source {
 	return Source{Name: "pets", Classes: 7, ClassNames: strings.Split("abcdefg", ""), Channels: 3, White: 255, Train: newAlbum(train), Test: newAlbum(test)}
 }
@@ -90,7 +95,8 @@ func same(t *testing.T, got *Images, want album, without ...int) {
 }
 
 // What is written is what is read. Fails if pictures leave their order where several goroutines decode, if a shard's end is
-// left out, if a picture gets another's shape or label, or if the measures are of another split or channel.
+// left out, if a picture gets another's shape or label, or if the measures are of another split or channel. Seen to fail with
+// pictures taken before they are done, the last shard cut short, and the test's measures.
 func TestRoundTrip(t *testing.T) {
 	for _, c := range []Compression{Raw, Zstd} {
 		for _, shard := range []int{1, 10, 1000} {
@@ -118,7 +124,8 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// Fails if a picture is enlarged, if the longer side is what is made that size, or if the pixels are not the resizer's.
+// Fails if a picture is enlarged, if the longer side is what is made that size, or if the pixels are not the resizer's. Seen to
+// fail with small ones enlarged.
 func TestSize(t *testing.T) {
 	src, folder := source(40, 1), t.TempDir()
 	must(Write(folder, src, Options{Size: 16, Shard: 100}))(t)
@@ -148,7 +155,8 @@ func TestSize(t *testing.T) {
 var errStop = errors.New("stop")
 
 // An interrupted Write goes on where it stood. Fails if a finished shard is made again, if one is kept that was made of
-// other labels or with other options, if half a shard gets a shard's name, or a folder without all shards a manifest.
+// other labels or with other options, if half a shard gets a shard's name, or a folder without all shards a manifest. Seen to fail
+// without the comparison of fingerprints, and without labels in them.
 func TestResume(t *testing.T) {
 	src, folder := source(50, 10), t.TempDir()
 	reads := src.Train.(album).reads
@@ -186,8 +194,13 @@ func TestResume(t *testing.T) {
 	same(t, must(Open(folder))(t).Train, src.Train.(album))
 
 	for name, again := range map[string]func() (Unreadable, error){
-		"another name":  func() (Unreadable, error) { x := src; x.Name = "others"; return Write(folder, x, o) },
-		"another size":  func() (Unreadable, error) { x := o; x.Size = 5; return Write(folder, src, x) },
+		"another name": func() (Unreadable, error) { x := src; x.Name = "others"; return Write(folder, x, o) },
+		"another size": func() (Unreadable, error) { x := o; x.Size = 5; return Write(folder, src, x) },
+		"other labels": func() (Unreadable, error) {
+			x := src
+			x.Train, x.Test = relabelled{src.Train.(album)}, relabelled{src.Test.(album)}
+			return Write(folder, x, o)
+		},
 		"other classes": func() (Unreadable, error) { x := src; x.ClassNames = nil; return Write(folder, x, o) },
 	} {
 		kept = 0
@@ -202,7 +215,8 @@ func TestResume(t *testing.T) {
 }
 
 // Fails if a picture that cannot be read is passed over in silence, if the set becomes whole without leave, if the others
-// are packed twice, or if labels shift where one is left out.
+// are packed twice, or if labels shift where one is left out. Seen to fail with an error that is not listed, and with kept shards
+// counted as if nothing were missing.
 func TestUnreadable(t *testing.T) {
 	src, folder := source(30, 5), t.TempDir()
 	train := src.Train.(album)
@@ -217,6 +231,10 @@ func TestUnreadable(t *testing.T) {
 		t.Fatal(bad, err, *train.reads)
 	}
 	same(t, must(Open(folder))(t).Train, train, 3, 17)
+	must(Write(folder, src, Options{Shard: 10, Skip: true}))(t)
+	if m := must(readManifest(folder))(t); m.Skipped != 2 {
+		t.Errorf("packed again, the manifest says that %d are left out", m.Skipped)
+	}
 	clear(train.broken) // mended: the shards without them are made again
 	if bad, err = Write(folder, src, Options{Shard: 10}); err != nil || bad != nil {
 		t.Fatal(bad, err)
@@ -225,7 +243,8 @@ func TestUnreadable(t *testing.T) {
 }
 
 // Every byte counts: whichever is another one, Open or Picture says so, and names the file; so it is with a file cut
-// anywhere, or missing. Fails if a checksum does not cover a part of a shard, or is not compared.
+// anywhere, or missing. Fails if a checksum does not cover a part of a shard, or is not compared. Seen to fail without a record's
+// comparison and without the index's.
 func TestDamage(t *testing.T) {
 	src := source(6, 2)
 	for _, c := range []Compression{Raw, Zstd} {
@@ -271,7 +290,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// Fails if a manifest that says something impossible is believed.
+// Fails if a manifest that says something impossible is believed. Seen to fail with a white of 0 let in.
 func TestBrokenManifest(t *testing.T) {
 	src, folder := source(6, 2), t.TempDir()
 	must(Write(folder, src, Options{Shard: 100}))(t)
@@ -291,7 +310,7 @@ func TestBrokenManifest(t *testing.T) {
 	must(Open(folder))(t)
 }
 
-// Fails if two processes may pack into one folder.
+// Fails if two processes may pack into one folder. Seen to fail with a lock that is shared.
 func TestLock(t *testing.T) {
 	folder := t.TempDir()
 	unlock := must(lock(folder))(t)
