@@ -45,10 +45,16 @@ func (t *trainCommand) load() (c config.Config, err error) {
 	}
 	s := t.settings
 	s.RunDir = dir
+	own := settings{Config: report.ConfigPath(dir)}
 	if s.Config == "" {
-		s.Config = report.ConfigPath(dir)
+		s.Config = own.Config
 	}
-	return s.load()
+	if c, err = s.load(); err != nil || c.LoRA.Heads > 0 {
+		return c, err
+	}
+	was, err := own.load() // 0, one a rank: as many as there are, on whatever number of ranks
+	c.LoRA.Heads = was.LoRA.Heads
+	return c, err
 }
 
 // goOn finds the checkpoint from which a run goes on, on all ranks the same one; nil where there is none and auto is asked for.
@@ -100,21 +106,34 @@ func goOn(world *mpi.World, c config.Config, how string, stderr io.Writer) (*tra
 	return nil, collective.Agree(world, &config.Error{Where: "--resume " + c.Run.Dir, Problem: fmt.Sprintf("no whole checkpoint to go on from (%s); --resume auto begins anew", found)})
 }
 
-// readBack reads and verifies this rank's parts of a checkpoint.
+// readBack reads a checkpoint: the shared part, and a rank's own, or where there were more ranks each its share of theirs. So all of it
+// is verified.
 func readBack(world *mpi.World, store *checkpoint.Store, step int) (*train.Saved, error) {
 	m, err := store.Read(step)
 	if err != nil {
 		return nil, err
 	}
+	var own *checkpoint.Part
 	s := &train.Saved{Manifest: m}
 	if s.Shared, err = store.Shared(m); err != nil {
 		return nil, err
 	}
-	if m.Ranks != world.Size() {
-		return s, nil // Resume says so
+	for rank := world.Rank(); rank < m.Ranks; rank += world.Size() {
+		part, err := store.Rank(m, rank)
+		if err != nil {
+			return nil, err
+		}
+		if rank == world.Rank() {
+			own = part
+		}
 	}
-	s.Own, err = store.Rank(m, world.Rank())
-	return s, err
+	s.Of = func(rank int) (*checkpoint.Part, error) {
+		if rank == world.Rank() {
+			return own, nil
+		}
+		return store.Rank(m, rank)
+	}
+	return s, nil
 }
 
 // admit says what is changed of the run, and refuses what cannot be.
@@ -124,7 +143,11 @@ func admit(world *mpi.World, c config.Config, s *train.Saved, stderr io.Writer) 
 		return err
 	}
 	changes := c.Changes(was)
-	if err := config.Contradictions("--resume "+c.Run.Dir, changes); err != nil || world.Rank() != 0 {
+	if err := config.Contradictions("--resume "+c.Run.Dir, changes); err != nil {
+		return err
+	}
+	elastic, err := s.Elastic(c, world.Size())
+	if err != nil || world.Rank() != 0 {
 		return err
 	}
 	fmt.Fprintf(stderr, "lte: goes on after step %d of %s\n", s.Manifest.Step, c.Run.Dir)
@@ -132,6 +155,9 @@ func admit(world *mpi.World, c config.Config, s *train.Saved, stderr io.Writer) 
 		if change.Key != "run.dir" {
 			fmt.Fprintf(stderr, "lte: from here on %s\n", change)
 		}
+	}
+	for _, text := range elastic {
+		fmt.Fprintf(stderr, "lte: %s\n", text)
 	}
 	if v := s.Manifest.Version; v != version {
 		fmt.Fprintf(stderr, "lte: warning: the checkpoint was written by version %s, and this is %s: the same bits are not promised\n", v, version)

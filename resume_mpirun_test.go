@@ -156,6 +156,50 @@ func TestInterruptedOnRanks(t *testing.T) {
 	}
 }
 
+// A run goes on with fewer and with more ranks, to the bits of one that never stopped; then with more heads, and with fewer. What is done
+// is said once.
+//
+// Shown to fail by a --config whose lora.heads is 0, one a rank, and changes the number of heads.
+func TestElasticOnRanks(t *testing.T) {
+	dir := t.TempDir()
+	at, whole, file := filepath.Join(dir, "run"), filepath.Join(dir, "whole"), filepath.Join(dir, "config.toml")
+	args := append([]string{"--run-dir", whole, "--set", "merge.reset=b", "--set", "lora.alpha=64", "--set", "schedule.kind=constant", "--set", "merge.every=5"}, quick...)
+	if out, code := lte(t, 4, "train", args...); code != 0 {
+		t.Fatalf("exit code %d\n%s", code, out)
+	}
+	text, err := os.ReadFile(filepath.Join(whole, "config.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		ranks, steps int
+		args         []string
+		want         string
+	}{
+		{4, 10, nil, ""},
+		{2, 25, []string{"--config", file, "--set", "lora.heads=0"}, "lte: 2 ranks, not 4: "},
+		{4, 40, nil, "lte: 4 ranks, not 2: "},
+		{2, 50, []string{"--set", "lora.heads=6"}, "lte: heads 4 to 5 are added: "},
+		{1, 60, []string{"--set", "lora.heads=3"}, "lte: heads 3 to 5 are retired: "},
+	} {
+		args[1] = at
+		run := append(append(slices.Clone(args), "--set", fmt.Sprint("train.steps=", c.steps)), c.args...)
+		if c.want != "" {
+			run = append([]string{"--resume", at, "--set", fmt.Sprint("train.steps=", c.steps)}, c.args...)
+		}
+		out, code := lte(t, c.ranks, "train", run...)
+		if code != 0 || c.want != "" && strings.Count(out, c.want) != 1 {
+			t.Fatalf("%d ranks: exit code %d, and once %q expected\n%s", c.ranks, code, c.want, out)
+		}
+		if got, want := summary(t, at).WeightsDigest, summary(t, whole).WeightsDigest; c.steps == 40 && got != want {
+			t.Errorf("digest %s, want %s", got, want)
+		}
+	}
+}
+
 // What cannot go on says why, once, and leaves the run as it was.
 func TestResumeRefuses(t *testing.T) {
 	dir := t.TempDir()

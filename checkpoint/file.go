@@ -130,12 +130,11 @@ type Part struct {
 // Restore copies the part to the memory of tensors. It must hold these and no others; if not, nothing is copied.
 func (p *Part) Restore(tensors []Tensor) error {
 	for _, t := range tensors {
-		have, ok := p.tensors[t.Name]
-		switch {
-		case !ok:
+		if _, ok := p.tensors[t.Name]; !ok {
 			return fmt.Errorf("%s has no tensor %q, which this run needs", p.name, t.Name)
-		case have.Type != t.Type || len(have.Bytes) != len(t.Bytes):
-			return fmt.Errorf("%s: tensor %q has %d bytes of %s, and this run's %d of %s", p.name, t.Name, len(have.Bytes), have.Type, len(t.Bytes), t.Type)
+		}
+		if err := p.fits(t); err != nil {
+			return err
 		}
 	}
 	if len(tensors) != len(p.tensors) {
@@ -151,6 +150,30 @@ func (p *Part) Restore(tensors []Tensor) error {
 	}
 	for _, t := range tensors {
 		copy(t.Bytes, p.tensors[t.Name].Bytes)
+	}
+	return nil
+}
+
+// Take copies to the memory of tensors what the part has of them, and returns those that it has not.
+func (p *Part) Take(tensors []Tensor) (left []Tensor, err error) {
+	for _, t := range tensors {
+		have, ok := p.tensors[t.Name]
+		if !ok {
+			left = append(left, t)
+			continue
+		}
+		if err := p.fits(t); err != nil {
+			return nil, err
+		}
+		copy(t.Bytes, have.Bytes)
+	}
+	return left, nil
+}
+
+// fits says whether the tensor of that name is of the same type and length.
+func (p *Part) fits(t Tensor) error {
+	if have := p.tensors[t.Name]; have.Type != t.Type || len(have.Bytes) != len(t.Bytes) {
+		return fmt.Errorf("%s: tensor %q has %d bytes of %s, and this run's %d of %s", p.name, t.Name, len(have.Bytes), have.Type, len(t.Bytes), t.Type)
 	}
 	return nil
 }

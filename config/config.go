@@ -115,7 +115,7 @@ type Model struct {
 
 // LoRA holds the low-rank heads; read by lte, lora, mhlora and sequential.
 type LoRA struct {
-	Heads  int         `toml:"heads" min:"0" doc:"heads N of all ranks together, a multiple of their number in lte; 0: one a rank (lte, mhlora), one (lora, sequential), none (full, localsgd, diloco)"`
+	Heads  int         `toml:"heads" resume:"may" min:"0" doc:"heads N of all ranks together, a multiple of their number in lte; 0: one a rank (lte, mhlora), one (lora, sequential), none (full, localsgd, diloco)"`
 	Rank   int         `toml:"rank" min:"1" doc:"rank r of every head's factors; at most model.width and model.mlp"`
 	Alpha  float64     `toml:"alpha" min:"0" doc:"LoRA alpha; the scaling is s = alpha/rank. 0: 32, times the number of heads where a merge takes their mean"`
 	Init   string      `toml:"init" enum:"orthogonal,kaiming" doc:"initialisation of A: semi-orthogonal times sqrt(n/r), or kaiming uniform"`
@@ -178,8 +178,8 @@ type EMA struct {
 // Train says how long and on what batches.
 type Train struct {
 	Steps          int     `toml:"steps" resume:"may" min:"1" doc:"optimizer steps; in lte, localsgd and diloco those of each head or rank, all at once"`
-	Batch          int     `toml:"batch" min:"1" unit:"images" doc:"mini-batch of one head (of one rank where there are no heads) and step"`
-	Accumulate     int     `toml:"accumulate" min:"1" doc:"passes that a mini-batch is cut into, their gradients added up; divides train.batch"`
+	Batch          int     `toml:"batch" resume:"may" min:"1" unit:"images" doc:"mini-batch of one head (of one rank where there are no heads) and step"`
+	Accumulate     int     `toml:"accumulate" resume:"may" min:"1" doc:"passes that a mini-batch is cut into, their gradients added up; divides train.batch"`
 	EvalBatch      int     `toml:"eval_batch" resume:"may" min:"1" unit:"images" doc:"mini-batch of one rank in evaluation"`
 	LabelSmoothing float64 `toml:"label_smoothing" min:"0" below:"1" doc:"label smoothing of the cross-entropy"`
 }

@@ -25,6 +25,7 @@ type FeedOptions struct {
 	Rank, Size int // whose batches
 	Shards     int // 0: all deal from the whole set
 	Start      int // the first step
+	Shift      int // images by which the whole set's sequence is ahead of step times images a step, where these were others before
 	Augment    Augment
 }
 
@@ -75,6 +76,7 @@ func NewFeed(set *Set, opts FeedOptions) *Feed {
 func (o FeedOptions) sample(n int) func(dst []Draw, step int) {
 	if o.Shards == 0 {
 		s := NewSampler(n, o.Seed)
+		s.Shift = o.Shift
 		return func(dst []Draw, step int) { s.Batch(dst, step, o.Rank, o.Size) }
 	}
 	heads := o.Shards / o.Size

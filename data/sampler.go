@@ -14,6 +14,7 @@ import (
 // Its answers depend on its arguments only. It keeps the permutation asked for last, so that positions that grow cost
 // one shuffle an epoch; for that a Sampler is not safe for concurrent use.
 type Sampler struct {
+	Shift  int // added to the positions of Batch
 	stream func(epoch uint64) *rand.Rand
 	of     []int32 // (n), the images
 	epoch  int64   // of images; -1: none yet
@@ -81,7 +82,7 @@ func (s *Sampler) At(position int64) (epoch int64, image int) {
 // Batch fills dst with what one rank of size sees at a step (from 0). With b = len(dst), rank k of N takes at step t
 // the positions
 //
-//	(t·N + k)·b + j,  0 <= j < b
+//	Shift + (t·N + k)·b + j,  0 <= j < b
 //
 // so that the ranks' batches of a step are N·b consecutive positions, the same ones for every N of equal N·b. A rank
 // with H heads and b = H·c thus holds the shares of c of heads k·H ... k·H+H-1 among N·H, one after the other.
@@ -89,7 +90,7 @@ func (s *Sampler) Batch(dst []Draw, step, rank, size int) {
 	if step < 0 || rank < 0 || rank >= size {
 		panic("data: step or rank out of range")
 	}
-	from := (int64(step)*int64(size) + int64(rank)) * int64(len(dst))
+	from := int64(s.Shift) + (int64(step)*int64(size)+int64(rank))*int64(len(dst))
 	for j := range dst {
 		dst[j].Epoch, dst[j].Image = s.At(from + int64(j))
 	}

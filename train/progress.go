@@ -24,11 +24,11 @@ func (t *Trainer) report(k int) error {
 		return nil
 	}
 	t.method.settle()
-	now, images := time.Now(), t.imagesPerStep()
+	now, images := time.Now(), t.images()
 	done := t.method.counts()
-	r := Record{Step: t.step, Images: int64(t.step) * images, LR: t.lr, Merges: done.merges, MomentsCleared: done.cleared, Repairs: done.repairs,
+	r := Record{Step: t.step, Images: int64(images), LR: t.lr, Merges: done.merges, MomentsCleared: done.cleared, Repairs: done.repairs,
 		TrainLoss:       t.losses / float64(t.merged),
-		ImagesPerSecond: float64(int64(t.step-t.lastStep)*images) / now.Sub(t.seconds.lastAt).Seconds()}
+		ImagesPerSecond: float64(images-t.lastImages) / now.Sub(t.seconds.lastAt).Seconds()}
 	if evaluate {
 		loss, top1, err := t.evaluate()
 		if err != nil {
@@ -51,7 +51,7 @@ func (t *Trainer) report(k int) error {
 	}
 	r.Seconds, r.BytesSent = time.Since(t.seconds.started).Seconds(), t.meter.Sent()
 	r.Traffic, r.DataWait = t.Traffic(), t.waited
-	t.losses, t.merged, t.lastStep, t.seconds.lastAt, t.last = 0, 0, t.step, time.Now(), r
+	t.losses, t.merged, t.lastImages, t.seconds.lastAt, t.last = 0, 0, images, time.Now(), r
 	t.records++
 	if t.observer == nil {
 		return nil
@@ -80,13 +80,18 @@ func (t *Trainer) evaluate() (loss, top1 float64, err error) {
 	return sums[0] / sums[2], sums[1] / sums[2], nil
 }
 
-// imagesPerStep is how many images all workers of all ranks see in a step.
-func (t *Trainer) imagesPerStep() int64 {
-	images := int64(t.config.Train.Batch)
-	if t.config.Data.Share == "same" {
-		return images
+// images is how many images all workers of all ranks have seen.
+func (t *Trainer) images() int { return t.shift + t.step*imagesPerStep(t.config, t.meter.Size()) }
+
+// imagesPerStep is how many they see in a step.
+func imagesPerStep(c config.Config, ranks int) int {
+	switch {
+	case c.Data.Share == "same":
+		return c.Train.Batch
+	case c.Method == "lte":
+		return c.Train.Batch * c.LoRA.Heads
 	}
-	return images * int64(t.everyone())
+	return c.Train.Batch * ranks
 }
 
 func (t *Trainer) summary() Summary {

@@ -22,6 +22,9 @@ type About struct {
 	Best    float64 `json:"best_test_top1"`
 	Dataset Dataset `json:"dataset"`
 	Route   *Route  `json:"route,omitempty"` // how heads travel
+
+	Heads         int `json:"heads"`           // of ranks' own, or of a stack
+	ImagesPerStep int `json:"images_per_step"` // of all ranks
 }
 
 // Dataset is what a run can tell its data set by.
@@ -38,8 +41,9 @@ func datasetOf(s *data.Set) Dataset {
 
 // about tells of the run, after its state was taken.
 func (t *Trainer) about() About {
-	a := About{Method: t.config.Method, Model: ModelName(t.config.Model), Merges: t.method.counts().merges, Images: int64(t.step) * t.imagesPerStep(),
-		Seconds: t.seconds.run, Records: t.records, Best: t.best, Dataset: datasetOf(t.set)}
+	a := About{Method: t.config.Method, Model: ModelName(t.config.Model), Merges: t.method.counts().merges, Images: int64(t.images()),
+		Seconds: t.seconds.run, Records: t.records, Best: t.best, Dataset: datasetOf(t.set),
+		Heads: heldHeads(t.config), ImagesPerStep: imagesPerStep(t.config, t.meter.Size())}
 	if _, ok := t.method.(routed); ok {
 		r := t.route()
 		a.Route = &r
@@ -47,10 +51,11 @@ func (t *Trainer) about() About {
 	return a
 }
 
-// Saved is a checkpoint that was read, of as many ranks.
+// Saved is a checkpoint that was read.
 type Saved struct {
-	Manifest    checkpoint.Manifest
-	Shared, Own *checkpoint.Part
+	Manifest checkpoint.Manifest
+	Shared   *checkpoint.Part
+	Of       func(rank int) (*checkpoint.Part, error) // a rank's own part
 }
 
 // About is what it says of its run.
@@ -62,19 +67,21 @@ func (s Saved) About() (a About, err error) {
 }
 
 // Resume is New, of a run that goes on from a checkpoint: on as many ranks, with the same number of threads and the same back
-// end, to the bit as if it had not been interrupted. What contradicts the checkpoint is a *config.Error.
+// end, to the bit as if it had not been interrupted. For other ranks and heads see Elastic. What contradicts the checkpoint is a
+// *config.Error.
 func Resume(c config.Config, g collective.Group, set *data.Set, be compute.Backend, s Saved) (*Trainer, error) {
 	about, err := s.About()
 	if err != nil {
 		return nil, err
 	}
 	switch now := datasetOf(set); {
-	case s.Manifest.Ranks != g.Size():
-		return nil, &config.Error{Problem: fmt.Sprintf("the checkpoint is of %d ranks, not %d: start as many", s.Manifest.Ranks, g.Size())}
 	case now != about.Dataset:
 		return nil, &config.Error{Keys: []string{"data.path"}, Problem: fmt.Sprintf("data.path: the checkpoint is of another data set: %+v, not %+v", about.Dataset, now)}
 	case c.Train.Steps < s.Manifest.Step:
 		return nil, &config.Error{Keys: []string{"train.steps"}, Problem: fmt.Sprintf("train.steps = %d is less than the %d steps that the checkpoint has done", c.Train.Steps, s.Manifest.Step)}
+	}
+	if _, err := s.Elastic(c, g.Size()); err != nil {
+		return nil, err
 	}
 	t, err := build(c, g, set, be, about.Route)
 	if err != nil {
@@ -83,13 +90,27 @@ func Resume(c config.Config, g collective.Group, set *data.Set, be compute.Backe
 	if err := t.meter.For(collective.Control).NodeBarrier(); err != nil { // all have begun what they have in common
 		return nil, err
 	}
-	state := t.state()
-	if err := s.Shared.Restore(state.shared); err != nil {
-		return nil, err
+	if s.Manifest.Ranks != g.Size() || about.Heads != heldHeads(c) {
+		err = t.redeal(s, about)
+	} else {
+		err = t.restore(s)
 	}
-	if err := s.Own.Restore(state.own); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	t.method.restored()
 	return t, nil
+}
+
+// restore restores the state from a checkpoint of as many ranks and heads.
+func (t *Trainer) restore(s Saved) error {
+	own, err := s.Of(t.meter.Rank())
+	if err != nil {
+		return err
+	}
+	state := t.state()
+	if err := s.Shared.Restore(state.shared); err != nil {
+		return err
+	}
+	return own.Restore(state.own)
 }

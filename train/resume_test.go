@@ -174,8 +174,7 @@ func readBack(t *testing.T, store *checkpoint.Store, step int, g collective.Grou
 	must(t, err)
 	s.Shared, err = store.Shared(s.Manifest)
 	must(t, err)
-	s.Own, err = store.Rank(s.Manifest, g.Rank())
-	must(t, err)
+	s.Of = func(rank int) (*checkpoint.Part, error) { return store.Rank(s.Manifest, rank) }
 	return s
 }
 

@@ -19,6 +19,14 @@ type state struct {
 
 type tensors []checkpoint.Tensor
 
+// Names that elastic resumes look for.
+const (
+	intervalLoss = "interval.loss"
+	flightOf     = "flight." // a rank's
+)
+
+func headName(k int) string { return fmt.Sprintf("head.%d", k) }
+
 func (t *tensors) floats(name string, x []float32) { *t = append(*t, checkpoint.Floats(name, x)) }
 func (t *tensors) int(name string, x *int)         { *t = append(*t, checkpoint.Int(name, x)) }
 func (t *tensors) real(name string, x *float64)    { *t = append(*t, checkpoint.Real(name, x)) }
@@ -33,12 +41,13 @@ func (t *Trainer) state() (s state) {
 	s.shared.real("run.data_wait", &t.waited)
 	s.shared.real("run.losses", &t.losses)
 	s.shared.int("run.merged", &t.merged)
-	s.shared.int("run.last_step", &t.lastStep)
+	s.shared.int("run.last_images", &t.lastImages)
+	s.shared.int("run.images_shift", &t.shift)
 	s.shared.real("run.lr", &t.lr)
 	s.shared.real("run.best", &t.best)
 	s.shared.int("interval.done", &t.under.done)
 	s.shared.int("interval.merged", &t.merging)
-	s.own.real("interval.loss", &t.under.status.Loss)
+	s.own.real(intervalLoss, &t.under.status.Loss)
 	s.own.int("interval.failed", &t.under.status.Failed)
 	for _, p := range collective.Purposes() {
 		counted := t.meter.Counted(p)
@@ -109,7 +118,7 @@ func (c *counts) state(s *state) {
 func (h *heads) state(s *state, to *tensors) {
 	s.shared.weights(h.model)
 	for i, w := range h.crew {
-		name := fmt.Sprintf("head.%d", h.first+i)
+		name := headName(h.first + i)
 		to.floats(name+".factors", w.heads[0].Value)
 		to.floats(name+".merged", w.heads[0].Merged)
 		if w.replicas != nil {
@@ -150,9 +159,13 @@ func (l *lte) flightState(s *state) {
 	}
 	s.shared.int("flight.step", &f.step)
 	s.shared.int("flight.steps", &f.k)
-	for rank := range f.statuses {
-		s.shared.real(fmt.Sprintf("flight.loss.%d", rank), &f.statuses[rank].Loss)
-		s.shared.int(fmt.Sprintf("flight.failed.%d", rank), &f.statuses[rank].Failed)
+	s.shared.statuses(f.statuses)
+}
+
+func (t *tensors) statuses(all []collective.Status) {
+	for rank := range all {
+		t.real(fmt.Sprintf("%s%d.loss", flightOf, rank), &all[rank].Loss)
+		t.int(fmt.Sprintf("%s%d.failed", flightOf, rank), &all[rank].Failed)
 	}
 }
 

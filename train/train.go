@@ -32,22 +32,23 @@ type Trainer struct {
 	observer Observer // nil but on rank 0
 	feed     feed
 
-	step     int      // local steps done
-	under    interval // of them, those since the last merge
-	merging  int      // steps of an interval that is merged and not reported yet
-	lr       float64
-	seconds  clock
-	waited   float64 // seconds that steps waited for their batches
-	losses   float64 // sum of merged steps' mean losses since the last record
-	merged   int     // these steps
-	lastStep int     // of the last record
-	records  int
-	best     float64 // largest test_top1
-	better   bool    // the last step's is the largest
-	last     Record
-	keeper   *keeper // nil: no checkpoints
-	activity Activity
-	good     []float32 // on rank 0: the weights that can train, at the last record at which they were finite
+	step       int      // local steps done
+	under      interval // of them, those since the last merge
+	merging    int      // steps of an interval that is merged and not reported yet
+	lr         float64
+	seconds    clock
+	waited     float64 // seconds that steps waited for their batches
+	losses     float64 // sum of merged steps' mean losses since the last record
+	merged     int     // these steps
+	shift      int     // images seen beyond step times those of a step, as these were others before a resume
+	lastImages int     // seen at the last record
+	records    int
+	best       float64 // largest test_top1
+	better     bool    // the last step's is the largest
+	last       Record
+	keeper     *keeper // nil: no checkpoints
+	activity   Activity
+	good       []float32 // on rank 0: the weights that can train, at the last record at which they were finite
 }
 
 // interval is what was trained since the last merge.
@@ -274,7 +275,8 @@ func (t *Trainer) trainInterval() error {
 // whole set or of the worker's shard, or one mini-batch for all workers of all ranks.
 func (t *Trainer) newFeed() *data.Feed {
 	d := t.config.Data
-	o := data.FeedOptions{Seed: t.config.Seed, Batch: len(t.workers) * t.config.Train.Batch, Rank: t.meter.Rank(), Size: t.meter.Size(), Start: t.step, Augment: Augment(d)}
+	o := data.FeedOptions{Seed: t.config.Seed, Batch: len(t.workers) * t.config.Train.Batch, Rank: t.meter.Rank(), Size: t.meter.Size(), Start: t.step,
+		Shift: t.shift, Augment: Augment(d)}
 	switch d.Share {
 	case "same":
 		o.Batch, o.Rank, o.Size = t.config.Train.Batch, 0, 1
