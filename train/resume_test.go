@@ -149,6 +149,25 @@ func when(rank0 bool, o Observer) Observer {
 	return nil
 }
 
+// What only shows later, or in few runs, comes back too.
+//
+// Shown to fail by each of the three left out of the state.
+func TestNumbersComeBack(t *testing.T) {
+	c := tinyConfig("lte")
+	c.Run.LogEvery, c.Run.EvalEvery = 50, 0
+	tr, dir := newTrainer(t, c, collective.Alone{}, tinySet(30)), t.TempDir()
+	tr.best, tr.lastImages, tr.shift = 0.75, 3, 8
+	keep(tr, checkpoint.Open(dir, 9, false), 4)
+	if _, err := tr.Run(nil); !errors.As(err, new(*InterruptedError)) {
+		t.Fatalf("%v, want an interruption", err)
+	}
+	again, err := Resume(tr.config, collective.Alone{}, tr.set, tr.backend, newest(t, dir, collective.Alone{}))
+	must(t, err)
+	if again.best != 0.75 || again.lastImages != 3 || again.shift != 8 {
+		t.Errorf("best %v, images at the last record %d, shift %d", again.best, again.lastImages, again.shift)
+	}
+}
+
 // keep makes a trainer stop after that step, or where the next merge is, if it cannot before.
 func keep(tr *Trainer, store *checkpoint.Store, stop int) {
 	tr.Keep(Keeping{Store: store, Version: "test", Sync: func() error { return nil }, Stop: func() uint64 { return 1 }})

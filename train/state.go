@@ -48,7 +48,6 @@ func (t *Trainer) state() (s state) {
 	s.shared.int("interval.done", &t.under.done)
 	s.shared.int("interval.merged", &t.merging)
 	s.own.real(intervalLoss, &t.under.status.Loss)
-	s.own.int("interval.failed", &t.under.status.Failed)
 	for _, p := range collective.Purposes() {
 		counted := t.meter.Counted(p)
 		s.own = append(s.own, checkpoint.Int("traffic."+p.String()+".sent", &counted.Sent),
