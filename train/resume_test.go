@@ -151,20 +151,20 @@ func when(rank0 bool, o Observer) Observer {
 
 // What only shows later, or in few runs, comes back too.
 //
-// Shown to fail by each of the three left out of the state.
+// Shown to fail by each of the four left out of the state.
 func TestNumbersComeBack(t *testing.T) {
 	c := tinyConfig("lte")
 	c.Run.LogEvery, c.Run.EvalEvery = 50, 0
 	tr, dir := newTrainer(t, c, collective.Alone{}, tinySet(30)), t.TempDir()
-	tr.best, tr.lastImages, tr.shift = 0.75, 3, 8
+	tr.best, tr.lastImages, tr.shift, tr.method.(*lte).done.repairs = 0.75, 3, 8, 5
 	keep(tr, checkpoint.Open(dir, 9, false), 4)
 	if _, err := tr.Run(nil); !errors.As(err, new(*InterruptedError)) {
 		t.Fatalf("%v, want an interruption", err)
 	}
 	again, err := Resume(tr.config, collective.Alone{}, tr.set, tr.backend, newest(t, dir, collective.Alone{}))
 	must(t, err)
-	if again.best != 0.75 || again.lastImages != 3 || again.shift != 8 {
-		t.Errorf("best %v, images at the last record %d, shift %d", again.best, again.lastImages, again.shift)
+	if repairs := again.method.counts().repairs; again.best != 0.75 || again.lastImages != 3 || again.shift != 8 || repairs != 5 {
+		t.Errorf("best %v, images at the last record %d, shift %d, repairs %d", again.best, again.lastImages, again.shift, repairs)
 	}
 }
 
