@@ -61,15 +61,15 @@ const (
 
 // lines of the comparison, in the order in which they are trained. docs/observations.md says how the rates were found.
 var lines = []line{
-	{name: fullLine, method: "full", about: "all weights, gradients averaged every step", rate: 1e-3},
-	{name: loraLine, method: "lora", about: "one head of rank {r}", rate: 1e-3},
-	{name: largeLine, method: "lora", about: "one head of rank {r}", rate: 1e-3, rank: largerRank},
-	{name: mhloraLine, method: "mhlora", about: "{N} heads of rank {r} in every pass", rate: 2.5e-4, heads: true},
-	{name: sequentialLine, method: "sequential", about: "one head of rank {r}, merged and begun anew every {K} steps", rate: 1e-3},
+	{name: fullLine, method: "full", about: "all weights, gradients averaged every step", rate: 2.5e-4},
+	{name: loraLine, method: "lora", about: "one head of rank {r}", rate: 5e-4},
+	{name: largeLine, method: "lora", about: "one head of rank {r}", rate: 5e-4, rank: largerRank},
+	{name: mhloraLine, method: "mhlora", about: "{N} heads of rank {r} in every pass", rate: 1.25e-4, heads: true},
+	{name: sequentialLine, method: "sequential", about: "one head of rank {r}, merged and begun anew every {K} steps", rate: 5e-4},
 	{name: everyStepLine, method: "lte", about: "{N} heads of rank {r}, merged every step", rate: 2.5e-4, heads: true, alpha: 16, everyStep: true},
 	{name: lteLine, method: "lte", about: "{N} heads of rank {r}, merged every {K} steps", rate: 2.5e-4, heads: true, alpha: 16},
-	{name: "localsgd", method: "localsgd", about: "all weights on every rank, averaged every {K} steps", rate: 1e-3},
-	{name: "diloco", method: "diloco", about: "localsgd with an outer Nesterov step", rate: 1e-3},
+	{name: "localsgd", method: "localsgd", about: "all weights on every rank, averaged every {K} steps", rate: 2.5e-4},
+	{name: "diloco", method: "diloco", about: "localsgd with an outer Nesterov step", rate: 2.5e-4},
 	{name: moreLine, method: "lte", about: "as lte, with 40 % more images", rate: 2.5e-4, heads: true, alpha: 16, images: moreImages},
 }
 
