@@ -10,7 +10,7 @@
 #
 # This job submits the others; their size is in the variables that jobs/lib.sh lists.
 #
-# Paper's size, a seed, by `lte plan` (docs/sweeps.md): 601 + 877 core-hours for each data set; memory of a node with 32 ranks 55 GB; a
+# Paper's size, a seed, by `lte plan` (docs/sweeps.md): 587 + 840 core-hours for each data set; memory of a node with 32 ranks 55 GB; a
 # checkpoint of lte 2 GB.
 
 SWEEP=dataset-sweep

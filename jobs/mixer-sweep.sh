@@ -9,8 +9,8 @@
 #
 # This job submits the others; their size is in the variables that jobs/lib.sh lists.
 #
-# Paper's size, a seed, by `lte plan` (docs/sweeps.md): core-hours of lte and full 551 + 961 (S), 1,701 + 2,643 (B); Mixer-L is not
-# reckoned. Memory of a node with 32 ranks 60 and 165 GB.
+# Paper's size, a seed, by `lte plan` (docs/sweeps.md): core-hours of lte and full 680 + 810 (S), 1,787 + 2,639 (B), 5,835 + 9,155 (L);
+# memory of a node with 32 ranks 60, 165 and 525 GB.
 
 SWEEP=mixer-sweep
 for LTE_JOBS in "${LTE_JOBS:-}" "$(dirname "$0")" "${SLURM_SUBMIT_DIR:-}/jobs" "${SLURM_SUBMIT_DIR:-}"; do

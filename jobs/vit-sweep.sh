@@ -9,8 +9,8 @@
 #
 # This job submits the others; their size is in the variables that jobs/lib.sh lists.
 #
-# Paper's size, a seed, by `lte plan` (docs/sweeps.md): core-hours of lte and full 206 + 247 (T), 601 + 877 (S), 2,022 + 3,257 (B),
-# 7,096 for lte (L); memory of a node with 32 ranks 25, 55, 145 and 445 GB; a checkpoint of lte 1, 2, 4 and 10 GB.
+# Paper's size, a seed, by `lte plan` (docs/sweeps.md): core-hours of lte and full 191 + 238 (T), 587 + 840 (S), 2,047 + 3,280 (B),
+# 7,219 + 11,530 (L); memory of a node with 32 ranks 25, 55, 145 and 445 GB; a checkpoint of lte 1, 2, 4 and 10 GB.
 
 SWEEP=vit-sweep
 for LTE_JOBS in "${LTE_JOBS:-}" "$(dirname "$0")" "${SLURM_SUBMIT_DIR:-}/jobs" "${SLURM_SUBMIT_DIR:-}"; do

@@ -7,7 +7,7 @@
 set -euo pipefail
 dir=$(mkdir -p "$1" && cd "$1" && pwd)
 shift
-cores=$((2 * $(nproc))) # of a node: several jobs run side by side
+cores=$((2 * $(env -u OMP_NUM_THREADS nproc))) # of a node: several jobs run side by side
 port=$((20000 + $$ % 10000))
 
 mkdir -p "$dir"/{state,spool-n1,spool-n2}
