@@ -9,7 +9,7 @@
 #
 # This job submits the others; their size is in the variables that jobs/lib.sh lists.
 #
-# Paper's size, a seed, by `lte plan` (docs/sweeps.md): 1,830 + 2,660 core-hours for 115 million images; memory of a node with 32 ranks
+# Paper's size, a seed, by `lte plan` (docs/sweeps.md): 1,775 + 2,543 core-hours for 115 million images; memory of a node with 32 ranks
 # 55 GB; a checkpoint of lte 2 GB.
 
 SWEEP=imagenet1k
