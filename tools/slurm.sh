@@ -12,10 +12,12 @@ port=$((20000 + $$ % 10000))
 
 mkdir -p "$dir"/{state,spool-n1,spool-n2}
 # A socket may be there from a munged that is gone.
+munged=
 munge -n >/dev/null 2>&1 || {
   mkdir -p /run/munge /var/log/munge /var/lib/munge
   chown munge: /run/munge /var/log/munge /var/lib/munge /etc/munge/munge.key
   runuser -u munge -- /usr/sbin/munged --force
+  munged=/run/munge/munged.pid
   munge -n >/dev/null || { echo "tools/slurm.sh: munged does not answer: see /var/log/munge/munged.log" >&2; exit 1; }
 }
 cat >"$dir/slurm.conf" <<END
@@ -50,7 +52,7 @@ end() {
   timeout 5 scancel --full --user=root 2>/dev/null || true
   for _ in $(seq 100); do [ -z "$(timeout 5 squeue -h 2>/dev/null)" ] && break; sleep 0.1; done
   local file pids=()
-  for file in "$dir"/*.pid; do pids+=("$(cat "$file")"); done
+  for file in "$dir"/*.pid $munged; do pids+=("$(cat "$file")"); done
   kill "${pids[@]}" 2>/dev/null || true
   for _ in $(seq 200); do kill -0 "${pids[@]}" 2>/dev/null || break; sleep 0.1; done # they write their state
 }
