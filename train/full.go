@@ -23,7 +23,7 @@ func (m full) settle() {}
 // merge has nothing to merge; it proves the lockstep now and then.
 func (m full) merge(step, k int, status collective.Status) (ended, error) {
 	if status.Failed > 0 {
-		return ended{}, m.blame(status.Loss)
+		return ended{}, m.blame(step-k+status.Failed, status.Loss)
 	}
 	if m.proveNow(step) {
 		return ended{status.Loss, k}, m.guard.prove()

@@ -108,7 +108,7 @@ func goldenLinearRun(t *testing.T, g collective.Group, be compute.Backend, file 
 	for step := range file.Steps {
 		mean := 0.0 // of this rank's heads
 		for _, w := range tr.workers {
-			loss, err := tr.method.exchange(goldenPass(tr, w, l, file, step))
+			loss, err := tr.method.exchange(step+1, goldenPass(tr, w, l, file, step))
 			must(t, err)
 			near(t, "loss", []float64{loss}, []float64{run.Losses[step][w.number]}, goldenTolerance)
 			w.move(o.LR, 0, 0)

@@ -18,9 +18,8 @@ type gradients struct {
 	worker  *worker
 	mean    *collective.Mean
 	message []float32 // gradients, loss
-	step    int
-	check   int // steps between lockstep checks, where nothing is merged
-	last    int // the last step
+	check   int       // steps between lockstep checks, where nothing is merged
+	last    int       // the last step
 	guard   *guard
 	done    counts
 }
@@ -37,8 +36,7 @@ func (m *gradients) workers() []*worker { return []*worker{m.worker} }
 func (m *gradients) interval(int) int   { return 1 }
 func (m *gradients) counts() counts     { return m.done }
 
-func (m *gradients) exchange(loss float64) (float64, error) {
-	m.step++
+func (m *gradients) exchange(step int, loss float64) (float64, error) {
 	if m.control.Size() == 1 {
 		return loss, nil // a loss or gradient that is not finite is merge's to tell
 	}
@@ -52,7 +50,7 @@ func (m *gradients) exchange(loss float64) (float64, error) {
 	}
 	mean := float64(m.message[at])
 	if !finite(mean) || !finite(m.backend.SumSquares(m.message)) { // the same bits, and so the same branch, on all ranks
-		return 0, m.blame(loss)
+		return 0, m.blame(step, loss)
 	}
 	at = 0
 	for _, p := range m.worker.parts {
@@ -63,7 +61,7 @@ func (m *gradients) exchange(loss float64) (float64, error) {
 
 // blame asks all ranks whose own loss or gradient is not finite; where no rank's is, the sum overflowed and all are
 // named.
-func (m *gradients) blame(loss float64) error {
+func (m *gradients) blame(step int, loss float64) error {
 	mine := []uint64{0, math.Float64bits(loss)} // whether this rank is to blame, and its loss
 	if !finite(loss) || !finite(m.worker.norm(m.backend)) {
 		mine[0] = 1
@@ -82,7 +80,7 @@ func (m *gradients) blame(loss float64) error {
 	if guilty == nil {
 		guilty = everyone
 	}
-	return &NonFiniteError{Step: m.step, Ranks: guilty, Loss: math.Float64frombits(all[2*guilty[0]+1])}
+	return &NonFiniteError{Step: step, Ranks: guilty, Loss: math.Float64frombits(all[2*guilty[0]+1])}
 }
 
 // proveNow says whether the lockstep is to be proved after that step, where no merge does.

@@ -203,13 +203,13 @@ func (t *Trainer) saveNow(best bool) error {
 	return t.finishSaving()
 }
 
-// save begins a checkpoint, unless the last one is of this step.
+// save begins a checkpoint, unless the last one is of this step, or the run has failed: who changes what it failed by goes on from
+// before.
 func (t *Trainer) save(best bool) error {
 	k := t.keeper
-	if k.at == t.step {
+	if k.at == t.step || t.idle() {
 		return nil
 	}
-	t.idle()
 	if err := t.meter.For(collective.Control).NodeBarrier(); err != nil { // all have written to the memory that they have in common
 		return err
 	}
@@ -256,11 +256,10 @@ func (t *Trainer) finishSaving() error {
 	return nil
 }
 
-// idle waits until no exchange is under way: then ranks can talk.
-func (t *Trainer) idle() {
-	if m, ok := t.method.(aloft); ok {
-		m.wait()
-	}
+// idle waits until no exchange is under way: then ranks can talk. It says whether the one that came last tells of a failure.
+func (t *Trainer) idle() (failed bool) {
+	m, ok := t.method.(aloft)
+	return ok && m.wait()
 }
 
 // exchange has all ranks tell one another how they are, and takes their checkpoint one stage further when all are ready for that.

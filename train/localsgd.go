@@ -40,7 +40,7 @@ func (m *localSGD) interval(step int) int { return m.config.Merge.Interval(step)
 func (m *localSGD) counts() counts        { return m.done }
 
 // exchange: a local step talks to nobody.
-func (m *localSGD) exchange(loss float64) (float64, error) {
+func (m *localSGD) exchange(_ int, loss float64) (float64, error) {
 	m.begin()
 	return loss, nil
 }

@@ -53,7 +53,7 @@ func (m *lora) apart(layer *model.Linear) (all []model.Factors) {
 // merge has nothing to merge; it proves the lockstep now and then.
 func (m *lora) merge(step, k int, status collective.Status) (ended, error) {
 	if status.Failed > 0 {
-		return ended{}, m.blame(status.Loss)
+		return ended{}, m.blame(step-k+status.Failed, status.Loss)
 	}
 	if m.proveNow(step) {
 		m.settle()

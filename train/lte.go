@@ -132,7 +132,7 @@ func (l *lte) interval(step int) int { return l.config.Merge.Interval(step) }
 func (l *lte) counts() counts        { return l.done }
 
 // exchange: a local step talks to nobody.
-func (l *lte) exchange(loss float64) (float64, error) { return loss, nil }
+func (l *lte) exchange(_ int, loss float64) (float64, error) { return loss, nil }
 
 func (l *lte) merge(step, k int, status collective.Status) (ended, error) {
 	if !l.config.Exchange.Overlap {
@@ -338,10 +338,13 @@ func (l *lte) mergeReplicas() error {
 	return nil
 }
 
-func (l *lte) wait() {
-	if l.aloft != nil {
-		<-l.aloft.landed
+func (l *lte) wait() (failed bool) {
+	f := l.aloft
+	if f == nil {
+		return false
 	}
+	<-f.landed
+	return failure(f.step, f.k, f.statuses) != nil
 }
 
 // settle: W is that of the last merge, and no exchange is under way; the model's replicas are a worker's until they are loaded anew.

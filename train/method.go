@@ -16,9 +16,9 @@ type method interface {
 	workers() []*worker
 	// interval is K, the local steps until the next merge, after so many steps.
 	interval(step int) int
-	// exchange stands between the backward pass and the optimizer, every step. It may replace the gradients, and
-	// returns the loss that they belong to.
-	exchange(loss float64) (float64, error)
+	// exchange stands between the backward pass and the optimizer of every step, counting from 1. It may replace the
+	// gradients, and returns the loss that they belong to.
+	exchange(step int, loss float64) (float64, error)
 	// merge ends an interval of k steps, in lockstep on all ranks. If an exchange or the status of any rank is not
 	// finite, weights stay as they were and every rank gets the same *NonFiniteError.
 	merge(step, k int, status collective.Status) (ended, error)
@@ -35,8 +35,8 @@ type method interface {
 
 // aloft is a method whose exchanges may be under way while it trains.
 type aloft interface {
-	// wait returns when none is.
-	wait()
+	// wait returns when none is. It says whether what came tells of a failure: the next merge then ends the run.
+	wait() (failed bool)
 }
 
 // ended is how many steps a merge was the end of, those of its interval or of others, and the mean loss of all ranks over

@@ -20,6 +20,7 @@ type About struct {
 	Seconds float64 `json:"seconds"`
 	Records int     `json:"records"` // lines of metrics.jsonl
 	Best    float64 `json:"best_test_top1"`
+	Merging int     `json:"merging,omitempty"` // steps of the last interval, at the end of the run: its report follows
 	Dataset Dataset `json:"dataset"`
 	Route   *Route  `json:"route,omitempty"` // how heads travel
 
@@ -42,7 +43,7 @@ func datasetOf(s *data.Set) Dataset {
 // about tells of the run, after its state was taken.
 func (t *Trainer) about() About {
 	a := About{Method: t.config.Method, Model: ModelName(t.config.Model), Merges: t.method.counts().merges, Images: int64(t.images()),
-		Seconds: t.seconds.run, Records: t.records, Best: t.best, Dataset: datasetOf(t.set),
+		Seconds: t.seconds.run, Records: t.records, Best: t.best, Merging: t.merging, Dataset: datasetOf(t.set),
 		Heads: heldHeads(t.config), ImagesPerStep: imagesPerStep(t.config, t.meter.Size())}
 	if _, ok := t.method.(routed); ok {
 		r := t.route()
@@ -87,6 +88,7 @@ func Resume(c config.Config, g collective.Group, set *data.Set, be compute.Backe
 	if err != nil {
 		return nil, err
 	}
+	t.merging = about.Merging
 	if err := t.meter.For(collective.Control).NodeBarrier(); err != nil { // all have begun what they have in common
 		return nil, err
 	}

@@ -12,7 +12,11 @@ import (
 )
 
 func TestResumeOnRanks(t *testing.T) {
-	mpitest.Run(t, []int{2}, func(t *testing.T, w *mpi.World) { goOn(t, w, commonDir(t, w), 4, 6) })
+	mpitest.Run(t, []int{2}, func(t *testing.T, w *mpi.World) {
+		dir := commonDir(t, w)
+		goOn(t, w, dir, 4, 6)
+		madeLonger(t, w, dir, "lte, replicas", "lte, measured")
+	})
 }
 
 // commonDir is a folder of rank 0's, on all ranks.

@@ -31,7 +31,7 @@ func (m *sequential) interval(step int) int { return m.config.Merge.Interval(ste
 
 func (m *sequential) merge(step, k int, status collective.Status) (ended, error) {
 	if status.Failed > 0 {
-		return ended{}, m.blame(status.Loss)
+		return ended{}, m.blame(step-k+status.Failed, status.Loss)
 	}
 	m.worker.heads[0].Fold()
 	m.settle()

@@ -15,6 +15,7 @@ import (
 type state struct {
 	shared tensors // the same on all ranks
 	own    tensors // of this rank
+	heads  bool    // what ranks hold of one another's heads is still to be measured
 }
 
 type tensors []checkpoint.Tensor
@@ -34,6 +35,7 @@ func (t *tensors) real(name string, x *float64)    { *t = append(*t, checkpoint.
 // state is that of the whole run.
 func (t *Trainer) state() (s state) {
 	t.seconds.stop()
+	s.heads = t.merging > 0 && t.probe != nil
 	s.shared.int("run.step", &t.step)
 	s.shared.int("run.records", &t.records)
 	s.shared.real("run.seconds", &t.seconds.run)
@@ -46,7 +48,6 @@ func (t *Trainer) state() (s state) {
 	s.shared.real("run.lr", &t.lr)
 	s.shared.real("run.best", &t.best)
 	s.shared.int("interval.done", &t.under.done)
-	s.shared.int("interval.merged", &t.merging)
 	s.own.real(intervalLoss, &t.under.status.Loss)
 	for _, p := range collective.Purposes() {
 		counted := t.meter.Counted(p)
@@ -143,7 +144,7 @@ func (l *lte) state(s *state) {
 	if l.config.Exchange.Overlap {
 		l.flightState(s)
 	}
-	l.gathering.State(l.config.Exchange.Overlap, s.shared.floats, s.own.floats)
+	l.gathering.State(l.config.Exchange.Overlap || s.heads, s.shared.floats, s.own.floats)
 }
 
 // flightState names what has landed and is not taken up yet: nothing, before the first merge.
@@ -161,10 +162,10 @@ func (l *lte) flightState(s *state) {
 	s.shared.statuses(f.statuses)
 }
 
+// statuses names losses: where a rank has failed nothing is kept.
 func (t *tensors) statuses(all []collective.Status) {
 	for rank := range all {
 		t.real(fmt.Sprintf("%s%d.loss", flightOf, rank), &all[rank].Loss)
-		t.int(fmt.Sprintf("%s%d.failed", flightOf, rank), &all[rank].Failed)
 	}
 }
 
@@ -180,13 +181,8 @@ func (l *lte) restored() {
 	}
 }
 
-func (m *gradients) state(s *state) {
-	m.done.state(s)
-	s.shared.int("gradients.step", &m.step)
-}
-
 func (m full) state(s *state) {
-	m.gradients.state(s)
+	m.done.state(s)
 	s.shared.weights(m.model)
 	m.worker.moments(&s.shared, "weights")
 }
@@ -194,7 +190,7 @@ func (m full) state(s *state) {
 func (m full) restored() {}
 
 func (m *lora) state(s *state) {
-	m.gradients.state(s)
+	m.done.state(s)
 	m.heads.state(s, &s.shared)
 	m.baseState(s)
 }
@@ -213,7 +209,7 @@ func (m *lora) baseState(s *state) {
 }
 
 func (m *sequential) state(s *state) {
-	m.gradients.state(s)
+	m.done.state(s)
 	m.heads.state(s, &s.shared)
 }
 

@@ -46,7 +46,7 @@ func (t *Trainer) LocalStep(batch *data.Batch) (loss float64, ok bool, err error
 			mean := t.gradients(w, t.share(batch, i))
 			loss += mean / float64(len(t.workers))
 		}
-		if loss, err = t.method.exchange(loss); err != nil {
+		if loss, err = t.method.exchange(t.step+1, loss); err != nil {
 			return loss, false, err
 		}
 		norm := w.norm(t.backend)
