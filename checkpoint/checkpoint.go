@@ -48,7 +48,7 @@ func Real(name string, x *float64) Tensor {
 func Snapshot(into []byte, tensors []Tensor) (copies []Tensor, memory []byte) {
 	total := 0
 	for _, t := range tensors {
-		total += (len(t.Bytes) + 7) &^ 7 // every copy lies as its numbers want
+		total += len(t.Bytes)
 	}
 	if cap(into) < total {
 		into = make([]byte, total)
@@ -57,7 +57,7 @@ func Snapshot(into []byte, tensors []Tensor) (copies []Tensor, memory []byte) {
 	for _, t := range tensors {
 		n := copy(memory[at:], t.Bytes)
 		copies = append(copies, Tensor{t.Name, t.Type, memory[at : at+n : at+n]})
-		at += (n + 7) &^ 7
+		at += n
 	}
 	return copies, memory
 }

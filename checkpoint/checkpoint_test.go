@@ -2,13 +2,18 @@ package checkpoint
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/nlpodyssey/safetensors"
 )
 
 // memory is a run's, of two ranks: what both hold alike, and what each holds.
@@ -91,7 +96,8 @@ func must(t *testing.T, err error) {
 
 func equal(a, b *memory) bool { return fmt.Sprintf("%x", *a) == fmt.Sprintf("%x", *b) }
 
-// Fails if a number comes back other than it was, from another file, or a snapshot is not a copy.
+// Fails if a number comes back other than it was, from another file, or a snapshot is not a copy. Shown by what an ended process left
+// under a part's temporary name, by a folder under another step's name, and by a manifest of another format, each taken as it is.
 func TestReadsBackWhatWasWritten(t *testing.T) {
 	for _, compress := range []bool{false, true} {
 		s, m := Open(t.TempDir(), 2, compress), newMemory(1)
@@ -103,6 +109,9 @@ func TestReadsBackWhatWasWritten(t *testing.T) {
 		if again, _ := Snapshot(room, m.shared()); &again[0].Bytes[0] != &copies[0].Bytes[0] {
 			t.Error("a snapshot does not use the memory of the one before")
 		}
+		must(t, os.MkdirAll(s.Path(20), 0o755))
+		left := filepath.Join(s.Path(20), s.fileName(shared)+".tmp")
+		must(t, os.WriteFile(left, make([]byte, 1<<16), 0o644))
 		must(t, save(s, m, 20, true))
 		got, err := load(s, 20)
 		must(t, err)
@@ -114,10 +123,55 @@ func TestReadsBackWhatWasWritten(t *testing.T) {
 				t.Errorf("%s leads to %q", link, to)
 			}
 		}
+		must(t, os.Rename(s.Path(20), s.Path(30)))
+		if _, err := load(s, 30); err == nil || !strings.Contains(err.Error(), "says that it is of step 20") {
+			t.Errorf("a folder by another name: %v", err)
+		}
+		path := filepath.Join(s.Path(30), manifestFile)
+		text, err := os.ReadFile(path)
+		must(t, err)
+		text = bytes.Replace(text[:len(text)-sealLen], []byte(`"format": 1`), []byte(`"format": 2`), 1)
+		must(t, os.WriteFile(path, append(text, seal+checksum(text)+sealEnd...), 0o644))
+		if _, err := load(s, 30); err == nil || !strings.Contains(err.Error(), "of format 2") {
+			t.Errorf("another format: %v", err)
+		}
 	}
 }
 
-// Fails if a part is restored to memory of other tensors, or half of it is.
+// Fails if an error of filling a file, or of writing what fill wrote, is lost, or leaves a file behind.
+func TestWriteFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	for want, fill := range map[error]func(io.Writer) error{
+		io.ErrShortWrite: func(io.Writer) error { return io.ErrShortWrite },
+		syscall.ENOSPC: func(w io.Writer) error {
+			_, err := io.WriteString(w, "text")
+			return err
+		},
+	} {
+		if want == syscall.ENOSPC {
+			must(t, os.Symlink("/dev/full", path+".tmp"))
+		}
+		if err := write(path, "part", fill); !errors.Is(err, want) {
+			t.Errorf("%v, want %v", err, want)
+		}
+		if left, _ := filepath.Glob(path + "*"); left != nil {
+			t.Errorf("%v: %v is left", want, left)
+		}
+	}
+}
+
+// Fails if one of two tensors of a name is lost, silently.
+func TestOneNameOneTensor(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("two tensors of one name were written")
+		}
+	}()
+	_, _ = Open(t.TempDir(), 1, false).WriteShared(1, []Tensor{Floats("x", []float32{1}), Floats("x", []float32{2})})
+}
+
+// Fails if a part is restored to memory of other tensors, or half of it is, or if Take takes what does not fit, or does not say what
+// it has not found.
 func TestRestoresAllOrNothing(t *testing.T) {
 	s, m := Open(t.TempDir(), 1, false), newMemory(1)
 	must(t, save(s, m, 1, false))
@@ -130,7 +184,8 @@ func TestRestoresAllOrNothing(t *testing.T) {
 	for want, into := range map[string][]Tensor{
 		`has no tensor "other"`:                            append(short.shared(), Int("other", &x)),
 		`has a tensor "none", which this run does not`:     short.shared()[:3],
-		`tensor "step" has 8 bytes of I64, and this run's`: {Floats("weights", short.weights), Floats("step", make([]float32, 2))},
+		`tensor "step" has 8 bytes of I64, and this run's`: {Floats("weights", short.weights), Floats("step", make([]float32, 2)), short.shared()[2], short.shared()[3]},
+		`tensor "seconds" has 8 bytes of F64, and this`:    {Floats("weights", short.weights), short.shared()[1], {"seconds", safetensors.F64, make([]byte, 16)}, short.shared()[3]},
 	} {
 		before := slices.Clone(short.weights)
 		if err := p.Restore(into); err == nil || !strings.Contains(err.Error(), want) {
@@ -139,6 +194,13 @@ func TestRestoresAllOrNothing(t *testing.T) {
 		if !slices.Equal(short.weights, before) {
 			t.Errorf("%s: something was restored", want)
 		}
+	}
+	left, err := p.Take(append(short.shared(), Int("other", &x)))
+	if err != nil || len(left) != 1 || left[0].Name != "other" || !slices.Equal(short.weights, m.weights) {
+		t.Errorf("took %v, %v are left; %v", short.weights, left, err)
+	}
+	if _, err := p.Take([]Tensor{Floats("weights", make([]float32, 3))}); err == nil || !strings.Contains(err.Error(), "148 bytes of F32") {
+		t.Errorf("%v, want an error of the length", err)
 	}
 }
 
@@ -198,14 +260,15 @@ func TestFindsAllDamage(t *testing.T) {
 // A process that ends at any point of writing, reached for any time, leaves a whole checkpoint behind: the one before or the new
 // one; and the next one is written over what it left.
 //
-// Fails if the manifest is written before a part, if anything is removed before it is there, or if latest moves before.
+// Fails if the manifest is written before a part, if anything is removed before it and latest are there, if latest moves before, or if
+// files of a checkpoint are removed before its manifest.
 func TestEndsAnywhere(t *testing.T) {
 	defer func() { Reached = func(string) {} }()
 	old, new := newMemory(1), newMemory(2)
 	for point := 0; ; point++ {
 		s := Open(t.TempDir(), 1, false)
 		Reached = func(string) {}
-		must(t, save(s, old, 10, true))
+		must(t, save(s, old, 10, false))
 		left, at := point, ""
 		Reached = func(p string) {
 			if at = p; left == 0 {
@@ -221,6 +284,9 @@ func TestEndsAnywhere(t *testing.T) {
 		Reached = func(string) {}
 		steps, err := s.Steps()
 		must(t, err)
+		if at == "old manifest removed" && ended && s.Finished(10) {
+			t.Fatal("what is about to be removed still passes for a checkpoint")
+		}
 		i := slices.IndexFunc(steps, s.Finished)
 		if i < 0 {
 			t.Fatalf("%s: no checkpoint is left", at)
@@ -249,6 +315,8 @@ func TestEndsAnywhere(t *testing.T) {
 }
 
 // The last ones are kept, and the best; what was never finished goes, and what is of later steps, which the run went back behind.
+//
+// Shown to fail by one that was never finished, or the best, counted as another one, and by folders of other names.
 func TestKeepsTheLastAndTheBest(t *testing.T) {
 	s, m := Open(t.TempDir(), 2, false), newMemory(1)
 	steps := func() string {
@@ -263,7 +331,11 @@ func TestKeepsTheLastAndTheBest(t *testing.T) {
 			must(t, os.Remove(filepath.Join(s.Path(4), manifestFile)))
 		}
 		must(t, save(s, m, step, step == 2))
+		if step == 5 && steps() != "[5 3 2]" {
+			t.Errorf("kept %s, of which 4 was not finished", steps())
+		}
 	}
+	must(t, os.Mkdir(s.Path(9)+".copy", 0o755)) // a user's
 	if got := steps(); got != "[6 5 2]" {
 		t.Errorf("kept %s", got)
 	}
@@ -277,6 +349,10 @@ func TestKeepsTheLastAndTheBest(t *testing.T) {
 	must(t, save(s, m, 6, false))
 	if got := steps(); got != "[6 5]" {
 		t.Errorf("kept %s, having gone back to 6", got)
+	}
+	must(t, save(s, m, 7, true))
+	if got := steps(); got != "[7]" {
+		t.Errorf("kept %s, of which 7 is the last one and the best", got)
 	}
 }
 
