@@ -122,6 +122,7 @@ launch() { # -np P PROGRAM ...
 	# shellcheck disable=SC2086
 	case $($mpirun --version 2>&1) in
 	*open-mpi.org*) # by its own name, mpirun.openmpi, it calls itself OpenRTE
+		export PMIX_MCA_psec=native # where a munged has left its socket behind, every host would ask there for seconds
 		enter 0 $mpirun --mca plm_rsh_agent "$self" --mca oob_tcp_if_include eth0 --mca pml ob1 --mca btl vader,tcp,self \
 			--mca btl_tcp_if_include eth0 --host "$at" "$@"
 		;;
