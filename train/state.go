@@ -11,7 +11,7 @@ import (
 
 // state names the memory that the future of a run depends on. Saving copies it away and restoring copies it back: nothing can
 // be saved that is not restored. What is not named follows from the configuration and the step: batches and their mixing,
-// noise, A of resets, learning rates.
+// noise, A of resets, learning rates, W⁰ as measurements know it.
 type state struct {
 	shared tensors // the same on all ranks
 	own    tensors // of this rank
@@ -56,11 +56,6 @@ func (t *Trainer) state() (s state) {
 	}
 	if t.average != nil {
 		s.shared.floats("average", t.average.values)
-	}
-	if t.probe != nil {
-		for i, l := range t.probe.layers {
-			s.shared.floats("measure.origin."+l.Name, t.probe.origins[i])
-		}
 	}
 	t.method.state(&s)
 	return s
