@@ -229,7 +229,7 @@ func TestFindsAllDamage(t *testing.T) {
 				if err == nil || !strings.Contains(err.Error(), e.Name()) {
 					t.Fatalf("%s %s: %v", e.Name(), what, err)
 				}
-				if strings.Contains(err.Error(), "tensor \"") {
+				if strings.Contains(err.Error(), "\" is damaged") {
 					named++
 				}
 			}
