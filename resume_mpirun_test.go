@@ -111,7 +111,7 @@ func same(t *testing.T, what, dir, whole string) {
 }
 
 // A signal to the launcher or to one rank, and the time limit: all ranks write a checkpoint and exit with 75; the run goes on from
-// it in its directory, as if nothing had been. A second signal ends it at once.
+// it in its directory, as if nothing had been.
 //
 // Fails if one rank alone stops, if the exit code is another, or if a record is lost or repeated.
 func TestInterruptedOnRanks(t *testing.T) {

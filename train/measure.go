@@ -71,6 +71,7 @@ func (t *Trainer) measure(r *Record) error {
 		if i%t.meter.Size() != t.meter.Rank() {
 			continue
 		}
+		t.activity.begin(evaluating, t.step) // decompositions of large layers take minutes
 		ranks.add(measure.EffectiveRank(gradients[i]))
 		gradientSquares += t.backend.SumSquares(gradients[i].Data)
 		// The gradient's memory is free now: W − W⁰.
@@ -78,6 +79,7 @@ func (t *Trainer) measure(r *Record) error {
 		for j, w := range l.W.Data {
 			moved.Data[j] = w - t.probe.origins[i][j]
 		}
+		t.activity.begin(evaluating, t.step)
 		updates.add(measure.EffectiveRank(moved))
 		updateSquares += t.backend.SumSquares(moved.Data)
 		weightSquares += t.backend.SumSquares(l.W.Data)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -239,8 +240,8 @@ func TestResume(t *testing.T) { goOn(t, collective.Alone{}, t.TempDir(), 1, 4, 6
 // A run that has come to its end and is made longer is that of as many steps: the end is reported again where it is not the end any
 // more.
 //
-// Fails if what the report of a merge reads does not come back. Shown by leaving out of the checkpoint of the end that its report
-// follows, the replicas of the last merge, and in fp32 the heads as ranks hold them of one another.
+// Fails if what the report of a merge reads does not come back: that it is still to be made, the replicas of the last merge, and, shown,
+// in fp32 the heads as ranks hold them of one another.
 func TestMadeLonger(t *testing.T) { madeLonger(t, collective.Alone{}, t.TempDir()) }
 
 // madeLonger makes those journeys longer, all of them where none is named.
@@ -306,6 +307,42 @@ func TestKeepsNoFailure(t *testing.T) {
 		feed.Close()
 		if e := new(NonFiniteError); !errors.As(err, &e) || e.Step != 5 || tr.keeper.at != 3 {
 			t.Fatalf("overlap %t: %v, want what fails at step 5; the last checkpoint is of step %d, want 3", overlap, err, tr.keeper.at)
+		}
+	}
+}
+
+// Checkpoints that are written while training goes on are of the step that they were begun at: from each of them the run comes to the
+// same end.
+//
+// Fails if training changes what is being written, if none is written by merges or by the clock, or if the best is not marked.
+func TestKeepsWhileTraining(t *testing.T) {
+	for name, set := range map[string]func(c *config.Checkpoint){
+		"merges":  func(c *config.Checkpoint) { c.Merges = 1 },
+		"minutes": func(c *config.Checkpoint) { c.Minutes = 1e-9 },
+		"best":    func(c *config.Checkpoint) { c.Best = true },
+	} {
+		c, g, images, dir := tinyConfig("lte"), collective.Alone{}, tinySet(30), t.TempDir()
+		c.Train.Steps, c.Run.EvalEvery = 40, 10
+		set(&c.Checkpoint)
+		want := newTrainer(t, c, g, images)
+		store := checkpoint.Open(dir, 99, false)
+		want.Keep(Keeping{Store: store, Sync: func() error { return nil }, Stop: func() uint64 { return 0 }})
+		_, err := want.Run(nil)
+		must(t, err)
+		steps, err := store.Steps()
+		must(t, err)
+		if len(steps) < 2 {
+			t.Errorf("%s: checkpoints of steps %v", name, steps)
+		}
+		for _, step := range steps {
+			tr, err := Resume(want.config, g, images, want.backend, readBack(t, store, step, g))
+			must(t, err)
+			if _, err := tr.Run(nil); err != nil || tr.digest() != want.digest() {
+				t.Errorf("%s, from step %d: %v, digest %s, want %s", name, step, err, tr.digest(), want.digest())
+			}
+		}
+		if _, err := os.Stat(filepath.Join(dir, "checkpoints", "best")); (err == nil) != c.Checkpoint.Best {
+			t.Errorf("%s: the best: %v", name, err)
 		}
 	}
 }
