@@ -2,6 +2,7 @@ package report
 
 import (
 	"encoding/json"
+	"math"
 	"reflect"
 	"strings"
 )
@@ -37,4 +38,15 @@ func marshal(v any) ([]byte, error) {
 		out = append(out, value...)
 	}
 	return append(out, '}'), nil
+}
+
+// unmarshal decodes a struct that marshal encoded: a float that is null, or is not there at all, becomes NaN.
+func unmarshal(text []byte, v any) error {
+	rv := reflect.ValueOf(v).Elem()
+	for i := range rv.NumField() {
+		if field := rv.Field(i); field.Kind() == reflect.Float64 {
+			field.SetFloat(math.NaN()) // encoding/json leaves a field alone where the text says null
+		}
+	}
+	return json.Unmarshal(text, v)
 }

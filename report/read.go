@@ -2,7 +2,7 @@ package report
 
 import (
 	stdbytes "bytes"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,7 +12,7 @@ import (
 )
 
 // Read returns what a finished run left in its directory: its configuration, its summary, and its records. The error is
-// a fs.ErrNotExist where there is no run, or none that came to its end. A number that was not finite reads as 0.
+// a fs.ErrNotExist where there is no run, or none that came to its end. A number that was not finite reads as NaN.
 func Read(dir string) (c config.Config, s train.Summary, records []train.Record, err error) {
 	if s, err = readSummary(dir); err != nil {
 		return c, s, nil, err
@@ -27,7 +27,10 @@ func Read(dir string) (c config.Config, s train.Summary, records []train.Record,
 func readSummary(dir string) (s train.Summary, err error) {
 	text, err := os.ReadFile(filepath.Join(dir, summaryFile))
 	if err == nil {
-		err = json.Unmarshal(text, &s)
+		err = unmarshal(text, &s)
+	}
+	if err == nil && s.Steps < 1 {
+		err = errors.New("no steps: expected the summary of a finished run")
 	}
 	if err != nil {
 		return s, unreadable(dir, summaryFile, err)
@@ -43,7 +46,7 @@ func Records(dir string) (records []train.Record, err error) {
 	}
 	for line := range stdbytes.Lines(text) {
 		var r train.Record
-		if err := json.Unmarshal(line, &r); err != nil {
+		if err := unmarshal(line, &r); err != nil {
 			return nil, unreadable(dir, metricsFile, fmt.Errorf("line %d: %w", len(records)+1, err))
 		}
 		records = append(records, r)
