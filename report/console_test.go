@@ -136,6 +136,17 @@ func TestConsoleQuiet(t *testing.T) {
 	}
 }
 
+// Fails if a note is lost, or a quiet console tells of it.
+func TestConsoleNote(t *testing.T) {
+	for quiet, want := range map[bool]string{false: "lte: listen\n", true: ""} {
+		var out stdbytes.Buffer
+		NewConsole(&out, false, 10, quiet).Note("listen")
+		if out.String() != want {
+			t.Errorf("quiet %t: %q", quiet, out.String())
+		}
+	}
+}
+
 // Fails if a quiet console keeps a warning to itself, or if one stands in the line of a bar.
 func TestConsoleWarn(t *testing.T) {
 	for _, quiet := range []bool{false, true} {

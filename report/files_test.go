@@ -225,10 +225,35 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// TensorBoard forgets what older files have from the step on that a SessionLog.START names (its event_accumulator.py, _Purge): of a run
+// that goes on after step 300, step 301. Shown to fail with step 300, and without the status.
+func TestEventsOfARunThatGoesOn(t *testing.T) {
+	dir := t.TempDir()
+	f, err := NewFiles(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Resumed(300), f.Record(records()[1]), f.Sync(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	names, _ := filepath.Glob(filepath.Join(dir, "events.out.tfevents.*"))
+	events := readEvents(t, []byte(read(t, dir, filepath.Base(names[0]))))
+	if len(events) != 3 || events[1].session != 1 || events[1].step != 301 || len(events[1].values) != 0 || events[2].session != 0 {
+		t.Errorf("%+v", events)
+	}
+	if err := f.Sync(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Sync after Close: %v", err)
+	}
+	if err := f.Resumed(1); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("Resumed after Close: %v", err)
+	}
+}
+
 type event struct {
 	wallTime float64
 	step     uint64
 	version  string
+	session  uint64 // its status; 1 is START
 	values   map[string]float32
 }
 
@@ -257,6 +282,12 @@ func readEvents(t *testing.T, file []byte) []event {
 				e.step = number
 			case 3:
 				e.version = string(bytes)
+			case 7:
+				message(t, bytes, func(field, number uint64, _ []byte) {
+					if field == 1 {
+						e.session = number
+					}
+				})
 			case 5:
 				message(t, bytes, func(_, _ uint64, value []byte) {
 					var tag string
