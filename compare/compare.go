@@ -49,11 +49,14 @@ func Collect(paths, expected []string) (runs []Run, missing []Missing, err error
 	dirs = append(dirs, expected...)
 	seen := map[string]bool{}
 	for _, dir := range dirs {
-		dir = filepath.Clean(dir)
-		if seen[dir] {
+		place, err := filepath.Abs(dir)
+		if err != nil {
+			return nil, nil, fmt.Errorf("compare: %w", err)
+		}
+		if seen[place] {
 			continue
 		}
-		seen[dir] = true
+		seen[place] = true
 		r, err := Read(dir)
 		switch {
 		case err == nil:
@@ -67,7 +70,7 @@ func Collect(paths, expected []string) (runs []Run, missing []Missing, err error
 
 // below lists the run directories at and below a path.
 func below(path string) (dirs []string, err error) {
-	err = filepath.WalkDir(path, func(at string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(path+"/", func(at string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() && d.Name() == report.ConfigFile {
 			dirs = append(dirs, filepath.Dir(at))
 		}

@@ -246,7 +246,7 @@ func round(low, high float64) (values []float64) {
 			step = m * power
 		}
 	}
-	for i := math.Ceil(low/step - 1e-9); i <= high/step+1e-9; i++ {
+	for i := math.Ceil(low/step-1e-9) + 0; i <= high/step+1e-9; i++ { // + 0 makes −0, which reads "-0", 0
 		values = append(values, i*step)
 	}
 	return values

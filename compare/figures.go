@@ -84,16 +84,20 @@ func (p Panel) figures(name string) (all []figure) {
 	return all
 }
 
-// points are the line's, means over its seeds at equal records.
+// points are the line's, at every step that has a record: means over those of its runs that have one.
 func (c curve) points(l Line) (points []point) {
-	longest := 0
+	var steps []int
 	for _, r := range l.Runs {
-		longest = max(longest, len(r.Records))
+		for _, at := range r.Records {
+			steps = append(steps, at.Step)
+		}
 	}
-	for i := range longest {
+	slices.Sort(steps)
+	for _, step := range slices.Compact(steps) {
 		of := func(number func(train.Record) float64) func(Run) float64 {
 			return func(r Run) float64 {
-				if i >= len(r.Records) {
+				i, ok := slices.BinarySearchFunc(r.Records, step, func(at train.Record, step int) int { return at.Step - step })
+				if !ok {
 					return math.NaN()
 				}
 				return number(r.Records[i])

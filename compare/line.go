@@ -111,7 +111,7 @@ func Largest(number func(train.Record) float64) func(Run) float64 {
 }
 
 // Reached returns how many images a run had seen when its test accuracy came to that, between two evaluations on a
-// straight line; NaN where it never did, or had at the first evaluation.
+// straight line and at the first one at the earliest; NaN where it never did.
 func Reached(accuracy float64) func(Run) float64 {
 	return func(r Run) float64 {
 		var before *train.Record
@@ -122,7 +122,7 @@ func Reached(accuracy float64) func(Run) float64 {
 			}
 			if x >= accuracy {
 				if before == nil {
-					return math.NaN()
+					return float64(record.Images)
 				}
 				from := TestTop1(*before)
 				part := (accuracy - from) / (x - from)

@@ -19,8 +19,8 @@ import (
 	"time"
 )
 
-// written writes a page with all that a page can have, and returns its folder.
-func written(t *testing.T) string {
+// written writes a page with all that a page can have, and returns its folder and the figures that it is said to have.
+func written(t *testing.T) (string, []Figure) {
 	t.Helper()
 	var runs []Run
 	for _, width := range []string{"32", "64"} {
@@ -33,15 +33,17 @@ func written(t *testing.T) string {
 	p := Page{Title: "Sweep <of> sizes", Panels: Panels(runs), Missing: []Missing{{"runs/lte-3", "not begun; exit code 2"}},
 		Tables: []Table{{Title: "Verdicts", Head: []string{"", "found"}, Rows: [][]string{{"1", "a & b"}}}}}
 	dir := t.TempDir()
-	if _, err := p.Write(dir); err != nil {
+	figures, err := p.Write(dir)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return dir
+	return dir, figures
 }
 
-// Fails if a file is missing, broken, or left half written.
+// Fails if a file is missing, broken, or left half written, or if the page lacks something or asks for another file. (What it looks like
+// is TestInABrowser's.)
 func TestWrite(t *testing.T) {
-	dir := written(t)
+	dir, figures := written(t)
 	pictures, _ := filepath.Glob(filepath.Join(dir, "*.png"))
 	if len(pictures) != 11 { // five a panel, and one over scale
 		t.Errorf("pictures: %q", pictures)
@@ -71,6 +73,52 @@ func TestWrite(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "*.tmp")); left != nil {
 		t.Errorf("left behind: %q", left)
+	}
+	if len(figures) != len(pictures) || figures[0] != (Figure{"Final test accuracy over scale, digits", "final-scale-digits.svg"}) {
+		t.Errorf("figures: %q", figures)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, PageFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(text)
+	for want, count := range map[string]int{
+		"<title>Sweep &lt;of&gt; sizes</title>": 1, "<h1>Sweep &lt;of&gt; sizes</h1>": 1, "<h2>1 run is missing</h2>": 1,
+		"<li><b>runs/lte-3</b>: not begun; exit code 2</li>": 1, "<figure ": 11, "<svg ": 11, "<h3>Verdicts</h3>": 1, "<td>a &amp; b</td>": 1,
+		`<a href="#vit-32x4-2">vit-32x4/2</a>`: 1, `<h2 id="vit-64x4-2">vit-64x4/2</h2>`: 1, "<p>Data: digits. Model: vit-32x4/2. ": 1,
+		`<tr><th>vit-32x4/2</th><td class="number">32,000</td><td class="number">91.5 ± 0.7</td><td class="number">90.5 ± 0.7</td>` +
+			`<td class="number">91.5 ± 0.7</td><td class="number">91.0 ± 0.7</td></tr>`: 1,
+		"<h3>Accuracy</h3>": 2, "<h3>Cost</h3>": 2, "<h3>Measured on the way</h3>": 2, "<p>Sent by rank 0 for all purposes;": 2,
+		`<figcaption>Alignment of heads</figcaption>`: 2, "src=": 0, "url(": 0, "@import": 0, "<script": 0,
+	} {
+		if got := strings.Count(page, want); got != count {
+			t.Errorf("the page has %s %d times, want %d", want, got, count)
+		}
+	}
+	for _, m := range regexp.MustCompile(`href="([^"]*)"`).FindAllStringSubmatch(page, -1) {
+		if !strings.HasPrefix(m[1], "#") && m[1] != "data:," {
+			t.Errorf("the page asks for %s", m[1])
+		}
+	}
+}
+
+// Fails if a file that cannot be written goes unnamed, or leaves a half.
+func TestWriteFails(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "results.csv", "x"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p := Page{Panels: Panels([]Run{made("full", 1, 0.9)})}
+	p.Panels[0].Lines[0].Runs[0].Records = nil // nothing to draw
+	_, err := p.Write(dir)
+	if err == nil || !strings.HasPrefix(err.Error(), "compare: cannot write "+filepath.Join(dir, "results.csv")+": ") {
+		t.Error(err)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 1 {
+		t.Errorf("left: %v", left)
+	}
+	if _, err := p.Write(filepath.Join(dir, "results.csv", "x\x00")); err == nil || !strings.Contains(err.Error(), "cannot make the folder of the report") {
+		t.Error(err)
 	}
 }
 
@@ -129,7 +177,8 @@ func TestInABrowser(t *testing.T) {
 		}
 		t.Skip("no chromium here: `make test-report` installs it and runs this test")
 	}
-	files := http.FileServer(http.Dir(written(t)))
+	dir, _ := written(t)
+	files := http.FileServer(http.Dir(dir))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/frame" {
 			_, _ = w.Write([]byte(strings.ReplaceAll(frame, "WIDTH", r.URL.Query().Get("width"))))

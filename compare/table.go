@@ -77,7 +77,8 @@ func (p Panel) Tables() []Table {
 	accuracy := Table{Title: "Accuracy",
 		Note: "Top-1 of the final merged weights on the test split" + spreads(p.Lines) + "; the gap to full in points. Images to reach full: " +
 			"when a run's own curve came to full's final accuracy, and how many more that is than full saw. Full was there after: when " +
-			"full's curve had come to where this line ended, and how many more this line took.",
+			"full's curve had come to where this line ended, and how many more this line took. A curve is straight between two evaluations " +
+			"and begins with the first.",
 		Head: []string{"run", "what", "seeds", "learning rate", "images", "top-1, %", "gap to full", "test loss", "images to reach full", "full was there after"}}
 	cost := Table{Title: "Cost", Note: "Sent by rank 0 for all purposes; memory is the largest resident set of rank 0.",
 		Head: []string{"run", "time", "images/s", "sent by a rank", "of full's", "peak memory"}}
@@ -91,17 +92,17 @@ func (p Panel) Tables() []Table {
 		if full != nil && l.Name != full.Name {
 			gap = signed(digits(1))(100 * (l.Mean(Top1) - full.Mean(Top1)))
 			to = "not reached"
-			if at := l.Mean(Reached(full.Mean(Top1))); !math.IsNaN(at) {
-				to = whole(at) + more(at, full.Mean(Images))
+			if at, part := l.came(full.Mean(Top1)); !math.IsNaN(at) {
+				to = whole(at) + more(at, full.Mean(Images)) + part
 			}
-			if at := full.Mean(Reached(l.Mean(Top1))); !math.IsNaN(at) {
-				there = whole(at) + more(l.Mean(Images), at)
+			if at, part := full.came(l.Mean(Top1)); !math.IsNaN(at) {
+				there = whole(at) + more(l.Mean(Images), at) + part
 			}
 			if sends := full.Mean(sent); sends > 0 {
 				part = fmt.Sprintf("%.3g %%", 100*l.Mean(sent)/sends)
 			}
 		}
-		accuracy.Rows = append(accuracy.Rows, []string{l.Name, l.about(), strconv.Itoa(len(l.Runs)), plain(l.Runs[0].Config.Optimizer.LR),
+		accuracy.Rows = append(accuracy.Rows, []string{l.Name, l.about(), strconv.Itoa(l.seeds()), plain(l.Runs[0].Config.Optimizer.LR),
 			whole(l.Mean(Images)), l.of(Top1, points), gap,
 			l.of(func(r Run) float64 { return r.Summary.TestLoss }, digits(3)), to, there})
 		cost.Rows = append(cost.Rows, []string{l.Name, l.of(spent, clock), l.of(rate, whole), bytes(l.Mean(sent)), part, l.of(memory, bytes)})
@@ -130,6 +131,25 @@ func spreads(lines []Line) string {
 		}
 	}
 	return ""
+}
+
+// came returns how many images the line's runs had seen when they came to an accuracy, the mean of those that did, and words how many
+// did where not all.
+func (l Line) came(accuracy float64) (images float64, part string) {
+	did := slices.DeleteFunc(slices.Clone(l.Runs), func(r Run) bool { return math.IsNaN(Reached(accuracy)(r)) })
+	if len(did) < len(l.Runs) {
+		part = fmt.Sprintf(", %d of %d runs", len(did), len(l.Runs))
+	}
+	return l.Mean(Reached(accuracy)), part
+}
+
+// seeds counts those of the line's runs, a run made twice once.
+func (l Line) seeds() int {
+	all := map[uint64]bool{}
+	for _, r := range l.Runs {
+		all[r.Summary.Seed] = true
+	}
+	return len(all)
 }
 
 func signed(format func(float64) string) func(float64) string {
