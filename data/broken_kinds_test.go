@@ -24,6 +24,13 @@ func without(members []member, name string) []member {
 	return slices.DeleteFunc(slices.Clone(members), func(m member) bool { return filepath.Base(m.name) == name })
 }
 
+// flipped is content with a bit of a byte flipped, from its end where at is negative.
+func flipped(content string, at int) string {
+	b := []byte(content)
+	b[(at+len(b))%len(b)] ^= 4
+	return string(b)
+}
+
 // Every file of every kind of plain pixels cut, grown, emptied, removed or wrong in a byte. Catches damage that passes as
 // data, and errors that don't name the file and the place in it.
 func TestBrokenPixels(t *testing.T) {
@@ -38,9 +45,12 @@ func TestBrokenPixels(t *testing.T) {
 		{"missing", without(cifar10(""), "test_batch.bin"), []string{"test_batch.bin: no such file", "beside the set's other files"}},
 		{"test alone", without(without(cifar10(""), "data_batch_1.bin"), "data_batch_2.bin"), []string{"no data_batch_*.bin"}},
 		{"names", changed(cifar10(""), "batches.meta.txt", "cat\ndog\n"), []string{"batches.meta.txt: names of 2 classes, expected 10"}},
-		{"class of the test alone", changed(cifar10(""), "test_batch.bin", record(3072, 1, 2, 4)), []string{"test image 0: of class deer, which no training image has"}},
+		{"class of the test alone", changed(cifar10(""), "test_batch.bin", record(3072, 1, 2, 9)+record(3072, 1, 2, 4)), []string{"test_batch.bin: at byte 3073 label 4, which no training image has"}},
 
 		{"CIFAR-100 label", changed(cifar100(), "train.bin", record(3072, 1, 2, 0, 100)), []string{"train.bin: at byte 1 label 100, expected 0..99"}},
+		{"CIFAR-100 class of the test alone", changed(cifar100(), "test.bin", record(3072, 1, 2, 19, 7)), []string{"test.bin: at byte 1 label 7, which no training image has"}},
+		{"CIFAR-100 cut", changed(cifar100(), "train.bin", record(3072, 1, 2, 0, 1)+record(3000, 1, 2, 0, 1)), []string{"train.bin: 6076 bytes, expected a multiple of 3074", "the record at byte 3074 is not whole"}},
+		{"CIFAR-100 empty", changed(cifar100(), "train.bin", ""), []string{"train.bin: 0 bytes, expected a multiple of 3074"}},
 		{"CIFAR-100 as CIFAR-10", changed(cifar100(), "test.bin", record(3072, 1, 2, 0)), []string{"test.bin: 3073 bytes, expected a multiple of 3074"}},
 		{"CIFAR-100 missing", without(cifar100(), "train.bin"), []string{"train.bin: no such file"}},
 
@@ -55,12 +65,17 @@ func TestBrokenPixels(t *testing.T) {
 		{"sizes", changed(mnist("", "t10k"), "t10k-images-idx3-ubyte", idxOf("mnopqr", 1, 3, 2)), []string{"t10k-images-idx3-ubyte: at byte 8 images of 2×3 pixels, expected 3×2"}},
 		{"counts", changed(mnist("", "t10k"), "train-labels-idx1-ubyte", idxOf("\x01", 1)), []string{"train-labels-idx1-ubyte: at byte 4 1 labels, expected 2"}},
 		{"label", changed(mnist("", "t10k"), "t10k-labels-idx1-ubyte", idxOf("\x04", 1)), []string{"t10k-labels-idx1-ubyte: at byte 8 label 4, expected 0..3"}},
-		{"class between", changed(mnist("", "t10k"), "t10k-labels-idx1-ubyte", idxOf("\x02", 1)), []string{"test image 0: of class 2, which no training image has"}},
+		{"class between", changed(mnist("", "t10k"), "t10k-labels-idx1-ubyte", idxOf("\x02", 1)), []string{"t10k-labels-idx1-ubyte: at byte 8 label 2, which no training image has"}},
 		{"packed and cut", changed(gzipped(mnist("", "t10k")), "train-images-idx3-ubyte.gz", gzipOf(idxOf("abcdefghijkl", 2, 2, 3))[:30]), []string{"train-images-idx3-ubyte.gz: ", "EOF"}},
+		{"packed and flipped", changed(gzipped(mnist("", "t10k")), "train-images-idx3-ubyte.gz", flipped(gzipOf(idxOf("abcdefghijkl", 2, 2, 3)), -5)), []string{"train-images-idx3-ubyte.gz: after its header: ", "checksum"}},
 		{"labels missing", without(mnist("", "t10k"), "train-labels-idx1-ubyte"), []string{"train-labels-idx1-ubyte: no such file"}},
 		{"test missing", without(mnist("", "t10k"), "t10k-images-idx3-ubyte"), []string{"files of images for one split alone (train-images-idx3-ubyte)"}},
 
 		{"STL-10 label", changed(stl10(), "train_y.bin", "\x0a\x00"), []string{"train_y.bin: at byte 1 label 0, expected 1..10"}},
+		{"STL-10 label beyond", changed(stl10(), "test_y.bin", "\x0b"), []string{"test_y.bin: at byte 0 label 11, expected 1..10"}},
+		{"STL-10 class of the test alone", changed(stl10(), "test_y.bin", "\x05"), []string{"test_y.bin: at byte 0 label 5, which no training image has"}},
+		{"STL-10 empty", changed(stl10(), "test_y.bin", ""), []string{"test_X.bin: 27648 bytes, expected 0"}},
+		{"STL-10 empty images", changed(stl10(), "train_X.bin", ""), []string{"train_X.bin: 0 bytes, expected 55296"}},
 		{"STL-10 cut", changed(stl10(), "train_X.bin", "cut"), []string{"train_X.bin: 3 bytes, expected 55296, an image of 3×96×96 for each of the 2 labels of ", "train_y.bin"}},
 		{"STL-10 counts", changed(stl10(), "test_y.bin", "\x01\x01"), []string{"test_X.bin: 27648 bytes, expected 55296"}},
 		{"STL-10 missing", without(stl10(), "test_y.bin"), []string{"test_y.bin: no such file"}},
@@ -88,9 +103,7 @@ func TestBrokenZip(t *testing.T) {
 		}
 	}
 	at := strings.Index(whole, "\x89PNG") + 40
-	flipped := []byte(whole)
-	flipped[at] ^= 4
-	_, err := Open(Source{Path: writeFile(t, "x.zip", string(flipped))}, 1)
+	_, err := Open(Source{Path: writeFile(t, "x.zip", flipped(whole, at))}, 1)
 	if err == nil || !strings.Contains(err.Error(), "x.zip, byte ") || !strings.Contains(err.Error(), "damaged in its archive") {
 		t.Errorf("a bit of an image flipped: %v", err)
 	}

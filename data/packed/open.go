@@ -63,27 +63,45 @@ func Open(folder string) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w; %w", filepath.Join(folder, manifestName), err, errNoSet)
 	}
-	s := &Set{Name: m.Name, Classes: m.Classes, ClassNames: m.ClassNames, Channels: m.Channels, White: m.White}
+	s := &Set{Name: m.Name, Classes: m.Classes, ClassNames: m.ClassNames, Channels: m.Channels, White: m.White, Train: &Images{}, Test: &Images{}}
 	counts := make(picture.Counts, m.Channels)
-	for split, images := range map[string]**Images{"train": &s.Train, "test": &s.Test} {
-		*images = &Images{}
-		for _, l := range m.Splits[split] {
+	for _, split := range []struct {
+		name   string
+		images *Images
+	}{{"train", s.Train}, {"test", s.Test}} {
+		for _, l := range m.Splits[split.name] {
 			file := filepath.Join(folder, l.File)
 			shard, err := m.open(file, l)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w; copy it again, or remove it and pack again", file, err)
 			}
-			(*images).add(file, shard)
-			if split == "train" {
+			split.images.add(file, shard)
+			if split.images == s.Train {
 				shard.counts(counts)
 			}
 		}
-		if (*images).Len() == 0 {
-			return nil, fmt.Errorf("%s: no images in split %s; %w", filepath.Join(folder, manifestName), split, errNoSet)
+		if split.images.Len() == 0 {
+			return nil, fmt.Errorf("%s: no images in split %s; %w", filepath.Join(folder, manifestName), split.name, errNoSet)
 		}
 	}
 	s.Mean, s.Std = counts.Measures(m.White)
-	return s, nil
+	return s, s.check()
+}
+
+// check holds the test against the training pictures: what could not be read, and was left out, may have been all of a class.
+func (s *Set) check() error {
+	learned := make([]bool, s.Classes)
+	for i := range s.Train.Len() {
+		learned[s.Train.Label(i)] = true
+	}
+	for i := range s.Test.Len() {
+		if l := s.Test.Label(i); !learned[l] {
+			shard, file, j := s.Test.at(i)
+			return fmt.Errorf("%s: at byte %d: picture %d: label %d, which no training picture has: mend the images that could not be read, and pack again",
+				file, shard.place(j), j, l)
+		}
+	}
+	return nil
 }
 
 func readManifest(folder string) (m manifest, err error) {
@@ -123,7 +141,7 @@ func (m *manifest) open(file string, l listing) (*shard, error) {
 	}
 	for i := range int(s.images) {
 		if label := s.entry(i).label; int64(label) >= int64(m.Classes) {
-			return nil, fmt.Errorf("picture %d: label %d, expected 0..%d", i, label, m.Classes-1)
+			return nil, fmt.Errorf("at byte %d: picture %d: label %d, expected 0..%d", s.place(i), i, label, m.Classes-1)
 		}
 	}
 	return s, nil

@@ -153,15 +153,16 @@ func parseShard(b []byte) (*shard, error) {
 	}
 	for i := range int(f.images) {
 		if err := s.check(s.entry(i)); err != nil {
-			return nil, fmt.Errorf("at byte %d: picture %d: %w", f.index+uint64(i)*entryBytes, i, err)
+			return nil, fmt.Errorf("at byte %d: picture %d: %w", s.place(i), i, err)
 		}
 	}
 	return s, nil
 }
 
-func (s *shard) entry(i int) entry {
-	return parseEntry(s.bytes[s.index+uint64(i)*entryBytes:])
-}
+func (s *shard) entry(i int) entry { return parseEntry(s.bytes[s.place(i):]) }
+
+// place is where picture i's entry begins.
+func (s *shard) place(i int) uint64 { return s.index + uint64(i)*entryBytes }
 
 func (s *shard) check(e entry) error {
 	// Each factor is small enough for the products not to overflow.

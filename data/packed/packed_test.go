@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -242,8 +243,8 @@ func TestUnreadable(t *testing.T) {
 	same(t, must(Open(folder))(t).Train, train)
 }
 
-// Every byte counts: whichever is another one, Open or Picture says so, and names the file; so it is with a file cut
-// anywhere, or missing. Fails if a checksum does not cover a part of a shard, or is not compared. Seen to fail without a record's
+// Every byte counts: whichever is another one, Open or Picture says so, and names the file and the place; so it is with a file
+// cut anywhere, or missing. Fails if a checksum does not cover a part of a shard, or is not compared. Seen to fail without a record's
 // comparison and without the index's.
 func TestDamage(t *testing.T) {
 	src := source(6, 2)
@@ -274,7 +275,7 @@ func TestDamage(t *testing.T) {
 			}
 			damaged := slices.Clone(whole)
 			damaged[at] ^= 0x10
-			if err := read(damaged); err == nil || !strings.Contains(err.Error(), name) {
+			if err := read(damaged); err == nil || !strings.Contains(err.Error(), name) || at >= 8 && !strings.Contains(err.Error(), "byte ") {
 				t.Fatalf("%v, byte %d of %d: %v", c, at, len(whole), err)
 			}
 		}
@@ -290,24 +291,55 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// Fails if a manifest that says something impossible is believed. Seen to fail with a white of 0 let in.
+// Fails if a manifest that says something impossible is believed, or the error does not name the file that it is wrong about. Seen to
+// fail with a white of 0 let in.
 func TestBrokenManifest(t *testing.T) {
 	src, folder := source(6, 2), t.TempDir()
 	must(Write(folder, src, Options{Shard: 100}))(t)
 	name := filepath.Join(folder, manifestName)
 	whole := string(must(os.ReadFile(name))(t))
-	for from, to := range map[string]string{
-		`"LTEPACK1"`: `"LTEPACK2"`, `"classes": 7`: `"classes": 3`, `"channels": 3`: `"channels": 1`, `"white": 255`: `"white": 0`,
-		`"images": 6`: `"images": 5`, `"train"`: `"trains"`, `train-00000.lte`: `../train-00000.lte`, `{`: `[`,
+	for _, c := range []struct{ from, to, file, says string }{
+		{`"LTEPACK1"`, `"LTEPACK2"`, manifestName, `format "LTEPACK2", expected "LTEPACK1"`},
+		{`"classes": 7`, `"classes": 3`, manifestName, "3 classes with 7 names"},
+		{`"channels": 3`, `"channels": 1`, "train-00000.lte", "3 channels, expected 1"},
+		{`"white": 255`, `"white": 0`, manifestName, "3 channels up to 0"},
+		{`"images": 6`, `"images": 5`, "train-00000.lte", "6 images in "},
+		{`"train"`, `"trains"`, manifestName, "no images in split train"},
+		{`train-00000.lte`, `../train-00000.lte`, "train-00000.lte", "expected the name of a file beside the manifest"},
+		{`{`, `[`, manifestName, "expected JSON"},
+		{whole, whole[:len(whole)/2], manifestName, "expected JSON"},
+		{whole, "", manifestName, "expected JSON"},
 	} {
-		broken := strings.Replace(whole, from, to, 1)
+		broken := strings.Replace(whole, c.from, c.to, 1)
 		must(0, os.WriteFile(name, []byte(broken), 0o666))(t)
-		if _, err := Open(folder); broken == whole || err == nil {
-			t.Errorf("%s for %s: %v", to, from, err)
+		if _, err := Open(folder); broken == whole || err == nil || !strings.Contains(err.Error(), c.file+": ") || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s for %s: %v", c.to, c.from, err)
 		}
 	}
 	must(0, os.WriteFile(name, []byte(whole), 0o666))(t)
 	must(Open(folder))(t)
+}
+
+// Labels that the manifest's classes do not have, and a class whose training pictures were all left out. Fails if either is trained on,
+// or the error does not say where.
+func TestLabels(t *testing.T) {
+	src, folder := source(20, 7), t.TempDir()
+	src.ClassNames = nil
+	must(Write(folder, src, Options{Shard: 100}))(t)
+	name := filepath.Join(folder, manifestName)
+	whole := string(must(os.ReadFile(name))(t))
+	must(0, os.WriteFile(name, []byte(strings.Replace(whole, `"classes": 7`, `"classes": 5`, 1)), 0o666))(t)
+	if _, err := Open(folder); err == nil || !regexp.MustCompile(`train-00000\.lte: at byte \d+: picture 5: label 5, expected 0\.\.4`).MatchString(err.Error()) {
+		t.Error(err)
+	}
+	for i := 6; i < 20; i += 7 {
+		src.Train.(album).broken[i] = true
+	}
+	folder = t.TempDir()
+	must(Write(folder, src, Options{Shard: 100, Skip: true}))(t)
+	if _, err := Open(folder); err == nil || !regexp.MustCompile(`test-00000\.lte: at byte \d+: picture 6: label 6, which no training picture has`).MatchString(err.Error()) {
+		t.Error(err)
+	}
 }
 
 // Fails if two processes may pack into one folder. Seen to fail with a lock that is shared.

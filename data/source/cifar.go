@@ -8,8 +8,8 @@ import (
 // CIFAR-10 and CIFAR-100, binary version (https://www.cs.toronto.edu/~kriz/cifar.html): records of one label (CIFAR-10) or
 // of a coarse and a fine one (CIFAR-100), a byte each, and the red, green and blue plane of 32×32.
 var (
-	cifar10  = pixels{3, 32, 32, 10}
-	cifar100 = pixels{3, 32, 32, 100}
+	cifar10  = pixels{3, 32, 32, 10, nil}
+	cifar100 = pixels{3, 32, 32, 100, nil}
 )
 
 // cifarBatch matches the training files of CIFAR-10.
@@ -43,7 +43,7 @@ func readCIFAR10(p place, dir string, _ Options) (*Set, error) {
 	if s.Train.Labels == nil {
 		return nil, fmt.Errorf("%s: no data_batch_*.bin, expected the training images of CIFAR-10 there: copy or download the set again", p.where(dir))
 	}
-	if err := s.Test.addCIFAR(p, path.Join(dir, "test_batch.bin"), cifar10, 1); err != nil {
+	if err := s.Test.addCIFAR(p, path.Join(dir, "test_batch.bin"), cifar10.after(s.Train), 1); err != nil {
 		return nil, err
 	}
 	s.Classes, err = namesOf(p, path.Join(dir, "batches.meta.txt"), 10)
@@ -60,7 +60,7 @@ func readCIFAR100(p place, dir string, _ Options) (*Set, error) {
 	if err := s.Train.addCIFAR(p, path.Join(dir, "train.bin"), cifar100, 2); err != nil {
 		return nil, err
 	}
-	err := s.Test.addCIFAR(p, path.Join(dir, "test.bin"), cifar100, 2)
+	err := s.Test.addCIFAR(p, path.Join(dir, "test.bin"), cifar100.after(s.Train), 2)
 	if err != nil {
 		return nil, err
 	}

@@ -106,9 +106,10 @@ func (s *Split) readIDX(p place, dir, name string, set *Set) error {
 		return fmt.Errorf("%s: at byte 4 %d labels, expected %d, one for each image of %s: copy or download them again",
 			p.where(labelsName), count[0], size[0], p.where(name))
 	}
-	x, first := pixels{1, set.Height, set.Width, 256}, 0
+	x, first := pixels{1, set.Height, set.Width, 256, nil}, 0
 	if set.Classes != nil {
 		x.classes = len(set.Classes)
+		x = x.after(set.Train)
 	}
 	if strings.HasPrefix(path.Base(name), "emnist-") {
 		transpose(content, set.Height, set.Width)

@@ -95,15 +95,25 @@ func kindList() string { return strings.Join(Kinds()[1:], ", ") }
 type pixels struct {
 	channels, height, width int
 	classes                 int
+	learned                 []bool // (classes), of test images: those that the training images have
 }
 
 func (x pixels) image() int { return x.channels * x.height * x.width }
+
+// after is x of test images beside those training images.
+func (x pixels) after(train Split) pixels {
+	x.learned = train.learned(x.classes)
+	return x
+}
 
 // label checks one label. Names and offset are for the error; first is the label that the file has for class 0.
 func (x pixels) label(dst *[]int32, v byte, first int, where string, offset int) error {
 	l := int(v) - first
 	if l < 0 || l >= x.classes {
 		return fmt.Errorf("%s: at byte %d label %d, expected %d..%d: copy or download it again", where, offset, v, first, first+x.classes-1)
+	}
+	if x.learned != nil && !x.learned[l] {
+		return fmt.Errorf("%s: at byte %d label %d, which no training image has, expected the classes of the training images: correct it, or add such images", where, offset, v)
 	}
 	*dst = append(*dst, int32(l))
 	return nil

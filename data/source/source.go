@@ -142,21 +142,23 @@ func (s *Set) check() error {
 	if len(s.Train.Labels) == 0 {
 		return errors.New("no images to learn from, expected one at least: correct data.path")
 	}
-	learned := make([]bool, len(s.Classes))
-	for _, l := range s.Train.Labels {
-		learned[l] = true
-	}
-	for i, l := range s.Test.Labels {
-		if !learned[l] {
-			where := fmt.Sprintf("test image %d", i)
-			if s.Test.Files != nil {
-				where = s.Test.Files[i].String()
-			}
+	learned := s.Train.learned(len(s.Classes))
+	for i, file := range s.Test.Files { // who reads pixels has checked their labels
+		if l := s.Test.Labels[i]; !learned[l] {
 			return fmt.Errorf("%s: of class %s, which no training image has, expected the classes of the training images: correct its label, or add such images",
-				where, s.Classes[l])
+				file, s.Classes[l])
 		}
 	}
 	return nil
+}
+
+// learned says of each class whether the split has images of it.
+func (s Split) learned(classes int) []bool {
+	learned := make([]bool, classes)
+	for _, l := range s.Labels {
+		learned[l] = true
+	}
+	return learned
 }
 
 // setName returns the base name of a path, without the extensions of archives.

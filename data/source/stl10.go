@@ -18,11 +18,11 @@ func isSTL10(_ place, _ string, entries []entry) bool {
 
 // readSTL10 reads 5,000 and 8,000 images of 96×96 in ten classes.
 func readSTL10(p place, dir string, _ Options) (*Set, error) {
-	x := pixels{3, 96, 96, 10}
+	x := pixels{3, 96, 96, 10, nil}
 	s := &Set{Kind: "stl10", Channels: x.channels, Height: x.height, Width: x.width, White: 255}
 	err := s.Train.readSTL10(p, path.Join(dir, "train"), x)
 	if err == nil {
-		err = s.Test.readSTL10(p, path.Join(dir, "test"), x)
+		err = s.Test.readSTL10(p, path.Join(dir, "test"), x.after(s.Train))
 	}
 	if err == nil {
 		s.Classes, err = namesOf(p, path.Join(dir, "class_names.txt"), x.classes)
