@@ -175,6 +175,25 @@ func TestNumbersComeBack(t *testing.T) {
 	}
 }
 
+// A checkpoint's weights are for its own classes and images: fails if a run goes on with others, and if the error is not of data.path.
+// Shown to fail by each of the four left out of what is compared.
+func TestResumeOfAnotherSet(t *testing.T) {
+	set, dir := tinySet(30), t.TempDir()
+	tr := newTrainer(t, tinyConfig("lte"), collective.Alone{}, set)
+	keep(tr, checkpoint.Open(dir, 9, false), 4)
+	if _, err := tr.Run(nil); !errors.As(err, new(*InterruptedError)) {
+		t.Fatalf("%v, want an interruption", err)
+	}
+	classes, fewer, name, wider := *set, *tinySet(29), *set, *set
+	classes.Classes, name.Name, wider.Width = 6, "huge", 5
+	for _, other := range []*data.Set{&classes, &fewer, &name, &wider} {
+		_, err := Resume(tr.config, collective.Alone{}, other, tr.backend, newest(t, dir, collective.Alone{}))
+		if e := new(config.Error); !errors.As(err, &e) || e.Keys[0] != "data.path" || !strings.Contains(err.Error(), "the checkpoint is of another data set") {
+			t.Errorf("%+v: %v", datasetOf(other), err)
+		}
+	}
+}
+
 // keep makes a trainer stop after that step, or where the next merge is, if it cannot before.
 func keep(tr *Trainer, store *checkpoint.Store, stop int) {
 	tr.Keep(Keeping{Store: store, Version: "test", Sync: func() error { return nil }, Stop: func() uint64 { return 1 }})
