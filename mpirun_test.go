@@ -108,7 +108,8 @@ func TestExperimentOnRanks(t *testing.T) {
 	}
 }
 
-// Bad input is answered once, not once a rank, with its own exit code. Fails if every rank prints.
+// Bad input is answered once, not once a rank, with its own exit code, and leaves nothing behind. Fails if every rank prints, or if the run
+// directory is made before the data are open.
 func TestBadInputOnRanks(t *testing.T) {
 	dir := t.TempDir()
 	used := filepath.Join(dir, "used")
@@ -116,6 +117,10 @@ func TestBadInputOnRanks(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(used, "metrics.jsonl"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	damaged := filepath.Join(dir, "x.tar")
+	if err := os.WriteFile(damaged, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
@@ -131,6 +136,7 @@ func TestBadInputOnRanks(t *testing.T) {
 		"flag":          {[]string{"--nonsense"}, usage, "unknown flag --nonsense"},
 		"run directory": {[]string{"--run-dir", used}, usage, "holds a run already"},
 		"no folder":     {[]string{"--run-dir", "/dev/null/x"}, usage, "cannot make the run directory"},
+		"damaged data":  {[]string{"--run-dir", filepath.Join(dir, "none"), "--set", "data.path=" + damaged}, failed, `x.tar": an empty file`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out, code := lte(t, 4, "train", append(c.args, quick...)...)
@@ -141,6 +147,9 @@ func TestBadInputOnRanks(t *testing.T) {
 				t.Errorf("%q is printed %d times, want once:\n%s", c.text, n, out)
 			}
 		})
+	}
+	if _, err := os.Stat(filepath.Join(dir, "none")); err == nil {
+		t.Error("a run directory without a run")
 	}
 }
 
