@@ -2,6 +2,7 @@ package compare
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -21,7 +22,7 @@ func made(method string, seed int, top1 float64, set ...string) Run {
 	if err != nil {
 		panic(err)
 	}
-	c.Seed = uint64(seed)
+	c.Seed, c.Run.Dir = uint64(seed), fmt.Sprintf("runs/%s-%d", method, seed)
 	r := Run{Config: c, Summary: train.Summary{Method: method, Model: train.ModelName(c.Model), Dataset: "digits", Ranks: 2, Seed: c.Seed,
 		Heads: 2, LoRARank: c.LoRA.Rank, LoRAAlpha: c.LoRA.Alpha, MergeEvery: c.Merge.Every,
 		Steps: 40, Images: 1000, Seconds: 8, ImagesPerSecond: 125, TestTop1: top1, TestLoss: 0.25, TrainLoss: 0.5,
@@ -155,8 +156,18 @@ func TestPanels(t *testing.T) {
 	}
 	other := made("full", 3, 0.7)
 	other.Summary.Ranks = 4
-	if p := Panels([]Run{made("full", 1, 0.7), other}); len(p[0].Lines) != 2 || p[0].Lines[1].Name != "full ranks=4" {
-		t.Errorf("other ranks: %+v", p[0].Lines)
+	for want, runs := range map[string][]Run{
+		"full ranks=2, full ranks=4": {made("full", 1, 0.7), other},
+		"lte exchange.wire=bf16, lte exchange.wire=fp32, lte exchange.wire=int8": {made("lte", 1, 0.7, "exchange.wire=int8"), made("lte", 1, 0.7), made("lte", 1, 0.7, "exchange.wire=bf16")},
+		"lte data.rotate=3.0, lte data.rotate=4.0":                               {made("lte", 1, 0.7, "data.rotate=3"), made("lte", 2, 0.7, "data.rotate=4")},
+	} {
+		var names []string
+		for _, l := range Panels(runs)[0].Lines {
+			names = append(names, l.Name)
+		}
+		if got := strings.Join(names, ", "); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }
 
@@ -188,36 +199,5 @@ func TestOfRecords(t *testing.T) {
 	r.Config.Schedule.Warmup = 20 // that step's record is after it
 	if first := First(UpdateRank)(r); first != 6 {
 		t.Errorf("first after 20 steps: %v", first)
-	}
-}
-
-// Fails if a figure over a setting leaves a line out, joins others, or forgets full's level.
-func TestFinalFigures(t *testing.T) {
-	panels := Panels([]Run{
-		made("full", 1, 0.9), made("full", 1, 0.8, "model.width=32"),
-		made("lte", 1, 0.5, "merge.every=10", "lora.rank=4"), made("lte", 1, 0.6, "merge.every=5", "lora.rank=4"),
-		made("lte", 1, 0.7, "merge.every=10", "lora.rank=8"), made("lte", 1, 0.8, "merge.every=5", "lora.rank=8"),
-		made("lte", 1, 0.85, "merge.every=5", "lora.rank=16"), // alone of its rank
-		made("lte", 1, 0.4, "model.width=32", "merge.every=5", "lora.rank=8"),
-	})
-	names := func(f figure) (all []string) {
-		for _, s := range f.series {
-			all = append(all, s.name)
-		}
-		return all
-	}
-	f := panels[1].over("merge.every")
-	if got := names(f); !slices.Equal(got, []string{"lte r=4", "lte r=8", "full"}) || !f.series[2].level {
-		t.Fatalf("%q", got)
-	}
-	if got := f.series[1].points; !slices.Equal(got, []point{{5, 0.8, 0}, {10, 0.7, 0}}) {
-		t.Errorf("%v", got)
-	}
-	if f := panels[1].over("lora.heads"); f.series != nil {
-		t.Errorf("a figure of nothing: %q", names(f))
-	}
-	all := scales(panels)
-	if len(all) != 1 || !slices.Equal(all[0].series[0].points, []point{{32000, 0.8, 0}, {64000, 0.9, 0}}) {
-		t.Errorf("%+v", all)
 	}
 }

@@ -57,14 +57,74 @@ func TestCurvesOfSeeds(t *testing.T) {
 	}
 }
 
-// drawing is what of an SVG the test below looks at: paths by their style, and texts.
+// Fails if a figure over a setting leaves a line out, joins others, or forgets full's level, or if one over scale mixes data sets; and if
+// a panel lacks one of them.
+func TestFinalFigures(t *testing.T) {
+	elsewhere := []Run{made("full", 1, 0.5), made("full", 1, 0.6, "model.width=32")}
+	for i := range elsewhere {
+		elsewhere[i].Summary.Dataset = "(a b.9)"
+	}
+	panels := Panels(append([]Run{
+		made("full", 1, 0.9), made("full", 2, 0.7), made("full", 1, 0.8, "model.width=32"),
+		made("lte", 1, 0.5, "merge.every=10", "lora.rank=4"), made("lte", 1, 0.6, "merge.every=5", "lora.rank=4"),
+		made("lte", 1, 0.7, "merge.every=10", "lora.rank=8"), made("lte", 1, 0.8, "merge.every=5", "lora.rank=8"),
+		made("lte", 1, 0.85, "merge.every=5", "lora.rank=16"), // alone of its rank
+		made("lte", 1, 0.4, "model.width=32", "merge.every=5", "lora.rank=8"),
+	}, elsewhere...))
+	names := func(f figure) (all []string) {
+		for _, s := range f.series {
+			all = append(all, s.name)
+		}
+		return all
+	}
+	near := func(a, b point) bool {
+		return a.x == b.x && math.Abs(a.y-b.y) < 1e-12 && math.Abs(a.spread-b.spread) < 1e-12
+	}
+	panel := panels[3] // digits, of width 64
+	f := panel.over("merge.every")
+	if got := names(f); !slices.Equal(got, []string{"lte r=4", "lte r=8", "full"}) || !f.series[2].level {
+		t.Fatalf("%q", got)
+	}
+	if got := f.series[1].points; !slices.Equal(got, []point{{5, 0.8, 0}, {10, 0.7, 0}}) {
+		t.Errorf("%v", got)
+	}
+	if got := f.series[2].points[0]; math.Abs(got.y-0.8) > 1e-12 {
+		t.Errorf("full at %v", got)
+	}
+	if !slices.Equal(f.x.at, []float64{5, 10}) || f.x.label != "merge.every" || !f.x.log || f.Title != "Final test accuracy over K" {
+		t.Errorf("%s: %+v", f.Title, f.x)
+	}
+	if f := panel.over("lora.heads"); f.series != nil {
+		t.Errorf("a figure of nothing: %q", names(f))
+	}
+	var files []string
+	for _, f := range panel.figures("x-") {
+		files = append(files, f.file)
+	}
+	if want := "x-accuracy-images x-accuracy-bytes x-accuracy-seconds x-gradient-rank x-alignment x-final-lora-rank x-final-merge-every"; strings.Join(files, " ") != want {
+		t.Errorf("figures %q, want %s", files, want)
+	}
+	all := scales(panels)
+	if len(all) != 2 || all[0].file != "final-scale-a-b-9" || all[1].file != "final-scale-digits" || !slices.Equal(names(all[0]), []string{"full"}) {
+		t.Fatalf("%+v", all)
+	}
+	if !slices.EqualFunc(all[1].series[0].points, []point{{32000, 0.8, 0}, {64000, 0.8, 0.1 * math.Sqrt2}}, near) || !all[1].bars || !all[1].x.log {
+		t.Errorf("%+v", all[1])
+	}
+	if all := scales(panels[3:]); len(all) > 0 {
+		t.Errorf("over one size: %+v", all)
+	}
+}
+
+// drawing is what of an SVG the test below looks at: paths by their style, and texts with where they begin.
 type drawing struct {
 	paths map[string][][]point
 	texts []string
+	at    map[string]float64
 }
 
 func read(svg string) drawing {
-	d := drawing{paths: map[string][][]point{}}
+	d := drawing{paths: map[string][][]point{}, at: map[string]float64{}}
 	for _, m := range regexp.MustCompile(`<path d="([^"]*)" style="([^"]*)"`).FindAllStringSubmatch(svg, -1) {
 		var path []point
 		for _, xy := range regexp.MustCompile(`[ML]([\d.]+),([\d.]+)`).FindAllStringSubmatch(m[1], -1) {
@@ -74,14 +134,15 @@ func read(svg string) drawing {
 		}
 		d.paths[m[2]] = append(d.paths[m[2]], path)
 	}
-	for _, m := range regexp.MustCompile(`<text[^>]*>([^<]*)<`).FindAllStringSubmatch(svg, -1) {
-		d.texts = append(d.texts, m[1])
+	for _, m := range regexp.MustCompile(`<text x="([^"]*)"[^>]*>([^<]*)<`).FindAllStringSubmatch(svg, -1) {
+		d.texts = append(d.texts, m[2])
+		d.at[m[2]], _ = strconv.ParseFloat(m[1], 64)
 	}
 	return d
 }
 
 // A curve lies where the axes say: 20, 40 and 80 % over 1, 10 and 100 MB, ± 5, 10 and 5 points, beside a level of 60 %. Fails if a point,
-// a tick, the spread as band or bars, or the level lies elsewhere, or a label is another.
+// a tick, the spread as band or bars, the level or a curve's name lies elsewhere, or a label is another.
 func TestDrawn(t *testing.T) {
 	f := figure{x: byBytes, y: asAccuracy, series: []series{{name: "lte", points: []point{{1e6, 0.2, 0.05}, {1e7, 0.4, 0.1}, {1e8, 0.8, 0.05}}},
 		{name: "full", level: true, points: []point{{math.NaN(), 0.6, 0.01}}}}}
@@ -105,6 +166,8 @@ func TestDrawn(t *testing.T) {
 		}
 		near("the ticks", []point{{x: x(0) + x(2)}}, point{x: 2 * x(1)})
 		near("the curve", d.paths[lte][0], point{x: x(0), y: y(0.2)}, point{x: x(1), y: y(0.4)}, point{x: x(2), y: y(0.8)})
+		near("the points", slices.Concat(d.paths["fill:#0072B2"]...), point{x: x(0) + 1.8, y: y(0.2)}, point{x: x(1) + 1.8, y: y(0.4)}, point{x: x(2) + 1.8, y: y(0.8)})
+		near("the names", []point{{x: d.at["lte"]}, {x: d.at["full"]}}, point{x: x(2) + labelGap}, point{x: x(2) + labelGap})
 		near("the level", d.paths[full][0], point{x: x(0), y: y(0.6)}, point{x: x(2), y: y(0.6)})
 		if f.bars {
 			bars := slices.Concat(d.paths["fill:none;stroke:#0072B2;stroke-width:0.8"]...)

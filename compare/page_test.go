@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"encoding/xml"
+	"errors"
 	"html"
 	"image/png"
 	"math"
@@ -57,8 +59,11 @@ func TestWrite(t *testing.T) {
 		if c, err := png.DecodeConfig(f); err != nil || c.Width != int(math.Round(11/2.54*dots)) {
 			t.Errorf("%s: %+v, %v", name, c, err)
 		}
-		if _, err := os.Stat(strings.TrimSuffix(name, "png") + "svg"); err != nil {
-			t.Error(err)
+		text, err := os.ReadFile(strings.TrimSuffix(name, "png") + "svg")
+		if err := errors.Join(err, xml.Unmarshal(text, &struct {
+			XMLName xml.Name `xml:"svg"`
+		}{})); err != nil {
+			t.Errorf("the SVG beside %s: %v", name, err)
 		}
 	}
 	for name, want := range map[string]int{"results.csv": 1 + 16, "records.csv": 1 + 4*16} {
@@ -89,7 +94,7 @@ func TestWrite(t *testing.T) {
 		`<tr><th>vit-32x4/2</th><td class="number">32,000</td><td class="number">91.5 ± 0.7</td><td class="number">90.5 ± 0.7</td>` +
 			`<td class="number">91.5 ± 0.7</td><td class="number">91.0 ± 0.7</td></tr>`: 1,
 		"<h3>Accuracy</h3>": 2, "<h3>Cost</h3>": 2, "<h3>Measured on the way</h3>": 2, "<p>Sent by rank 0 for all purposes;": 2,
-		`<figcaption>Alignment of heads</figcaption>`: 2, "src=": 0, "url(": 0, "@import": 0, "<script": 0,
+		`<figcaption>Alignment of heads</figcaption>`: 2, "stroke:#1A1A1A;stroke-width:1.4": 9, "src=": 0, "url(": 0, "@import": 0, "<script": 0,
 	} {
 		if got := strings.Count(page, want); got != count {
 			t.Errorf("the page has %s %d times, want %d", want, got, count)

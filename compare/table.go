@@ -30,7 +30,7 @@ func (t Table) Markdown() string {
 
 // without returns the table without a column.
 func (t Table) without(column int) Table {
-	t.Head = slices.Delete(slices.Clone(t.Head), column, column+1)
+	t.Head = slices.Delete(t.Head, column, column+1)
 	for i := range t.Rows {
 		t.Rows[i] = slices.Delete(t.Rows[i], column, column+1)
 	}
