@@ -31,6 +31,7 @@ func near(t *testing.T, what string, got, want, tolerance float64) {
 	}
 }
 
+// Cases in closed form. Fails if the logarithm, the sum or the case of nothing is another.
 func TestEffectiveRank(t *testing.T) {
 	identity := matrix(7, 7)
 	for i := range 7 {
@@ -50,6 +51,9 @@ func TestEffectiveRank(t *testing.T) {
 		{"two equal singular values", matrix(3, 2, 0, 2, -2, 0, 0, 0), 2},
 		// p = 3/4 and 1/4: exp(3/4·log 4/3 + 1/4·log 4) = (4/3)^(3/4)·4^(1/4) = 4/3^(3/4)
 		{"two singular values", matrix(2, 3, 3, 0, 0, 0, 0, -1), 4 / math.Pow(3, 0.75)},
+		// p = 1/2, 1/4, 1/8 and 1/8: an entropy of 1.75 bits
+		{"four singular values", matrix(4, 4, 0, 4, 0, 0, 1, 0, 0, 0, 0, 0, 0, -2, 0, 0, 1, 0), math.Pow(2, 1.75)},
+		{"orthogonal rows", matrix(2, 2, 1, 1, 1, -1), 2},
 		{"zeros", matrix(2, 3), 0},
 		{"part of a larger matrix", blas32.General{Rows: 2, Cols: 2, Stride: 3, Data: []float32{1, 0, 9, 0, 1}}, 2},
 	} {
@@ -97,6 +101,8 @@ func TestInnerIsThatOfTheProducts(t *testing.T) {
 	near(t, "norm", x.norm, mat.Norm(&p, 2), 1e-12*x.norm)
 }
 
+// Cases in closed form. Fails if an angle, its number or its bound is another, if the span depends on its basis, or if updates that point
+// against one another count as negative.
 func TestHeads(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
 	b := random(rng, 4, 2)
@@ -104,11 +110,15 @@ func TestHeads(t *testing.T) {
 	other := matrix(2, 6, 0, 0, 3, 0, 0, 0, 0, 0, 1, -1, 0, 0)  // spans e3, e4
 	tilted := matrix(2, 6, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, -1) // e1, and 45° from e2
 	same := NewHead(first, b)
+	half := float32(math.Sqrt(3) / 2)
 	for _, c := range []struct {
 		name              string
 		a                 blas32.General
 		cosine, grassmann float64
 	}{
+		// Rows at 30° from e1 and at 60° from e2, and two that span the same: √((π/6)² + (π/3)²)
+		{"angles of 30° and 60°", matrix(2, 6, half, 0, 0.5, 0, 0, 0, 0, 0.5, 0, half, 0, 0), math.NaN(), math.Pi * math.Sqrt(5) / 6},
+		{"another basis of it", matrix(2, 6, half, 0.5, 0.5, half, 0, 0, half, -1, 0.5, -2*half, 0, 0), math.NaN(), math.Pi * math.Sqrt(5) / 6},
 		{"same head", first, 1, 0},
 		{"orthogonal heads", other, 0, math.Sqrt2 * math.Pi / 2},
 		{"one angle of 45°", tilted, math.NaN(), math.Pi / 4},
@@ -125,6 +135,19 @@ func TestHeads(t *testing.T) {
 	alignment, grassmann := Pairs([]Head{same, orthogonal, same})
 	near(t, "alignment of pairs", alignment, 1./3, 1e-12)
 	near(t, "distance of pairs", grassmann, 2./3, 1e-7)
+	opposite := matrix(4, 2)
+	for i, x := range b.Data {
+		opposite.Data[i] = -x
+	}
+	alignment, _ = Pairs([]Head{same, NewHead(first, opposite)})
+	near(t, "alignment of opposite updates", alignment, 1, 1e-12)
+	// Of a head of rank 1 beside one of rank 2 there is one angle, 45° of at most 90°.
+	diagonal := NewHead(matrix(1, 6, 1, 0, 1, 0, 0, 0), matrix(4, 1, 1, 0, 0, 0))
+	_, grassmann = Pairs([]Head{same, diagonal})
+	near(t, "distance of other ranks", grassmann, 0.5, 1e-7)
+	// Rows as many as columns span everything.
+	square := NewHead(matrix(2, 2, 1, 2, 3, 4), b)
+	near(t, "distance of whole spaces", Grassmann(square, NewHead(matrix(2, 2, 5, 1, 0, 2), b)), 0, 1e-7)
 	alignment, _ = Pairs([]Head{same, NewHead(first, matrix(4, 2)), same})
 	near(t, "alignment beside an update of 0", alignment, 1, 1e-12)
 	if alignment, grassmann := Pairs([]Head{same}); !math.IsNaN(alignment) || !math.IsNaN(grassmann) {
