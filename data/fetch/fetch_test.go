@@ -64,7 +64,7 @@ func setOf(url string) Set {
 	return Set{Files: []File{{URL: url, Size: int64(len(content)), SHA256: hex.EncodeToString(sum[:])}}}
 }
 
-var quick = Fetcher{Pause: time.Microsecond, Stall: 200 * time.Millisecond}
+var quick = Fetcher{Pause: time.Microsecond}
 
 // check wants the whole file under its own name, and nothing beside it.
 func check(t *testing.T, dir, path string, err error) {
@@ -265,7 +265,9 @@ func TestStalledAndMissing(t *testing.T) {
 		<-r.Context().Done()
 	})
 	dir := t.TempDir()
-	path, err := quick.Fetch(setOf(url), dir)
+	f := quick
+	f.Stall = 500 * time.Millisecond
+	path, err := f.Fetch(setOf(url), dir)
 	check(t, dir, path, err)
 
 	url, ranges := server(t, http.NotFound)
