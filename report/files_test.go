@@ -184,6 +184,7 @@ func TestNewFilesErrors(t *testing.T) {
 func TestEvents(t *testing.T) {
 	r := records()
 	r[0].TrainLoss = math.NaN()
+	r[1].MomentsCleared, r[1].Repairs, r[1].AverageTop1, r[1].AverageLoss = 5, 6, new(0.875), new(0.375)
 	dir := writeRun(t, r...)
 	names, _ := filepath.Glob(filepath.Join(dir, "events.out.tfevents.*"))
 	if len(names) != 1 || !regexp.MustCompile(`^events\.out\.tfevents\.\d{10}\..+\.\d+$`).MatchString(filepath.Base(names[0])) {
@@ -217,6 +218,7 @@ func TestEvents(t *testing.T) {
 		t.Errorf("step %d: %v, want %v", events[1].step, events[1].values, want)
 	}
 	want["train/loss"], want["test/top1"], want["test/loss"] = 2.25, 0.75, 0.5
+	want["train/moments_cleared"], want["train/repairs"], want["test/ema_top1"], want["test/ema_loss"] = 5, 6, 0.875, 0.375
 	want["measure/gradient_rank"], want["measure/update_rank"] = 7.5, 3
 	want["measure/alignment"], want["measure/grassmann"] = 0.01, 0.9
 	want["measure/gradient_norm"], want["measure/update_norm"], want["measure/weight_norm"] = 0.5, 2, 16
@@ -246,6 +248,29 @@ func TestEventsOfARunThatGoesOn(t *testing.T) {
 	}
 	if err := f.Resumed(1); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("Resumed after Close: %v", err)
+	}
+}
+
+// Fails if a record that does not reach a file is no error, or one of another file.
+func TestRecordErrors(t *testing.T) {
+	for _, c := range []struct {
+		close func(f *Files) error
+		want  string
+	}{
+		{func(f *Files) error { return f.metrics.Close() }, "metrics of step 300"},
+		{func(f *Files) error { return f.events.close() }, "TensorBoard event of step 300"},
+	} {
+		f, err := NewFiles(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.close(f); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Record(records()[1]); !errors.Is(err, os.ErrClosed) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%v, want one of the %s", err, c.want)
+		}
+		f.Close()
 	}
 }
 
