@@ -105,7 +105,7 @@ func TestCollect(t *testing.T) {
 	}
 }
 
-// How far a run came, and what is wrong with it. Shown to fail, case by case, without the case.
+// How far a run came, and what is wrong with it. Fails, case by case, without the case.
 func TestWhy(t *testing.T) {
 	for _, c := range []struct {
 		name, file, content string // what is changed in a run that has stopped; without a name nothing
@@ -171,7 +171,7 @@ func TestPanels(t *testing.T) {
 	}
 }
 
-// Of 0.3, 0.5 and 0.7 the mean is 0.5 and the deviation √(0.08/2); a run without the number is left out. Shown to fail with n for n − 1.
+// Of 0.3, 0.5 and 0.7 the mean is 0.5 and the deviation √(0.08/2); a run without the number is left out. Fails with n for n − 1.
 func TestOver(t *testing.T) {
 	l := Line{Runs: []Run{made("full", 1, 0.3), made("full", 2, 0.5), made("full", 3, math.NaN()), made("full", 4, 0.7)}}
 	mean, spread := l.Over(Top1)

@@ -9,7 +9,7 @@ import (
 
 // Numbers worked out by hand. lte ends 9 points below full, which was there after 900 images. localsgd's seeds were at full's 90 % after
 // 957.4 and 937.5 of their own, 947 in the mean. Of diloco's three runs, two of one seed, one was there at its first evaluation and two
-// never. full was where mhlora ended at its own first evaluation. Shown to fail with each of these numbers taken from elsewhere.
+// never. full was where mhlora ended at its own first evaluation. Fails with each of these numbers taken from elsewhere.
 func TestTables(t *testing.T) {
 	lte := made("lte", 1, 0.81, "optimizer.lr=0.002")
 	lte.Summary.BytesSentPerRank, lte.Summary.Images = 1e6, 1350

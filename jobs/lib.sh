@@ -172,9 +172,10 @@ run_task() {
   OMP_NUM_THREADS=$THREADS attended "${command[@]}" || code=$?
   # A launcher's own exit code is sometimes 0 for a run that failed.
   [ "$code" != 0 ] || [ -f "$dir/summary.json" ] || code=1
-  # A rank, or a whole node, was killed: the last checkpoint is there.
-  touch "$dir.killed"
-  if ((code > 128 && $(wc -l <"$dir.killed") < RETRIES)) && [ -n "${SLURM_ARRAY_JOB_ID:-}" ]; then
+  # A rank, or a whole node, was killed: the last checkpoint is there. $dir.killed has a line for each time.
+  local times
+  times=$(grep -c '' "$dir.killed" 2>/dev/null || :)
+  if ((code > 128 && times < RETRIES)) && [ -n "${SLURM_ARRAY_JOB_ID:-}" ]; then
     echo "exit code $code on $(hostname)" >>"$dir.killed"
     code=$interrupted
   fi

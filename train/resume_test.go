@@ -176,7 +176,7 @@ func TestNumbersComeBack(t *testing.T) {
 }
 
 // A checkpoint's weights are for its own classes and images: fails if a run goes on with others, and if the error is not of data.path.
-// Shown to fail by each of the four left out of what is compared.
+// Fails by each of the four left out of what is compared.
 func TestResumeOfAnotherSet(t *testing.T) {
 	set, dir := tinySet(30), t.TempDir()
 	tr := newTrainer(t, tinyConfig("lte"), collective.Alone{}, set)
