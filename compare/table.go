@@ -136,11 +136,16 @@ func spreads(lines []Line) string {
 // came returns how many images the line's runs had seen when they came to an accuracy, the mean of those that did, and words how many
 // did where not all.
 func (l Line) came(accuracy float64) (images float64, part string) {
-	did := slices.DeleteFunc(slices.Clone(l.Runs), func(r Run) bool { return math.IsNaN(Reached(accuracy)(r)) })
-	if len(did) < len(l.Runs) {
-		part = fmt.Sprintf(", %d of %d runs", len(did), len(l.Runs))
+	reached, did := Reached(accuracy), 0
+	for _, r := range l.Runs {
+		if !math.IsNaN(reached(r)) {
+			did++
+		}
 	}
-	return l.Mean(Reached(accuracy)), part
+	if did < len(l.Runs) {
+		part = fmt.Sprintf(", %d of %d runs", did, len(l.Runs))
+	}
+	return l.Mean(reached), part
 }
 
 // seeds counts those of the line's runs, a run made twice once.
