@@ -9,7 +9,7 @@
 #
 # This job submits the others; their size is in the variables that jobs/lib.sh lists.
 #
-# Paper's size, a seed, by `lte plan` (docs/sweeps.md): some 200 core-hours for each of 27 settings of lte, 290 for full; memory of a
+# Paper's size, a seed, by `lte plan` (docs/sweeps.md): some 200 core-hours for each of 27 settings of lte, 280 for full; memory of a
 # node with 32 ranks 55 GB with 32 heads, and more with more; a checkpoint of lte 2 GB with 32 heads of rank 64.
 
 SWEEP=ablation-sweep
