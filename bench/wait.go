@@ -26,7 +26,11 @@ type Wait struct {
 // many bytes with the others, again and again. Every rank of the group, all of one machine, calls it.
 func RunWait(g collective.Group, cores int, work time.Duration, bytes, rounds int) (Wait, error) {
 	w := Wait{Kind: "wait", Ranks: g.Size(), Cores: cores, WorkMS: 1e3 * work.Seconds(), Bytes: bytes, Rounds: rounds}
-	mean, x := collective.NewMean(g, bytes/4), make([]float32, bytes/4)
+	mean, err := collective.NewMean(g, bytes/4)
+	if err != nil {
+		return w, err
+	}
+	x := make([]float32, bytes/4)
 	part := func(round, rank int) float64 { // seconds
 		return work.Seconds() * (0.5 + random.Stream(0, "wait", uint64(round), uint64(rank)).Float64())
 	}

@@ -22,7 +22,7 @@ func TestNoAllocation(t *testing.T) {
 	}
 	const rounds = 500
 	inGang(t, 3, func(g collective.Group) error {
-		m := collective.NewMean(g, 1000)
+		m := newMean(g, 1000)
 		var all []*collective.Exchange
 		for _, w := range wires {
 			all = append(all, newExchange(g, layers, flat, 1, w), newExchange(collective.Compressed(g, w), layers, flat, 1, w))
@@ -80,13 +80,13 @@ func TestDigest(t *testing.T) {
 func TestBrokenGroup(t *testing.T) {
 	broken, own := errors.New("connection reset"), errors.New("own")
 	inGang(t, 2, func(g collective.Group) error {
-		e := newExchange(g, layers, flat, 1, collective.FP32)
+		e, mean := newExchange(g, layers, flat, 1, collective.FP32), newMean(g, 3)
 		g.(*member).fail = broken
 		_, gather := e.Gather(draw(0, flat), collective.Status{})
 		agree := collective.Agree(g, own)
 		for name, err := range map[string]error{
 			"Gather":        gather,
-			"Average":       collective.NewMean(g, 3).Average(draw(0, 3)),
+			"Average":       mean.Average(draw(0, 3)),
 			"Sum":           collective.Sum(g, []float64{1}),
 			"CheckLockstep": collective.CheckLockstep(g, []string{"a"}, []uint64{1}),
 			"Agree":         agree,
@@ -134,7 +134,7 @@ func TestMisuse(t *testing.T) {
 			_, _ = newExchange(g, nil, 4, 1, collective.FP32).Gather(make([]float32, 3), collective.Status{})
 		},
 		"too early":  func() { newExchange(g, layers, flat, 1, collective.FP32).Stacks(0, 0, 1) },
-		"short mean": func() { _ = collective.NewMean(g, 4).Average(make([]float32, 3)) },
+		"short mean": func() { _ = newMean(g, 4).Average(make([]float32, 3)) },
 		"names":      func() { _ = collective.CheckLockstep(g, []string{"a"}, nil) },
 	} {
 		func() {

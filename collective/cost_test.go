@@ -76,7 +76,7 @@ func TestSentIsWhatTravels(t *testing.T) {
 				return fmt.Errorf("factors: %d bytes sent, %d reckoned", got, want)
 			}
 			meter = collective.NewMeter(g)
-			if err := collective.NewMean(meter.For(collective.Merging), f.M*f.N).Average(make([]float32, f.M*f.N)); err != nil {
+			if err := newMean(meter.For(collective.Merging), f.M*f.N).Average(make([]float32, f.M*f.N)); err != nil {
 				return err
 			}
 			if got, want := meter.Sent(), int64(c.Sent(collective.Dense, f).Total()); got != want {

@@ -181,3 +181,8 @@ func had[T any](x T, err error) T {
 	}
 	return x
 }
+
+// newMean is collective.NewMean where there is memory.
+func newMean(g collective.Group, length int) *collective.Mean {
+	return had(collective.NewMean(g, length))
+}

@@ -164,7 +164,7 @@ func terms(rank, n int) []float32 {
 // place, and if the buffers carry anything from one call to the next. All ranks compare with the same bits.
 func lawMean(g collective.Group) error {
 	for _, n := range lengths {
-		m := collective.NewMean(g, n)
+		m := newMean(g, n)
 		for round := range 2 {
 			sum := make([]float64, n)
 			for k := range g.Size() {
@@ -199,7 +199,7 @@ func lawMean(g collective.Group) error {
 // Fails if the sum is rounded to float32: with three heads alike, their mean would not be what each has.
 func lawMeanOfEquals(g collective.Group) error {
 	x, want := draw(0, 1000), draw(0, 1000)
-	if err := collective.NewMean(g, len(x)).Average(x); err != nil {
+	if err := newMean(g, len(x)).Average(x); err != nil {
 		return err
 	}
 	if collective.Digest(x) != collective.Digest(want) {
@@ -339,7 +339,7 @@ func lawTraffic(g collective.Group) error {
 			return err
 		}},
 		{"mean", collective.Gradients, collective.AllreduceBytes(n, g.Size()), func(g collective.Group) error {
-			return collective.NewMean(g, n).Average(draw(0, n))
+			return newMean(g, n).Average(draw(0, n))
 		}},
 		{"sum", collective.Evaluation, 8 * 3 * others, func(g collective.Group) error {
 			return collective.Sum(g, make([]float64, 3))

@@ -7,7 +7,7 @@ import "fmt"
 //
 //	Alltoall     rank i receives block i of every rank
 //	sum          in order of rank, in float64; the mean is rounded once
-//	Allgather    everyone receives every block's mean
+//	Allgather    every node receives every block's mean, once
 //
 // Because of the float64, numbers that are equal on all ranks keep their bits.
 type Mean struct {
@@ -17,14 +17,15 @@ type Mean struct {
 	padded []float32 // (size·block), the vector with its padding; empty if it needs none
 	parts  []float32 // (size, block), this rank's block from every rank
 	mean   []float32 // (block)
+	means  []float32 // (size·block), the node's
 }
 
 // NewMean makes a mean of vectors of that length, the same on all ranks.
-func NewMean(g Group, length int) *Mean {
+func NewMean(g Group, length int) (*Mean, error) {
 	m := &Mean{group: g, length: length}
 	size := g.Size()
 	if size == 1 {
-		return m
+		return m, nil
 	}
 	m.block = (length + size - 1) / size
 	m.parts = make([]float32, size*m.block)
@@ -32,7 +33,11 @@ func NewMean(g Group, length int) *Mean {
 	if size*m.block != length {
 		m.padded = make([]float32, size*m.block)
 	}
-	return m
+	var err error
+	if m.means, err = Memory(g, size*m.block); err != nil {
+		return nil, fmt.Errorf("collective: room for the mean: %w", err)
+	}
+	return m, nil
 }
 
 // Average replaces x (length) by its mean over the ranks. After an error x is of no use.
@@ -52,12 +57,10 @@ func (m *Mean) Average(x []float32) error {
 		return fmt.Errorf("collective: mean, sending parts: %w", err)
 	}
 	addUp(m.mean, m.parts, float64(m.group.Size()))
-	if err := Allgather(m.group, whole, m.mean); err != nil {
+	if err := m.group.AllgatherShared(raw(m.means), raw(m.mean)); err != nil {
 		return fmt.Errorf("collective: mean, gathering blocks: %w", err)
 	}
-	if len(m.padded) > 0 {
-		copy(x, whole)
-	}
+	copy(x, m.means)
 	return nil
 }
 

@@ -153,7 +153,7 @@ type Exchange struct {
 	Wire        string `toml:"wire" enum:"fp32,bf16,int8,int4" doc:"lte: numbers in which heads travel; below fp32 their changes since the last merge, rounded, and what rounding dropped is sent with the next ones. int8 and int4 have a scale for every 64 numbers. W stays float32, and equal to the bit on all ranks"`
 	Zstd        bool   `toml:"zstd" doc:"lte: compress what travels, without loss"`
 	Transport   string `toml:"transport" enum:"factors,dense,rows,auto" doc:"lte: what travels of a layer: factors (A and B of every head), dense (the sum of each rank's updates of W, as gradients would be averaged), rows (every rank forms some rows of the sum), or auto: the cheapest for each layer, by the network as it is measured at the start. Layers whose heads are measured (measure.layers), and all with lora.bias, travel as factors"`
-	ShareMemory bool   `toml:"share_memory" doc:"lte: the ranks of a node hold in common, in shared memory, W (unless replicas train beside heads), what it is formed of, and what comes from other ranks, and share out the merge; false: every rank holds and does all of it. The bits are the same"`
+	ShareMemory bool   `toml:"share_memory" doc:"the ranks of a node hold in common, in shared memory, what comes from other ranks, and with lte W (unless replicas train beside heads) and what it is formed of, and share out the merge; false: every rank holds and does all of it. The bits are the same"`
 	Overlap     bool   `toml:"overlap" doc:"lte without resets: heads travel while the next interval trains, and are merged at its end: W is one interval late"`
 }
 

@@ -115,8 +115,6 @@ func (c Config) checkMethod() error {
 			"only lte exchanges heads; set false"},
 		{!is("lte") && c.Exchange.Transport != "factors", "exchange.transport",
 			"only lte exchanges heads; set factors"},
-		{!is("lte") && !c.Exchange.ShareMemory, "exchange.share_memory",
-			"only lte shares memory; set true"},
 		{!is("lte") && c.Exchange.Overlap, "exchange.overlap",
 			"only lte exchanges heads; set false"},
 		{(!c.Merges() || is("sequential")) && c.Replicas.Sync == "merge", "replicas.sync",

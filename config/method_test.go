@@ -32,7 +32,6 @@ func TestMethodCannot(t *testing.T) {
 		{`exchange.wire="int8"`, "full lora mhlora sequential localsgd diloco", "only lte exchanges heads; set fp32"},
 		{"exchange.zstd=true", "full lora mhlora sequential localsgd diloco", "only lte exchanges heads; set false"},
 		{`exchange.transport="auto"`, "full lora mhlora sequential localsgd diloco", "only lte exchanges heads; set factors"},
-		{"exchange.share_memory=false", "full lora mhlora sequential localsgd diloco", "only lte shares memory; set true"},
 		{"exchange.overlap=true", "full lora mhlora sequential localsgd diloco", "only lte exchanges heads; set false"},
 		{`replicas.sync="merge"`, "full lora mhlora sequential",
 			"its gradients are averaged every step, no replica may drift; set auto or step"},

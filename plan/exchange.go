@@ -36,13 +36,21 @@ func (m message) seconds(c Cluster) float64 {
 // statusBytes is what a rank says of the interval behind its factors: collective.Status.
 const statusBytes = 8
 
-// mean is collective.Mean of n numbers of so many bytes.
-func (r *rank) mean(p collective.Purpose, n int, number, times float64) []message {
+// mean is collective.Mean of n numbers.
+func (r *rank) mean(p collective.Purpose, n int, times float64) []message {
 	if n == 0 {
 		return nil
 	}
-	block := math.Ceil(math.Ceil(float64(n)/float64(r.Cluster.Ranks)) * number)
-	return []message{{p, alltoall, block, times}, {p, allgather, block, times}}
+	block := 4 * math.Ceil(float64(n)/float64(r.Cluster.Ranks))
+	return []message{{p, alltoall, block, times}, {p, r.gather(), block, times}}
+}
+
+// gather is how what a node's ranks may have in common comes to them.
+func (r *rank) gather() kind {
+	if r.config.Exchange.ShareMemory {
+		return allgatherShared
+	}
+	return allgather
 }
 
 // proofs are collective.CheckLockstep's: a digest of 8 bytes for every parameter.
@@ -55,17 +63,17 @@ func (r *rank) messages() (all []message) {
 	k := float64(r.config.Merge.Every)
 	switch r.config.Method {
 	case "lte":
-		all = append(r.factors(), r.mean(collective.Merging, r.outline.Replicas, 4, 1)...)
+		all = append(r.factors(), r.mean(collective.Merging, r.outline.Replicas, 1)...)
 		return append(all, r.proofs(1))
 	case "localsgd", "diloco":
 		all = append(all, message{collective.Merging, allgatherShared, statusBytes, 1})
-		return append(append(all, r.mean(collective.Merging, r.trainable, 4, 1)...), r.proofs(1))
+		return append(append(all, r.mean(collective.Merging, r.trainable, 1)...), r.proofs(1))
 	}
 	times := k / float64(r.config.Run.LogEvery)
 	if r.config.Method == "sequential" { // which merges, every rank by itself
 		times = 1
 	}
-	return append(r.mean(collective.Gradients, r.outline.Trained+1, 4, k), r.proofs(times)) // the loss travels behind the gradients
+	return append(r.mean(collective.Gradients, r.outline.Trained+1, k), r.proofs(times)) // the loss travels behind the gradients
 }
 
 // factors are the messages that merge the heads: collective.Transport's counts.
@@ -92,10 +100,7 @@ func (r *rank) factors() []message {
 			back += sent.Allgather/costs.Number/others - short
 		}
 	}
-	number, gather := r.wire().PerNumber(), allgather
-	if r.config.Exchange.ShareMemory {
-		gather = allgatherShared
-	}
+	number, gather := r.wire().PerNumber(), r.gather()
 	all := []message{{collective.Merging, gather, math.Ceil(numbers*number) + statusBytes, 1}}
 	if block := math.Ceil(float64(dense) / float64(r.Cluster.Ranks)); spread+back+block > 0 {
 		all = append(all, message{collective.Merging, alltoall, math.Ceil((spread + block) * number), 1},

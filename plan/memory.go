@@ -70,10 +70,9 @@ func (r *rank) memory() (m Memory) {
 		}
 		m.Training += 4 * int64(o.Replicas) // as merged last
 		exchange, ofNode := r.mergeBuffers()
-		m.Exchange = exchange + r.meanBuffers(o.Replicas, 4)
-		if c.Exchange.ShareMemory {
-			m.Common = ofNode
-		}
+		all, means := r.meanBuffers(o.Replicas)
+		m.Exchange = exchange + all
+		m.Common = ofNode + means
 		if c.SharesWeights() {
 			m.Common += common
 		}
@@ -82,27 +81,32 @@ func (r *rank) memory() (m Memory) {
 		if c.Method == "diloco" {
 			m.Training += 4 * int64(r.trainable)
 		}
-		m.Exchange = r.meanBuffers(r.trainable, 4)
+		m.Exchange, m.Common = r.meanBuffers(r.trainable)
 	default:
 		if r.Cluster.Ranks > 1 { // alone the message is never written to
-			m.Exchange = 4*int64(o.Trained+1) + r.meanBuffers(o.Trained+1, 4)
+			m.Exchange, m.Common = r.meanBuffers(o.Trained + 1)
+			m.Exchange += 4 * int64(o.Trained+1)
 		}
+	}
+	if !c.Exchange.ShareMemory {
+		m.Common = 0
 	}
 	return m
 }
 
-// meanBuffers is what collective.Mean keeps for n numbers: all ranks' blocks, the mean's, and the vector padded where it must be.
-func (r *rank) meanBuffers(n int, number float64) int64 {
-	ranks := r.Cluster.Ranks
+// meanBuffers is what collective.Mean keeps for n numbers: all ranks' blocks, the mean's, the vector padded where it must be, and all
+// means, which are the node's.
+func (r *rank) meanBuffers(n int) (all, ofNode int64) {
+	ranks := int64(r.Cluster.Ranks)
 	if ranks == 1 {
-		return 0
+		return 0, 0
 	}
-	block := (n + ranks - 1) / ranks
-	held := ranks*block + block
-	if ranks*block != n {
+	block := (int64(n) + ranks - 1) / ranks
+	held := 2*ranks*block + block
+	if ranks*block != int64(n) {
 		held += ranks * block
 	}
-	return int64(number * float64(held))
+	return 4 * held, 4 * ranks * block
 }
 
 // mergeBuffers is what the exchange of factors keeps, by collective.Costs, all of it and what of it is the node's; and the largest

@@ -11,10 +11,14 @@ import (
 // step (DDP).
 type full struct{ *gradients }
 
-func newFull(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model) full {
-	f := full{newGradients(c, g, be, m, newWeights(c, be, m, g.Rank()))}
+func newFull(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model) (*full, error) {
+	all, err := newGradients(c, g, be, m, newWeights(c, be, m, g.Rank()))
+	if err != nil {
+		return nil, err
+	}
+	f := &full{all}
 	f.guard.alongTrained(trained(m), f.worker.parts[0].moments()...)
-	return f
+	return f, nil
 }
 
 // settle: the weights are always what evaluation reads.

@@ -24,12 +24,16 @@ type gradients struct {
 	done    counts
 }
 
-func newGradients(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model, w *worker) *gradients {
+func newGradients(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model, w *worker) (*gradients, error) {
 	length := w.trained() + 1
-	all := &gradients{control: g.For(collective.Control), backend: be, model: m, worker: w, mean: collective.NewMean(g.For(collective.Gradients), length),
+	mean, err := collective.NewMean(g.For(collective.Gradients), length)
+	if err != nil {
+		return nil, err
+	}
+	all := &gradients{control: g.For(collective.Control), backend: be, model: m, worker: w, mean: mean,
 		message: make([]float32, length), check: c.Run.LogEvery, last: c.Train.Steps}
 	all.guard = newGuard(c, all.control, m, &all.done)
-	return all
+	return all, nil
 }
 
 func (m *gradients) workers() []*worker { return []*worker{m.worker} }

@@ -29,7 +29,11 @@ func newLocalSGD(c config.Config, g *collective.Meter, be compute.Backend, m *mo
 	if err != nil {
 		return nil, err
 	}
-	l := &localSGD{config: c, model: m, worker: w, mean: collective.NewMean(g.For(collective.Merging), len(m.Flat())),
+	mean, err := collective.NewMean(g.For(collective.Merging), len(m.Flat()))
+	if err != nil {
+		return nil, err
+	}
+	l := &localSGD{config: c, model: m, worker: w, mean: mean,
 		statuses: statuses, outer: func(mean, merged []float32) {}}
 	l.guard = newGuard(c, g.For(collective.Control), m, &l.done)
 	return l, nil

@@ -20,7 +20,11 @@ func newLoRA(c config.Config, g *collective.Meter, be compute.Backend, m *model.
 	if err != nil {
 		return nil, err
 	}
-	l := &lora{gradients: newGradients(c, g, be, m, h.crew[0]), heads: h}
+	all, err := newGradients(c, g, be, m, h.crew[0])
+	if err != nil {
+		return nil, err
+	}
+	l := &lora{gradients: all, heads: h}
 	l.worker.number = g.Rank()
 	l.guard.alongHead(h)
 	return l, nil

@@ -99,7 +99,9 @@ func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.M
 	}
 	if r := h.crew[0].replicas; r != nil {
 		l.merged = append([]float32(nil), r.value...)
-		l.mean = collective.NewMean(g.For(collective.Merging), len(r.value))
+		if l.mean, err = collective.NewMean(g.For(collective.Merging), len(r.value)); err != nil {
+			return nil, err
+		}
 	}
 	l.guard = l.newGuard(g.For(collective.Control))
 	return l, nil

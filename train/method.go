@@ -60,7 +60,7 @@ func newMethod(c config.Config, g *collective.Meter, be compute.Backend, m *mode
 	case "lte":
 		return newLTE(c, g, be, m, as)
 	case "full":
-		return newFull(c, g, be, m), nil
+		return newFull(c, g, be, m)
 	case "lora":
 		return newLoRA(c, g, be, m, 1)
 	case "mhlora":

@@ -20,7 +20,11 @@ func newSequential(c config.Config, g *collective.Meter, be compute.Backend, m *
 	if err != nil {
 		return nil, err
 	}
-	s := &sequential{gradients: newGradients(c, g, be, m, h.crew[0]), heads: h}
+	all, err := newGradients(c, g, be, m, h.crew[0])
+	if err != nil {
+		return nil, err
+	}
+	s := &sequential{gradients: all, heads: h}
 	s.worker.number = g.Rank()
 	s.guard.alongHead(h)
 	return s, nil
