@@ -11,6 +11,9 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A machine is what one kernel runs on, and what its ranks share out among them is its cores. To MPI it may be several nodes:
@@ -101,6 +104,28 @@ func crowded(places []place) bool {
 		}
 	}
 	return false
+}
+
+// turn is how long a thread of a crowded machine may compute before another one's turn comes.
+const turn = 100 * time.Millisecond
+
+// takeTurns has this process's threads, but for the calling one, compute in long turns, and take no core from one that computes when
+// they wake (SCHED_BATCH). Where ranks outnumber cores and all wait for the last of them, it is of no use to let each go on a little;
+// every change of rank costs what the caches held. The calling thread's messages are not to wait. Programs of others keep their
+// rights: the scheduler prefers who asks for less at a time. Kernels before 6.12 have turns of their own; where the system refuses,
+// time is all that is lost. Threads that come later are made by these.
+func takeTurns() {
+	threads, _ := os.ReadDir("/proc/self/task")
+	for _, t := range threads {
+		id, err := strconv.Atoi(t.Name())
+		if err != nil || id == unix.Gettid() {
+			continue
+		}
+		if a, err := unix.SchedGetAttr(id, 0); err == nil && a.Policy == unix.SCHED_NORMAL {
+			a.Policy, a.Runtime = unix.SCHED_BATCH, uint64(turn)
+			_ = unix.SchedSetAttr(id, a, 0)
+		}
+	}
 }
 
 // cpuLimit finds the limit that this process's control groups set, of the first version or the second: the tightest from its own

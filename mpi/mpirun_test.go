@@ -8,11 +8,14 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"lte/mpi"
 	"lte/mpi/mpitest"
@@ -82,6 +85,32 @@ func collectives(t *testing.T, w *mpi.World) {
 			check(t, what, shared, func(i int) byte { return mark(i/n, 1, i%n) })
 		}
 	}
+}
+
+// Where ranks outnumber cores all threads of a rank take turns but that of MPI; elsewhere none does.
+func TestTurns(t *testing.T) {
+	mpitest.Run(t, sizes, func(t *testing.T, w *mpi.World) {
+		threads, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			t.Fatal(err)
+		}
+		policies := map[uint32]int{}
+		for _, thread := range threads {
+			id, err := strconv.Atoi(thread.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, err := unix.SchedGetAttr(id, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			policies[a.Policy]++
+		}
+		crowded := w.MachineSize() > w.MachineCores()
+		if crowded && policies[unix.SCHED_NORMAL] != 1 || !crowded && policies[unix.SCHED_BATCH] > 0 {
+			t.Errorf("%d ranks, %d cores: threads by policy %v", w.MachineSize(), w.MachineCores(), policies)
+		}
+	})
 }
 
 // Memory of a node: 0 at first, and what one rank writes the others read after a barrier. Fails if each rank has its own, if what

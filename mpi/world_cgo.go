@@ -188,6 +188,9 @@ func (w *World) survey() error {
 		}
 	}
 	w.machineSize, w.machineCores = share(places, w.rank)
+	if w.machineSize > w.machineCores {
+		takeTurns()
+	}
 	C.lte_waiting(C.bool(w.machineSize > w.machineCores), C.bool(crowded(places)))
 	if w.nodes == w.size {
 		return nil
