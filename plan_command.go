@@ -195,8 +195,9 @@ func (p planCommand) measure(o *plan.Options, w *mpi.World) error {
 	if err := collective.Agree(w, err); err != nil {
 		return err
 	}
-	operations := func(method string) (float64, error) {
-		b := bench.Options{Config: plan.Beside(c, method), Image: o.Set.Height, Classes: o.Set.Classes, Threads: threads, Warmup: 1, Rounds: 3}
+	operations := func(method string, lockstep bool) (float64, error) {
+		b := bench.Options{Config: plan.Beside(c, method), Image: o.Set.Height, Classes: o.Set.Classes, Threads: threads, Warmup: 1, Rounds: 3,
+			Lockstep: lockstep}
 		if err := collective.Agree(w, b.Config.Resolve(1)); err != nil {
 			return 0, err
 		}
@@ -218,11 +219,18 @@ func (p planCommand) measure(o *plan.Options, w *mpi.World) error {
 	if !c.HasHeads() {
 		heads = "lte"
 	}
-	if o.Speed.Heads, err = operations(heads); err != nil {
+	if o.Speed.Heads, err = operations(heads, false); err != nil {
 		return err
 	}
-	if o.Speed.Weights, err = operations("full"); err != nil {
+	if o.Speed.Weights, err = operations("full", false); err != nil {
 		return err
+	}
+	if w.MachineSize() > w.MachineCores() { // of whatever machine, as a run's ranks are on one like this
+		lockstep, err := operations("full", true)
+		if err != nil {
+			return err
+		}
+		o.Speed.Lockstep = min(1, lockstep/o.Speed.Weights)
 	}
 	if o.Speed.Memory, err = bench.MemoryRate(w); err != nil {
 		return err

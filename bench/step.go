@@ -73,6 +73,11 @@ func RunStep(o Options, g collective.Group) (Step, error) {
 			round(meter.Backend, products)
 		}
 		runtime.ReadMemStats(&before)
+		if o.Lockstep {
+			if err := g.Barrier(); err != nil {
+				return Step{}, err
+			}
+		}
 		began, used := time.Now(), processorTime()
 		if err := step(t, batch); err != nil {
 			return Step{}, err

@@ -28,16 +28,22 @@ type Options struct {
 type Speed struct {
 	Heads   float64 // operations a second of a step of LoRA heads, as model.Operations counts them, over all of the step's time
 	Weights float64 // likewise of a step of all weights
-	Memory  float64 // bytes a second that a pass over memory reads and writes
-	Feed    float64 // seconds that preparing an image takes from the step's cores; 0: next to none, or in the above
+	// Part of these two that is left where all ranks exchange after every step (bench.Options.Lockstep); 0: all.
+	Lockstep float64
+	Memory   float64 // bytes a second that a pass over memory reads and writes
+	Feed     float64 // seconds that preparing an image takes from the step's cores; 0: next to none, or in the above
 }
 
 // of is the operations a second of that method's steps.
 func (s Speed) of(c config.Config) float64 {
+	rate := s.Weights
 	if c.HasHeads() {
-		return s.Heads
+		rate = s.Heads
 	}
-	return s.Weights
+	if everyStep := !c.Merges() || c.Method == "sequential"; everyStep && s.Lockstep > 0 {
+		rate *= s.Lockstep
+	}
+	return rate
 }
 
 // Prediction is what one method would cost. Bytes and seconds are those of an interval of K local steps with what is exchanged for
@@ -153,6 +159,7 @@ func (o Options) check() error {
 		{!(l.Between.Bandwidth > 0) || !(l.Within.Bandwidth > 0), "a bandwidth must be above 0"},
 		{!(l.Between.Latency >= 0) || !(l.Within.Latency >= 0), "a latency must be at least 0"},
 		{!(o.Speed.Heads > 0) || !(o.Speed.Weights > 0) || !(o.Speed.Memory > 0), "the speed of a rank must be above 0"},
+		{!(o.Speed.Lockstep >= 0), "what ranks reach in lockstep must be at least 0"},
 		{!(o.Speed.Feed >= 0), "preparing an image takes at least 0 seconds"},
 	} {
 		if rule.wrong {

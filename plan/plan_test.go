@@ -352,6 +352,22 @@ func TestExtremes(t *testing.T) {
 	}
 }
 
+// Fails if other methods' steps than those that exchange after each are slowed down where ranks go in lockstep, or those are not.
+func TestLockstep(t *testing.T) {
+	for method, every := range map[string]bool{"full": true, "lora": true, "mhlora": true, "sequential": true, "lte": false, "localsgd": false, "diloco": false} {
+		o := office(t, small(method))
+		alone := predict(t, o, method).StepSeconds
+		o.Speed.Lockstep = 0.5
+		want := alone
+		if every {
+			want *= 2
+		}
+		if got := predict(t, o, method).StepSeconds; math.Abs(got-want) > 1e-9*want {
+			t.Errorf("%s: %v s, want %v", method, got, want)
+		}
+	}
+}
+
 // Fails if another method beside the configured one is refused for a key that only that can have.
 func TestMethodsBeside(t *testing.T) {
 	eachRun(small, func(name string, c config.Config) {
