@@ -225,7 +225,9 @@ func (p planCommand) measure(o *plan.Options, w *mpi.World) error {
 	if o.Speed.Weights, err = operations("full", false); err != nil {
 		return err
 	}
-	if w.MachineSize() > w.MachineCores() { // of whatever machine, as a run's ranks are on one like this
+	cores := orElse(p.Cores, w.MachineCores())
+	o.Cluster.Crowded = p.RanksPerNode > cores
+	if o.Cluster.Crowded && w.MachineSize() > w.MachineCores() {
 		lockstep, err := operations("full", true)
 		if err != nil {
 			return err
@@ -247,7 +249,6 @@ func (p planCommand) measure(o *plan.Options, w *mpi.World) error {
 		o.Speed.Feed = sum[0] / float64(w.Size()*threads)
 	}
 	// Ranks that a node has not cores for share them, as those do whose passes over memory were measured.
-	cores := orElse(p.Cores, w.MachineCores())
 	share := func(ranks, cores int) float64 { return min(1, float64(cores)/float64(ranks*threads)) }
 	part := share(p.RanksPerNode, cores)
 	o.Speed.Heads, o.Speed.Weights, o.Speed.Feed = o.Speed.Heads*part, o.Speed.Weights*part, o.Speed.Feed/part
@@ -255,7 +256,6 @@ func (p planCommand) measure(o *plan.Options, w *mpi.World) error {
 	if p.RanksPerNode*threads < cores { // the others prepare images
 		o.Speed.Feed = 0
 	}
-	o.Cluster.Crowded = p.RanksPerNode > cores
 	if w.Size() > 1 && w.NodeSize() == w.Size() {
 		n, err := collective.Measure(w)
 		if err != nil {

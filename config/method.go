@@ -10,6 +10,9 @@ func (c Config) Merges() bool {
 	return slices.Contains([]string{"lte", "sequential", "localsgd", "diloco"}, c.Method)
 }
 
+// AveragesGradients reports whether the method averages gradients over the ranks after every step.
+func (c Config) AveragesGradients() bool { return !c.Merges() || c.Method == "sequential" }
+
 // HasHeads reports whether the method trains LoRA heads, not all weights.
 func (c Config) HasHeads() bool {
 	return slices.Contains([]string{"lte", "lora", "mhlora", "sequential"}, c.Method)
@@ -117,7 +120,7 @@ func (c Config) checkMethod() error {
 			"only lte exchanges heads; set factors"},
 		{!is("lte") && c.Exchange.Overlap, "exchange.overlap",
 			"only lte exchanges heads; set false"},
-		{(!c.Merges() || is("sequential")) && c.Replicas.Sync == "merge", "replicas.sync",
+		{c.AveragesGradients() && c.Replicas.Sync == "merge", "replicas.sync",
 			"its gradients are averaged every step, no replica may drift; set auto or step"},
 		{is("lte") && c.Replicas.Sync == "step", "replicas.sync",
 			"its heads train alone between merges; set auto or merge"},

@@ -40,7 +40,7 @@ func (s Speed) of(c config.Config) float64 {
 	if c.HasHeads() {
 		rate = s.Heads
 	}
-	if everyStep := !c.Merges() || c.Method == "sequential"; everyStep && s.Lockstep > 0 {
+	if c.AveragesGradients() && s.Lockstep > 0 {
 		rate *= s.Lockstep
 	}
 	return rate
