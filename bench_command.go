@@ -43,6 +43,42 @@ type benchCommands struct {
 	Merge benchCommand `cmd:"" help:"Merges of all ranks, under mpirun: milliseconds and bytes."`
 	Data  dataBench    `cmd:"" help:"Reading and augmenting images, in images/s, and what a step waits for them."`
 	Wait  waitCommand  `cmd:"" help:"What waiting for one another costs the ranks of this machine, under mpirun."`
+
+	Messages messagesCommand `cmd:"" help:"What the collectives of a run take, under mpirun: to hold against lte plan."`
+}
+
+// messagesCommand is lte bench messages.
+type messagesCommand struct {
+	Blocks []int `help:"Bytes that a rank says to each other one." default:"8,4096,65536,1048576"`
+	Rounds int   `help:"How many." default:"9"`
+	JSON   bool  `help:"One JSON object a line."`
+}
+
+// runMessages measures collectives and prints a line for each size of block.
+func runMessages(c messagesCommand, stdout io.Writer) int {
+	return launch(os.Stderr, func(w *mpi.World) error {
+		var err error
+		if len(c.Blocks) == 0 || slices.Min(c.Blocks) < 1 || c.Rounds < 1 {
+			err = &config.Error{Problem: fmt.Sprintf("expected --blocks and --rounds from 1, not %v and %d", c.Blocks, c.Rounds)}
+		}
+		if err := collective.Agree(w, err); err != nil {
+			return err
+		}
+		p := printer{stdout, c.JSON}
+		for _, block := range c.Blocks {
+			m, err := bench.RunMessages(w, block, c.Rounds)
+			if err != nil {
+				return err
+			}
+			if w.Rank() == 0 {
+				err = p.messages(m)
+			}
+			if err := collective.Agree(w, err); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // waitCommand is lte bench wait.
@@ -267,6 +303,15 @@ func (p printer) wait(m bench.Wait) error {
 	}
 	_, err := fmt.Fprintf(p.to, "%d ranks on %d cores, %g ms of work and the mean of %d bytes: %.1f ms a round, %.2f times the ideal\n",
 		m.Ranks, m.Cores, m.WorkMS, m.Bytes, m.RoundMS, m.Waste)
+	return err
+}
+
+func (p printer) messages(m bench.Messages) error {
+	if p.json {
+		return p.line(m)
+	}
+	_, err := fmt.Fprintf(p.to, "%d ranks, %d a node, blocks of %d bytes: Allgather %.2f ms, into memory of the node %.2f ms, Alltoall from such %.2f ms\n",
+		m.Ranks, m.NodeSize, m.Block, m.AllgatherMS, m.AllgatherSharedMS, m.AlltoallSharedMS)
 	return err
 }
 

@@ -82,7 +82,7 @@ func (trainCommand) Help() string {
 
 type commandLine struct {
 	Train      trainCommand       `cmd:"" default:"withargs" help:"Train (the default). Under mpirun or srun every rank owns one LoRA head; alone, there is one head."`
-	Bench      benchCommands      `cmd:"" help:"Measure products, a step, a merge, or waiting."`
+	Bench      benchCommands      `cmd:"" help:"Measure products, a step, a merge, messages, or waiting."`
 	Data       dataCommands       `cmd:"" help:"Prepare image sets."`
 	Plan       planCommand        `cmd:"" help:"Predict time, traffic and memory of a run on other machines."`
 	Experiment experimentCommands `cmd:"" help:"Repeat the paper's comparisons."`
@@ -153,6 +153,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return complain(stderr, runDataBench(cli.Bench.Data, stdout))
 	case "bench wait":
 		return runWait(cli.Bench.Wait, stdout)
+	case "bench messages":
+		return runMessages(cli.Bench.Messages, stdout)
 	case "data fetch <name>", "data fetch <name> <dir>":
 		return complain(stderr, runFetch(cli.Data.Fetch, stdout, stderr))
 	case "data info", "data info <path>":

@@ -53,6 +53,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"bench", "step", "--rank", "0"}, usage, "", "lora.rank must be at least 1, not 0"},
 		{[]string{"bench", "merge", "--model", "vit-x/32"}, usage, "", "model.preset must be one of"},
 		{[]string{"bench", "gemm", "--dtype", "f16"}, usage, "", `compute.dtype must be one of "f32", "bf16"`},
+		{[]string{"bench", "messages", "--blocks", "8,1000", "--rounds", "1", "--json"}, 0, `{"kind":"messages","ranks":1,"node_size":1,"block":1000,`, ""},
 		{[]string{"data", "info", "--sheet", filepath.Join(t.TempDir(), "sheet.png")}, 0, "training    1,437 images, 139 to 146 a class", ""},
 		{[]string{"data", "info", "--json", "--look", "0"}, 0, `"per_class":[142,146,`, ""},
 		{[]string{"data", "info", "nowhere"}, failed, "", "nowhere: no such file or directory; correct data.path"},

@@ -55,6 +55,10 @@ type Group interface {
 	NodeMemory(bytes int) ([]byte, error)
 	// AllgatherShared is Allgather, with a dst that is the node's memory. It waits until all of the node's ranks have called it.
 	AllgatherShared(dst, src []byte) error
+	// AlltoallShared is Alltoall in the node's memory: of rows (NodeSize, Size, block), of which this rank has written its own, into
+	// comes (Size, NodeSize, block). Blocks that the node's ranks send one another are not moved: they are read in the rows, until
+	// the node's next barrier. Where no others come comes may be empty.
+	AlltoallShared(comes, rows []byte) error
 	// Patient makes every wait leave its core to others from now on: for those who compute while a call is under way.
 	Patient() error
 }
@@ -108,6 +112,9 @@ func (Alone) NodeMemory(bytes int) ([]byte, error) { return make([]byte, bytes),
 
 // AllgatherShared copies src to dst.
 func (Alone) AllgatherShared(dst, src []byte) error { return pass(dst, src) }
+
+// AlltoallShared moves nothing: what this rank wrote is where it is read.
+func (Alone) AlltoallShared(comes, rows []byte) error { return nil }
 
 // Patient changes nothing: nobody is waited for.
 func (Alone) Patient() error { return nil }

@@ -127,6 +127,26 @@ func (m *member) AllgatherShared(dst, src []byte) error {
 	return m.NodeBarrier()
 }
 
+func (m *member) AlltoallShared(comes, rows []byte) error {
+	if m.fail != nil {
+		return m.fail
+	}
+	row := len(rows) / m.NodeSize()
+	if len(m.room) < row {
+		m.room = make([]byte, row)
+	}
+	came := m.room[:row]
+	if err := m.Alltoall(came, rows[m.NodeRank()*row:][:row]); err != nil {
+		return err
+	}
+	for k, n := 0, row/m.size; k < m.size && m.size > m.NodeSize(); k++ {
+		if k/m.perNode != m.rank/m.perNode {
+			copy(comes[(k*m.NodeSize()+m.NodeRank())*n:], came[k*n:(k+1)*n])
+		}
+	}
+	return m.NodeBarrier()
+}
+
 func (m *member) Barrier() error {
 	if m.fail != nil {
 		return m.fail

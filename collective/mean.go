@@ -13,11 +13,10 @@ import "fmt"
 type Mean struct {
 	group  Group
 	length int
-	block  int       // ⌈length/size⌉: the last blocks may be padding
-	padded []float32 // (size·block), the vector with its padding; empty if it needs none
-	parts  []float32 // (size, block), this rank's block from every rank
-	mean   []float32 // (block)
-	means  []float32 // (size·block), the node's
+	blocks *blocks     // of ⌈length/size⌉ numbers: the last may be padding
+	parts  [][]float32 // (size, block), this rank's block from every rank
+	mean   []float32   // (block)
+	means  []float32   // (size·block), the node's
 }
 
 // NewMean makes a mean of vectors of that length, the same on all ranks.
@@ -27,15 +26,17 @@ func NewMean(g Group, length int) (*Mean, error) {
 	if size == 1 {
 		return m, nil
 	}
-	m.block = (length + size - 1) / size
-	m.parts = make([]float32, size*m.block)
-	m.mean = make([]float32, m.block)
-	if size*m.block != length {
-		m.padded = make([]float32, size*m.block)
-	}
+	block := (length + size - 1) / size
+	m.mean = make([]float32, block)
 	var err error
-	if m.means, err = Memory(g, size*m.block); err != nil {
+	if m.blocks, err = newBlocks(g, 4*block); err == nil {
+		m.means, err = Memory(g, size*block)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("collective: room for the mean: %w", err)
+	}
+	for rank := range size {
+		m.parts = append(m.parts, numbers(m.blocks.came(rank)))
 	}
 	return m, nil
 }
@@ -48,12 +49,8 @@ func (m *Mean) Average(x []float32) error {
 	if m.group.Size() == 1 || len(x) == 0 {
 		return nil
 	}
-	whole := x // (size·block)
-	if len(m.padded) > 0 {
-		whole = m.padded
-		copy(whole, x)
-	}
-	if err := Alltoall(m.group, m.parts, whole); err != nil {
+	copy(numbers(m.blocks.goes()), x)
+	if err := m.blocks.exchange(); err != nil {
 		return fmt.Errorf("collective: mean, sending parts: %w", err)
 	}
 	addUp(m.mean, m.parts, float64(m.group.Size()))
@@ -64,17 +61,15 @@ func (m *Mean) Average(x []float32) error {
 	return nil
 }
 
-// addUp sets dst (block) to the sum over the rows of parts (size, block), added from the first to the last, over divisor.
-func addUp(dst, parts []float32, divisor float64) {
-	block := len(dst)
-	var sums [512]float64 // a stretch of the block: it stays in the cache while the rows pass
-	for begin := 0; begin < block; begin += len(sums) {
-		out := dst[begin:min(begin+len(sums), block)]
+// addUp sets dst (block) to the sum over parts (n, block), added from the first to the last, over divisor.
+func addUp(dst []float32, parts [][]float32, divisor float64) {
+	var sums [512]float64 // a stretch of the block: it stays in the cache while the parts pass
+	for begin := 0; begin < len(dst); begin += len(sums) {
+		out := dst[begin:min(begin+len(sums), len(dst))]
 		sum := sums[:len(out)]
 		clear(sum)
-		for k := 0; k < len(parts); k += block {
-			row := parts[k+begin:][:len(sum)]
-			for i, v := range row {
+		for _, part := range parts {
+			for i, v := range part[begin:][:len(sum)] {
 				sum[i] += float64(v)
 			}
 		}

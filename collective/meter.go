@@ -84,6 +84,12 @@ func (g metered) Alltoall(dst, src []byte) error {
 	return g.Group.Alltoall(dst, src)
 }
 
+func (g metered) AlltoallShared(comes, rows []byte) error {
+	row := len(rows) / g.NodeSize()
+	g.add(row/g.Size(), row)
+	return g.Group.AlltoallShared(comes, rows)
+}
+
 // add counts a block for every other rank, and all of what comes but this rank's own block.
 func (g metered) add(block, comes int) {
 	g.count.Sent += int64(block) * int64(g.Size()-1)

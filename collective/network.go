@@ -10,7 +10,7 @@ import (
 type Network struct {
 	Latency   float64 `json:"latency"`   // seconds of an Allgather that carries next to nothing
 	Allgather float64 `json:"allgather"` // bytes a second that a rank sends, by Volume's count, in an AllgatherShared of about a megabyte
-	Alltoall  float64 `json:"alltoall"`  // likewise
+	Alltoall  float64 `json:"alltoall"`  // likewise, in an AlltoallShared, with what it takes to write and to read its messages
 }
 
 // How long Measure measures, and with what: a rank sends probeFirst bytes in the first message and four times as much in every
@@ -42,7 +42,21 @@ func measureBy(g Group, now func() time.Time) (n Network, err error) {
 	n.Allgather = p.bandwidth(n.Latency, func(dst, src []byte) error {
 		return g.AllgatherShared(shared[:len(dst)], src[:len(src)/g.Size()])
 	})
-	n.Alltoall = p.bandwidth(n.Latency, g.Alltoall)
+	blocks, err := newBlocks(g, probeBlock(probeLast, g.Size()))
+	if err != nil {
+		return n, fmt.Errorf("collective: room to measure the network: %w", err)
+	}
+	n.Alltoall = p.bandwidth(n.Latency, func(dst, src []byte) error {
+		b := blocks.shorter(len(src) / g.Size())
+		copy(b.goes(), src)
+		if err := b.exchange(); err != nil {
+			return err
+		}
+		for rank := range g.Size() {
+			copy(dst[rank*b.size:], b.came(rank))
+		}
+		return nil
+	})
 	if p.err != nil {
 		return Network{}, fmt.Errorf("collective: measuring the network: %w", p.err)
 	}

@@ -34,9 +34,9 @@ func (w wire) AllgatherShared(dst, src []byte) error {
 	return w.Group.AllgatherShared(dst, src)
 }
 
-func (w wire) Alltoall(dst, src []byte) error {
-	w.pass(len(src) / w.Size() * 2) // half as fast
-	return w.Group.Alltoall(dst, src)
+func (w wire) AlltoallShared(comes, rows []byte) error {
+	w.pass(len(rows) / w.NodeSize() / w.Size() * 2) // half as fast
+	return w.Group.AlltoallShared(comes, rows)
 }
 
 // Fails if the figures are not the network's, differ between ranks, are another rank's than the slowest's, or take a second.
@@ -102,10 +102,10 @@ func TestMeasureFails(t *testing.T) {
 	})
 }
 
-// oneWay is a group whose Alltoall fails.
+// oneWay is a group whose AlltoallShared fails.
 type oneWay struct {
 	collective.Group
 	err error
 }
 
-func (w oneWay) Alltoall(dst, src []byte) error { return w.err }
+func (w oneWay) AlltoallShared(comes, rows []byte) error { return w.err }

@@ -28,8 +28,9 @@ func Apart(g Group) Group { return separate{g} }
 
 type separate struct{ Group }
 
-func (separate) NodeRank() int                           { return 0 }
-func (separate) NodeSize() int                           { return 1 }
-func (separate) NodeBarrier() error                      { return nil }
-func (separate) NodeMemory(bytes int) ([]byte, error)    { return make([]byte, bytes), nil }
-func (g separate) AllgatherShared(dst, src []byte) error { return g.Allgather(dst, src) }
+func (separate) NodeRank() int                             { return 0 }
+func (separate) NodeSize() int                             { return 1 }
+func (separate) NodeBarrier() error                        { return nil }
+func (separate) NodeMemory(bytes int) ([]byte, error)      { return make([]byte, bytes), nil }
+func (g separate) AllgatherShared(dst, src []byte) error   { return g.Allgather(dst, src) }
+func (g separate) AlltoallShared(comes, rows []byte) error { return g.Alltoall(comes, rows) }

@@ -26,12 +26,13 @@ type Update struct {
 	heads          [][]float32 // (own) the factors of this rank's heads, as they are
 	mine, sentMine []float32   // the sums of Dense over them, and x̂
 	theirs         []float32   // (ranks, block): x̂ of this rank's block of every rank's
+	from           [][]float32 // (ranks): theirs, rank by rank
 	part, sentPart []float32   // this rank's parts, and x̂
 	sums           []float32   // x̂ of all parts, the node's
 	whole          []float32   // a sum of which ranks form columns, put together
 
-	goes, comes    []byte // (ranks, message) of the Alltoall
-	tells, gathers []byte // (message) and (ranks, message) of the second Allgather; the latter is the node's
+	spread         *blocks // the messages of the Alltoall
+	tells, gathers []byte  // (message) and (ranks, message) of the second Allgather; the latter is the node's
 }
 
 // Product sets dst (rows, columns) to s·b·a, with b (rows, inner) and a (inner, columns), for that layer.
@@ -91,18 +92,23 @@ func NewUpdate(g Group, layers []Factor, length, own int, w Wire, transports []T
 		u.inPart = append(u.inPart, span{room, room + s.length()})
 		room += s.length()
 	}
-	u.mine, u.theirs = make([]float32, dense), make([]float32, ranks*u.blocks[me].length())
-	u.part, u.whole = make([]float32, room), make([]float32, whole)
+	u.mine, u.part, u.whole = make([]float32, dense), make([]float32, room), make([]float32, whole)
+	n := u.blocks[me].length()
+	u.theirs = make([]float32, ranks*n)
+	for rank := range ranks {
+		u.from = append(u.from, u.theirs[rank*n:(rank+1)*n])
+	}
 	if w != FP32 {
 		u.sentMine, u.sentPart = make([]float32, dense), make([]float32, room)
 	}
 	// No rank has more than the first.
-	u.goes = make([]byte, ranks*(own*w.bytesOf(u.slices[0])+w.Bytes(u.blocks[0].length())))
-	u.comes = make([]byte, len(u.goes))
 	u.tells = make([]byte, w.bytesOf(u.parts[0]))
 	gathers, err := Memory(g, (ranks*len(u.tells)+3)/4)
 	if err == nil {
 		u.sums, err = Memory(g, total)
+	}
+	if err == nil {
+		u.spread, err = newBlocks(g, own*w.bytesOf(u.slices[0])+w.Bytes(u.blocks[0].length()))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("collective: room for the updates: %w", err)
@@ -157,26 +163,25 @@ func (u *Update) scatter() error {
 		}
 	}
 	ranks, me := u.group.Size(), u.group.Rank()
-	message := len(u.goes) / ranks
+	goes := u.spread.goes()
 	for rank := range ranks {
-		rest := u.goes[rank*message : (rank+1)*message]
+		rest := goes[rank*u.spread.size:][:u.spread.size]
 		for i, head := range u.heads {
 			rest = u.wire.encodeSpans(rest, u.sent[i], head, u.slices[rank])
 		}
 		u.wire.encodeSpans(rest, u.sentMine, u.mine, u.blocks[rank:rank+1])
 	}
-	if err := u.group.Alltoall(u.comes, u.goes); err != nil {
+	if err := u.spread.exchange(); err != nil {
 		return fmt.Errorf("collective: sending parts of the update: %w", err)
 	}
-	n := u.blocks[me].length()
-	for rank := range ranks {
-		rest := u.comes[rank*message : (rank+1)*message]
+	for rank, theirs := range u.from {
+		rest := u.spread.came(rank)
 		if len(u.slices[me]) > 0 {
 			for _, head := range u.held[rank*u.own : (rank+1)*u.own] {
 				rest = u.wire.decodeSpans(head, rest, u.slices[me])
 			}
 		}
-		u.wire.decodeSpans(u.theirs[rank*n:(rank+1)*n], rest, []span{{0, n}})
+		u.wire.decodeSpans(theirs, rest, []span{{0, len(theirs)}})
 	}
 	return nil
 }
@@ -184,7 +189,7 @@ func (u *Update) scatter() error {
 // form makes this rank's parts of the sums.
 func (u *Update) form() {
 	ranks, me := u.group.Size(), u.group.Rank()
-	addUp(u.part[:u.blocks[me].length()], u.theirs, 1)
+	addUp(u.part[:u.blocks[me].length()], u.from, 1)
 	at := u.inPart[1:]
 	for i, f := range u.layers {
 		if u.transports[i] != Rows {

@@ -18,6 +18,7 @@ type compressed struct {
 	frame   []byte   // of it
 	out, in []byte   // what travels: length of the frame in four bytes, frame, padding
 	shared  []byte   // (ranks, most of a frame): in, where it is the node's
+	came    []byte   // (ranks, block) of an AlltoallShared
 	longest []uint64 // (1 + ranks): of this rank, of all
 }
 
@@ -89,6 +90,20 @@ func (g *compressed) Alltoall(dst, src []byte) error {
 		return err
 	}
 	return g.unpack(dst, g.in, stride, 0, g.Size())
+}
+
+// AlltoallShared: compressed, blocks go to all ranks alike.
+func (g *compressed) AlltoallShared(comes, rows []byte) error {
+	row := len(rows) / g.NodeSize()
+	g.came = room(g.came, row)
+	if err := g.Alltoall(g.came, rows[g.NodeRank()*row:][:row]); err != nil || len(comes) == 0 {
+		return err
+	}
+	n := row / g.Size()
+	for rank := range g.Size() {
+		copy(comes[(rank*g.NodeSize()+g.NodeRank())*n:], g.came[rank*n:(rank+1)*n])
+	}
+	return nil
 }
 
 // most is the longest that a block of n bytes may become.

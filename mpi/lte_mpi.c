@@ -21,7 +21,7 @@ static MPI_Comm node = MPI_COMM_NULL;    // those of this node, who share memory
 static MPI_Comm leaders = MPI_COMM_NULL; // the first of every node, on these alone
 static lte_place place;
 static int *ranks_of, *first_of; // (nodes): how many a node has, and which is its first; on leaders alone
-static bool even = true;         // all nodes have equally many
+static int here;                 // this node's number; on leaders alone
 static bool sleepy = true;             // ranks outnumber this machine's cores, or compute meanwhile: whoever waits gives its core away
 static bool gathering = true;          // ranks outnumber the cores of some machine
 
@@ -201,7 +201,39 @@ lte_result lte_allgather(void *dst, const void *src, int bytes) {
 	return ok;
 }
 
+// A leader sends to one while it receives from another. It sends first: the other way round, MPICH over TCP does one after the other,
+// as it does in its Iallgatherv, and Open MPI in its Iallgather.
+static lte_result leaders_swap(const void *src, int sends, MPI_Datatype sent, int to, void *dst, int receives, MPI_Datatype received, int from) {
+	MPI_Request out, in;
+	TRY("MPI_Isend", MPI_Isend(src, sends, sent, to, 0, leaders, &out));
+	TRY("MPI_Irecv", MPI_Irecv(dst, receives, received, from, 0, leaders, &in));
+	TRY("MPI_Irecv", lte_wait(&in, 20 * US, 20 * US));
+	TRY("MPI_Isend", lte_wait(&out, 20 * US, 20 * US));
+	return ok;
+}
+
 // Leaders alone cross the network, with all of their node's blocks: node after node, so they lie as they are to lie.
+static lte_result leaders_allgather(char *dst, int bytes) {
+	enum { LARGE = 512 << 10 };
+	int me = here, n = place.node_size;
+	MPI_Datatype block; // counted in blocks, an int goes further than 2 GB
+	TRY("MPI_Type_contiguous", MPI_Type_contiguous(bytes, MPI_BYTE, &block));
+	TRY("MPI_Type_commit", MPI_Type_commit(&block));
+	if (place.nodes > 2 && (size_t)bytes * place.size < LARGE) { // in fewer steps than there are nodes
+		MPI_Request request;
+		TRY("MPI_Iallgatherv", MPI_Iallgatherv(MPI_IN_PLACE, 0, block, dst, ranks_of, first_of, block, leaders, &request));
+		TRY("MPI_Iallgatherv", lte_wait(&request, 20 * US, 20 * US));
+	} else {
+		for (int by = 1; by < place.nodes; by++) {
+			int to = (me + by) % place.nodes, from = (me - by + place.nodes) % place.nodes;
+			RETURN_UNLESS_OK(leaders_swap(dst + (size_t)first_of[me] * bytes, n, block, to,
+						      dst + (size_t)first_of[from] * bytes, ranks_of[from], block, from));
+		}
+	}
+	TRY("MPI_Type_free", MPI_Type_free(&block));
+	return ok;
+}
+
 lte_result lte_allgather_shared(void *dst, const void *src, int bytes) {
 	if (place.nodes == place.size)
 		return lte_allgather(dst, src, bytes);
@@ -213,16 +245,7 @@ lte_result lte_allgather_shared(void *dst, const void *src, int bytes) {
 	if (place.node_rank == 0) {
 		if (gathering)
 			RETURN_UNLESS_OK(barrier(leaders));
-		MPI_Datatype block; // counted in blocks, an int goes further than 2 GB
-		TRY("MPI_Type_contiguous", MPI_Type_contiguous(bytes, MPI_BYTE, &block));
-		TRY("MPI_Type_commit", MPI_Type_commit(&block));
-		MPI_Request request;
-		if (even) // in MPICH's Iallgatherv the two directions of a slow link wait for one another
-			TRY("MPI_Iallgather", MPI_Iallgather(MPI_IN_PLACE, 0, block, dst, ranks_of[0], block, leaders, &request));
-		else
-			TRY("MPI_Iallgatherv", MPI_Iallgatherv(MPI_IN_PLACE, 0, block, dst, ranks_of, first_of, block, leaders, &request));
-		TRY("MPI_Iallgather", lte_wait(&request, 20 * US, 20 * US));
-		TRY("MPI_Type_free", MPI_Type_free(&block));
+		RETURN_UNLESS_OK(leaders_allgather(dst, bytes));
 	}
 	return lte_node_barrier();
 }
@@ -240,6 +263,39 @@ lte_result lte_alltoall(void *dst, const void *src, int bytes) {
 	TRY("MPI_Ialltoall", MPI_Ialltoall(src, bytes, MPI_BYTE, dst, bytes, MPI_BYTE, world, &request));
 	TRY("MPI_Ialltoall", lte_wait(&request, 20 * US, 20 * US));
 	return ok;
+}
+
+// What is for ranks of another node crosses the network as one message.
+static lte_result leaders_alltoall(char *comes, const char *rows, int bytes) {
+	int me = here, n = place.node_size;
+	MPI_Datatype block, columns; // of the rows: what goes to a node
+	TRY("MPI_Type_contiguous", MPI_Type_contiguous(bytes, MPI_BYTE, &block));
+	TRY("MPI_Type_commit", MPI_Type_commit(&block));
+	for (int by = 1; by < place.nodes; by++) {
+		int to = (me + by) % place.nodes, from = (me - by + place.nodes) % place.nodes;
+		TRY("MPI_Type_vector", MPI_Type_vector(n, ranks_of[to], place.size, block, &columns));
+		TRY("MPI_Type_commit", MPI_Type_commit(&columns));
+		RETURN_UNLESS_OK(leaders_swap(rows + (size_t)first_of[to] * bytes, 1, columns, to,
+					      comes + (size_t)first_of[from] * n * bytes, n * ranks_of[from], block, from));
+		TRY("MPI_Type_free", MPI_Type_free(&columns));
+	}
+	TRY("MPI_Type_free", MPI_Type_free(&block));
+	return ok;
+}
+
+// Each rank has written its row of rows (node_size, size, bytes); comes is (size, node_size, bytes).
+lte_result lte_alltoall_shared(void *comes, const void *rows, int bytes) {
+	if (place.nodes == place.size)
+		return lte_alltoall(comes, rows, bytes);
+	RETURN_UNLESS_OK(lte_node_barrier()); // the rows are written
+	if (place.nodes == 1)
+		return ok;
+	if (place.node_rank == 0) {
+		if (gathering)
+			RETURN_UNLESS_OK(barrier(leaders));
+		RETURN_UNLESS_OK(leaders_alltoall(comes, rows, bytes));
+	}
+	return lte_node_barrier();
 }
 
 // ---- start and end
@@ -269,15 +325,14 @@ lte_result lte_start(lte_place *dst) {
 	place.nodes = 0;
 	if (leaders != MPI_COMM_NULL) {
 		TRY("MPI_Comm_size", MPI_Comm_size(leaders, &place.nodes));
+		TRY("MPI_Comm_rank", MPI_Comm_rank(leaders, &here));
 		ranks_of = calloc(place.nodes, sizeof *ranks_of);
 		first_of = calloc(place.nodes, sizeof *first_of);
 		if (ranks_of == NULL || first_of == NULL)
 			return (lte_result){MPI_ERR_NO_MEM, "calloc"};
 		TRY("MPI_Allgather", MPI_Allgather(&place.node_size, 1, MPI_INT, ranks_of, 1, MPI_INT, leaders));
-		for (int i = 1; i < place.nodes; i++) {
+		for (int i = 1; i < place.nodes; i++)
 			first_of[i] = first_of[i - 1] + ranks_of[i - 1];
-			even = even && ranks_of[i] == ranks_of[0];
-		}
 	}
 	TRY("MPI_Bcast", MPI_Bcast(&place.nodes, 1, MPI_INT, 0, node));
 	*dst = place;

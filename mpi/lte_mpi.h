@@ -39,6 +39,7 @@ lte_result lte_barrier(void);
 lte_result lte_allgather(void *dst, const void *src, int bytes);
 lte_result lte_alltoall(void *dst, const void *src, int bytes); // of a block
 lte_result lte_allgather_shared(void *dst, const void *src, int bytes); // dst is memory of the node
+lte_result lte_alltoall_shared(void *comes, const void *rows, int bytes); // both are memory of the node
 lte_result lte_node_barrier(void);
 lte_result lte_node_allgather(void *dst, const void *src, int bytes); // among a node's ranks
 

@@ -84,6 +84,34 @@ func collectives(t *testing.T, w *mpi.World) {
 			}
 			check(t, what, shared, func(i int) byte { return mark(i/n, 1, i%n) })
 		}
+
+		what = fmt.Sprintf("AlltoallShared of %d", n)
+		rows, err := w.NodeMemory(w.NodeSize() * p * n)
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		comes, err := w.NodeMemory(len(rows))
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		first, q := me-w.NodeRank(), w.NodeSize()
+		for round := range 2 { // the second time over what others may still read
+			copy(rows[w.NodeRank()*p*n:], fill(p*n, func(i int) byte { return mark(me+round, i/n, i%n) }))
+			if err := w.AlltoallShared(comes, rows); err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			for k := range p {
+				from := comes[(k*q+w.NodeRank())*n:]
+				if k >= first && k < first+q { // what comes from this node is not moved
+					from = rows[((k-first)*p+me)*n:]
+				}
+				copy(dst[k*n:(k+1)*n], from)
+			}
+			if err := w.NodeBarrier(); err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			check(t, what, dst, func(i int) byte { return mark(i/n+round, me, i%n) })
+		}
 	}
 }
 

@@ -1,4 +1,4 @@
-// Package mpi is the process group of a run and the only code that touches MPI: who is here, a barrier, two collectives, memory that
+// Package mpi is the process group of a run and the only code that touches MPI: who is here, a barrier, the collectives of a run, memory that
 // the ranks of a node share, and an end for all ranks when one fails. What the ranks say to one another is package collective's
 // business.
 //
@@ -46,6 +46,7 @@ const (
 	allgather
 	alltoall
 	allgatherShared
+	alltoallShared
 	nodeBarrier
 	nodeAllgather
 	patient
@@ -129,6 +130,25 @@ func (w *World) Alltoall(dst, src []byte) error {
 		return w.misuse("Alltoall", "dst and src overlap")
 	}
 	return w.exchange(request{op: alltoall, dst: dst, src: src, count: block})
+}
+
+// AlltoallShared is Alltoall in memory that the node's ranks share, from NodeMemory: rows (NodeSize, Size, block), of which this rank
+// has written its own, and comes (Size, NodeSize, block). Only the first rank of each node crosses the network; into comes it puts
+// what ranks of other nodes sent. The blocks of the node's own ranks are not moved: they may be read in the rows. These may be
+// written again after the node's next barrier. With one node comes may be empty.
+func (w *World) AlltoallShared(comes, rows []byte) error {
+	block := len(rows) / w.nodeSize / w.size
+	switch {
+	case len(rows) != w.nodeSize*w.size*block:
+		return w.misuse("AlltoallShared", "%d bytes do not divide into %d rows of %d equal blocks", len(rows), w.nodeSize, w.size)
+	case len(comes) != len(rows) && (len(comes) > 0 || w.nodes > 1):
+		return w.misuse("AlltoallShared", "comes has %d bytes, rows %d: they must be equal", len(comes), len(rows))
+	case block > math.MaxInt32:
+		return w.misuse("AlltoallShared", "a block of %d bytes is more than MPI counts (%d)", block, math.MaxInt32)
+	case overlap(comes, rows):
+		return w.misuse("AlltoallShared", "comes and rows overlap")
+	}
+	return w.exchange(request{op: alltoallShared, dst: comes, src: rows, count: block})
 }
 
 // Patient makes every wait of this rank leave its core to others from now on, as where ranks outnumber cores: for those who

@@ -219,6 +219,9 @@ func (w *World) do(r request) error {
 		return w.failure(C.lte_alltoall(unsafe.Pointer(&r.dst[0]), unsafe.Pointer(&r.src[0]), C.int(r.count)), r.count)
 	case allgatherShared:
 		return w.failure(C.lte_allgather_shared(unsafe.Pointer(&r.dst[0]), unsafe.Pointer(&r.src[0]), C.int(r.count)), r.count)
+	case alltoallShared:
+		comes := unsafe.Pointer(unsafe.SliceData(r.dst)) // nil where all ranks are of one node
+		return w.failure(C.lte_alltoall_shared(comes, unsafe.Pointer(&r.src[0]), C.int(r.count)), r.count)
 	case nodeBarrier:
 		return w.failure(C.lte_node_barrier(), 0)
 	case nodeAllgather:

@@ -32,9 +32,15 @@ func TestLengths(t *testing.T) {
 		{"alltoall count", (*World).Alltoall, long(1 << 32), long(1 << 32), 2, "more than MPI counts"},
 		{"alltoall overlap", (*World).Alltoall, buf[:4], buf[2:6], 2, "overlap"},
 		{"alltoall empty", (*World).Alltoall, nil, nil, 2, ""},
+		{"alltoall of rows, short", (*World).AlltoallShared, make([]byte, 2), make([]byte, 4), 2, "comes has 2 bytes, rows 4"},
+		{"alltoall of rows, none", (*World).AlltoallShared, nil, make([]byte, 4), 2, "comes has 0 bytes, rows 4"},
+		{"alltoall of rows, uneven", (*World).AlltoallShared, make([]byte, 5), make([]byte, 5), 2, "5 bytes do not divide into 1 rows of 2"},
+		{"alltoall of rows, count", (*World).AlltoallShared, long(1 << 32), long(1 << 32), 2, "more than MPI counts"},
+		{"alltoall of rows, overlap", (*World).AlltoallShared, buf[:4], buf[2:6], 2, "overlap"},
+		{"alltoall of rows, empty", (*World).AlltoallShared, nil, nil, 2, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := &World{rank: 1, size: c.size}
+			w := &World{rank: 1, size: c.size, nodeSize: 1, nodes: c.size}
 			err := c.op(w, c.dst, c.src)
 			if c.want == "" && err == nil {
 				return

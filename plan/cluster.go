@@ -35,7 +35,13 @@ const (
 	bruckBelow    = 80 << 10  // on another number of ranks
 	bruckUpTo     = 2 << 10   // of a block of an Alltoall of 8 ranks or more
 	atOnceUpTo    = 32 << 10  // of a block; from there on pair after pair
-	throttle      = 32        // messages at once
+	throttle      = 32        // messages at once; package mpi's own, too
+)
+
+// Package mpi's limits, in bytes of all that is gathered.
+const (
+	board    = 1 << 20   // up to which ranks of a node meet in memory, also where the result is not for it
+	swapFrom = 512 << 10 // from which more than two leaders exchange it by pairs
 )
 
 // payload is the part of a link between nodes that is not TCP/IP's and Ethernet's own (0.95 in frames of 1500 bytes), or lost
@@ -99,8 +105,26 @@ func (c Cluster) everywhere() int { return c.perNode() * (c.Ranks - c.perNode())
 
 func (c Cluster) power() bool { return c.Ranks&(c.Ranks-1) == 0 }
 
-// Barrier is the time of a barrier that all ranks enter at once: a message in every of ⌈log₂ P⌉ steps.
+// node is one of the cluster's nodes by itself, and leaders are the first ranks of all of them.
+func (c Cluster) node() Cluster {
+	p := c.perNode()
+	return Cluster{Ranks: p, PerNode: p, Within: c.Within, Library: c.Library}
+}
+
+func (c Cluster) leaders() Cluster {
+	p := c.perNode()
+	return Cluster{Ranks: (c.Ranks + p - 1) / p, PerNode: 1, Between: c.Between, Within: c.Within, Library: c.Library, Crowded: c.Crowded}
+}
+
+// shared says that ranks have a node's memory in common, by which they meet and move small messages.
+func (c Cluster) shared() bool { return c.perNode() > 1 }
+
+// Barrier is the time of a barrier that all ranks enter at once: a message in every of ⌈log₂ P⌉ steps, among the first ranks of all
+// nodes between two barriers of every node.
 func (c Cluster) Barrier() (seconds float64) {
+	if c.shared() && c.Ranks > c.perNode() {
+		return 2*c.node().Barrier() + c.leaders().Barrier()
+	}
 	for by := 1; by < c.Ranks; by *= 2 {
 		seconds += c.step(0, 1, c.shift(by))
 	}
@@ -122,6 +146,8 @@ func (c Cluster) Allgather(block float64) float64 {
 	}
 	seconds, all := c.waiting(), block*float64(c.Ranks)
 	switch {
+	case c.shared() && all <= board:
+		return c.AllgatherShared(block) + all*float64(c.perNode())/c.Within.Bandwidth
 	case c.Library.direct:
 		return seconds + c.step(block, c.Ranks-1, c.everywhere())
 	case c.power() && all < doublingBelow: // by recursive doubling
@@ -138,18 +164,41 @@ func (c Cluster) Allgather(block float64) float64 {
 	return seconds + float64(c.Ranks-1)*c.step(block, 1, c.shift(1)) // around a ring: one rank of a node sends outside
 }
 
+// swaps is the time in which every leader exchanges that many bytes with one other after another.
+func (c Cluster) swaps(bytes float64) float64 {
+	leaders := c.leaders()
+	return leaders.waiting() + float64(leaders.Ranks-1)*leaders.step(bytes, 1, 1)
+}
+
 // AllgatherShared is the time of an Allgather into memory that the ranks of a node have in common: each puts its block there, and
 // between two barriers the first of every node exchanges all of them.
 func (c Cluster) AllgatherShared(block float64) float64 {
-	p := c.perNode()
-	if p == 1 || c.Ranks == 1 {
+	if !c.shared() || c.Ranks == 1 {
 		return c.Allgather(block)
 	}
-	node := Cluster{Ranks: p, PerNode: p, Within: c.Within, Library: c.Library}
-	seconds := 2*node.Barrier() + block*float64(p)/c.Within.Bandwidth
-	if nodes := (c.Ranks + p - 1) / p; nodes > 1 {
-		leaders := Cluster{Ranks: nodes, PerNode: 1, Between: c.Between, Within: c.Within, Library: c.Library, Crowded: c.Crowded}
-		seconds += leaders.Allgather(block*float64(p)) + node.Barrier()
+	p, node, leaders := float64(c.perNode()), c.node(), c.leaders()
+	seconds := 2*node.Barrier() + block*p/c.Within.Bandwidth
+	switch {
+	case leaders.Ranks == 1:
+		return seconds
+	case leaders.Ranks > 2 && block*float64(c.Ranks) < swapFrom:
+		seconds += leaders.Allgather(block * p)
+	default:
+		seconds += c.swaps(block * p)
+	}
+	return seconds + node.Barrier()
+}
+
+// AlltoallShared is the time of an Alltoall in memory that the ranks of a node have in common: each writes there what it sends, and
+// reads what the others wrote; between two barriers the first of every node exchanges the blocks of all with one node after another.
+func (c Cluster) AlltoallShared(block float64) float64 {
+	if !c.shared() || c.Ranks == 1 {
+		return c.Alltoall(block)
+	}
+	p, node := float64(c.perNode()), c.node()
+	seconds := node.Barrier() + block*p*(p-1)/c.Within.Bandwidth
+	if c.leaders().Ranks > 1 {
+		seconds += c.swaps(block*p*p) + node.Barrier()
 	}
 	return seconds
 }
@@ -200,7 +249,7 @@ func (c Cluster) Network() (n collective.Network) {
 	block := max(1, float64(probed/(c.Ranks-1)))
 	n.Latency = c.Allgather(8)
 	n.Allgather = block * float64(c.Ranks-1) / max(1e-9, c.AllgatherShared(block)-n.Latency)
-	n.Alltoall = block * float64(c.Ranks-1) / max(1e-9, c.Alltoall(block)-n.Latency)
+	n.Alltoall = block * float64(c.Ranks-1) / max(1e-9, c.AlltoallShared(block)-n.Latency)
 	return n
 }
 

@@ -21,12 +21,15 @@ const (
 	allgather kind = iota
 	allgatherShared
 	alltoall
+	alltoallShared
 )
 
 func (m message) seconds(c Cluster) float64 {
 	switch m.kind {
 	case alltoall:
 		return c.Alltoall(m.block)
+	case alltoallShared:
+		return c.AlltoallShared(m.block)
 	case allgatherShared:
 		return c.AllgatherShared(m.block)
 	}
@@ -42,15 +45,16 @@ func (r *rank) mean(p collective.Purpose, n int, times float64) []message {
 		return nil
 	}
 	block := 4 * math.Ceil(float64(n)/float64(r.Cluster.Ranks))
-	return []message{{p, alltoall, block, times}, {p, r.gather(), block, times}}
+	gather, scatter := r.ways()
+	return []message{{p, scatter, block, times}, {p, gather, block, times}}
 }
 
-// gather is how what a node's ranks may have in common comes to them.
-func (r *rank) gather() kind {
+// ways are the collectives by which ranks gather, and scatter, what a node's may have in common.
+func (r *rank) ways() (gather, scatter kind) {
 	if r.config.Exchange.ShareMemory {
-		return allgatherShared
+		return allgatherShared, alltoallShared
 	}
-	return allgather
+	return allgather, alltoall
 }
 
 // proofs are collective.CheckLockstep's: a digest of 8 bytes for every parameter.
@@ -100,10 +104,11 @@ func (r *rank) factors() []message {
 			back += sent.Allgather/costs.Number/others - short
 		}
 	}
-	number, gather := r.wire().PerNumber(), r.gather()
+	number := r.wire().PerNumber()
+	gather, scatter := r.ways()
 	all := []message{{collective.Merging, gather, math.Ceil(numbers*number) + statusBytes, 1}}
 	if block := math.Ceil(float64(dense) / float64(r.Cluster.Ranks)); spread+back+block > 0 {
-		all = append(all, message{collective.Merging, alltoall, math.Ceil((spread + block) * number), 1},
+		all = append(all, message{collective.Merging, scatter, math.Ceil((spread + block) * number), 1},
 			message{collective.Merging, gather, math.Ceil((back + block) * number), 1})
 	}
 	return all

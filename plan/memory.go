@@ -94,8 +94,8 @@ func (r *rank) memory() (m Memory) {
 	return m
 }
 
-// meanBuffers is what collective.Mean keeps for n numbers: all ranks' blocks, the mean's, the vector padded where it must be, and all
-// means, which are the node's.
+// meanBuffers is what collective.Mean keeps for n numbers: what goes to all ranks, what comes from other nodes', the mean of a block
+// and all means, which are the node's.
 func (r *rank) meanBuffers(n int) (all, ofNode int64) {
 	ranks := int64(r.Cluster.Ranks)
 	if ranks == 1 {
@@ -103,7 +103,7 @@ func (r *rank) meanBuffers(n int) (all, ofNode int64) {
 	}
 	block := (int64(n) + ranks - 1) / ranks
 	held := 2*ranks*block + block
-	if ranks*block != int64(n) {
+	if !r.config.Exchange.ShareMemory || r.Cluster.Ranks > r.Cluster.perNode() {
 		held += ranks * block
 	}
 	return 4 * held, 4 * ranks * block

@@ -15,8 +15,9 @@ type mirror struct {
 	size int
 }
 
-func (m mirror) Size() int                             { return m.size }
-func (m mirror) AllgatherShared(dst, src []byte) error { return m.Allgather(dst, src) }
+func (m mirror) Size() int                               { return m.size }
+func (m mirror) AlltoallShared(comes, rows []byte) error { return m.Alltoall(comes, rows) }
+func (m mirror) AllgatherShared(dst, src []byte) error   { return m.Allgather(dst, src) }
 func (m mirror) Allgather(dst, src []byte) error {
 	for k := range m.size {
 		copy(dst[k*len(src):], src)

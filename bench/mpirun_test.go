@@ -1,0 +1,45 @@
+//go:build mpirun
+
+package bench
+
+import (
+	"testing"
+	"time"
+
+	"lte/mpi"
+	"lte/mpi/mpitest"
+)
+
+func TestMain(m *testing.M) { mpitest.Main(m) }
+
+// late is a world whose last rank takes 20 ms more for each collective.
+type late struct{ *mpi.World }
+
+func (w late) lag() {
+	if w.Rank() == w.Size()-1 {
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func (w late) Allgather(dst, src []byte) error {
+	w.lag()
+	return w.World.Allgather(dst, src)
+}
+
+func (w late) AlltoallShared(comes, rows []byte) error {
+	w.lag()
+	return w.World.AlltoallShared(comes, rows)
+}
+
+// Fails if a collective is not timed, if its time is a faster rank's, or the call that makes connections counts.
+func TestMessages(t *testing.T) {
+	mpitest.Run(t, []int{3}, func(t *testing.T, w *mpi.World) {
+		m, err := RunMessages(late{w}, 1000, 5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Ranks != 3 || m.NodeSize != 3 || m.Block != 1000 || m.AllgatherMS < 20 || m.AlltoallSharedMS < 20 || m.AllgatherSharedMS <= 0 || m.AllgatherSharedMS > 20 {
+			t.Errorf("%+v", m)
+		}
+	})
+}
