@@ -30,11 +30,14 @@ func NewMean(g Group, length int) (*Mean, error) {
 	m.mean = make([]float32, block)
 	var err error
 	if m.blocks, err = newBlocks(g, 4*block); err == nil {
-		m.means, err = Memory(g, size*block)
+		if m.means = numbers(m.blocks.comes); len(m.means) == 0 { // else what came has been added up when the means do
+			m.means, err = Memory(g, size*block)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("collective: room for the mean: %w", err)
 	}
+	m.means = m.means[:size*block]
 	for rank := range size {
 		m.parts = append(m.parts, numbers(m.blocks.came(rank)))
 	}

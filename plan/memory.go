@@ -94,19 +94,18 @@ func (r *rank) memory() (m Memory) {
 	return m
 }
 
-// meanBuffers is what collective.Mean keeps for n numbers: what goes to all ranks, what comes from other nodes', the mean of a block
-// and all means, which are the node's.
+// meanBuffers is what collective.Mean keeps for n numbers: what goes to all ranks, the mean of a block, and what comes from other
+// nodes and then all means; of a single node only the means, which all of it have in common.
 func (r *rank) meanBuffers(n int) (all, ofNode int64) {
 	ranks := int64(r.Cluster.Ranks)
 	if ranks == 1 {
 		return 0, 0
 	}
 	block := (int64(n) + ranks - 1) / ranks
-	held := 2*ranks*block + block
-	if !r.config.Exchange.ShareMemory || r.Cluster.Ranks > r.Cluster.perNode() {
-		held += ranks * block
+	if r.Cluster.Ranks == r.Cluster.perNode() {
+		ofNode = 4 * ranks * block
 	}
-	return 4 * held, 4 * ranks * block
+	return 4 * (2*ranks + 1) * block, ofNode
 }
 
 // mergeBuffers is what the exchange of factors keeps, by collective.Costs, all of it and what of it is the node's; and the largest
