@@ -31,7 +31,7 @@ func (w late) AlltoallShared(comes, rows []byte) error {
 	return w.World.AlltoallShared(comes, rows)
 }
 
-// Fails if a collective is not timed, if its time is a faster rank's, or the call that makes connections counts.
+// Fails if a collective is not timed.
 func TestMessages(t *testing.T) {
 	mpitest.Run(t, []int{3}, func(t *testing.T, w *mpi.World) {
 		m, err := RunMessages(late{w}, 1000, 5)

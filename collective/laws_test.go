@@ -22,6 +22,7 @@ var laws = []struct {
 	{"statuses", lawStatuses},
 	{"mean", lawMean},
 	{"mean of equals", lawMeanOfEquals},
+	{"means in a row", lawMeansInARow},
 	{"sum", lawSum},
 	{"lockstep", lawLockstep},
 	{"broadcast", lawBroadcast},
@@ -204,6 +205,26 @@ func lawMeanOfEquals(g collective.Group) error {
 	}
 	if collective.Digest(x) != collective.Digest(want) {
 		return errors.New("the mean of equal vectors is another one")
+	}
+	return nil
+}
+
+// Means in a row, with nothing between them. Fails if one rank goes on to the next while others still read what they have in common.
+func lawMeansInARow(g collective.Group) error {
+	x := make([]float32, 300_000)
+	m := newMean(g, len(x))
+	for round := range 30 {
+		for i := range x {
+			x[i] = float32(round*g.Size() + g.Rank())
+		}
+		if err := m.Average(x); err != nil {
+			return err
+		}
+		for i, v := range x {
+			if want := float32(round*g.Size()) + float32(g.Size()-1)/2; v != want {
+				return fmt.Errorf("round %d: element %d is %v, want %v", round, i, v, want)
+			}
+		}
 	}
 	return nil
 }

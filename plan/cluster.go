@@ -35,7 +35,7 @@ const (
 	bruckBelow    = 80 << 10  // on another number of ranks
 	bruckUpTo     = 2 << 10   // of a block of an Alltoall of 8 ranks or more
 	atOnceUpTo    = 32 << 10  // of a block; from there on pair after pair
-	throttle      = 32        // messages at once; package mpi's own, too
+	throttle      = 32        // messages at once
 )
 
 // Package mpi's limits, in bytes of all that is gathered.
