@@ -27,6 +27,7 @@ var journeys = []struct {
 	{"full with sgd", "full", func(c *config.Config, _ int) { c.Optimizer.Name = "sgd" }},
 	{"lora", "lora", all},
 	{"lora, replicas", "lora", func(c *config.Config, _ int) { everyKind(c) }},
+	{"lora, biases", "lora", func(c *config.Config, _ int) { c.LoRA.Bias = true }},
 	{"mhlora", "mhlora", func(c *config.Config, ranks int) { all(c, ranks); c.LoRA.Heads = 3 }},
 	{"sequential", "sequential", all},
 	{"localsgd", "localsgd", all},
