@@ -24,7 +24,12 @@ func Part(g Group, n int) (from, to int) {
 }
 
 // Apart is the group as if no two of its ranks shared memory.
-func Apart(g Group) Group { return separate{g} }
+func Apart(g Group) Group {
+	if g.Size() == 1 {
+		return g
+	}
+	return separate{g}
+}
 
 type separate struct{ Group }
 

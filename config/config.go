@@ -138,6 +138,7 @@ type Merge struct {
 	Reset    string     `toml:"reset" enum:"auto,none,b,ab" doc:"lte, sequential: what begins anew at a merge: none, B = 0 (b), or B = 0 and another A (ab); auto: none in lte, ab in sequential"`
 	Moments  string     `toml:"moments" enum:"auto,keep,clear" doc:"the optimizer's moments at a merge; auto: clear in sequential, else keep"`
 	Combine  string     `toml:"combine" enum:"mean,sum" doc:"lte: W moves by the mean or by the sum of the heads' updates"`
+	Momentum float64    `toml:"momentum" min:"0" below:"1" doc:"lte: Nesterov momentum of what merges move W by; 0: none"`
 	Decay    string     `toml:"decay" enum:"factors,weights" doc:"lte: weight decay acts on the factors every step, or on W at every merge for all steps since the last"`
 	Lockstep string     `toml:"lockstep" resume:"may" enum:"stop,repair" doc:"where ranks hold different bits of W after a merge (full, lora, mhlora: every run.log_every steps): stop the run, or repair: warn, and give all of them rank 0's"`
 }

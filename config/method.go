@@ -110,6 +110,8 @@ func (c Config) checkMethod() error {
 			"nothing is merged on the way; leave it out"},
 		{!is("lte") && c.Merge.Combine == "sum", "merge.combine",
 			"only lte merges several heads; set mean"},
+		{!is("lte") && c.Merge.Momentum > 0, "merge.momentum",
+			"only merges of heads have it; set 0, or use method lte, or diloco with outer.momentum"},
 		{!is("lte") && c.Merge.Decay == "weights", "merge.decay",
 			"only lte can decay W at its merges; set factors"},
 		{!is("lte") && c.Exchange.Wire != "fp32", "exchange.wire",

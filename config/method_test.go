@@ -27,6 +27,8 @@ func TestMethodCannot(t *testing.T) {
 		{`merge.moments="clear"`, "full lora mhlora", "nothing is merged on the way; set auto"},
 		{"merge.schedule=[{until = 3, every = 1}]", "full lora mhlora", "nothing is merged on the way; leave it out"},
 		{`merge.combine="sum"`, "full lora mhlora sequential localsgd diloco", "only lte merges several heads; set mean"},
+		{"merge.momentum=0.5", "full lora mhlora sequential localsgd diloco",
+			"only merges of heads have it; set 0, or use method lte, or diloco with outer.momentum"},
 		{`merge.decay="weights"`, "full lora mhlora sequential localsgd diloco",
 			"only lte can decay W at its merges; set factors"},
 		{`exchange.wire="int8"`, "full lora mhlora sequential localsgd diloco", "only lte exchanges heads; set fp32"},

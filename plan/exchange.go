@@ -131,6 +131,11 @@ func (r *rank) work() (w work) {
 	case "lte":
 		w = r.merge()
 		w.add(0, proof)
+		if r.config.Merge.Momentum > 0 { // W is kept, then three are read and written
+			for _, f := range r.outline.Factors {
+				w.add(0, 32*float64(f.M)*float64(f.N)/float64(r.sharers()))
+			}
+		}
 	case "localsgd", "diloco":
 		w.add(0, 8*n+proof) // the merged weights are kept
 		if !alone {

@@ -68,6 +68,16 @@ func (r *rank) memory() (m Memory) {
 				}
 			}
 		}
+		if c.Merge.Momentum > 0 { // the velocity, and the rows that a merge moves
+			rows := 0
+			for _, p := range o.Layout.Layers {
+				n := p.Layer.W.Rows * p.Layer.W.Cols
+				m.Weights += 4 * int64(n)
+				common += 4 * int64(n)
+				rows = max(rows, (p.Layer.W.Rows+r.sharers()-1)/r.sharers()*p.Layer.W.Cols)
+			}
+			m.Training += 4 * int64(rows)
+		}
 		m.Training += 4 * int64(o.Replicas) // as merged last
 		exchange, ofNode := r.mergeBuffers()
 		all, means := r.meanBuffers(o.Replicas)

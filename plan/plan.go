@@ -97,7 +97,7 @@ func Beside(c config.Config, method string) config.Config {
 	}
 	c.Method = method
 	c.LoRA.Heads = 0
-	c.Merge.Reset, c.Merge.Moments, c.Merge.Combine, c.Merge.Decay = "auto", "auto", "mean", "factors"
+	c.Merge.Reset, c.Merge.Moments, c.Merge.Combine, c.Merge.Momentum, c.Merge.Decay = "auto", "auto", "mean", 0, "factors"
 	c.Replicas.Sync = "auto"
 	if method != "lte" {
 		c.Exchange = config.Default().Exchange

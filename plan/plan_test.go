@@ -65,6 +65,7 @@ var changes = map[string]func(c *config.Config){
 	"rules": func(c *config.Config) {
 		c.LoRA.Layers = []config.LayerRule{{Match: "*.mlp.*", Rank: 2}, {Match: "heads.*", Skip: true}}
 	},
+	"momentum":   func(c *config.Config) { c.Merge.Momentum = 0.5 },
 	"resets":     func(c *config.Config) { c.Merge.Reset = "ab" },
 	"average":    func(c *config.Config) { c.EMA.Decay = 0.9 },
 	"sgd":        func(c *config.Config) { c.Optimizer.Name = "sgd" },

@@ -169,6 +169,7 @@ func wrongBits(ranks int) []wrongBit {
 	biases := func(c *config.Config) { c.LoRA.Bias = true }
 	several := func(c *config.Config) { c.LoRA.Heads = 2 * ranks }
 	decays := func(c *config.Config) { c.Merge.Decay, c.Optimizer.WeightDecay = "weights", 0.5 }
+	moving := func(c *config.Config) { c.Merge.Momentum = 0.5 }
 	replicated := func(c *config.Config) { c.Replicas.Train = []string{wrongName + ".bias"} }
 	return []wrongBit{
 		{"lte", plain, origin, ".weight"},
@@ -177,6 +178,7 @@ func wrongBits(ranks int) []wrongBit {
 		{"lte", plain, factor, ""},
 		{"lte", several, origin, ".weight"},
 		{"lte", several, linear, ""},
+		{"lte", moving, func(tr *Trainer) []float32 { return tr.method.(*lte).momentum.velocity[wrongLayer] }, ".weight"},
 		{"lte", biases, func(tr *Trainer) []float32 { return tr.method.(*lte).origins[wrongLayer].b }, ".bias"},
 		{"lte", biases, bias, ""},
 		{"lte", resets, linear, ".weight"},

@@ -96,6 +96,9 @@ func (l *lte) newGuard(g collective.Group) *guard {
 			w.along(layer.B, o.b)
 		}
 	}
+	for i, v := range l.momentum.velocity {
+		w.along(l.layout.Layers[i].Layer.W.Data, v)
+	}
 	if l.mean != nil {
 		for _, worker := range l.crew {
 			w.alongTrained(worker.replicas.trained, worker.replicas.value)

@@ -27,6 +27,8 @@ import (
 //
 // where A', B' are the factors of one interval ago, and what a head has learned since is in its W_k all along.
 //
+// With merge.momentum μ an update Δ of W goes on in the merges that follow: see momentum.
+//
 // Where heads are many, exchange.transport has a layer's sum over them travel in place of their factors.
 type lte struct {
 	*heads
@@ -34,6 +36,7 @@ type lte struct {
 	sharers   collective.Group // of which the ranks of a node share W, and its merge
 	share     float32          // of a head's update in W's: 1/N, or 1 for their sum
 	origins   []origin         // a layer each; nil with resets, which add to W and b themselves
+	momentum  momentum
 	wire      collective.Wire
 	route     Route
 	gathering *collective.Update
@@ -79,6 +82,9 @@ func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.M
 			return nil, err
 		}
 	}
+	if l.momentum, err = newMomentum(float32(c.Merge.Momentum), l.layout, l.sharers); err != nil {
+		return nil, err
+	}
 	if c.Exchange.Overlap {
 		if err := g.For(collective.Control).Patient(); err != nil {
 			return nil, err
@@ -109,25 +115,37 @@ func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.M
 
 // keepOrigins copies W⁰ and b⁰ of the layers that carry heads; W⁰ is the sharers', as W is.
 func (l *lte) keepOrigins() error {
-	total := 0
-	for _, p := range l.layout.Layers {
-		total += len(p.Layer.W.Data)
-	}
-	room, err := collective.Memory(l.sharers, total)
+	rooms, err := besideW(l.layout, l.sharers)
 	if err != nil {
 		return fmt.Errorf("room for W⁰: %w", err)
 	}
-	for _, p := range l.layout.Layers {
-		n := len(p.Layer.W.Data)
-		from, to := collective.Part(l.sharers, n)
-		copy(room[from:to], p.Layer.W.Data[from:to])
-		o := origin{w: room[:n]}
+	for i, p := range l.layout.Layers {
+		o := origin{w: rooms[i]}
+		from, to := collective.Part(l.sharers, len(o.w))
+		copy(o.w[from:to], p.Layer.W.Data[from:to])
 		if l.config.LoRA.Bias {
 			o.b = append([]float32(nil), p.Layer.B...)
 		}
-		l.origins, room = append(l.origins, o), room[n:]
+		l.origins = append(l.origins, o)
 	}
 	return l.sharers.NodeBarrier()
+}
+
+// besideW is a number, 0 at first, for every one of each layer's W that carries heads, (out, in); the sharers' like those.
+func besideW(layout *model.Layout, sharers collective.Group) (rooms [][]float32, err error) {
+	total := 0
+	for _, p := range layout.Layers {
+		total += len(p.Layer.W.Data)
+	}
+	room, err := collective.Memory(sharers, total)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range layout.Layers {
+		n := len(p.Layer.W.Data)
+		rooms, room = append(rooms, room[:n]), room[n:]
+	}
+	return rooms, nil
 }
 
 func (l *lte) interval(step int) int { return l.config.Merge.Interval(step) }
@@ -208,15 +226,17 @@ func (l *lte) take(step, k int, statuses []collective.Status) (ended, error) {
 		if l.origins != nil {
 			from = l.origins[i].w[first*in : end*in]
 		}
+		l.momentum.begin(w)
 		decay(from, w, shrink)
 		if sum := l.gathering.Sum(i); sum != nil {
 			add(w, from, sum[first*in:end*in])
-			continue
+		} else {
+			a, b := l.gathering.Stacks(i, first, end) // (N·r, in), (rows, N·r)
+			rows, wide := end-first, l.config.LoRA.Heads*p.Rank
+			l.backend.AddProduct(compute.F32(compute.Matrix(rows, in, w)), compute.Matrix(rows, in, from), p.Scale*l.share,
+				compute.Matrix(rows, wide, b), compute.Matrix(wide, in, a))
 		}
-		a, b := l.gathering.Stacks(i, first, end) // (N·r, in), (rows, N·r)
-		rows, wide := end-first, l.config.LoRA.Heads*p.Rank
-		l.backend.AddProduct(compute.F32(compute.Matrix(rows, in, w)), compute.Matrix(rows, in, from), p.Scale*l.share,
-			compute.Matrix(rows, wide, b), compute.Matrix(wide, in, a))
+		l.momentum.end(i, first*in, w, from)
 	}
 	l.mergeBiases()
 	if err := l.sharers.NodeBarrier(); err != nil { // all of W is there

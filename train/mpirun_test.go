@@ -48,6 +48,7 @@ func TestLaws(t *testing.T) {
 		{"5: a wrong bit is repaired", lawRepair},
 		{"6: continuity", lawContinuity},
 		{"8: telescoping", lawTelescoping},
+		{"momentum", lawMomentum},
 	})
 }
 

@@ -43,6 +43,8 @@ var journeys = []struct {
 	{"lte, biases", "lte", func(c *config.Config, ranks int) { c.LoRA.Bias, c.LoRA.Heads = true, 2*ranks }},
 	{"lte, decay of weights", "lte", func(c *config.Config, _ int) { c.Merge.Decay, c.Merge.Combine = "weights", "sum" }},
 	{"lte, many heads", "lte", func(c *config.Config, ranks int) { *c = thin("none"); c.LoRA.Heads = 2 * ranks; long(c) }},
+	{"lte, momentum", "lte", func(c *config.Config, ranks int) { c.Merge.Momentum, c.LoRA.Heads = 0.5, 2*ranks }},
+	{"lte, momentum, b", "lte", func(c *config.Config, _ int) { c.Merge.Momentum, c.Merge.Reset = 0.5, "b" }},
 	{"lte, schedule", "lte", func(c *config.Config, _ int) { c.Merge.Schedule = []config.Interval{{Until: 4, Every: 1}} }},
 	{"lte, measured", "lte", func(c *config.Config, ranks int) {
 		c.Measure = config.Measure{Every: 3, Images: 8, Layers: []string{"*.mlp.0"}}

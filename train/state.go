@@ -133,6 +133,9 @@ func (l *lte) state(s *state) {
 			s.shared.floats(name+".bias", o.b)
 		}
 	}
+	for i, v := range l.momentum.velocity {
+		s.shared.floats("merge.velocity."+l.layout.Layers[i].Layer.Name+".weight", v)
+	}
 	if l.mean != nil {
 		s.shared.floats("replicas", l.merged)
 	}
