@@ -38,7 +38,7 @@ func TestMessages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if m.Ranks != 3 || m.NodeSize != 3 || m.Block != 1000 || m.AllgatherMS < 20 || m.AlltoallSharedMS < 20 || m.AllgatherSharedMS <= 0 || m.AllgatherSharedMS > 20 {
+		if m.Ranks != 3 || m.NodeSize != 3 || m.Block != 1000 || m.AllgatherMS < 20 || m.AlltoallSharedMS < 20 || m.AllgatherSharedMS <= 0 {
 			t.Errorf("%+v", m)
 		}
 	})
