@@ -297,29 +297,26 @@ func (p printer) step(s bench.Step) error {
 	return nil
 }
 
-func (p printer) wait(m bench.Wait) error {
+// either writes v as JSON, or the text.
+func (p printer) either(v any, format string, args ...any) error {
 	if p.json {
-		return p.line(m)
+		return p.line(v)
 	}
-	_, err := fmt.Fprintf(p.to, "%d ranks on %d cores, %g ms of work and the mean of %d bytes: %.1f ms a round, %.2f times the ideal\n",
-		m.Ranks, m.Cores, m.WorkMS, m.Bytes, m.RoundMS, m.Waste)
+	_, err := fmt.Fprintf(p.to, format, args...)
 	return err
+}
+
+func (p printer) wait(m bench.Wait) error {
+	return p.either(m, "%d ranks on %d cores, %g ms of work and the mean of %d bytes: %.1f ms a round, %.2f times the ideal\n",
+		m.Ranks, m.Cores, m.WorkMS, m.Bytes, m.RoundMS, m.Waste)
 }
 
 func (p printer) messages(m bench.Messages) error {
-	if p.json {
-		return p.line(m)
-	}
-	_, err := fmt.Fprintf(p.to, "%d ranks, %d a node, blocks of %d bytes: Allgather %.2f ms, into memory of the node %.2f ms, Alltoall from such %.2f ms\n",
+	return p.either(m, "%d ranks, %d a node, blocks of %d bytes: Allgather %.2f ms, into memory of the node %.2f ms, Alltoall from such %.2f ms\n",
 		m.Ranks, m.NodeSize, m.Block, m.AllgatherMS, m.AllgatherSharedMS, m.AlltoallSharedMS)
-	return err
 }
 
 func (p printer) merge(m bench.Merge) error {
-	if p.json {
-		return p.line(m)
-	}
-	_, err := fmt.Fprintf(p.to, "%s, %d ranks, heads of rank %d: %.1f ms a merge; %.2f MB sent by a rank (a dense allreduce: %.2f MB)\n",
+	return p.either(m, "%s, %d ranks, heads of rank %d: %.1f ms a merge; %.2f MB sent by a rank (a dense allreduce: %.2f MB)\n",
 		m.Model, m.Ranks, m.Rank, m.MS, float64(m.BytesSent)/1e6, float64(m.DenseBytes)/1e6)
-	return err
 }

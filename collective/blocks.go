@@ -1,7 +1,5 @@
 package collective
 
-import "unsafe"
-
 // blocks carries a block from every rank to every other. Ranks of a node read each other's where they were written.
 type blocks struct {
 	group Group
@@ -10,20 +8,15 @@ type blocks struct {
 	comes []byte // (ranks, node's ranks, size), the node's: from ranks of other nodes; empty where there are none
 }
 
-func newBlocks(g Group, size int) (*blocks, error) {
-	b := &blocks{group: g, size: size}
-	bytes := g.NodeSize() * g.Size() * size
-	rows, err := Memory(g, (bytes+3)/4)
-	if err != nil {
+func newBlocks(g Group, size int) (b *blocks, err error) {
+	b = &blocks{group: g, size: size}
+	if b.rows, err = byteMemory(g, g.NodeSize()*g.Size()*size); err != nil {
 		return nil, err
 	}
-	b.rows = raw(rows)[:bytes]
 	if g.Size() > g.NodeSize() { // on all ranks
-		comes, err := Memory(g, (bytes+3)/4)
-		if err != nil {
+		if b.comes, err = byteMemory(g, len(b.rows)); err != nil {
 			return nil, err
 		}
-		b.comes = raw(comes)[:bytes]
 	}
 	return b, nil
 }
@@ -51,9 +44,4 @@ func (b *blocks) came(rank int) []byte {
 		return b.rows[(k*b.group.Size()+me)*b.size:][:b.size]
 	}
 	return b.comes[(rank*n+inNode)*b.size:][:b.size]
-}
-
-// numbers undoes raw.
-func numbers(x []byte) []float32 {
-	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(x))), len(x)/4)
 }

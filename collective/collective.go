@@ -78,6 +78,11 @@ func raw[T Number](x []T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), len(x)*int(unsafe.Sizeof(one)))
 }
 
+// numbers undoes raw.
+func numbers(x []byte) []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(x))), len(x)/4)
+}
+
 // Alone is the group of one, which needs no launcher.
 type Alone struct{}
 

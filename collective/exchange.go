@@ -78,7 +78,7 @@ func newExchange(g Group, layers []Factor, length, own int, w Wire, spans []span
 	}
 	heads := own * g.Size()
 	message := own*w.bytesOf(spans) + 4*statusLen
-	came, err := Memory(g, (g.Size()*message+3)/4)
+	came, err := byteMemory(g, g.Size()*message)
 	if err != nil {
 		return nil, fmt.Errorf("collective: room for what comes: %w", err)
 	}
@@ -92,13 +92,13 @@ func newExchange(g Group, layers []Factor, length, own int, w Wire, spans []span
 		sent:     vectors(make([]float32, own*length), own, length),
 		lie:      w == FP32 && len(spans) == 1 && spans[0] == span{0, length},
 		mine:     make([]byte, message),
-		came:     raw(came)[:g.Size()*message],
+		came:     came,
 		statuses: make([]Status, g.Size()),
 	}
 	if e.lie {
 		for k := range heads {
 			at := k/own*message/4 + k%own*length
-			e.held = append(e.held, came[at:at+length])
+			e.held = append(e.held, numbers(came)[at:at+length])
 		}
 		return e, nil
 	}

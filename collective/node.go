@@ -1,20 +1,20 @@
 package collective
 
-import (
-	"fmt"
-	"unsafe"
-)
+import "fmt"
 
 // Memory is n numbers, 0 at first, which the ranks of a node have in common. All ranks of the group call it; an error is all ranks'.
 func Memory(g Group, n int) ([]float32, error) {
-	bytes, err := g.NodeMemory(4 * n)
+	bytes, err := byteMemory(g, 4*n)
+	return numbers(bytes), err
+}
+
+// byteMemory is Memory of n bytes.
+func byteMemory(g Group, n int) ([]byte, error) {
+	bytes, err := g.NodeMemory(n)
 	if err != nil {
 		return nil, fmt.Errorf("%w; set exchange.share_memory = false to have a copy of its own for every rank", err)
 	}
-	if n == 0 {
-		return nil, nil
-	}
-	return unsafe.Slice((*float32)(unsafe.Pointer(&bytes[0])), n), nil
+	return bytes, nil
 }
 
 // Part is what of n things this rank does for its node.

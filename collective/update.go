@@ -103,8 +103,7 @@ func NewUpdate(g Group, layers []Factor, length, own int, w Wire, transports []T
 	}
 	// No rank has more than the first.
 	u.tells = make([]byte, w.bytesOf(u.parts[0]))
-	gathers, err := Memory(g, (ranks*len(u.tells)+3)/4)
-	if err == nil {
+	if u.gathers, err = byteMemory(g, ranks*len(u.tells)); err == nil {
 		u.sums, err = Memory(g, total)
 	}
 	if err == nil {
@@ -113,7 +112,6 @@ func NewUpdate(g Group, layers []Factor, length, own int, w Wire, transports []T
 	if err != nil {
 		return nil, fmt.Errorf("collective: room for the updates: %w", err)
 	}
-	u.gathers = raw(gathers)[:ranks*len(u.tells)]
 	return u, nil
 }
 

@@ -60,11 +60,11 @@ func (g *compressed) Allgather(dst, src []byte) error {
 // AllgatherShared: each rank unpacks a part for its node.
 func (g *compressed) AllgatherShared(dst, src []byte) error {
 	if need := g.Size() * g.most(len(src)); len(g.shared) < need { // on all ranks in the same call
-		memory, err := Memory(g.Group, (need+3)/4)
+		memory, err := byteMemory(g.Group, need)
 		if err != nil {
 			return fmt.Errorf("collective: room for compressed messages: %w", err)
 		}
-		g.shared = raw(memory)
+		g.shared = memory
 	}
 	stride, err := g.pack(src, 1)
 	if err != nil {
