@@ -78,6 +78,8 @@ const (
 	memoryRate    = 20e9  // bytes a second
 )
 
+const rateTime = 2 * time.Second // for which steps are measured
+
 const feedImages = 2000 // to prepare, a tenth of a second of the digits
 
 // options are what the flags and the configuration say together, without what is to be measured.
@@ -195,45 +197,32 @@ func (p planCommand) measure(o *plan.Options, w *mpi.World) error {
 	if err := collective.Agree(w, err); err != nil {
 		return err
 	}
-	operations := func(method string, lockstep bool) (float64, error) {
-		b := bench.Options{Config: plan.Beside(c, method), Image: o.Set.Height, Classes: o.Set.Classes, Threads: threads, Warmup: 1, Rounds: 3,
-			Lockstep: lockstep}
+	rate := func(method string, k int) (float64, error) {
+		b := bench.Options{Config: plan.Beside(c, method), Image: o.Set.Height, Classes: o.Set.Classes, Threads: threads, Warmup: 2}
 		if err := collective.Agree(w, b.Config.Resolve(1)); err != nil {
 			return 0, err
 		}
-		s, err := bench.RunStep(b, w)
-		// Steps of a small model are over too soon to be judged by three.
-		if rounds := s.ImagesPerSecond / float64(w.Size()*c.Train.Batch); err == nil && rounds > 6 {
-			b.Rounds = int(min(rounds, 100))
-			s, err = bench.RunStep(b, w)
-		}
-		if err != nil {
-			return 0, err
-		}
-		// By processor time: how ranks share cores in a short while says little of how they do in the long run.
-		rate := []float64{1e3 * s.FLOPsPerImage * float64(c.Train.Batch*threads) / s.CPUMS}
-		err = collective.Sum(w, rate)
-		return rate[0] / float64(w.Size()), err
+		return bench.IntervalRate(b, w, k, rateTime)
 	}
 	heads := c.Method
 	if !c.HasHeads() {
 		heads = "lte"
 	}
-	if o.Speed.Heads, err = operations(heads, false); err != nil {
+	if o.Speed.Heads, err = rate(heads, c.Merge.Every); err != nil {
 		return err
 	}
-	if o.Speed.Weights, err = operations("full", false); err != nil {
+	if o.Speed.Weights, err = rate("full", c.Merge.Every); err != nil {
 		return err
 	}
-	cores := orElse(p.Cores, w.MachineCores())
-	o.Cluster.Crowded = p.RanksPerNode > cores
-	if o.Cluster.Crowded && w.MachineSize() > w.MachineCores() {
-		lockstep, err := operations("full", true)
+	if w.Size() > 1 {
+		lockstep, err := rate("full", 1)
 		if err != nil {
 			return err
 		}
 		o.Speed.Lockstep = min(1, lockstep/o.Speed.Weights)
 	}
+	cores := orElse(p.Cores, w.MachineCores())
+	o.Cluster.Crowded = p.RanksPerNode > cores
 	if o.Speed.Memory, err = bench.MemoryRate(w); err != nil {
 		return err
 	}
@@ -248,11 +237,12 @@ func (p planCommand) measure(o *plan.Options, w *mpi.World) error {
 		}
 		o.Speed.Feed = sum[0] / float64(w.Size()*threads)
 	}
-	// Ranks that a node has not cores for share them, as those do whose passes over memory were measured.
+	// Ranks that a node has not cores for share them, as those do that were measured; what an image takes was processor time.
 	share := func(ranks, cores int) float64 { return min(1, float64(cores)/float64(ranks*threads)) }
 	part := share(p.RanksPerNode, cores)
-	o.Speed.Heads, o.Speed.Weights, o.Speed.Feed = o.Speed.Heads*part, o.Speed.Weights*part, o.Speed.Feed/part
-	o.Speed.Memory *= part / share(w.MachineSize(), w.MachineCores())
+	o.Speed.Feed /= part
+	part /= share(w.MachineSize(), w.MachineCores())
+	o.Speed.Heads, o.Speed.Weights, o.Speed.Memory = o.Speed.Heads*part, o.Speed.Weights*part, o.Speed.Memory*part
 	if p.RanksPerNode*threads < cores { // the others prepare images
 		o.Speed.Feed = 0
 	}

@@ -21,9 +21,6 @@ type Options struct {
 	Threads int
 	Warmup  int // rounds not counted
 	Rounds  int
-	// Ranks wait for one another before every step, as where they exchange gradients: those of one core take turns, and each finds
-	// its caches full of another's numbers.
-	Lockstep bool
 }
 
 // name is of the model, as a summary names it.

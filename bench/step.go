@@ -7,8 +7,6 @@ import (
 	"lte/collective"
 	"lte/compute"
 	"lte/train"
-
-	"golang.org/x/sys/unix"
 )
 
 // Step is the speed of local steps of a rank: one LoRA head (lte) or all weights (full), on one fixed batch. Where there
@@ -42,7 +40,6 @@ type Step struct {
 	RooflineGFLOPS  float64            `json:"roofline_gflops"`      // see Roofline; measured between the steps
 	Share           float64            `json:"share"`                // GFLOPS / RooflineGFLOPS
 	StepMS          float64            `json:"step_ms"`              // the median step, milliseconds
-	CPUMS           float64            `json:"cpu_ms"`               // mean processor time of a step, of all its threads, milliseconds: what it takes however many share the cores
 	MS              map[string]float64 `json:"ms"`                   // mean milliseconds of a step, by kind of work
 	Allocations     float64            `json:"allocations_per_step"` // of the median step: the runtime's own, now and then, are not the step's
 	PeakBytes       int64              `json:"peak_bytes"`           // resident, of the process
@@ -59,7 +56,7 @@ func RunStep(o Options, g collective.Group) (Step, error) {
 	var (
 		before, after runtime.MemStats
 		seconds       []float64
-		total, busy   time.Duration
+		total         time.Duration
 		allocations   []float64
 		start         int64
 	)
@@ -67,23 +64,17 @@ func RunStep(o Options, g collective.Group) (Step, error) {
 		if i == o.Warmup {
 			forget(products)
 			*meter.Tallies = [compute.Kinds]compute.Tally{}
-			seconds, total, busy, allocations, start = seconds[:0], 0, 0, allocations[:0], train.PeakMemory()
+			seconds, total, allocations, start = seconds[:0], 0, allocations[:0], train.PeakMemory()
 		}
 		if i%rooflineEvery == 0 || i <= o.Warmup {
 			round(meter.Backend, products)
 		}
 		runtime.ReadMemStats(&before)
-		if o.Lockstep {
-			if err := g.Barrier(); err != nil {
-				return Step{}, err
-			}
-		}
-		began, used := time.Now(), processorTime()
+		began := time.Now()
 		if err := step(t, batch); err != nil {
 			return Step{}, err
 		}
 		d := time.Since(began)
-		busy += processorTime() - used
 		runtime.ReadMemStats(&after)
 		total += d
 		seconds = append(seconds, d.Seconds())
@@ -92,7 +83,7 @@ func RunStep(o Options, g collective.Group) (Step, error) {
 	n := float64(o.Rounds)
 	s := Step{Kind: "step", Model: o.name(), Method: o.Config.Method, Image: o.Image, Batch: o.Config.Train.Batch,
 		Backend: meter.Name(), DType: o.Config.Compute.DType, Ranks: g.Size(), Threads: o.Threads, Steps: o.Rounds,
-		StepMS: 1e3 * median(seconds), CPUMS: 1e3 * busy.Seconds() / n, RooflineGFLOPS: roofline(products), MS: map[string]float64{},
+		StepMS: 1e3 * median(seconds), RooflineGFLOPS: roofline(products), MS: map[string]float64{},
 		Allocations: median(allocations), PeakBytes: train.PeakMemory(), GrowthBytes: train.PeakMemory() - start}
 	if o.Config.HasHeads() {
 		s.Rank = o.Config.LoRA.Rank
@@ -113,13 +104,6 @@ func RunStep(o Options, g collective.Group) (Step, error) {
 	err = collective.Sum(g, speed)
 	s.ImagesPerSecond = speed[0]
 	return s, err
-}
-
-// processorTime is what this process has used of the cores.
-func processorTime() time.Duration {
-	var u unix.Rusage
-	_ = unix.Getrusage(unix.RUSAGE_SELF, &u) // fails only for whom there is not
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // rooflineEvery spaces the rounds of products, which last a fraction of a step.

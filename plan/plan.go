@@ -24,11 +24,11 @@ type Options struct {
 	Speed   Speed
 }
 
-// Speed is how fast one rank computes while the others of its node do the same.
+// Speed is how fast one rank computes while the others of its node do the same, with waiting for the slowest of them.
 type Speed struct {
 	Heads   float64 // operations a second of a step of LoRA heads, as model.Operations counts them, over all of the step's time
 	Weights float64 // likewise of a step of all weights
-	// Part of these two that is left where all ranks exchange after every step (bench.Options.Lockstep); 0: all.
+	// Part of these two that is left where all ranks wait for the slowest after every step, instead of every K; 0: all.
 	Lockstep float64
 	Memory   float64 // bytes a second that a pass over memory reads and writes
 	Feed     float64 // seconds that preparing an image takes from the step's cores; 0: next to none, or in the above
