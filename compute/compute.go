@@ -35,6 +35,8 @@ type Backend interface {
 	Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta float32, c Operand)
 	// Affine computes y = x·wᵀ + bias + beta·y, bias added to every row, for beta 0 or 1.
 	Affine(y, x, w Operand, bias []float32, beta float32)
+	// AffineInput computes the gradient of Affine's x: dx = dy·w.
+	AffineInput(dx, dy, w Operand)
 	// AddProduct computes dst = c + alpha·a·b, for an inner side that is short beside the others. c may be dst's memory.
 	AddProduct(dst Operand, c blas32.General, alpha float32, a, b blas32.General)
 	// Round copies x into dst, in dst's precision, to nearest even.

@@ -128,7 +128,7 @@ func TestAddProduct(t *testing.T) {
 func TestAffine(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
 	for name, b := range backends(t) {
-		for _, s := range [][3]int{{1, 1, 1}, {3, 5, 2}, {17, 33, 9}, {40, 64, 70}} {
+		for _, s := range [][3]int{{1, 1, 1}, {3, 5, 2}, {17, 33, 9}, {40, 64, 70}, {40, 64, 96}, {455, 96, 32}} {
 			m, n, k := s[0], s[1], s[2]
 			for _, beta := range []float32{0, 1} {
 				x, w, bias, y := randoms(r, m*k), randoms(r, n*k), randoms(r, n), randoms(r, 2*m*n)
@@ -148,6 +148,31 @@ func TestAffine(t *testing.T) {
 				}
 				b.Affine(F32(Every(Matrix(2*m, n, y), 2)), F32(Matrix(m, k, x)), F32(Matrix(n, k, w)), bias, beta)
 				near(t, fmt.Sprint(name, s, beta), y, want, size*0x1p-22)
+			}
+		}
+	}
+}
+
+// AffineInput is dy·w; its rows, and dy's, may lie apart.
+func TestAffineInput(t *testing.T) {
+	r := rand.New(rand.NewPCG(8, 8))
+	for name, b := range backends(t) {
+		for _, s := range [][3]int{{1, 1, 1}, {17, 33, 9}, {40, 64, 96}, {455, 96, 32}} {
+			m, n, k := s[0], s[1], s[2]
+			dy, w, dx := randoms(r, 2*m*k), randoms(r, k*n), randoms(r, 2*m*n)
+			before := slices.Clone(dx)
+			b.AffineInput(F32(Every(Matrix(2*m, n, dx), 2)), F32(Every(Matrix(2*m, k, dy), 2)), F32(Matrix(k, n, w)))
+			x := make([]float32, 0, m*k)
+			for i := range m {
+				x = append(x, dy[2*i*k:][:k]...)
+			}
+			want, size := productTwin(blas.NoTrans, blas.NoTrans, 1, x, w, 0, make([]float32, m*n), m, n, k)
+			for i := range m {
+				what := fmt.Sprint(name, s, " row ", i)
+				near(t, what, dx[2*i*n:][:n], want[i*n:][:n], size*0x1p-22)
+				if between := dx[(2*i+1)*n:][:n]; !slices.Equal(between, before[(2*i+1)*n:][:n]) {
+					t.Fatalf("%s: what lies behind it is written to", what)
+				}
 			}
 		}
 	}

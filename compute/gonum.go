@@ -45,6 +45,10 @@ func (g gonumBackend) Affine(y, x, w Operand, bias []float32, beta float32) {
 	}
 }
 
+func (g gonumBackend) AffineInput(dx, dy, w Operand) {
+	g.Gemm(blas.NoTrans, blas.NoTrans, 1, dy, w, 0, dx)
+}
+
 func (g gonumBackend) AddProduct(dst Operand, c blas32.General, alpha float32, a, b blas32.General) {
 	g.Round(dst, c)
 	g.Gemm(blas.NoTrans, blas.NoTrans, alpha, F32(a), F32(b), 1, dst)

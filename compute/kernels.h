@@ -21,6 +21,10 @@ typedef struct {
   void (*transpose)(void *dst, int half, const float *src, float beta, long rows, long cols, int threads);
   void (*add_product)(void *dst, int half, const float *c, float alpha, const float *a, const float *b, long m, long n,
                       long k, int threads);
+  // The sums of strassen.c.
+  void (*strassen_left)(float *s, const float *a, long lda, long rows, long half_k);
+  void (*strassen_right)(float *t, const float *b, long ldb, long half_k, long half_n, int transposed, int threads);
+  void (*strassen_sum)(float *c, long ldc, const float *m, const float *bias, int accumulate, long rows, long half_n);
   void (*add_rows)(float *dst, long ld, const float *bias, long rows, long cols, int threads);
   void (*sum_rows)(float *dst, const void *x, int half, long ldx, long rows, long cols, int threads);
   void (*add)(float *dst, const float *x, long n, int threads);

@@ -166,6 +166,93 @@ static void transpose(void *dst, int half, const float *src, float beta, long ro
     }
 }
 
+#define AT(x) (*(lanes *)(x))
+#define FROM(x) (*(const lanes *)(x))
+
+// One level of Strassen's algorithm (Numerische Mathematik 13, 354) for c = a·b of 2×2 blocks, a's of rows × half_k, b's of half_k × half_n:
+//
+//	S1 = A11 + A22   S2 = A21 + A22   S3 = A11 + A12   S4 = A21 − A11   S5 = A12 − A22
+//	T1 = B11 + B22   T2 = B12 − B22   T3 = B21 − B11   T4 = B11 + B12   T5 = B21 + B22
+//	M1 = S1·T1   M2 = S2·B11   M3 = A11·T2   M4 = A22·T3   M5 = S3·B22   M6 = S4·T4   M7 = S5·T5
+//	C11 = M1 + M4 − M5 + M7   C12 = M3 + M5   C21 = M2 + M4   C22 = M1 − M2 + M3 + M6
+//
+// Winograd's form has three sums less, and half as much more error. Halves are whole vectors of WIDTH.
+
+// s (5, rows, half_k) = S1 to S5.
+static void strassen_left(float *s, const float *a, long lda, long rows, long half_k) {
+  const long block = rows * half_k;
+  for (long i = 0; i < rows; i++)
+    for (long j = 0; j < half_k; j += LANES) {
+      const float *x = a + i * lda + j, *y = x + rows * lda;
+      float *to = s + i * half_k + j;
+      lanes a11 = FROM(x), a12 = FROM(x + half_k), a21 = FROM(y), a22 = FROM(y + half_k);
+      AT(to) = a11 + a22;
+      AT(to + block) = a21 + a22;
+      AT(to + 2 * block) = a11 + a12;
+      AT(to + 3 * block) = a21 - a11;
+      AT(to + 4 * block) = a12 - a22;
+    }
+}
+
+INLINE void strassen_t(float *t, long block, lanes b11, lanes b12, lanes b21, lanes b22) {
+  AT(t) = b11 + b22;
+  AT(t + block) = b12 - b22;
+  AT(t + 2 * block) = b21 - b11;
+  AT(t + 3 * block) = b11 + b12;
+  AT(t + 4 * block) = b21 + b22;
+}
+
+// t (5, half_k, half_n) = T1 to T5; of a transposed b, behind them, B11 and B22.
+static void strassen_right(float *t, const float *b, long ldb, long half_k, long half_n, int transposed, int threads) {
+  const long block = half_k * half_n;
+  if (!transposed) {
+    PARALLEL(block)
+    for (long i = 0; i < half_k; i++)
+      for (long j = 0; j < half_n; j += LANES) {
+        const float *x = b + i * ldb + j, *y = x + half_k * ldb;
+        strassen_t(t + i * half_n + j, block, FROM(x), FROM(x + half_n), FROM(y), FROM(y + half_n));
+      }
+    return;
+  }
+  PARALLEL(block)
+  for (long i = 0; i < half_k; i += LANES)
+    for (long j = 0; j < half_n; j += LANES) {
+      lanes b11[LANES], b12[LANES], b21[LANES], b22[LANES];
+      transpose_tile(b11, b, 0, j * ldb + i, ldb, LANES, LANES);
+      transpose_tile(b21, b, 0, j * ldb + i + half_k, ldb, LANES, LANES);
+      transpose_tile(b12, b, 0, (j + half_n) * ldb + i, ldb, LANES, LANES);
+      transpose_tile(b22, b, 0, (j + half_n) * ldb + i + half_k, ldb, LANES, LANES);
+      for (int l = 0; l < LANES; l++) {
+        float *to = t + (i + l) * half_n + j;
+        strassen_t(to, block, b11[l], b12[l], b21[l], b22[l]);
+        AT(to + 5 * block) = b11[l];
+        AT(to + 6 * block) = b22[l];
+      }
+    }
+}
+
+// c (2·rows, 2·half_n) = the blocks of M1 to M7 (rows, half_n) + bias, where that is not null, and + c where accumulate is set.
+static void strassen_sum(float *c, long ldc, const float *m, const float *bias, int accumulate, long rows, long half_n) {
+  const long block = rows * half_n;
+  for (long i = 0; i < rows; i++)
+    for (long j = 0; j < half_n; j += LANES) {
+      const float *p = m + i * half_n + j;
+      float *x = c + i * ldc + j, *y = x + rows * ldc;
+      lanes m1 = FROM(p), m2 = FROM(p + block), m3 = FROM(p + 2 * block), m4 = FROM(p + 3 * block), m5 = FROM(p + 4 * block);
+      lanes c11 = m1 + m4 - m5 + FROM(p + 6 * block), c12 = m3 + m5, c21 = m2 + m4, c22 = m1 - m2 + m3 + FROM(p + 5 * block);
+      if (bias) {
+        lanes left = FROM(bias + j), right = FROM(bias + half_n + j);
+        c11 += left, c12 += right, c21 += left, c22 += right;
+      }
+      if (accumulate)
+        c11 += FROM(x), c12 += FROM(x + half_n), c21 += FROM(y), c22 += FROM(y + half_n);
+      AT(x) = c11;
+      AT(x + half_n) = c12;
+      AT(y) = c21;
+      AT(y + half_n) = c22;
+    }
+}
+
 // dst (dim, PAD(tokens)): the transpose of the same, tile by tile.
 INLINE void pack_transposed(float *dst, const void *src, int half, long at, long ld, long tokens, long dim) {
   long pad = PAD(tokens);

@@ -74,6 +74,13 @@ func (m *Meter) Affine(y, x, w Operand, bias []float32, beta float32) {
 	m.add(m.kind, began, 2*float64(y.Rows)*float64(y.Cols)*float64(x.Cols))
 }
 
+// AffineInput is counted.
+func (m *Meter) AffineInput(dx, dy, w Operand) {
+	began := time.Now()
+	m.Backend.AffineInput(dx, dy, w)
+	m.add(m.kind, began, 2*float64(dx.Rows)*float64(dx.Cols)*float64(dy.Cols))
+}
+
 // AddProduct is counted.
 func (m *Meter) AddProduct(dst Operand, c blas32.General, alpha float32, a, b blas32.General) {
 	began := time.Now()

@@ -10,7 +10,7 @@ package compute
 #include <oneapi/dnnl/dnnl.h>
 #include "kernels.h"
 
-#include "matmul.h"
+#include "strassen.h"
 
 // OpenMP's number of threads belongs to the calling thread, and Go moves goroutines: so it is set at every call.
 static int sgemm(int threads, char ta, char tb, long m, long n, long k, float alpha, const float *a, long lda,
@@ -84,6 +84,7 @@ import "C"
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 	"unsafe"
 
@@ -113,11 +114,19 @@ type onednn struct {
 	dtype   DType
 	// Making a product's primitive takes 0.2 to 0.5 ms. They live as long as the program.
 	products map[C.lte_product]*C.lte_matmul
-	scratch  []float32 // of borrow
+	large    map[C.lte_product]*C.lte_strassen
+	// The least side of those that go by Strassen's algorithm.
+	strassenFrom C.long
+	scratch      []float32 // of borrow
 }
 
 func newOneDNN(kernels *C.lte_kernels, threads int, d DType) *onednn {
-	return &onednn{kernels: kernels, threads: C.int(threads), dtype: d, products: map[C.lte_product]*C.lte_matmul{}}
+	o := &onednn{kernels: kernels, threads: C.int(threads), dtype: d, products: map[C.lte_product]*C.lte_matmul{},
+		large: map[C.lte_product]*C.lte_strassen{}, strassenFrom: math.MaxInt32}
+	if C.lte_strassen_pays() != 0 {
+		o.strassenFrom = 384
+	}
+	return o
 }
 
 func (o *onednn) Name() string { return "onednn" }
@@ -179,6 +188,10 @@ func (o *onednn) sgemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta 
 func (o *onednn) Affine(y, x, w Operand, bias []float32, beta float32) {
 	m, n, k := checkGemm(blas.NoTrans, blas.Trans, x, w, y)
 	checkEqual(n, bias)
+	p := C.lte_product{m: C.long(m), n: C.long(n), k: C.long(k), tb: 1, alpha: 1, bias: 1, accumulate: truth(beta != 0)}
+	if o.strassen(p, x, w, bias, y) {
+		return
+	}
 	if beta != 0 && x.F32 != nil && o.threads == 1 { // the primitive's own sum is slower, but for threads
 		C.add_rows(o.kernels, ptr(y.F32), C.long(y.Stride), ptr(bias), C.long(m), C.long(n), o.threads)
 		o.sgemm(blas.NoTrans, blas.Trans, 1, x, w, 1, y.general())
@@ -190,8 +203,14 @@ func (o *onednn) Affine(y, x, w Operand, bias []float32, beta float32) {
 		o.Add(y.F32[:m*n], sum.F32)
 		return
 	}
-	o.product(C.lte_product{m: C.long(m), n: C.long(n), k: C.long(k), tb: 1, alpha: 1, bias: 1, accumulate: truth(beta != 0)},
-		x, w, bias, y)
+	o.product(p, x, w, bias, y)
+}
+
+func (o *onednn) AffineInput(dx, dy, w Operand) {
+	m, n, k := checkGemm(blas.NoTrans, blas.NoTrans, dy, w, dx)
+	if !o.strassen(C.lte_product{m: C.long(m), n: C.long(n), k: C.long(k), alpha: 1}, dy, w, nil, dx) {
+		o.Gemm(blas.NoTrans, blas.NoTrans, 1, dy, w, 0, dx)
+	}
 }
 
 func (o *onednn) AddProduct(dst Operand, c blas32.General, alpha float32, a, b blas32.General) {
@@ -204,10 +223,33 @@ func (o *onednn) AddProduct(dst Operand, c blas32.General, alpha float32, a, b b
 		C.long(k), o.threads)
 }
 
-// product fills in strides and precision, and computes.
-func (o *onednn) product(p C.lte_product, a, b Operand, bias []float32, c Operand) {
+// fill fills in strides, precision and threads.
+func (o *onednn) fill(p C.lte_product, a, b, c Operand) C.lte_product {
 	p.lda, p.ldb, p.ldc = C.long(a.Stride), C.long(b.Stride), C.long(c.Stride)
 	p.half, p.half_out, p.threads = a.half(), c.half(), o.threads
+	return p
+}
+
+// strassen computes by Strassen's algorithm, or returns false where that does not pay.
+func (o *onednn) strassen(p C.lte_product, a, b Operand, bias []float32, c Operand) bool {
+	p = o.fill(p, a, b, c)
+	if p.half+p.half_out != 0 || min(p.m, p.n, p.k) < o.strassenFrom || p.n%32 != 0 || p.k%32 != 0 {
+		return false
+	}
+	s := o.large[p]
+	if s == nil {
+		s = newStrassen(p)
+		o.large[p] = s
+	}
+	if status := C.lte_strassen_run(s, o.kernels, ptr(a.F32), ptr(b.F32), ptr(bias), ptr(c.F32)); status != 0 {
+		panic("compute: oneDNN refused a product")
+	}
+	return true
+}
+
+// product fills in what the operands say, and computes.
+func (o *onednn) product(p C.lte_product, a, b Operand, bias []float32, c Operand) {
+	p = o.fill(p, a, b, c)
 	primitive := o.products[p]
 	if primitive == nil {
 		primitive = newMatmul(p)
@@ -224,6 +266,14 @@ func newMatmul(p C.lte_product) *C.lte_matmul {
 		panic(fmt.Sprintf("compute: oneDNN has no product %+v here", p))
 	}
 	return primitive
+}
+
+func newStrassen(p C.lte_product) *C.lte_strassen {
+	s := C.lte_strassen_new(&p)
+	if s == nil {
+		panic(fmt.Sprintf("compute: oneDNN has no product %+v here", p))
+	}
+	return s
 }
 
 func truth(b bool) C.int {
@@ -362,6 +412,8 @@ func everyISA(threads int, d DType) map[string]Backend {
 		if k == nil {
 			return all
 		}
-		all["onednn/"+C.GoString(k.isa)] = newOneDNN(k, threads, d)
+		o := newOneDNN(k, threads, d)
+		o.strassenFrom = 32 // the cases are small
+		all["onednn/"+C.GoString(k.isa)] = o
 	}
 }

@@ -68,6 +68,10 @@ func (h half) Affine(y, x, w compute.Operand, bias []float32, beta float32) {
 	write(y, func(y compute.Operand) { h.Backend.Affine(y, widen(x), widen(w), bias, beta) })
 }
 
+func (h half) AffineInput(dx, dy, w compute.Operand) {
+	write(dx, func(dx compute.Operand) { h.Backend.AffineInput(dx, widen(dy), widen(w)) })
+}
+
 func (h half) AddProduct(dst compute.Operand, c blas32.General, alpha float32, a, b blas32.General) {
 	write(dst, func(dst compute.Operand) { h.Backend.AddProduct(dst, c, alpha, a, b) })
 }

@@ -76,7 +76,7 @@ func (l *Linear) Backward(dx, dy, x compute.Operand) {
 		beta, l.fresh = 0, false
 	}
 	if dx.Rows > 0 {
-		l.backend.Gemm(blas.NoTrans, blas.NoTrans, 1, dy, l.weight, 0, dx)
+		l.backend.AffineInput(dx, dy, l.weight)
 	}
 	if l.GradW.Data != nil {
 		l.backend.Gemm(blas.Trans, blas.NoTrans, 1, dy, x, beta, compute.F32(l.GradW))
