@@ -164,7 +164,7 @@ func TestGemmBF16(t *testing.T) {
 		t.Skip(err)
 	}
 	r := rand.New(rand.NewPCG(10, 10))
-	for _, s := range [][3]int{{1, 1, 1}, {3, 5, 2}, {17, 33, 9}, {64, 48, 100}, {130, 65, 300}} {
+	for _, s := range [][3]int{{1, 1, 1}, {3, 5, 2}, {17, 33, 9}, {64, 48, 100}, {130, 65, 300}, {390, 400, 384}} {
 		m, n, k := s[0], s[1], s[2]
 		for _, tA := range []blas.Transpose{blas.NoTrans, blas.Trans} {
 			for _, tB := range []blas.Transpose{blas.NoTrans, blas.Trans} {

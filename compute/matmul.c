@@ -7,13 +7,17 @@
 
 enum { SRC, WEIGHTS, DST, SCRATCHPAD, BIAS, ARGS };
 
+enum { LARGE = 384 }; // sides from which b is packed as the primitive likes it best, which costs less than it saves
+
 struct lte_matmul {
   dnnl_primitive_t primitive;
   dnnl_stream_t stream;
   dnnl_memory_t memory[ARGS]; // null where the product has none
   dnnl_exec_arg_t args[ARGS];
   int count, threads;
-  size_t scratchpad; // bytes
+  size_t scratchpad, packed; // bytes
+  dnnl_primitive_t pack;     // of b; null: the primitive reads it as it lies
+  dnnl_memory_t b;
 };
 
 static dnnl_engine_t engine;
@@ -22,20 +26,21 @@ static void make_engine(void) {
     abort();
 }
 
-// The scratchpad of whatever product runs on this thread. oneDNN's own would belong to the thread that made the
-// primitive, and Go moves goroutines.
-static _Thread_local void *scratch;
-static _Thread_local size_t scratch_size;
-
-static void *scratchpad(size_t bytes) {
-  if (bytes > scratch_size) {
-    free(scratch);
-    scratch_size = (bytes + 4095) & ~(size_t)4095;
-    scratch = aligned_alloc(4096, scratch_size);
-    if (!scratch)
+// The memory of whatever product runs on this thread: [0] its scratchpad, [1] what it has packed. oneDNN's own scratchpad would belong
+// to the thread that made the primitive, and Go moves goroutines.
+static void *memory(int which, size_t bytes) {
+  static _Thread_local struct {
+    void *at;
+    size_t bytes;
+  } all[2];
+  if (bytes > all[which].bytes) {
+    free(all[which].at);
+    all[which].bytes = (bytes + 4095) & ~(size_t)4095;
+    all[which].at = aligned_alloc(4096, all[which].bytes);
+    if (!all[which].at)
       abort();
   }
-  return scratch;
+  return all[which].at;
 }
 
 static dnnl_memory_desc_t matrix(long rows, long cols, long ld, int transposed, int half) {
@@ -56,7 +61,9 @@ lte_matmul *lte_matmul_new(const lte_product *s) {
   omp_set_num_threads(s->threads); // the primitive is made for them
 
   dnnl_memory_desc_t a = matrix(s->m, s->k, s->lda, s->ta, s->half), b = matrix(s->k, s->n, s->ldb, s->tb, s->half),
-                     c = matrix(s->m, s->n, s->ldc, 0, s->half_out), bias = matrix(1, s->n, s->n, 0, 0);
+                     c = matrix(s->m, s->n, s->ldc, 0, s->half_out), bias = matrix(1, s->n, s->n, 0, 0), right = b;
+  if (s->half && !s->ta && s->m >= LARGE && s->n >= LARGE && s->k >= LARGE)
+    dnnl_memory_desc_init_by_tag(&right, 2, b.dims, b.data_type, dnnl_format_tag_any);
   dnnl_post_ops_t post;
   dnnl_post_ops_create(&post);
   if (s->accumulate)
@@ -71,7 +78,7 @@ lte_matmul *lte_matmul_new(const lte_product *s) {
   dnnl_matmul_desc_t desc;
   dnnl_primitive_desc_t pd = NULL;
   lte_matmul *p = calloc(1, sizeof *p);
-  int ok = p && dnnl_matmul_desc_init(&desc, &a, &b, s->bias ? &bias : NULL, &c) == dnnl_success &&
+  int ok = p && dnnl_matmul_desc_init(&desc, &a, &right, s->bias ? &bias : NULL, &c) == dnnl_success &&
            dnnl_primitive_desc_create(&pd, &desc, attr, engine, NULL) == dnnl_success &&
            dnnl_primitive_create(&p->primitive, pd) == dnnl_success &&
            dnnl_stream_create(&p->stream, engine, dnnl_stream_default_flags) == dnnl_success;
@@ -85,7 +92,17 @@ lte_matmul *lte_matmul_new(const lte_product *s) {
   const dnnl_memory_desc_t *pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
   p->scratchpad = dnnl_memory_desc_get_size(pad);
   add(p, SRC, DNNL_ARG_SRC, &a);
-  add(p, WEIGHTS, DNNL_ARG_WEIGHTS, &b);
+  right = *dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
+  if (!dnnl_memory_desc_equal(&right, &b)) {
+    dnnl_primitive_desc_t reorder = NULL;
+    if (dnnl_reorder_primitive_desc_create(&reorder, &b, engine, &right, engine, NULL) != dnnl_success ||
+        dnnl_primitive_create(&p->pack, reorder) != dnnl_success)
+      return NULL;
+    dnnl_primitive_desc_destroy(reorder);
+    dnnl_memory_create(&p->b, &b, engine, DNNL_MEMORY_NONE);
+    p->packed = dnnl_memory_desc_get_size(&right);
+  }
+  add(p, WEIGHTS, DNNL_ARG_WEIGHTS, &right);
   add(p, DST, DNNL_ARG_DST, &c);
   if (p->scratchpad)
     add(p, SCRATCHPAD, DNNL_ARG_SCRATCHPAD, pad);
@@ -98,8 +115,17 @@ lte_matmul *lte_matmul_new(const lte_product *s) {
 int lte_matmul_run(lte_matmul *p, const void *a, const void *b, const float *bias, void *c) {
   const void *data[ARGS] = {[SRC] = a, [WEIGHTS] = b, [DST] = c, [BIAS] = bias};
   omp_set_num_threads(p->threads); // OpenMP's number belongs to the thread
+  if (p->pack) {
+    data[WEIGHTS] = memory(1, p->packed);
+    dnnl_memory_set_data_handle(p->b, (void *)b);
+    dnnl_memory_set_data_handle(p->memory[WEIGHTS], (void *)data[WEIGHTS]);
+    const dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, p->b}, {DNNL_ARG_TO, p->memory[WEIGHTS]}};
+    dnnl_status_t status = dnnl_primitive_execute(p->pack, p->stream, 2, args);
+    if (status)
+      return status;
+  }
   if (p->scratchpad)
-    data[SCRATCHPAD] = scratchpad(p->scratchpad);
+    data[SCRATCHPAD] = memory(0, p->scratchpad);
   for (int i = 0; i < ARGS; i++)
     if (p->memory[i])
       dnnl_memory_set_data_handle(p->memory[i], (void *)data[i]);
