@@ -12,7 +12,8 @@ import (
 // Step is the speed of local steps of a rank: one LoRA head (lte) or all weights (full), on one fixed batch. Where there
 // are several ranks all take steps at once, without a word; what is not said to be of all is of rank 0.
 //
-// FLOPs are counted as they are made, 2·m·n·k for every matrix product and nothing else. An image of T tokens (P of
+// FLOPs are those of plain products, 2·m·n·k for every one that is made and nothing else: where the back end needs fewer (Strassen's
+// algorithm), Share can pass 1. An image of T tokens (P of
 // them patches) and a block of width w then costs, over the linear layers (out, in) = (m, n) of rank r,
 //
 //	forward                 Σ 2·ρmn           ρ rows an image: P for the patch embedding; 1 for the classifier and, in

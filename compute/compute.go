@@ -7,7 +7,7 @@
 // Back ends: "onednn" (built with cgo: oneDNN's products, and C kernels compiled for AVX-512, AVX2 and the baseline,
 // chosen for the CPU at run time) and "gonum" (pure Go, always there).
 //
-// Whatever the number of threads, every kernel but Gemm and Affine gives the same bits: threads share out rows, never a
+// Whatever the number of threads, every kernel but Gemm, Affine and AffineInput gives the same bits: threads share out rows, never a
 // sum. AddProduct is what ranks merge by: theirs may differ.
 package compute
 
