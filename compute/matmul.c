@@ -26,21 +26,21 @@ static void make_engine(void) {
     abort();
 }
 
-// The memory of whatever product runs on this thread: [0] its scratchpad, [1] what it has packed. oneDNN's own scratchpad would belong
-// to the thread that made the primitive, and Go moves goroutines.
-static void *memory(int which, size_t bytes) {
+// It belongs to the thread that computes. oneDNN's own scratchpad would belong to the thread that made the primitive, and Go moves
+// goroutines.
+void *lte_borrow(int use, size_t bytes) {
   static _Thread_local struct {
     void *at;
     size_t bytes;
-  } all[2];
-  if (bytes > all[which].bytes) {
-    free(all[which].at);
-    all[which].bytes = (bytes + 4095) & ~(size_t)4095;
-    all[which].at = aligned_alloc(4096, all[which].bytes);
-    if (!all[which].at)
+  } all[LTE_BORROWED];
+  if (bytes > all[use].bytes) {
+    free(all[use].at);
+    all[use].bytes = (bytes + 4095) & ~(size_t)4095;
+    all[use].at = aligned_alloc(4096, all[use].bytes);
+    if (!all[use].at)
       abort();
   }
-  return all[which].at;
+  return all[use].at;
 }
 
 static dnnl_memory_desc_t matrix(long rows, long cols, long ld, int transposed, int half) {
@@ -116,7 +116,7 @@ int lte_matmul_run(lte_matmul *p, const void *a, const void *b, const float *bia
   const void *data[ARGS] = {[SRC] = a, [WEIGHTS] = b, [DST] = c, [BIAS] = bias};
   omp_set_num_threads(p->threads); // OpenMP's number belongs to the thread
   if (p->pack) {
-    data[WEIGHTS] = memory(1, p->packed);
+    data[WEIGHTS] = lte_borrow(LTE_PACKED, p->packed);
     dnnl_memory_set_data_handle(p->b, (void *)b);
     dnnl_memory_set_data_handle(p->memory[WEIGHTS], (void *)data[WEIGHTS]);
     const dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, p->b}, {DNNL_ARG_TO, p->memory[WEIGHTS]}};
@@ -125,7 +125,7 @@ int lte_matmul_run(lte_matmul *p, const void *a, const void *b, const float *bia
       return status;
   }
   if (p->scratchpad)
-    data[SCRATCHPAD] = memory(0, p->scratchpad);
+    data[SCRATCHPAD] = lte_borrow(LTE_SCRATCHPAD, p->scratchpad);
   for (int i = 0; i < ARGS; i++)
     if (p->memory[i])
       dnnl_memory_set_data_handle(p->memory[i], (void *)data[i]);

@@ -2,6 +2,14 @@
 #ifndef LTE_MATMUL_H
 #define LTE_MATMUL_H
 
+#include <stddef.h>
+
+// What is borrowed for the length of one product.
+enum { LTE_SCRATCHPAD, LTE_PACKED, LTE_FORMED, LTE_BLOCKS, LTE_BORROWED };
+
+// At least that many bytes of this thread, for that use: what the last product left there.
+void *lte_borrow(int use, size_t bytes);
+
 // c = alpha·op(a)·op(b) + bias, and + c where accumulate is set. a and b are bfloat16 where
 // half is set, c where half_out is.
 typedef struct {

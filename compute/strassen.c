@@ -49,33 +49,17 @@ lte_strassen *lte_strassen_new(const lte_product *p) {
   return s;
 }
 
-// The memory of this thread: [0] what is formed of b, [1] a pair's sums and products.
-static float *memory(int which, long floats) {
-  static _Thread_local struct {
-    float *at;
-    long floats;
-  } all[2];
-  if (floats > all[which].floats) {
-    free(all[which].at);
-    all[which].floats = floats;
-    all[which].at = aligned_alloc(64, (floats * sizeof(float) + 63) / 64 * 64);
-    if (!all[which].at)
-      abort();
-  }
-  return all[which].at;
-}
-
 int lte_strassen_run(lte_strassen *s, const lte_kernels *k, const float *a, const float *b, const float *bias, float *c) {
   const lte_product *p = &s->p;
   const long rows = s->rows, half_n = p->n / 2, half_k = p->k / 2;
   const long left = rows * half_k, right = half_k * half_n, out = rows * half_n; // a block's numbers
-  float *t = memory(0, PRODUCTS * right);
+  float *t = lte_borrow(LTE_FORMED, PRODUCTS * right * sizeof *t);
   k->strassen_right(t, b, p->ldb, half_k, half_n, p->tb, p->threads);
   const float *b11 = p->tb ? t + 5 * right : b, *b22 = p->tb ? t + 6 * right : b + half_k * p->ldb + half_n;
   int status = 0;
 #pragma omp parallel for num_threads(p->threads) if (p->threads > 1) reduction(| : status)
   for (long i = 0; i < s->pairs; i++) {
-    float *sums = memory(1, SUMS * left + PRODUCTS * out), *m = sums + SUMS * left;
+    float *sums = lte_borrow(LTE_BLOCKS, (SUMS * left + PRODUCTS * out) * sizeof *sums), *m = sums + SUMS * left;
     const float *a11 = a + 2 * i * rows * p->lda, *a22 = a11 + rows * p->lda + half_k;
     k->strassen_left(sums, a11, p->lda, rows, half_k);
     lte_matmul **by = s->products + KINDS * omp_get_thread_num();
