@@ -14,6 +14,7 @@ package compute
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -76,11 +77,13 @@ type Backend interface {
 	Patches(dst Operand, images []float32, shape ImageShape)
 
 	// AdamW makes one step of AdamW (Loshchilov and Hutter, arXiv 1711.05101) as PyTorch computes it:
-	// p −= lr·decay·p; m = β1·m + (1−β1)·g; v = β2·v + (1−β2)·g²; p −= lr/c1 · m/(√v/√c2 + eps), c = 1 − βᵗ. Here
-	// and in SGD, g is the gradient times clip.
+	//
+	//	m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;  p ← p − ηλp − η/(1−β₁ᵗ) · m/(√(v/(1−β₂ᵗ)) + ε)
+	//
+	// Here and in SGD, g is the gradient times clip.
 	AdamW(p, m, v, g []float32, s AdamWStep)
-	// SGD makes one step as PyTorch computes it: g' = g + decay·p; buf = momentum·buf + g'; p −= lr·buf.
-	SGD(p, buf, g []float32, clip, lr, momentum, decay float32)
+	// SGD makes one step as PyTorch computes it: buf ← μ·buf + g + λp;  p ← p − η·buf.
+	SGD(p, buf, g []float32, s SGDStep)
 }
 
 // AttentionShape is the shape of self-attention: qkv is (Batch, Tokens, 3, Heads, Dim), out is (Batch, Tokens, Heads,
@@ -124,9 +127,38 @@ func (s ImageShape) check(dst Operand, images []float32) {
 	}
 }
 
-// AdamWStep holds the numbers of one AdamW step; C1 and C2 are the bias corrections 1 − βᵗ, Clip what the
-// gradient is multiplied by.
-type AdamWStep struct{ LR, Beta1, Beta2, Eps, Decay, C1, C2, Clip float32 }
+// AdamWStep holds the hyperparameters of step T, counting from 1, of AdamW. Clip is what the gradient is multiplied by.
+type AdamWStep struct {
+	LR, Beta1, Beta2, Eps, Decay, Clip float64 // η, β₁, β₂, ε, λ
+	T                                  int     // t
+}
+
+// adamWScalars are what a step multiplies by, formed in float64: 1 − β of a β near 1 would keep few digits in float32.
+// The kernels compute βm + (1−β)g as m − (1−β)m + (1−β)g, which tends to g whatever 1 − β is rounded to.
+type adamWScalars struct {
+	rest1, rest2 float32 // 1 − β₁, 1 − β₂
+	rate         float32 // η/(1 − β₁ᵗ)
+	root         float32 // 1/√(1 − β₂ᵗ)
+	eps          float32 // ε
+	decay        float32 // ηλ
+	clip         float32
+}
+
+func (s AdamWStep) scalars() adamWScalars {
+	t := float64(s.T)
+	return adamWScalars{rest1: float32(1 - s.Beta1), rest2: float32(1 - s.Beta2), rate: float32(s.LR / (1 - math.Pow(s.Beta1, t))),
+		root: float32(1 / math.Sqrt(1-math.Pow(s.Beta2, t))), eps: float32(s.Eps), decay: float32(s.LR * s.Decay), clip: float32(s.Clip)}
+}
+
+// SGDStep holds the hyperparameters of a step of SGD. Clip is what the gradient is multiplied by.
+type SGDStep struct{ LR, Momentum, Decay, Clip float64 } // η, μ, λ
+
+// sgdScalars are what a step multiplies by; rest is 1 − μ, as in adamWScalars.
+type sgdScalars struct{ rest, lr, decay, clip float32 }
+
+func (s SGDStep) scalars() sgdScalars {
+	return sgdScalars{rest: float32(1 - s.Momentum), lr: float32(s.LR), decay: float32(s.Decay), clip: float32(s.Clip)}
+}
 
 // Constants of tier 1: misuse inside the program.
 const (

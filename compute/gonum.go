@@ -293,20 +293,20 @@ func softmax(p []float32) {
 
 func (gonumBackend) AdamW(p, m, v, g []float32, s AdamWStep) {
 	checkEqual(len(p), m, v, g)
-	root := float32(math.Sqrt(float64(s.C2)))
+	a := s.scalars()
 	for i, gi := range g {
-		gi *= s.Clip
-		m[i] = s.Beta1*m[i] + (1-s.Beta1)*gi
-		v[i] = s.Beta2*v[i] + (1-s.Beta2)*gi*gi
-		p[i] -= s.LR * s.Decay * p[i]
-		p[i] -= s.LR / s.C1 * m[i] / (float32(math.Sqrt(float64(v[i])))/root + s.Eps)
+		gi *= a.clip
+		m[i] = m[i] - a.rest1*m[i] + a.rest1*gi
+		v[i] = v[i] - a.rest2*v[i] + a.rest2*gi*gi
+		p[i] -= a.decay*p[i] + a.rate*m[i]/(float32(math.Sqrt(float64(v[i])))*a.root+a.eps)
 	}
 }
 
-func (gonumBackend) SGD(p, buf, g []float32, clip, lr, momentum, decay float32) {
+func (gonumBackend) SGD(p, buf, g []float32, s SGDStep) {
 	checkEqual(len(p), buf, g)
+	a := s.scalars()
 	for i, gi := range g {
-		buf[i] = momentum*buf[i] + clip*gi + decay*p[i]
-		p[i] -= lr * buf[i]
+		buf[i] = buf[i] - a.rest*buf[i] + a.clip*gi + a.decay*p[i]
+		p[i] -= a.lr * buf[i]
 	}
 }

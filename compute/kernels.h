@@ -11,8 +11,12 @@ typedef struct {
 } lte_image_shape;
 
 typedef struct {
-  float lr, beta1, beta2, eps, decay, c1, c2, clip;
+  float rest1, rest2, rate, root, eps, decay, clip; // see adamWScalars
 } lte_adamw_step;
+
+typedef struct {
+  float rest, lr, decay, clip; // see sgdScalars
+} lte_sgd_step;
 
 // What products read is float, or bfloat16 where half is set.
 typedef struct {
@@ -42,7 +46,7 @@ typedef struct {
                              lte_attention_shape s, int threads);
   void (*patches)(void *dst, int half, const float *images, lte_image_shape s, int threads);
   void (*adamw)(float *p, float *m, float *v, const float *g, lte_adamw_step s, long n, int threads);
-  void (*sgd)(float *p, float *buf, const float *g, float clip, float lr, float momentum, float decay, long n, int threads);
+  void (*sgd)(float *p, float *buf, const float *g, lte_sgd_step s, long n, int threads);
 } lte_kernels;
 
 // The kernels of one instruction set each; see kernels_*.c.

@@ -283,12 +283,11 @@ static void patches(void *dst, int half, const float *images, lte_image_shape s,
 
 static void adamw_of(float *restrict p, float *restrict m, float *restrict v, const float *restrict g, lte_adamw_step s,
                      long n) {
-  const float keep = 1.0f - s.lr * s.decay, rate = s.lr / s.c1, root = 1.0f / sqrtf(s.c2);
   for (long i = 0; i < n; i++) {
     float x = s.clip * g[i];
-    m[i] = s.beta1 * m[i] + (1.0f - s.beta1) * x;
-    v[i] = s.beta2 * v[i] + (1.0f - s.beta2) * x * x;
-    p[i] = keep * p[i] - rate * m[i] / (sqrtf(v[i]) * root + s.eps);
+    m[i] = m[i] - s.rest1 * m[i] + s.rest1 * x;
+    v[i] = v[i] - s.rest2 * v[i] + s.rest2 * x * x;
+    p[i] -= s.decay * p[i] + s.rate * m[i] / (sqrtf(v[i]) * s.root + s.eps);
   }
 }
 
@@ -296,17 +295,15 @@ static void adamw(float *p, float *m, float *v, const float *g, lte_adamw_step s
   FOR_BLOCKS(n) adamw_of(p + at, m + at, v + at, g + at, s, END(n) - at);
 }
 
-static void sgd_of(float *restrict p, float *restrict buf, const float *restrict g, float clip, float lr,
-                   float momentum, float decay, long n) {
+static void sgd_of(float *restrict p, float *restrict buf, const float *restrict g, lte_sgd_step s, long n) {
   for (long i = 0; i < n; i++) {
-    buf[i] = momentum * buf[i] + clip * g[i] + decay * p[i];
-    p[i] -= lr * buf[i];
+    buf[i] = buf[i] - s.rest * buf[i] + s.clip * g[i] + s.decay * p[i];
+    p[i] -= s.lr * buf[i];
   }
 }
 
-static void sgd(float *p, float *buf, const float *g, float clip, float lr, float momentum, float decay, long n,
-                int threads) {
-  FOR_BLOCKS(n) sgd_of(p + at, buf + at, g + at, clip, lr, momentum, decay, END(n) - at);
+static void sgd(float *p, float *buf, const float *g, lte_sgd_step s, long n, int threads) {
+  FOR_BLOCKS(n) sgd_of(p + at, buf + at, g + at, s, END(n) - at);
 }
 
 const lte_kernels LTE_TABLE = {

@@ -176,8 +176,8 @@ func (m *Meter) AdamW(p, mom, v, g []float32, s AdamWStep) {
 }
 
 // SGD is counted.
-func (m *Meter) SGD(p, buf, g []float32, clip, lr, momentum, decay float32) {
+func (m *Meter) SGD(p, buf, g []float32, s SGDStep) {
 	began := time.Now()
-	m.Backend.SGD(p, buf, g, clip, lr, momentum, decay)
+	m.Backend.SGD(p, buf, g, s)
 	m.add(Optimizer, began, 0)
 }

@@ -61,8 +61,8 @@ static void patches(K, void *d, int half, const float *x, lte_image_shape s, int
 static void adamw(K, float *p, float *m, float *v, const float *g, lte_adamw_step s, long n, int t) {
   k->adamw(p, m, v, g, s, n, t);
 }
-static void sgd(K, float *p, float *b, const float *g, float clip, float lr, float mu, float decay, long n, int t) {
-  k->sgd(p, b, g, clip, lr, mu, decay, n, t);
+static void sgd(K, float *p, float *b, const float *g, lte_sgd_step s, long n, int t) {
+  k->sgd(p, b, g, s, n, t);
 }
 static const lte_kernels *named(int i) {
 #if defined(__x86_64__)
@@ -393,14 +393,17 @@ func (o *onednn) Patches(dst Operand, images []float32, s ImageShape) {
 
 func (o *onednn) AdamW(p, m, v, g []float32, s AdamWStep) {
 	checkEqual(len(p), m, v, g)
-	step := C.lte_adamw_step{lr: C.float(s.LR), beta1: C.float(s.Beta1), beta2: C.float(s.Beta2), eps: C.float(s.Eps),
-		decay: C.float(s.Decay), c1: C.float(s.C1), c2: C.float(s.C2), clip: C.float(s.Clip)}
+	a := s.scalars()
+	step := C.lte_adamw_step{rest1: C.float(a.rest1), rest2: C.float(a.rest2), rate: C.float(a.rate), root: C.float(a.root),
+		eps: C.float(a.eps), decay: C.float(a.decay), clip: C.float(a.clip)}
 	C.adamw(o.kernels, ptr(p), ptr(m), ptr(v), ptr(g), step, C.long(len(p)), o.threads)
 }
 
-func (o *onednn) SGD(p, buf, g []float32, clip, lr, momentum, decay float32) {
+func (o *onednn) SGD(p, buf, g []float32, s SGDStep) {
 	checkEqual(len(p), buf, g)
-	C.sgd(o.kernels, ptr(p), ptr(buf), ptr(g), C.float(clip), C.float(lr), C.float(momentum), C.float(decay), C.long(len(p)), o.threads)
+	a := s.scalars()
+	step := C.lte_sgd_step{rest: C.float(a.rest), lr: C.float(a.lr), decay: C.float(a.decay), clip: C.float(a.clip)}
+	C.sgd(o.kernels, ptr(p), ptr(buf), ptr(g), step, C.long(len(p)), o.threads)
 }
 
 // everyISA returns a back end for every instruction set that this CPU runs, by name: the tests hold them all to one

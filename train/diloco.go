@@ -20,12 +20,13 @@ func newDiLoCo(c config.Config, g *collective.Meter, be compute.Backend, m *mode
 	velocity := make([]float32, len(m.Flat()))
 	d.velocity = velocity
 	d.guard.alongTrained(trained(m), velocity)
-	eta, mu := float32(c.Outer.LR), float32(c.Outer.Momentum)
+	eta, mu := c.Outer.LR, c.Outer.Momentum
 	d.outer = func(mean, merged []float32) {
 		for i, theta := range merged {
-			delta := theta - mean[i]
-			velocity[i] = mu*velocity[i] + delta
-			mean[i] = theta - eta*(delta+mu*velocity[i])
+			delta := float64(theta) - float64(mean[i])
+			v := mu*float64(velocity[i]) + delta
+			velocity[i] = float32(v)
+			mean[i] = float32(float64(theta) - eta*(delta+mu*v))
 		}
 	}
 	return d, nil

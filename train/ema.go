@@ -31,9 +31,9 @@ func newAverage(decay float64, m *model.Model, sharers collective.Group) (*avera
 // add takes in the weights of a merge after k steps. Where factors are under way ranks cannot talk: the others' parts are there
 // after the next barrier.
 func (a *average) add(weights []float32, k int) error {
-	keep := float32(math.Pow(a.decay, float64(k)))
+	rest := float32(1 - math.Pow(a.decay, float64(k)))
 	for i := a.from; i < a.to; i++ {
-		a.values[i] = keep*a.values[i] + (1-keep)*weights[i]
+		a.values[i] += rest * (weights[i] - a.values[i]) // stays at W where W stays, whatever rest is rounded to
 	}
 	if a.overlap {
 		return nil

@@ -82,7 +82,7 @@ func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.M
 			return nil, err
 		}
 	}
-	if l.momentum, err = newMomentum(float32(c.Merge.Momentum), l.layout, l.sharers); err != nil {
+	if l.momentum, err = newMomentum(c.Merge.Momentum, l.layout, l.sharers); err != nil {
 		return nil, err
 	}
 	if c.Exchange.Overlap {

@@ -15,12 +15,12 @@ import (
 // by μ·v: W remains W⁰ and the heads' updates. Heads train on alone for longer and yet move together as far, with a smaller
 // learning rate. The zero momentum does nothing.
 type momentum struct {
-	mu       float32
+	mu       float64
 	velocity [][]float32 // v of each layer (out, in), the sharers'
 	before   []float32   // W's rows before the merge
 }
 
-func newMomentum(mu float32, layout *model.Layout, sharers collective.Group) (m momentum, err error) {
+func newMomentum(mu float64, layout *model.Layout, sharers collective.Group) (m momentum, err error) {
 	if mu == 0 {
 		return m, nil
 	}
@@ -45,11 +45,12 @@ func (m *momentum) end(layer, at int, w, from []float32) {
 	}
 	formed := len(w) > 0 && &from[0] != &w[0]
 	for i, v := range m.velocity[layer][at : at+len(w)] {
-		v = m.mu*v + (w[i] - m.before[i])
+		v = float32(m.mu*float64(v) + float64(w[i]-m.before[i]))
 		m.velocity[layer][at+i] = v
-		w[i] += m.mu * v
+		further := float32(m.mu * float64(v))
+		w[i] += further
 		if formed {
-			from[i] += m.mu * v
+			from[i] += further
 		}
 	}
 }

@@ -37,15 +37,12 @@ type adamW struct {
 
 func (o *adamW) step(lr, clip float64) {
 	o.t++
-	s := compute.AdamWStep{LR: float32(lr), Beta1: float32(o.config.Beta1), Beta2: float32(o.config.Beta2),
-		Eps: float32(o.config.Eps), Clip: float32(clip),
-		C1: float32(1 - math.Pow(o.config.Beta1, float64(o.t))),
-		C2: float32(1 - math.Pow(o.config.Beta2, float64(o.t)))}
+	s := compute.AdamWStep{LR: lr, Beta1: o.config.Beta1, Beta2: o.config.Beta2, Eps: o.config.Eps, Clip: clip, T: o.t}
 	for _, span := range o.p.spans {
 		i, j := span.from, span.to
 		s.Decay = 0
 		if span.decay {
-			s.Decay = float32(o.config.WeightDecay)
+			s.Decay = o.config.WeightDecay
 		}
 		o.backend.AdamW(o.p.value[i:j], o.m[i:j], o.v[i:j], o.p.grad[i:j], s)
 	}
@@ -77,13 +74,14 @@ type sgd struct {
 }
 
 func (o *sgd) step(lr, clip float64) {
+	s := compute.SGDStep{LR: lr, Momentum: o.config.Momentum, Clip: clip}
 	for _, span := range o.p.spans {
 		i, j := span.from, span.to
-		decay := 0.0
+		s.Decay = 0
 		if span.decay {
-			decay = o.config.WeightDecay
+			s.Decay = o.config.WeightDecay
 		}
-		o.backend.SGD(o.p.value[i:j], o.buffer[i:j], o.p.grad[i:j], float32(clip), float32(lr), float32(o.config.Momentum), float32(decay))
+		o.backend.SGD(o.p.value[i:j], o.buffer[i:j], o.p.grad[i:j], s)
 	}
 }
 
