@@ -12,7 +12,7 @@ import (
 	"lte/data"
 	"lte/data/fetch"
 	"lte/data/survey"
-	"lte/internal/wholefile"
+	"lte/internal/file"
 
 	"github.com/mattn/go-isatty"
 	"github.com/schollz/progressbar/v3"
@@ -99,5 +99,5 @@ func runInfo(i infoCommand, stdout io.Writer) error {
 	if err != nil || i.Sheet == "" {
 		return err
 	}
-	return wholefile.Write(i.Sheet, func(w io.Writer) error { return survey.Sheet(w, set, 20, 10) })
+	return file.Write(i.Sheet, func(w io.Writer) error { return survey.Sheet(w, set, 20, 10) })
 }

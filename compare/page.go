@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"lte/internal/wholefile"
+	"lte/internal/file"
 )
 
 // Page is what is shown of a comparison.
@@ -86,7 +86,7 @@ func write(first *error, path string, text func(io.Writer) error) {
 	if *first != nil {
 		return
 	}
-	if err := wholefile.Write(path, text); err != nil {
+	if err := file.Write(path, text); err != nil {
 		*first = fmt.Errorf("compare: cannot write %s: %w", path, err)
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io"
 
-	"lte/internal/wholefile"
+	"lte/internal/file"
 
 	"github.com/nlpodyssey/safetensors"
 )
@@ -32,7 +32,7 @@ func Save(path string, parameters []Parameter) (err error) {
 			return fmt.Errorf("%s: %w", p.Name, err)
 		}
 	}
-	return wholefile.Write(path, func(w io.Writer) error {
+	return file.Write(path, func(w io.Writer) error {
 		return safetensors.SerializeToWriter(tensors, map[string]string{"format": "pt"}, w)
 	})
 }

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"lte/internal/wholefile"
+	"lte/internal/file"
 	"lte/train"
 )
 
@@ -153,7 +153,7 @@ func WriteSummary(dir string, s train.Summary) error {
 
 // writeWhole writes a file, whole or not at all.
 func writeWhole(path string, text []byte) error {
-	return wholefile.Write(path, func(w io.Writer) error {
+	return file.Write(path, func(w io.Writer) error {
 		_, err := w.Write(text)
 		return err
 	})

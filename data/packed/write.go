@@ -13,7 +13,7 @@ import (
 	"sync"
 
 	"lte/data/picture"
-	"lte/internal/wholefile"
+	"lte/internal/file"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/klauspost/compress/zstd"
@@ -123,7 +123,7 @@ func (m manifest) write(folder string) error {
 	if err != nil {
 		return err
 	}
-	return wholefile.Write(filepath.Join(folder, manifestName), func(f io.Writer) error {
+	return file.Write(filepath.Join(folder, manifestName), func(f io.Writer) error {
 		_, err := f.Write(append(b, '\n'))
 		return err
 	})
@@ -256,7 +256,7 @@ func (w *writer) shard(k int, order <-chan *item, room chan<- *item) error {
 	name := filepath.Join(w.folder, w.file(k))
 	from, to := w.images(k)
 	found := len(w.bad)
-	err := wholefile.Write(name, func(f io.Writer) error {
+	err := file.Write(name, func(f io.Writer) error {
 		b := newBuilder(f, w.src.Channels, w.fingerprint(k), w.o.Compression)
 		for range to - from {
 			it := <-order
