@@ -134,7 +134,7 @@ type AdamWStep struct {
 }
 
 // adamWScalars are what a step multiplies by, formed in float64: 1 − β of a β near 1 would keep few digits in float32.
-// The kernels compute βm + (1−β)g as m − (1−β)m + (1−β)g, which tends to g whatever 1 − β is rounded to.
+// The kernels compute βm + (1−β)g as m + (1−β)(g − m), which tends to g whatever 1 − β is rounded to.
 type adamWScalars struct {
 	rest1, rest2 float32 // 1 − β₁, 1 − β₂
 	rate         float32 // η/(1 − β₁ᵗ)
@@ -153,7 +153,7 @@ func (s AdamWStep) scalars() adamWScalars {
 // SGDStep holds the hyperparameters of a step of SGD. Clip is what the gradient is multiplied by.
 type SGDStep struct{ LR, Momentum, Decay, Clip float64 } // η, μ, λ
 
-// sgdScalars are what a step multiplies by; rest is 1 − μ, as in adamWScalars.
+// sgdScalars are what a step multiplies by; rest is 1 − μ, and μ·buf + g is buf + (g − (1−μ)·buf), as in adamWScalars.
 type sgdScalars struct{ rest, lr, decay, clip float32 }
 
 func (s SGDStep) scalars() sgdScalars {

@@ -35,6 +35,14 @@ func randoms(r *rand.Rand, n int) []float32 {
 }
 
 // near fails unless |got − want| ≤ tol·(1 + |want|) everywhere.
+func wide64(x []float32) []float64 {
+	y := make([]float64, len(x))
+	for i, v := range x {
+		y[i] = float64(v)
+	}
+	return y
+}
+
 func near(t *testing.T, what string, got []float32, want []float64, tol float64) {
 	t.Helper()
 	for i := range want {
@@ -209,6 +217,52 @@ func TestElementwise(t *testing.T) {
 			near(t, name+" Add", y, want, 2e-6)
 			if got := b.SumSquares(y); math.Abs(got-sum) > 1e-12*sum {
 				t.Fatalf("%s SumSquares = %v, want %v", name, got, sum)
+			}
+		}
+	}
+}
+
+// Moments and parameters of many steps, against the equations in float64. Fails if 1 − β is formed in float32: v is then off by 1e-5
+// at β₂ = 0.999 and by 1e-3 at 0.99999; or if β itself is rounded to it, which shows once a moment has settled.
+func TestOptimizersAsInFloat64(t *testing.T) {
+	const n, steps = 37, 3000
+	r := rand.New(rand.NewPCG(4, 4))
+	start, grads := randoms(r, n), randoms(r, n*steps)
+	for name, b := range backends(t) {
+		for _, beta := range []float64{0, 0.95, 0.999, 0.99999} {
+			s := AdamWStep{LR: 1e-4, Beta1: min(beta, 0.999), Beta2: beta, Eps: 1e-3, Decay: 0.1, Clip: 0.5}
+			p, m, v := slices.Clone(start), make([]float32, n), make([]float32, n)
+			p64, m64, v64 := wide64(start), make([]float64, n), make([]float64, n)
+			d := SGDStep{LR: 1e-4, Momentum: min(beta, 0.999), Decay: 1e-3, Clip: 0.5}
+			q, buf := slices.Clone(start), make([]float32, n)
+			q64, buf64 := wide64(start), make([]float64, n)
+			for s.T = 1; s.T <= steps; s.T++ {
+				grad := grads[(s.T-1)*n : s.T*n]
+				b.AdamW(p, m, v, grad, s)
+				b.SGD(q, buf, grad, d)
+				c1, c2 := 1-math.Pow(s.Beta1, float64(s.T)), 1-math.Pow(s.Beta2, float64(s.T))
+				for i, g := range wide64(grad) {
+					g *= s.Clip
+					m64[i] = s.Beta1*m64[i] + (1-s.Beta1)*g
+					v64[i] = s.Beta2*v64[i] + (1-s.Beta2)*g*g
+					p64[i] -= s.LR*s.Decay*p64[i] + s.LR/c1*m64[i]/(math.Sqrt(v64[i]/c2)+s.Eps)
+					buf64[i] = d.Momentum*buf64[i] + g + d.Decay*q64[i]
+					q64[i] -= d.LR * buf64[i]
+				}
+			}
+			for _, c := range []struct {
+				what string
+				got  []float32
+				want []float64
+				tol  float64 // of the largest value
+			}{{"m", m, m64, 3e-6}, {"v", v, v64, 3e-6}, {"AdamW's p", p, p64, 5e-6}, {"SGD's buffer", buf, buf64, 3e-6}, {"SGD's p", q, q64, 5e-6}} {
+				size, worst := 0.0, 0.0
+				for i, w := range c.want {
+					size, worst = max(size, math.Abs(w)), max(worst, math.Abs(float64(c.got[i])-w))
+				}
+				if !(worst <= c.tol*size) {
+					t.Errorf("%s, β = %v: %s is off by %.2g of its largest value, more than %g", name, beta, c.what, worst/size, c.tol)
+				}
 			}
 		}
 	}

@@ -296,17 +296,30 @@ func (gonumBackend) AdamW(p, m, v, g []float32, s AdamWStep) {
 	a := s.scalars()
 	for i, gi := range g {
 		gi *= a.clip
-		m[i] = m[i] - a.rest1*m[i] + a.rest1*gi
-		v[i] = v[i] - a.rest2*v[i] + a.rest2*gi*gi
+		m[i] = lerp(m[i], gi, a.rest1)
+		v[i] = lerp(v[i], gi*gi, a.rest2)
 		p[i] -= a.decay*p[i] + a.rate*m[i]/(float32(math.Sqrt(float64(v[i])))*a.root+a.eps)
 	}
+}
+
+// lerp is m + rest·(x − m), rounded relative to the nearer of the two, as torch.lerp.
+func lerp(m, x, rest float32) float32 {
+	if rest < 0.5 {
+		return m + rest*(x-m)
+	}
+	return x - (1-rest)*(x-m)
 }
 
 func (gonumBackend) SGD(p, buf, g []float32, s SGDStep) {
 	checkEqual(len(p), buf, g)
 	a := s.scalars()
 	for i, gi := range g {
-		buf[i] = buf[i] - a.rest*buf[i] + a.clip*gi + a.decay*p[i]
+		x := a.clip*gi + a.decay*p[i]
+		if a.rest < 0.5 {
+			buf[i] += x - a.rest*buf[i]
+		} else {
+			buf[i] = (1-a.rest)*buf[i] + x
+		}
 		p[i] -= a.lr * buf[i]
 	}
 }

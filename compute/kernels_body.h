@@ -281,12 +281,20 @@ static void patches(void *dst, int half, const float *images, lte_image_shape s,
 
 // Each loop is a function of its own: what OpenMP makes of a block forgets restrict, and computes one number at a time.
 
-static void adamw_of(float *restrict p, float *restrict m, float *restrict v, const float *restrict g, lte_adamw_step s,
+// Sums in the order in which they stand: p − ηλp is not rounded before the step is taken from it.
+#define IN_ORDER __attribute__((optimize("no-associative-math")))
+
+// lerp is m + rest·(x − m), rounded relative to the nearer of the two, as torch.lerp.
+INLINE IN_ORDER float lerp(float m, float x, float rest) {
+  return rest < 0.5f ? m + rest * (x - m) : x - (1.0f - rest) * (x - m);
+}
+
+static IN_ORDER void adamw_of(float *restrict p, float *restrict m, float *restrict v, const float *restrict g, lte_adamw_step s,
                      long n) {
   for (long i = 0; i < n; i++) {
     float x = s.clip * g[i];
-    m[i] = m[i] - s.rest1 * m[i] + s.rest1 * x;
-    v[i] = v[i] - s.rest2 * v[i] + s.rest2 * x * x;
+    m[i] = lerp(m[i], x, s.rest1);
+    v[i] = lerp(v[i], x * x, s.rest2);
     p[i] -= s.decay * p[i] + s.rate * m[i] / (sqrtf(v[i]) * s.root + s.eps);
   }
 }
@@ -295,9 +303,10 @@ static void adamw(float *p, float *m, float *v, const float *g, lte_adamw_step s
   FOR_BLOCKS(n) adamw_of(p + at, m + at, v + at, g + at, s, END(n) - at);
 }
 
-static void sgd_of(float *restrict p, float *restrict buf, const float *restrict g, lte_sgd_step s, long n) {
+static IN_ORDER void sgd_of(float *restrict p, float *restrict buf, const float *restrict g, lte_sgd_step s, long n) {
   for (long i = 0; i < n; i++) {
-    buf[i] = buf[i] - s.rest * buf[i] + s.clip * g[i] + s.decay * p[i];
+    float x = s.clip * g[i] + s.decay * p[i];
+    buf[i] = s.rest < 0.5f ? buf[i] + (x - s.rest * buf[i]) : (1.0f - s.rest) * buf[i] + x;
     p[i] -= s.lr * buf[i];
   }
 }

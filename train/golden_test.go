@@ -15,10 +15,13 @@ import (
 	"lte/mpi/mpitest"
 )
 
-// The golden runs are float64 results of PyTorch (tools/golden.py): what is measured is this program's float32 alone.
-// PyTorch's own float32 strays from them by up to 6.6e-7 of a tensor's largest value in the linear runs and 1.8e-6 in
-// the ViT's; ours by less than 2e-6. 1e-5 leaves room for another back end's order of sums.
-const goldenTolerance = 1e-5
+// The golden runs are float64 results of PyTorch (tools/golden.py): what is measured is this program's float32 alone. It differs
+// from them by up to 1.9e-6 of a tensor's largest value in B, which is small and the sum of a few normalized gradients, and by up to
+// 6e-7 in W, A and the losses. Twice as much leaves room for another back end's order of sums.
+const (
+	goldenTolerance  = 1.2e-6
+	goldenToleranceB = 4e-6
+)
 
 // Four heads: one a rank, two a rank, and all on one rank.
 func TestGolden(t *testing.T) {
@@ -126,7 +129,7 @@ func goldenLinearRun(t *testing.T, g collective.Group, be compute.Backend, file 
 			before = merge.Before
 		}
 		for _, w := range tr.workers {
-			near(t, "B before the merge", w.heads[0].Adapter(l).B.Data, slices.Concat(before[w.number]...), goldenTolerance)
+			near(t, "B before the merge", w.heads[0].Adapter(l).B.Data, slices.Concat(before[w.number]...), goldenToleranceB)
 		}
 		got, err := tr.method.merge(step+1, file.MergeEvery, collective.Status{Loss: mean})
 		must(t, err)
@@ -135,9 +138,9 @@ func goldenLinearRun(t *testing.T, g collective.Group, be compute.Backend, file 
 		for _, w := range tr.workers {
 			a := w.heads[0].Adapter(l)
 			near(t, "A", a.A.Data, slices.Concat(merge.A[w.number]...), goldenTolerance)
-			near(t, "B", a.B.Data, slices.Concat(merge.B[w.number]...), goldenTolerance)
+			near(t, "B", a.B.Data, slices.Concat(merge.B[w.number]...), goldenToleranceB)
 			near(t, "A'", a.Merged.A.Data, slices.Concat(merge.A[w.number]...), goldenTolerance)
-			near(t, "B'", a.Merged.B.Data, slices.Concat(merge.B[w.number]...), goldenTolerance)
+			near(t, "B'", a.Merged.B.Data, slices.Concat(merge.B[w.number]...), goldenToleranceB)
 		}
 	}
 }

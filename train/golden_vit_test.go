@@ -175,7 +175,7 @@ func (r *vitRun) compare(tr *Trainer, step int) {
 			if i := k - tr.workers[0].number; i >= 0 && i < len(tr.workers) {
 				got := tr.workers[i].heads[0].Adapter(l)
 				near(r.t, name+"A", got.A.Data, a, goldenTolerance)
-				near(r.t, name+"B", got.B.Data, b, goldenTolerance)
+				near(r.t, name+"B", got.B.Data, b, goldenToleranceB)
 			}
 		}
 	}

@@ -73,7 +73,7 @@ func TestOptimizersAsTorch(t *testing.T) {
 						p.grad[j] = x / float32(clip)
 					}
 					opt.step(o.LRs[i], clip)
-					near(t, o.Name, p.value, o.After[i], 2e-6)
+					near(t, o.Name, p.value, o.After[i], 5e-7)
 				}
 			})
 		}

@@ -438,3 +438,23 @@ func TestDataWait(t *testing.T) {
 		t.Errorf("waited %v s at the records, %v in all", r, s.DataWait)
 	}
 }
+
+// A moving average of a W that stays tends to it, at the rate 1 − d. Fails if 1 − d is formed in float32, which loses its digits where d
+// is near 1, or if the average settles elsewhere than at W.
+func TestAverageNearOne(t *testing.T) {
+	for _, d := range []float64{0.999, 0.99999} {
+		tr := newTrainer(t, func() config.Config { c := tinyConfig("lte"); c.EMA.Decay = d; return c }(), collective.Alone{}, tinySet(8))
+		a, w := tr.average, make([]float32, len(tr.average.values))
+		for i := range w {
+			a.values[i], w[i] = 0, 1+float32(i)/float32(len(w))
+		}
+		want := widened(a.values)
+		for range 2000 {
+			must(t, a.add(w, 1))
+			for i := range want {
+				want[i] = d*want[i] + (1-d)*float64(w[i])
+			}
+		}
+		near(t, fmt.Sprint("d = ", d), a.values, want, 2e-6)
+	}
+}
