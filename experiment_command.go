@@ -13,6 +13,7 @@ import (
 	"lte/config"
 	"lte/experiment"
 	"lte/mpi"
+	"lte/report"
 )
 
 type experimentCommands struct {
@@ -98,7 +99,19 @@ func observe(world *mpi.World, plan []experiment.Run, out string, common config.
 	}
 	say := func(format string, args ...any) { fmt.Fprintf(stdout, format+"\n", args...) }
 	results, err := experiment.Train(world, plan, func(c config.Config) error {
-		return site.train(c, nil, new(ending), quiet, io.Discard, stderr)
+		how := ""
+		if report.HoldsRun(c.Run.Dir) {
+			how = auto
+		}
+		if err := agreeToResume(world, how, c.Run.Dir); err != nil {
+			return err
+		}
+		e, err := enter(world, c, how, stderr)
+		if err != nil {
+			return err
+		}
+		defer e.leave()
+		return site.train(c, e, new(ending), quiet, io.Discard, stderr)
 	}, say)
 	if err != nil {
 		return err

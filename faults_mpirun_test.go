@@ -221,7 +221,7 @@ func TestDamagedNewest(t *testing.T) {
 		}
 	}
 	out, code := lte(t, 2, "train", "--resume", at)
-	if code != 0 || !strings.Contains(out, fmt.Sprintf("goes on after step %d ", all[len(faults)].Manifest.Step)) {
+	if code != 0 || !strings.Contains(out, fmt.Sprintf(" after step %d\n", all[len(faults)].Manifest.Step)) {
 		t.Fatalf("exit code %d\n%s", code, out)
 	}
 	for i, f := range faults {

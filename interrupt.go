@@ -44,17 +44,21 @@ const together = 500 * time.Millisecond
 var signals = map[string]os.Signal{"TERM": syscall.SIGTERM, "USR1": syscall.SIGUSR1, "USR2": syscall.SIGUSR2, "INT": syscall.SIGINT}
 
 // ending is why this rank wants the run to end early, if it does: a signal, or the time limit. It sees to it that the job ends
-// within checkpoint.grace from then on, with the checkpoint or without.
+// within checkpoint.grace from then on, with the checkpoint or without. Before training has started there is nothing to save, and a
+// signal ends the job at once.
 type ending struct {
 	asked    atomic.Uint64
+	training atomic.Bool
 	deadline time.Time // zero: none
 	grace    time.Duration
-	abort    func(cause any)
+	abort    func(cause any) // with an exit code of failed
+	leave    func(cause any) // likewise of interrupted
 }
 
 // watch begins to wait for signals, unless the run keeps no checkpoints: they then end it as they end any program.
 func watch(world *mpi.World, c config.Config, stderr io.Writer) *ending {
-	e := &ending{grace: time.Duration(c.Checkpoint.Grace * float64(time.Second)), abort: aborter(world, stderr)}
+	e := &ending{grace: time.Duration(c.Checkpoint.Grace * float64(time.Second)), abort: aborter(world, stderr, failed),
+		leave: aborter(world, stderr, interrupted)}
 	if c.Checkpoint.Keep == 0 {
 		return e
 	}
@@ -84,9 +88,16 @@ func deadline(minutes float64, slurm string) (at time.Time) {
 	return at
 }
 
+// arm makes later signals requests for a checkpoint: training starts.
+func (e *ending) arm() { e.training.Store(true) }
+
 // listen takes signals: the first is a request, a later one ends the job.
 func (e *ending) listen(come <-chan os.Signal) {
 	first := (<-come).(syscall.Signal)
+	if !e.training.Load() {
+		e.leave(fmt.Sprintf("%s before the first step: nothing was trained yet", e.why(uint64(first))))
+		return
+	}
 	at := time.Now()
 	e.ask(uint64(first))
 	for s := range come {

@@ -23,6 +23,8 @@ import (
 	"lte/data"
 	"lte/data/picture"
 	"lte/experiment"
+	"lte/internal/quote"
+	"lte/internal/session"
 	"lte/model"
 	"lte/mpi"
 	"lte/report"
@@ -66,7 +68,7 @@ func (s settings) load() (config.Config, error) {
 
 type trainCommand struct {
 	settings
-	Resume    string         `help:"Go on with the run in that directory, from its newest whole checkpoint; auto: with that of --run-dir, or begin it." placeholder:"DIR|auto"`
+	Resume    string         `help:"Resume the run in that directory from its newest valid checkpoint; auto: that of --run-dir, or start it." placeholder:"DIR|auto"`
 	TimeLimit *time.Duration `help:"When the job will be ended, from now: before that the run writes a checkpoint and exits with 75." placeholder:"1h30m"`
 	Quiet     bool           `help:"No progress; the table at the end stays."`
 }
@@ -127,7 +129,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return done
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "lte: %v (see lte --help)\n", err)
+		fmt.Fprintf(stderr, "lte: %s (see lte --help)\n", quote.Text(err.Error()))
 		if !first {
 			return 0 // a launcher kills the rank that talks once another has left with an error
 		}
@@ -187,11 +189,11 @@ func complain(stderr io.Writer, err error) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(stderr, "lte: %v\n", err)
+	fmt.Fprintf(stderr, "lte: %s\n", quote.Error(err))
 	if stop := new(stopped); errors.As(err, &stop) && stop.Saved {
 		return interrupted
 	}
-	if wrong := new(config.Error); errors.As(err, &wrong) {
+	if errors.As(err, new(*config.Error)) || errors.As(err, new(*session.HeldError)) {
 		return usage
 	}
 	return failed
@@ -205,13 +207,14 @@ func launch(stderr io.Writer, task func(*mpi.World) error) (code int) {
 		if !mpi.FirstOfLaunch() {
 			return 0
 		}
-		fmt.Fprintf(stderr, "lte: %v\n", err)
+		fmt.Fprintf(stderr, "lte: %s\n", quote.Error(err))
 		return failed
 	}
-	abort := aborter(world, stderr)
+	abort := aborter(world, stderr, failed)
 	defer func() {
 		if cause := recover(); cause != nil {
-			abort(fmt.Sprintf("panic: %v\n%s", cause, debug.Stack()))
+			fmt.Fprintf(stderr, "%s", debug.Stack())
+			abort(fmt.Sprintf("panic: %v", cause))
 			code = failed
 		}
 	}()
@@ -229,11 +232,11 @@ func launch(stderr io.Writer, task func(*mpi.World) error) (code int) {
 	return code
 }
 
-// aborter makes what names this rank, says why, and ends all ranks.
-func aborter(world *mpi.World, stderr io.Writer) func(cause any) {
+// aborter returns a function that names this rank, says why, and ends all ranks with that exit code.
+func aborter(world *mpi.World, stderr io.Writer, code int) func(cause any) {
 	return func(cause any) {
-		fmt.Fprintf(stderr, "rank %d/%d %s: %v\n", world.Rank(), world.Size(), world.Host(), cause)
-		world.Abort(failed)
+		fmt.Fprintf(stderr, "rank %d/%d %s: %s\n", world.Rank(), world.Size(), quote.Text(world.Host()), quote.Text(fmt.Sprint(cause)))
+		world.Abort(code)
 	}
 }
 
@@ -260,6 +263,9 @@ func complainOnce(stderr io.Writer, err error, rank int) int {
 // trainOn is the run of one rank.
 func trainOn(world *mpi.World, c config.Config, command trainCommand, stdout, stderr io.Writer) error {
 	runtime.LockOSThread() // OpenMP's threads belong to the thread that computes
+	if err := agreeToResume(world, command.Resume, c.Run.Dir); err != nil {
+		return err
+	}
 	if command.Resume != "" {
 		if done, err := finished(world, c, stderr); done || err != nil {
 			return err
@@ -269,17 +275,16 @@ func trainOn(world *mpi.World, c config.Config, command trainCommand, stdout, st
 	if err := collective.Agree(world, c.Resolve(world.Size())); err != nil {
 		return err
 	}
+	e, err := enter(world, c, command.Resume, stderr)
+	if err != nil {
+		return err
+	}
+	defer e.leave()
 	s, err := openSite(world, c, stderr)
 	if err != nil {
 		return err
 	}
-	var from *train.Saved
-	if command.Resume != "" {
-		if from, err = goOn(world, c, command.Resume, stderr); err != nil {
-			return err
-		}
-	}
-	return s.train(c, from, end, command.Quiet, stdout, stderr)
+	return s.train(c, e, end, command.Quiet, stdout, stderr)
 }
 
 // site is where runs take place that differ neither in data nor in how they compute.
@@ -328,18 +333,18 @@ func source(c config.Config, threads int) data.Source {
 	return o
 }
 
-// train makes a run of a resolved configuration, or goes on with one; stdout gets the table at its end. end says why the run is
-// to be interrupted.
-func (s site) train(c config.Config, from *train.Saved, end *ending, quiet bool, stdout, stderr io.Writer) error {
+// train makes a run of a resolved configuration, or resumes one; stdout gets the table at its end. end says why the run is to be
+// interrupted.
+func (s site) train(c config.Config, e *entry, end *ending, quiet bool, stdout, stderr io.Writer) error {
 	world := s.world
-	t, err := s.trainer(c, from)
+	t, err := s.trainer(c, e.from)
 	if err := collective.Agree(world, err); err != nil {
 		return err
 	}
 	var o *output
 	var observer train.Observer
 	if world.Rank() == 0 {
-		if o, err = newOutput(c, s.set.Name, from, quiet, stderr); err == nil {
+		if o, err = newOutput(world, c, s.set.Name, e, quiet, stderr); err == nil {
 			observer = o
 			defer o.files.Close()
 		}
@@ -359,6 +364,7 @@ func (s site) train(c config.Config, from *train.Saved, end *ending, quiet bool,
 		defer s.watchdog(t, c, stderr).start()()
 	}
 
+	end.arm()
 	summary, err := t.Run(observer)
 	if o != nil {
 		o.console.Finish()
@@ -388,7 +394,7 @@ func (s site) train(c config.Config, from *train.Saved, end *ending, quiet bool,
 	return errors.Join(err, collective.Agree(world, saved))
 }
 
-// trainer makes the trainer of a run, or of one that goes on.
+// trainer makes the trainer of a run, or of one that is resumed.
 func (s site) trainer(c config.Config, from *train.Saved) (*train.Trainer, error) {
 	if from == nil {
 		return train.New(c, s.world, s.set, s.backend)
@@ -419,16 +425,16 @@ type output struct {
 	files   *report.Files
 }
 
-// newOutput makes the run directory of a run, or takes up that of one that goes on: from is nil where it begins.
-func newOutput(c config.Config, dataset string, from *train.Saved, quiet bool, stderr io.Writer) (*output, error) {
+// newOutput makes the run directory of a run, or prepares that of one that is resumed.
+func newOutput(world *mpi.World, c config.Config, dataset string, e *entry, quiet bool, stderr io.Writer) (*output, error) {
 	console := report.NewConsole(stderr, isatty.IsTerminal(os.Stderr.Fd()), c.Train.Steps, quiet)
-	dir, err := runDir(c, dataset, from, console)
+	dir, err := e.runDir(world, c, dataset, console, stderr)
 	if err != nil {
 		return nil, err
 	}
 	files, err := report.NewFiles(dir)
-	if err == nil && from != nil {
-		err = files.Resumed(from.Manifest.Step)
+	if err == nil && e.from != nil {
+		err = files.Resumed(e.from.Manifest.Step)
 	}
 	if err != nil {
 		return nil, err

@@ -11,6 +11,8 @@ import (
 	"lte/checkpoint"
 	"lte/collective"
 	"lte/config"
+	"lte/internal/quote"
+	"lte/internal/session"
 	"lte/mpi"
 	"lte/report"
 	"lte/train"
@@ -57,9 +59,69 @@ func (t *trainCommand) load() (c config.Config, err error) {
 	return c, err
 }
 
-// goOn finds the checkpoint from which a run goes on, on all ranks the same one; nil where there is none and auto is asked for.
-// What is wrong with newer ones it says. The configuration must not contradict it.
-func goOn(world *mpi.World, c config.Config, how string, stderr io.Writer) (*train.Saved, error) {
+// entry is how a run enters its directory.
+type entry struct {
+	resume bool          // the directory holds the run already
+	from   *train.Saved  // the checkpoint that it resumes from; nil: from the first step
+	lock   *session.Lock // on rank 0
+}
+
+// agreeToResume is the error of ranks that do not find the same: whether a run is to be resumed, and which.
+func agreeToResume(world *mpi.World, resume, dir string) error {
+	texts, err := collective.Texts(world, resume+"\x00"+dir)
+	if err != nil {
+		return err
+	}
+	var e error
+	if slices.ContainsFunc(texts, func(text string) bool { return text != texts[0] }) {
+		e = &config.Error{Where: "--resume " + auto, Problem: fmt.Sprintf("the ranks do not agree on whether %s holds a run: another job has just started there, or they do not see the same file system", dir)}
+	}
+	return collective.Agree(world, e)
+}
+
+// enter looks for the run that is to be resumed in its directory, and locks that before anything of it is read. Without resume it
+// refuses a directory that holds a run: it is made, and locked, once the data are open.
+func enter(world *mpi.World, c config.Config, resume string, stderr io.Writer) (e *entry, err error) {
+	e = &entry{resume: resume != ""}
+	if world.Rank() == 0 {
+		switch {
+		case e.resume:
+			err = e.acquire(world, c.Run.Dir, stderr)
+		case c.Run.Dir != "":
+			err = report.CheckFree(c.Run.Dir)
+		}
+	}
+	if err := collective.Agree(world, err); err != nil {
+		return nil, err
+	}
+	if e.resume {
+		if e.from, err = findCheckpoint(world, c, resume, stderr); err != nil {
+			e.leave()
+			return nil, err
+		}
+	}
+	return e, nil
+}
+
+// acquire locks the directory. Where the lock is lost the job ends.
+func (e *entry) acquire(world *mpi.World, dir string, stderr io.Writer) (err error) {
+	note := func(text string) { fmt.Fprintf(stderr, "lte: %s\n", quote.Text(text)) }
+	abort := aborter(world, stderr, failed)
+	e.lock, err = session.Acquire(dir, note, func(err error) { abort(err) })
+	return err
+}
+
+// leave gives the directory back.
+func (e *entry) leave() {
+	if e.lock != nil {
+		_ = e.lock.Release() // the next job finds out that no process holds it
+		e.lock = nil
+	}
+}
+
+// findCheckpoint finds the newest valid checkpoint, on all ranks the same one. What is wrong with newer ones it says. It is nil where
+// auto is asked for and no checkpoint was ever completed: the run starts again. The configuration must not contradict it.
+func findCheckpoint(world *mpi.World, c config.Config, how string, stderr io.Writer) (*train.Saved, error) {
 	store := openStore(c)
 	steps, err := store.Steps()
 	if err := collective.Agree(world, err); err != nil {
@@ -90,20 +152,33 @@ func goOn(world *mpi.World, c config.Config, how string, stderr io.Writer) (*tra
 		}
 		problem := fmt.Sprintf("%s: %s", store.Path(step), texts[at])
 		if wrong = append(wrong, problem); world.Rank() == 0 {
-			fmt.Fprintf(stderr, "lte: warning: %s; the one before is tried\n", problem)
+			fmt.Fprintf(stderr, "lte: warning: %s; the one before is tried\n", quote.Text(problem))
 		}
 	}
-	if how == auto {
-		if world.Rank() == 0 {
-			fmt.Fprintf(stderr, "lte: %s has no whole checkpoint: the run begins anew\n", c.Run.Dir)
-		}
-		return nil, nil
+	return nil, collective.Agree(world, startAgain(world, c, how, slices.ContainsFunc(steps, store.Finished), wrong, stderr))
+}
+
+// startAgain says on rank 0 that a run without a valid checkpoint starts again, or why it must not: not where that would overwrite a
+// checkpoint that was completed, if only by another version of the program, or a run that came to its end.
+func startAgain(world *mpi.World, c config.Config, how string, completed bool, wrong []string, stderr io.Writer) error {
+	if world.Rank() != 0 {
+		return nil
 	}
-	found := "has none"
+	_, ended := report.Finished(c.Run.Dir)
+	found, advice := "it has none", "--resume auto starts it again"
 	if wrong != nil {
 		found = strings.Join(wrong, "; ")
 	}
-	return nil, collective.Agree(world, &config.Error{Where: "--resume " + c.Run.Dir, Problem: fmt.Sprintf("no whole checkpoint to go on from (%s); --resume auto begins anew", found)})
+	switch {
+	case completed:
+		advice = "repair one, or start in another run directory; this one stays as it is"
+	case ended:
+		advice = "the run is finished; start in another run directory"
+	case how == auto:
+		fmt.Fprintf(stderr, "lte: %s has no complete checkpoint: the run starts again\n", quote.Text(c.Run.Dir))
+		return nil
+	}
+	return &config.Error{Where: "--resume " + c.Run.Dir, Problem: fmt.Sprintf("no valid checkpoint to resume from (%s); %s", found, advice)}
 }
 
 // readBack reads a checkpoint: the shared part, and a rank's own, or where there were more ranks each its share of theirs. So all of it
@@ -150,17 +225,17 @@ func admit(world *mpi.World, c config.Config, s *train.Saved, stderr io.Writer) 
 	if err != nil || world.Rank() != 0 {
 		return err
 	}
-	fmt.Fprintf(stderr, "lte: goes on after step %d of %s\n", s.Manifest.Step, c.Run.Dir)
+	fmt.Fprintf(stderr, "lte: resumes %s after step %d\n", quote.Text(c.Run.Dir), s.Manifest.Step)
 	for _, change := range changes {
 		if change.Key != "run.dir" {
-			fmt.Fprintf(stderr, "lte: from here on %s\n", change)
+			fmt.Fprintf(stderr, "lte: from here on %s\n", quote.Text(change.String()))
 		}
 	}
 	for _, text := range elastic {
-		fmt.Fprintf(stderr, "lte: %s\n", text)
+		fmt.Fprintf(stderr, "lte: %s\n", quote.Text(text))
 	}
 	if v := s.Manifest.Version; v != version {
-		fmt.Fprintf(stderr, "lte: warning: the checkpoint was written by version %s, and this is %s: the same bits are not promised\n", v, version)
+		fmt.Fprintf(stderr, "lte: warning: the checkpoint was written by version %s, and this is %s: the same bits are not promised\n", quote.Text(v), version)
 	}
 	return nil
 }
@@ -169,18 +244,22 @@ func openStore(c config.Config) *checkpoint.Store {
 	return checkpoint.Open(c.Run.Dir, c.Checkpoint.Keep, c.Checkpoint.Zstd)
 }
 
-// runDir makes the run directory, or makes that of a run that goes on ready for it: begun anew where it has no checkpoint.
-func runDir(c config.Config, dataset string, from *train.Saved, console *report.Console) (string, error) {
+// runDir makes and locks the run directory, or prepares that of a run that is resumed.
+func (e *entry) runDir(world *mpi.World, c config.Config, dataset string, console *report.Console, stderr io.Writer) (string, error) {
+	if !e.resume {
+		dir, err := report.CreateRunDir(c, dataset, time.Now())
+		if err != nil {
+			return "", err
+		}
+		return dir, e.acquire(world, dir, stderr)
+	}
 	records := 0
-	switch {
-	case from != nil:
-		about, err := from.About()
+	if e.from != nil {
+		about, err := e.from.About()
 		if err != nil {
 			return "", err
 		}
 		records = about.Records
-	case c.Run.Dir == "" || !report.HoldsRun(c.Run.Dir):
-		return report.CreateRunDir(c, dataset, time.Now())
 	}
 	lost, err := report.ResumeRunDir(c, records)
 	if err == nil && lost > 0 {
@@ -197,7 +276,7 @@ func finished(world *mpi.World, c config.Config, stderr io.Writer) (bool, error)
 	}
 	all, err := collective.Numbers(world, mine)
 	if err == nil && all[0] == 1 && world.Rank() == 0 {
-		fmt.Fprintf(stderr, "lte: %s is finished, %d steps are done; a larger train.steps makes it longer\n", c.Run.Dir, c.Train.Steps)
+		fmt.Fprintf(stderr, "lte: %s is finished, %d steps are done; a larger train.steps makes it longer\n", quote.Text(c.Run.Dir), c.Train.Steps)
 	}
 	return all[0] == 1, err
 }

@@ -159,7 +159,7 @@ func TestInterruptedOnRanks(t *testing.T) {
 		if code != interrupted || strings.Count(out, c.want) != 1 {
 			t.Fatalf("%s: exit code %d, want %d and once %q\n%s", c.name, code, interrupted, c.want, out)
 		}
-		if out, code := lte(t, 2, "train", "--resume", at, "--set", "run.time_limit=0"); code != 0 || !strings.Contains(out, "goes on after step ") {
+		if out, code := lte(t, 2, "train", "--resume", at, "--set", "run.time_limit=0"); code != 0 || !strings.Contains(out, "resumes ") {
 			t.Fatalf("%s, resumed: exit code %d\n%s", c.name, code, out)
 		}
 		same(t, c.name, at, whole)

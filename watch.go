@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lte/config"
+	"lte/internal/file"
 	"lte/train"
 )
 
@@ -139,8 +140,8 @@ func (w *watchdog) verdict() string {
 // watchdog makes that of a run in c's directory, which all ranks can see.
 func (s site) watchdog(t *train.Trainer, c config.Config, stderr io.Writer) *watchdog {
 	w := &watchdog{rank: s.world.Rank(), size: s.world.Size(), host: s.world.Host(), activity: t.Activity(),
-		patience: time.Duration(c.Run.Watchdog * float64(time.Second)), abort: aborter(s.world, stderr)}
-	if f, err := os.OpenFile(filepath.Join(c.Run.Dir, tableFile), os.O_RDWR|os.O_CREATE, 0o644); err == nil {
+		patience: time.Duration(c.Run.Watchdog * float64(time.Second)), abort: aborter(s.world, stderr, failed)}
+	if f, err := file.OpenOwn(filepath.Join(c.Run.Dir, tableFile), os.O_RDWR|os.O_CREATE); err == nil {
 		w.table = f
 	}
 	return w

@@ -142,7 +142,12 @@ func trainer(t *testing.T, trained *[]string) func(config.Config) error {
 	}
 	return func(c config.Config) error {
 		*trained = append(*trained, filepath.Base(c.Run.Dir))
-		dir, err := report.CreateRunDir(c, set.Name, now)
+		dir, err := c.Run.Dir, error(nil)
+		if report.HoldsRun(dir) {
+			_, err = report.ResumeRunDir(c, 0)
+		} else {
+			dir, err = report.CreateRunDir(c, set.Name, now)
+		}
 		if err != nil {
 			return err
 		}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -38,7 +37,7 @@ func Lines(results []Result) (all []compare.Line) {
 }
 
 // Train has those of the runs trained that are wanted and not finished, in order, and returns all that are finished
-// then, on rank 0. All ranks of the group call it; rank 0 alone reads the run directories. say, on rank 0, is told what
+// then, on rank 0. One that was interrupted is to be resumed. All ranks of the group call it; rank 0 alone reads the run directories. say, on rank 0, is told what
 // is trained next, and what of it is done already. A run that fails ends it.
 func Train(g collective.Group, runs []Run, do func(config.Config) error, say func(format string, args ...any)) ([]Result, error) {
 	var results []Result
@@ -103,22 +102,31 @@ func differences(a, b config.Config) []string {
 	})
 }
 
-// find returns the run if its directory holds it, finished; nil where there is none, or where there was one that was
-// interrupted, which it removes if the run is wanted. A directory with another run is a *config.Error.
+// find returns the run if its directory holds it, finished; nil where there is none, or one that was interrupted. A directory with
+// another run is a *config.Error.
 func (r Run) find() (*Result, error) {
 	dir := r.Config.Run.Dir
 	found, err := compare.Read(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		if report.HoldsRun(dir) && r.Wanted {
-			return nil, os.RemoveAll(dir)
+	interrupted := errors.Is(err, fs.ErrNotExist) && report.HoldsRun(dir)
+	switch {
+	case interrupted:
+		if found.Config, err = config.Load(report.ConfigPath(dir), nil); err != nil {
+			return nil, err
 		}
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
-	}
-	if err != nil {
+	case err != nil:
 		return nil, err
 	}
 	if keys := differences(found.Config, r.Config); len(keys) > 0 {
-		return nil, &config.Error{Where: dir, Problem: fmt.Sprintf("holds a finished run of another configuration (%s differs); choose another --out, or remove it", keys[0])}
+		state := "a finished"
+		if interrupted {
+			state = "an interrupted"
+		}
+		return nil, &config.Error{Where: dir, Problem: fmt.Sprintf("holds %s run of another configuration (%s differs); choose another --out, or remove it", state, keys[0])}
+	}
+	if interrupted {
+		return nil, nil
 	}
 	if got := found.Summary.Ranks; got != r.Ranks {
 		return nil, &config.Error{Where: dir, Problem: fmt.Sprintf("holds a run of %d ranks, not %d; choose another --out, or remove it", got, r.Ranks)}

@@ -111,12 +111,20 @@ func newRunDir(name string) (string, error) {
 	}
 }
 
-// useRunDir makes the directory that the user named, or sees that it holds no run.
-func useRunDir(dir string) error {
-	for _, name := range []string{ConfigFile, metricsFile, summaryFile} {
+// CheckFree is the error of CreateRunDir for a directory that holds a run, or part of one. It changes nothing.
+func CheckFree(dir string) error {
+	for _, name := range []string{ConfigFile, metricsFile, summaryFile, "checkpoints", "model.safetensors", "model_ema.safetensors"} {
 		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
 			return taken(dir, name)
 		}
+	}
+	return nil
+}
+
+// useRunDir makes the directory that the user named, or sees that it holds no run.
+func useRunDir(dir string) error {
+	if err := CheckFree(dir); err != nil {
+		return err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return &config.Error{Where: dir, Keys: []string{"run.dir"}, Err: err,
@@ -127,5 +135,5 @@ func useRunDir(dir string) error {
 
 func taken(dir, found string) error {
 	return &config.Error{Where: dir, Keys: []string{"run.dir"},
-		Problem: fmt.Sprintf("the run directory holds a run already (%s); choose another --run-dir, or remove it", found)}
+		Problem: fmt.Sprintf("the run directory holds a run already (%s), which stays as it is; resume it with --resume, or choose another --run-dir", found)}
 }

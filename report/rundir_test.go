@@ -38,7 +38,7 @@ func TestCreateRunDirGiven(t *testing.T) {
 	if dir, err := CreateRunDir(c, "digits", time.Now()); err != nil || dir != "a/b" {
 		t.Fatalf("%s, %v", dir, err)
 	}
-	for _, found := range []string{"config.toml", "metrics.jsonl", "summary.json"} {
+	for _, found := range []string{"config.toml", "metrics.jsonl", "summary.json", "checkpoints", "model.safetensors", "model_ema.safetensors"} {
 		dir := "with-" + found
 		c.Run.Dir = dir
 		if err := os.Mkdir(dir, 0o755); err != nil {
@@ -48,7 +48,7 @@ func TestCreateRunDirGiven(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := CreateRunDir(c, "digits", time.Now())
-		want := dir + ": the run directory holds a run already (" + found + "); choose another --run-dir, or remove it"
+		want := dir + ": the run directory holds a run already (" + found + "), which stays as it is; resume it with --resume, or choose another --run-dir"
 		var e *config.Error
 		if err == nil || err.Error() != want || !errors.As(err, &e) {
 			t.Errorf("\n got %v\nwant %s", err, want)
