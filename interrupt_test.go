@@ -18,6 +18,7 @@ func TestEnding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var said []string
 		e := &ending{grace: time.Minute, deadline: time.Now().Add(time.Second), abort: func(cause any) { said = append(said, fmt.Sprint(cause)) }}
+		e.arm()
 		come := make(chan os.Signal)
 		go e.listen(come)
 		if got := e.reason(); got != 0 {
