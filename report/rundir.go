@@ -111,10 +111,14 @@ func newRunDir(name string) (string, error) {
 	}
 }
 
-// CheckFree is the error of CreateRunDir for a directory that holds a run, or part of one. It changes nothing.
+// CheckFree is the error of CreateRunDir for a directory that holds a run, or part of one; an empty folder is none. It changes nothing.
 func CheckFree(dir string) error {
 	for _, name := range []string{ConfigFile, metricsFile, summaryFile, "checkpoints", "model.safetensors", "model_ema.safetensors"} {
-		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+		path := filepath.Join(dir, name)
+		if _, err := os.Lstat(path); err != nil {
+			continue
+		}
+		if entries, err := os.ReadDir(path); err != nil || len(entries) > 0 {
 			return taken(dir, name)
 		}
 	}
