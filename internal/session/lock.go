@@ -75,14 +75,16 @@ type Lock struct {
 type timing struct {
 	beat  time.Duration // between two beats
 	watch time.Duration // without a beat, after which a holder is taken for dead
+	queue time.Duration // for which a job that SLURM queued again waits for its own earlier start to end
 }
 
-var beatEvery = timing{beat: 2 * time.Second, watch: 7 * time.Second}
+// usual is longer than SLURM's KillWait of 30 s.
+var usual = timing{beat: 2 * time.Second, watch: 7 * time.Second, queue: time.Minute}
 
 // Acquire locks a directory, which exists. A *HeldError says who holds it. note is told of a wait of some seconds. lost is called, at
 // most once and from another goroutine, where the lock is found to be lost: the process must stop writing to the directory.
 func Acquire(dir string, note func(string), lost func(error)) (*Lock, error) {
-	return acquire(dir, note, lost, beatEvery, machine(), syscall.Flock)
+	return acquire(dir, note, lost, usual, machine(), syscall.Flock)
 }
 
 // flock is syscall.Flock, or what a test puts in its place.
@@ -92,24 +94,40 @@ func acquire(dir string, note func(string), lost func(error), every timing, mach
 	host, _ := os.Hostname() // the message then lacks it
 	l := &Lock{path: filepath.Join(dir, LockFile), lost: lost, stop: make(chan struct{}), holder: Holder{Host: host, Process: os.Getpid(),
 		Job: os.Getenv("SLURM_JOB_ID"), Since: time.Now().UTC().Truncate(time.Second), Machine: machine, Token: fmt.Sprintf("%016x", rand.Uint64())}}
-	state, err := l.open(lock)
-	if err == nil {
-		err = l.take(state, note, every)
-	}
-	if held := new(HeldError); errors.As(err, &held) {
+	var err error
+	for begun, told := time.Now(), false; ; time.Sleep(every.beat) {
+		err = l.try(lock, note, every)
+		held := new(HeldError)
+		if !errors.As(err, &held) {
+			break
+		}
 		held.Dir = dir
-	} else if err != nil {
-		err = fmt.Errorf("cannot lock the run directory: %w", err)
+		if l.holder.Job == "" || held.Holder.Job != l.holder.Job || time.Since(begun) > every.queue {
+			return nil, held
+		}
+		if !told {
+			told = true
+			note(fmt.Sprintf("waiting for the earlier start of this SLURM job to leave %s (%s)", dir, held.Holder))
+		}
 	}
 	if err != nil {
-		if l.f != nil {
-			l.f.Close()
-		}
-		return nil, err
+		return nil, fmt.Errorf("cannot lock the run directory: %w", err)
 	}
 	l.beats.Add(1)
 	go l.keep(every.beat)
 	return l, nil
+}
+
+// try takes the lock, unless another process holds it.
+func (l *Lock) try(lock flock, note func(string), every timing) error {
+	state, err := l.open(lock)
+	if err == nil {
+		err = l.take(state, note, every)
+	}
+	if err != nil && l.f != nil {
+		l.f.Close()
+	}
+	return err
 }
 
 // take makes this process the holder, unless another one is.

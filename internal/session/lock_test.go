@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-var quick = timing{beat: 20 * time.Millisecond, watch: 200 * time.Millisecond}
+var quick = timing{beat: 20 * time.Millisecond, watch: 200 * time.Millisecond, queue: 10 * time.Second}
 
 func ignore(string) {}
 
@@ -100,6 +100,29 @@ func TestOneHolderUntilItIsKilled(t *testing.T) {
 				t.Errorf("released, and there is %v", left)
 			}
 		})
+	}
+}
+
+// A job that SLURM queued again waits for its own earlier start, and for no other job.
+func TestQueuedAgain(t *testing.T) {
+	dir := t.TempDir()
+	other := hold(t, dir, "here") // SLURM job 77
+	t.Setenv("SLURM_JOB_ID", "78")
+	if _, err := acquire(dir, ignore, fail(t), quick, "here", syscall.Flock); !errors.As(err, new(*HeldError)) {
+		t.Fatalf("another job: %v", err)
+	}
+	t.Setenv("SLURM_JOB_ID", "77")
+	notes := 0
+	l, err := acquire(dir, func(string) {
+		if notes++; notes == 1 {
+			_ = other.Process.Kill()
+			_ = other.Wait()
+		}
+	}, fail(t), quick, "here", syscall.Flock)
+	must(t, err)
+	must(t, l.Release())
+	if notes != 1 {
+		t.Errorf("%d notes of waiting", notes)
 	}
 }
 
