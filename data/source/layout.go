@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"lte/data/limit"
 )
 
 // layout is how files make up a set.
@@ -79,12 +81,11 @@ func readPlace(p place, o Options) (*Set, error) {
 		level = below
 	}
 	if s, ok := p.(single); ok {
-		content, _ := s.read(nil, s.file)
 		return nil, fmt.Errorf("a file that begins with %q, expected an image set (%s; folders and tar, tar.zst, tar.gz and zip archives of them): correct data.path",
-			content[:min(8, len(content))], kindList())
+			s.head, kindList())
 	}
 	if o.Kind != "auto" && o.Kind != "folder" {
-		return nil, fmt.Errorf("no set of data.kind %s found (but: %s): correct data.path, or set data.kind to auto", o.Kind, shorten(found))
+		return nil, &OptionError{Problem: fmt.Sprintf("no set of data.kind %s found (but: %s): correct data.path, or set data.kind to auto", o.Kind, shorten(found))}
 	}
 	return readWholeFolder(p, o, found)
 }
@@ -121,7 +122,7 @@ func (x pixels) label(dst *[]int32, v byte, first int, where string, offset int)
 
 // readFile reads a file of a set whole, and unpacks it where it is packed.
 func readFile(p place, name string) ([]byte, error) {
-	content, err := p.read(nil, name)
+	content, err := p.read(nil, name, limit.PixelFile)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%s: no such file, expected it beside the set's other files: copy or download the set again", p.where(name))
 	}
