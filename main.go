@@ -191,7 +191,7 @@ func complain(stderr io.Writer, err error) int {
 	if stop := new(stopped); errors.As(err, &stop) && stop.Saved {
 		return interrupted
 	}
-	if wrong := new(config.Error); errors.As(err, &wrong) {
+	if errors.As(err, new(*config.Error)) || errors.As(err, new(*data.OptionError)) {
 		return usage
 	}
 	return failed
