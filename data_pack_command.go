@@ -50,7 +50,7 @@ func runPack(p packCommand, stdout, stderr io.Writer) error {
 	}
 	c, err := packed.ParseCompression(p.Compression)
 	if err != nil {
-		return &config.Error{Problem: "--compression: " + err.Error(), Err: err}
+		return &config.Error{Problem: fmt.Sprintf("--compression must be raw or zstd, not %q", p.Compression), Err: err}
 	}
 	set, err := data.Open(data.Source{Kind: p.Kind, Path: p.Src, Unread: true}, splitSeed)
 	if err != nil {

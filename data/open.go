@@ -52,12 +52,12 @@ func Open(o Source, seed uint64) (*Set, error) {
 	switch {
 	case err == nil:
 		return set, nil
-	case o.Path == "" && o.Kind == "synthetic":
-		return nil, fmt.Errorf("data: opening the synthetic set: %w", err)
-	case o.Path == "":
-		return nil, fmt.Errorf("data: opening the digits: %w", err)
+	case o.Path != "":
+		return nil, fmt.Errorf("data: opening %q: %w", o.Path, err)
+	case o.Kind == "" || o.Kind == "auto":
+		o.Kind = "digits"
 	}
-	return nil, fmt.Errorf("data: opening %q: %w", o.Path, err)
+	return nil, fmt.Errorf("data: opening a set of kind %q: %w", o.Kind, err)
 }
 
 // prepare says how the set's images become what the model is fed.

@@ -16,7 +16,8 @@ const (
 const (
 	Classes = 1 << 20
 	Images  = 1 << 28
-	Folders = 1 << 17 // of an archive
+	Folders = 1 << 16 // of an archive
+	Depth   = 32      // folders above a file of an archive
 )
 
 // Of one file, in bytes.
@@ -25,7 +26,7 @@ const (
 	Text      = 1 << 26 // lists of classes and of images
 	Manifest  = 1 << 24 // of a packed set: those of 100,000 shards
 	Label     = 1 << 10 // a sample's .cls file
-	Name      = 1 << 12 // of a file in an archive, and a pattern of shards; Linux allows no longer path
+	Name      = 1 << 12 // of a file in an archive; Linux allows no longer path
 )
 
 // ImagePixels returns how many pixels an image of so many bytes may have. A photograph has about 10 for each byte, a drawing in few

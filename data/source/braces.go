@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-
-	"lte/data/limit"
 )
 
 // mostBraces is how many paths a pattern may stand for.
@@ -13,9 +11,6 @@ const mostBraces = 1 << 17
 
 // braces returns the paths that a shell's brace pattern stands for: {0000..0146}, {a,b}, also one in another.
 func braces(pattern string) ([]string, error) {
-	if len(pattern) > limit.Name {
-		return nil, fmt.Errorf("a pattern of %d bytes, expected %d at most: correct data.path", len(pattern), limit.Name)
-	}
 	open := strings.IndexByte(pattern, '{')
 	if open < 0 {
 		return []string{pattern}, nil

@@ -3,6 +3,7 @@ package source
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -145,7 +146,7 @@ func idxContent(p place, name string, dimensions int) (size []int, content []byt
 	by := compression(file)
 	r, err := unpack(bytes.NewReader(file), by)
 	if err != nil {
-		return fail("%w", err)
+		return nil, nil, fmt.Errorf("%s: %w", p.where(name), err)
 	}
 	defer r.Close()
 	head := make([]byte, 4+4*dimensions)
@@ -174,9 +175,12 @@ func idxContent(p place, name string, dimensions int) (size []int, content []byt
 	case by == "":
 		content = file[len(head):]
 	case total > limit.Unpacked(int64(len(file))):
-		return fail("after its header: %w", expands)
+		return nil, nil, fmt.Errorf("%s: %w", p.where(name), expands)
 	default:
-		if content, err = appendAll(nil, io.LimitReader(r, total+1), total, total+1); err != nil {
+		if content, err = appendAll(nil, io.LimitReader(r, total+1), total, total+1); errors.As(err, new(*beyondLimit)) {
+			return nil, nil, fmt.Errorf("%s: %w", p.where(name), err)
+		}
+		if err != nil {
 			return fail("after its header: %w", err)
 		}
 	}

@@ -44,7 +44,8 @@ func readPlace(p place, o Options) (*Set, error) {
 		layout
 		dir string
 	}
-	var found []string // what lies at the root, for the error that misses a set
+	var found []string       // what lies at the root, for the error that misses a set
+	led := map[folder]bool{} // folders that links lead to: each is looked into once
 	for level, depth := []string{"."}, 0; depth <= deepest && len(level) > 0; depth++ {
 		var hits []hit
 		var below []string
@@ -65,6 +66,12 @@ func readPlace(p place, o Options) (*Set, error) {
 			for _, e := range entries {
 				if depth == 0 {
 					found = append(found, e.name)
+				}
+				if e.leads != nil && led[*e.leads] {
+					continue
+				}
+				if e.leads != nil {
+					led[*e.leads] = true
 				}
 				if e.dir {
 					below = append(below, path.Join(dir, e.name))

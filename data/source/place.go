@@ -76,7 +76,7 @@ func (d disk) list(dir string) (entries []entry, err error) {
 		if mode&os.ModeSymlink != 0 {
 			info, err := os.Stat(filepath.Join(at, e.Name()))
 			if err != nil {
-				return nil, fmt.Errorf("%w; a link that leads nowhere, expected an image or a folder: mend the link or remove it", err)
+				return nil, fmt.Errorf("%w; a link that cannot be followed, expected an image or a folder: mend the link or remove it", err)
 			}
 			mode = info.Mode()
 			if mode.IsDir() {
@@ -188,7 +188,7 @@ type beyondLimit struct{ text string }
 func (e *beyondLimit) Error() string { return e.text }
 
 func tooLarge(size, most int64) error {
-	return &beyondLimit{fmt.Sprintf("it has %d bytes or more, expected %d at most: replace or remove it", size, most)}
+	return &beyondLimit{fmt.Sprintf("%d bytes or more, expected %d at most: replace or remove it", size, most)}
 }
 
 // expands is the error of a file that unpacks to more than limit.Unpacked allows.
@@ -220,20 +220,20 @@ func (a *archive) add(name string, c content, wrong error) {
 	if name = clean(name); name == "." {
 		return
 	}
-	a.folder(path.Dir(name))
+	a.addFolder(path.Dir(name))
 	parent := a.folders[path.Dir(name)]
 	base := path.Base(name)
 	parent[base] = entry{name: base, dir: parent[base].dir, wrong: wrong}
 	a.files[name] = c
 }
 
-// folder takes in a folder and those above it.
-func (a *archive) folder(name string) {
-	if name = clean(name); a.folders[name] != nil {
+// addFolder takes in a folder, of a name that is clean, and those above it.
+func (a *archive) addFolder(name string) {
+	if a.folders[name] != nil {
 		return
 	}
 	a.folders[name] = map[string]entry{}
-	a.folder(path.Dir(name))
+	a.addFolder(path.Dir(name))
 	a.folders[path.Dir(name)][path.Base(name)] = entry{name: path.Base(name), dir: true}
 }
 
@@ -258,10 +258,15 @@ func (a *archive) read(dst []byte, name string, most int64) ([]byte, error) {
 	return c.appendTo(dst, most)
 }
 
-// check refuses an archive of more folders than can be meant: in memory each takes a hundred times its place in a name.
-func (a *archive) check() error {
-	if len(a.folders) > limit.Folders {
-		return &beyondLimit{fmt.Sprintf("it has more than %d folders: pack fewer classes, or the files in fewer folders", limit.Folders)}
+// check refuses a name that is too long, and more folders than can be meant: in memory each takes a hundred times its place in a name.
+func (a *archive) check(name string) error {
+	switch {
+	case len(name) > limit.Name:
+		return &beyondLimit{fmt.Sprintf("a name of %d bytes, expected %d at most: pack the archive again with shorter ones", len(name), limit.Name)}
+	case strings.Count(name, "/") > limit.Depth:
+		return &beyondLimit{fmt.Sprintf("a file in %d folders, expected %d at most: pack the archive again with fewer", strings.Count(name, "/"), limit.Depth)}
+	case len(a.folders) > limit.Folders:
+		return &beyondLimit{fmt.Sprintf("more than %d folders: pack fewer classes, or the files in fewer folders", limit.Folders)}
 	}
 	return nil
 }

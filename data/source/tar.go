@@ -130,14 +130,11 @@ func (a *archive) indexTar(r io.Reader, at io.ReaderAt) error {
 		if err == io.EOF {
 			break
 		}
-		if err == nil && len(h.Name) > limit.Name {
-			err = fmt.Errorf("a name of %d bytes, expected at most %d", len(h.Name), limit.Name)
+		if err == nil {
+			err = a.check(h.Name)
 		}
 		if err == nil {
 			err = a.tarEntry(h, entries, tail.offset, at)
-		}
-		if err == nil {
-			err = a.check()
 		}
 		if err != nil {
 			return damaged(fmt.Sprintf("%s (byte %d)", last, tail.offset), err)
@@ -160,6 +157,9 @@ func (a *archive) tarEntry(h *tar.Header, r io.Reader, offset int64, at io.Reade
 			return nil
 		}
 		if at != nil && !sparse(h) {
+			if left := a.packed - offset; h.Size > left {
+				return fmt.Errorf("%s of %d bytes, where the file has %d more: %w", h.Name, h.Size, left, io.ErrUnexpectedEOF)
+			}
 			a.add(h.Name, section{at, offset, h.Size}, nil)
 			return nil
 		}
@@ -173,7 +173,7 @@ func (a *archive) tarEntry(h *tar.Header, r io.Reader, offset int64, at io.Reade
 		}
 		a.add(h.Name, held{bytes.Clone(content), offset}, nil) // a clone has no room to spare
 	case tar.TypeDir:
-		a.folder(h.Name)
+		a.addFolder(clean(h.Name))
 	case tar.TypeSymlink, tar.TypeLink:
 		err := fmt.Errorf("a link to %s, expected an image: pack the archive again with tar --dereference --hard-dereference", h.Linkname)
 		a.add(h.Name, unreadable{err}, err)

@@ -17,11 +17,12 @@ func (a *archive) indexZip(r io.ReaderAt, size int64) error {
 		return damaged(fmt.Sprintf("as zip (the directory at its end, before byte %d)", size), err)
 	}
 	for _, f := range z.File {
+		if err := a.check(f.Name); err != nil {
+			return damaged("as zip", err)
+		}
 		switch {
-		case len(f.Name) > limit.Name:
-			return damaged("as zip", fmt.Errorf("a name of %d bytes, expected at most %d", len(f.Name), limit.Name))
 		case strings.HasSuffix(f.Name, "/"):
-			a.folder(f.Name)
+			a.addFolder(clean(f.Name))
 		case !f.Mode().IsRegular():
 			err := fmt.Errorf("an entry of type %v, expected images and folders alone: pack the archive again without it", f.Mode().Type())
 			a.add(f.Name, unreadable{err}, err)
@@ -30,9 +31,6 @@ func (a *archive) indexZip(r io.ReaderAt, size int64) error {
 			a.add(f.Name, unreadable{err}, err)
 		case !passedOver(f.Name):
 			a.add(f.Name, zipped{f, size}, nil)
-		}
-		if err := a.check(); err != nil {
-			return err
 		}
 	}
 	return nil
