@@ -23,8 +23,8 @@ const (
 // Of one file, in bytes.
 const (
 	PixelFile = 1 << 33 // of plain pixels, or of their labels, read into memory at once: MNIST8M has 6.4·10⁹
-	Text      = 1 << 26 // lists of classes and of images
-	Manifest  = 1 << 24 // of a packed set: those of 100,000 shards
+	Text      = 1 << 22 // lists of classes and of images; each line takes 40 bytes more in memory
+	Manifest  = 1 << 23 // of a packed set: those of 40,000 shards, of which Linux maps 65,530 at most
 	Label     = 1 << 10 // a sample's .cls file
 	Name      = 1 << 12 // of a file in an archive; Linux allows no longer path
 )

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"lte/data/limit"
 	"lte/data/picture"
 	"lte/internal/file"
 	"lte/internal/quote"
@@ -103,7 +104,7 @@ func TestCountsOfManifests(t *testing.T) {
 		{`"images": 6`, `"images": -6`, "train-00000.lte: 6 images in "},
 		{`test-00000.lte`, `train-00000.lte`, manifestName + `: shard "train-00000.lte" twice`},
 		{`{`, strings.Repeat("[", 100000) + `{`, manifestName + ": expected JSON"},
-		{`{`, strings.Repeat(" ", 1<<24) + `{`, manifestName + ": too large"},
+		{`{`, strings.Repeat(" ", limit.Manifest) + `{`, manifestName + ": too large"},
 	} {
 		broken := strings.Replace(whole, c.from, c.to, 1)
 		must(0, os.WriteFile(name, []byte(broken), 0o666))(t)
@@ -193,6 +194,9 @@ func TestShardsBeyondLimits(t *testing.T) {
 		}
 	}
 	// What would be refused when it is read is refused when it is packed.
+	if _, err := Write(t.TempDir(), Source{Classes: 1, Train: solid{50000, 1, 1}, Test: solid{1, 1, 1}}, Options{Shard: 1}); err == nil || !strings.Contains(err.Error(), "50003 shards") {
+		t.Errorf("50,000 shards: %v", err)
+	}
 	black.Train = solid{1, 5000, 5000}
 	bad := must(Write(t.TempDir(), black, Options{Shard: 100, Compression: Zstd}))(t)
 	if len(bad) != 1 || !strings.Contains(bad[0].Error(), "5000×5000 pixels of nearly one colour") || !strings.Contains(bad[0].Error(), "--compression raw") {

@@ -94,6 +94,9 @@ func Write(folder string, src Source, o Options) (bad Unreadable, err error) {
 	}
 	m := manifest{Format: magic, Name: src.Name, Classes: src.Classes, ClassNames: src.ClassNames, Channels: src.Channels,
 		White: src.White, Size: o.Size, Compression: o.Compression.String(), Splits: map[string][]listing{}}
+	if err := m.fits(src, o.Shard); err != nil {
+		return nil, err
+	}
 	for _, split := range []struct {
 		name string
 		of   Pictures
@@ -139,6 +142,17 @@ func prepare(folder string) error {
 		return fmt.Errorf("%s is there already, and no packed set's: choose another folder, or remove it", name)
 	}
 	return file.RemoveTemporaries(folder)
+}
+
+// fits refuses what would come to a manifest that Open refuses.
+func (m manifest) fits(src Source, shard int) error {
+	names, err := json.Marshal(m.ClassNames)
+	shards := src.Train.Len()/shard + src.Test.Len()/shard + 2
+	if err == nil && len(names)+8*len(m.ClassNames)+200*shards > limit.Manifest { // with its indentation
+		err = fmt.Errorf("%d shards and the names of %d classes, expected as many as a %s of %d bytes can list: pack with a larger --shard",
+			shards, m.Classes, manifestName, limit.Manifest)
+	}
+	return err
 }
 
 func (m manifest) write(folder string) error {
