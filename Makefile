@@ -79,7 +79,7 @@ test-slurm: ## the sweeps of jobs/ on a SLURM of two nodes of its own; where the
 
 lint: ## format, go vet, staticcheck, shellcheck of jobs/, and the order of imports
 	@! command -v apt-get >/dev/null || { $(call INSTALL,shellcheck); }
-	@if command -v shellcheck >/dev/null; then shellcheck -x jobs/*.sh tools/slurm.sh; else echo "no shellcheck here: jobs/ are not checked"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -x jobs/*.sh tools/slurm.sh tools/digests.sh; else echo "no shellcheck here: jobs/ are not checked"; fi
 	@files=$$(find . -name '*.go' -not -path './.*' -exec gofmt -l {} +); \
 	[ -z "$$files" ] || { echo "gofmt -w is wanted for:" $$files; exit 1; }
 	go vet -tags mpirun,slurm ./...

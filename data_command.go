@@ -2,11 +2,15 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
+	"syscall"
 
 	"lte/config"
 	"lte/data"
@@ -46,13 +50,16 @@ func setNames() string {
 func runFetch(f fetchCommand, stdout, stderr io.Writer) error {
 	set, err := fetch.Lookup(f.Name)
 	if err != nil {
-		return &config.Error{Problem: err.Error()}
+		return &config.Error{Problem: err.Error(), Err: err}
 	}
 	dir := f.Dir
 	if dir == "" {
 		dir = f.Name
 	}
 	path, err := fetch.Fetcher{Progress: fetchProgress(stderr)}.Fetch(set, dir)
+	if errors.Is(err, syscall.ENOTDIR) {
+		return &config.Error{Problem: fmt.Sprintf("DIR is %q, expected a folder, or a name that is not taken (%v)", dir, err), Err: err}
+	}
 	if err != nil {
 		return fmt.Errorf("fetching %s: %w", f.Name, err)
 	}
@@ -83,8 +90,8 @@ func fetchProgress(stderr io.Writer) func(file string, done, total int64) {
 
 // runInfo says what a set holds.
 func runInfo(i infoCommand, stdout io.Writer) error {
-	if i.Look < 0 {
-		return &config.Error{Problem: fmt.Sprintf("--look must be at least 0, not %d", i.Look)}
+	if err := i.check(); err != nil {
+		return err
 	}
 	set, err := data.Open(data.Source{Kind: i.Kind, Path: i.Path, Classes: i.Classes, TestFraction: i.TestFraction, Unread: true}, splitSeed)
 	if err != nil {
@@ -100,4 +107,38 @@ func runInfo(i infoCommand, stdout io.Writer) error {
 		return err
 	}
 	return file.Write(i.Sheet, func(w io.Writer) error { return survey.Sheet(w, set, 20, 10) })
+}
+
+// check returns a usage error of the flags.
+func (i infoCommand) check() error {
+	if i.Look < 0 {
+		return &config.Error{Problem: fmt.Sprintf("--look must be at least 0, not %d", i.Look)}
+	}
+	if !(i.TestFraction > 0 && i.TestFraction < 1) {
+		return &config.Error{Problem: fmt.Sprintf("--test-fraction must be above 0 and below 1, not %v", i.TestFraction)}
+	}
+	if err := checkKind(i.Kind, i.Path); err != nil || i.Sheet == "" {
+		return err
+	}
+	if info, err := os.Stat(filepath.Dir(i.Sheet)); err != nil || !info.IsDir() {
+		return &config.Error{Problem: fmt.Sprintf("--sheet %q: there is no folder %q", i.Sheet, filepath.Dir(i.Sheet))}
+	}
+	if info, err := os.Stat(i.Sheet); err == nil && !info.Mode().IsRegular() {
+		return &config.Error{Problem: fmt.Sprintf("--sheet %q: expected the name of a file that is to be written, not of a folder, a device or a FIFO", i.Sheet)}
+	}
+	return nil
+}
+
+// checkKind returns a usage error of a kind that is none, or that does not go with a path. Of noise there is nothing to be said.
+func checkKind(kind, path string) error {
+	kinds := slices.DeleteFunc(data.Kinds(), func(k string) bool { return k == "synthetic" })
+	switch {
+	case !slices.Contains(kinds, kind):
+		return &config.Error{Problem: fmt.Sprintf("--kind must be one of %s, not %q", strings.Join(kinds, ", "), kind)}
+	case path == "" && kind != "auto" && kind != "digits":
+		return &config.Error{Problem: fmt.Sprintf("--kind is %s, but there is no path: say where the images are, or leave --kind out", kind)}
+	case path != "" && kind == "digits":
+		return &config.Error{Problem: fmt.Sprintf("--kind is digits, which are in the program itself, but the path is %q: leave one of both out", path)}
+	}
+	return nil
 }

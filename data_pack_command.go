@@ -1,13 +1,18 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"syscall"
 	"time"
 
 	"lte/config"
 	"lte/data"
+	"lte/data/limit"
 	"lte/data/packed"
+	"lte/internal/quote"
 
 	"github.com/schollz/progressbar/v3"
 )
@@ -31,15 +36,21 @@ type packCommand struct {
 	Quiet          bool   `help:"No progress."`
 }
 
+// What one packing may ask for: a goroutine for each core of the largest nodes, and shards whose index is held in memory.
+const (
+	mostPackers = 1 << 10
+	mostInShard = 1 << 20
+)
+
 // runPack packs a set. The images that could not be read are listed at the end, and without --skip-unreadable they are an
 // error: who trains for a week wants to know what on.
 func runPack(p packCommand, stdout, stderr io.Writer) error {
+	if err := p.check(); err != nil {
+		return err
+	}
 	c, err := packed.ParseCompression(p.Compression)
-	switch {
-	case err != nil:
-		return &config.Error{Problem: "--compression: " + err.Error()}
-	case p.Size < 0 || p.Workers < 0 || p.Shard < 1:
-		return &config.Error{Problem: fmt.Sprintf("--size %d, --workers %d and --shard %d must be at least 0, 0 and 1", p.Size, p.Workers, p.Shard)}
+	if err != nil {
+		return &config.Error{Problem: fmt.Sprintf("--compression must be raw or zstd, not %q", p.Compression), Err: err}
 	}
 	set, err := data.Open(data.Source{Kind: p.Kind, Path: p.Src, Unread: true}, splitSeed)
 	if err != nil {
@@ -48,7 +59,7 @@ func runPack(p packCommand, stdout, stderr io.Writer) error {
 	images := set.Train.Len() + set.Test.Len()
 	bar := progressbar.DefaultSilent(int64(images))
 	if !p.Quiet {
-		bar = progressbar.NewOptions(images, progressbar.OptionSetWriter(stderr), progressbar.OptionSetDescription(p.Dst), progressbar.OptionShowCount(),
+		bar = progressbar.NewOptions(images, progressbar.OptionSetWriter(stderr), progressbar.OptionSetDescription(quote.Text(p.Dst)), progressbar.OptionShowCount(),
 			progressbar.OptionShowIts(), progressbar.OptionSetItsString("images"), progressbar.OptionThrottle(200*time.Millisecond), progressbar.OptionFullWidth())
 	}
 	kept := 0
@@ -60,14 +71,35 @@ func runPack(p packCommand, stdout, stderr io.Writer) error {
 			}
 		}})
 	_ = bar.Exit()
+	dst := quote.Text(p.Dst)
 	switch {
+	case errors.Is(err, syscall.ENOTDIR):
+		return &config.Error{Problem: fmt.Sprintf("DST is %q, expected a folder, or a name that is not taken (%v)", p.Dst, err), Err: err}
 	case err != nil:
 		return fmt.Errorf("packing %s: %w", p.Dst, err)
 	case len(bad) > 0 && !p.SkipUnreadable:
-		return fmt.Errorf("%w\n%s is not whole yet: mend or remove these, or leave them out with --skip-unreadable, and pack again; what is done is kept", bad, p.Dst)
+		return errors.Join(bad, fmt.Errorf("%s is not whole yet: mend or remove these, or leave them out with --skip-unreadable, and pack again; what is done is kept", dst))
 	case len(bad) > 0:
-		fmt.Fprintf(stderr, "lte: warning: %v; %s is without them\n", bad, p.Dst)
+		fmt.Fprintf(stderr, "lte: warning: %v; %s is without them\n", bad, dst)
 	}
-	fmt.Fprintf(stdout, "%s: %d images in %d classes, %d of them packed before; use it with data.path = %q\n", p.Dst, images-len(bad), set.Classes, kept, p.Dst)
+	fmt.Fprintf(stdout, "%s: %d images in %d classes, %d of them packed before; use it with data.path = %q\n", dst, images-len(bad), set.Classes, kept, p.Dst)
 	return nil
+}
+
+// check returns a usage error of the flags.
+func (p packCommand) check() error {
+	for _, f := range []struct {
+		name           string
+		is, from, most int
+	}{{"--size", p.Size, 0, limit.Side}, {"--workers", p.Workers, 0, mostPackers}, {"--shard", p.Shard, 1, mostInShard}} {
+		if f.is < f.from || f.is > f.most {
+			return &config.Error{Problem: fmt.Sprintf("%s must be from %d to %d, not %d", f.name, f.from, f.most, f.is)}
+		}
+	}
+	if src, err := os.Stat(p.Src); err == nil {
+		if dst, err := os.Stat(p.Dst); err == nil && os.SameFile(src, dst) {
+			return &config.Error{Problem: fmt.Sprintf("SRC and DST are the same, %q: choose another folder for the packed set", p.Dst)}
+		}
+	}
+	return checkKind(p.Kind, p.Src)
 }

@@ -193,7 +193,7 @@ func complain(stderr io.Writer, err error) int {
 	if stop := new(stopped); errors.As(err, &stop) && stop.Saved {
 		return interrupted
 	}
-	if errors.As(err, new(*config.Error)) || errors.As(err, new(*session.HeldError)) {
+	if errors.As(err, new(*config.Error)) || errors.As(err, new(*data.OptionError)) || errors.As(err, new(*session.HeldError)) {
 		return usage
 	}
 	return failed

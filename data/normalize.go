@@ -25,14 +25,14 @@ func Normalizations() []string { return slices.Sorted(maps.Keys(normalizations))
 func (s *Set) normalizeBy(name string) error {
 	by, ok := normalizations[name]
 	if !ok {
-		return fmt.Errorf("unknown data.normalize %q: expected auto, %s", name, strings.Join(Normalizations(), ", "))
+		return &OptionError{Problem: fmt.Sprintf("unknown data.normalize %q: expected auto, %s", name, strings.Join(Normalizations(), ", "))}
 	}
 	mean, std := by[0], by[1]
 	if len(mean) == 1 {
 		mean, std = slices.Repeat(mean, s.Channels), slices.Repeat(std, s.Channels)
 	}
 	if len(mean) != s.Channels {
-		return fmt.Errorf("data.normalize %q is for images of %d channels, these have %d: set data.normalize to auto or half", name, len(mean), s.Channels)
+		return &OptionError{Problem: fmt.Sprintf("data.normalize %q is for images of %d channels, these have %d: set data.normalize to auto or half", name, len(mean), s.Channels)}
 	}
 	s.Mean, s.Std = mean, std
 	return nil

@@ -1,12 +1,13 @@
 package data
 
 import (
-	"errors"
 	"fmt"
+	"math"
 	"runtime/debug"
 	"slices"
 	"strings"
 
+	"lte/data/limit"
 	"lte/data/packed"
 	"lte/data/source"
 )
@@ -29,6 +30,10 @@ type Source struct {
 	Unread bool // open the set without decoding an image: for packing or listing, not for training
 }
 
+// OptionError is an error of a Source itself: an option out of range, or two that contradict each other or the set that is there.
+// What is wrong with files is any other error.
+type OptionError = source.OptionError
+
 // Kinds returns the kinds of Source that Open knows.
 func Kinds() []string { return append(source.Kinds(), "packed", "synthetic") }
 
@@ -47,10 +52,12 @@ func Open(o Source, seed uint64) (*Set, error) {
 	switch {
 	case err == nil:
 		return set, nil
-	case o.Path == "":
-		return nil, fmt.Errorf("data: opening the digits: %w", err)
+	case o.Path != "":
+		return nil, fmt.Errorf("data: opening %q: %w", o.Path, err)
+	case o.Kind == "" || o.Kind == "auto":
+		o.Kind = "digits"
 	}
-	return nil, fmt.Errorf("data: opening %q: %w", o.Path, err)
+	return nil, fmt.Errorf("data: opening a set of kind %q: %w", o.Kind, err)
 }
 
 // prepare says how the set's images become what the model is fed.
@@ -59,8 +66,12 @@ func (s *Set) prepare(o Source) error {
 	switch {
 	case o.Unread:
 		return nil
+	case o.Size < 0 || o.Size > limit.Side:
+		return &OptionError{Problem: fmt.Sprintf("data.size is %d, expected 0 to %d", o.Size, limit.Side)}
 	case o.Size == 0 && s.sizes != nil:
-		return s.sizes
+		return &OptionError{Problem: s.sizes.Error()}
+	case o.Size > 0 && o.Fit.Keep != 0 && !(o.Fit.Keep > 0 && o.Fit.Keep <= 1 && float64(o.Size)/o.Fit.Keep <= math.MaxInt32):
+		return &OptionError{Problem: fmt.Sprintf("data.keep is %v, expected 1 at most, and %.3g at least with data.size = %d", o.Fit.Keep, float64(o.Size)/math.MaxInt32, o.Size)}
 	case o.Size > 0:
 		s.Height, s.Width, s.Fit = o.Size, o.Size, o.Fit
 	}
@@ -72,16 +83,16 @@ func (s *Set) prepare(o Source) error {
 
 func open(o Source, seed uint64) (*Set, error) {
 	if o.Kind != "" && !slices.Contains(Kinds(), o.Kind) {
-		return nil, fmt.Errorf("unknown data.kind %q: expected one of %s", o.Kind, strings.Join(Kinds(), ", "))
+		return nil, &OptionError{Problem: fmt.Sprintf("unknown data.kind %q: expected one of %s", o.Kind, strings.Join(Kinds(), ", "))}
 	}
 	if o.Kind == "synthetic" {
 		if o.Path != "" {
-			return nil, errors.New("data.kind is synthetic, but data.path is set: leave data.path empty, or set data.kind to auto")
+			return nil, &OptionError{Problem: "data.kind is synthetic, but data.path is set: leave data.path empty, or set data.kind to auto"}
 		}
 		return o.Synthetic.open()
 	}
 	if o.Kind == "packed" && o.Path == "" {
-		return nil, errors.New("data.kind is packed, but data.path is empty: say where the images are, or set data.kind to digits")
+		return nil, &OptionError{Problem: "data.kind is packed, but data.path is empty: say where the images are, or set data.kind to digits"}
 	}
 	if o.Kind == "packed" || (o.Kind == "" || o.Kind == "auto") && packed.Is(o.Path) {
 		return openPacked(o.Path)

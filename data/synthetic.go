@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"lte/data/limit"
 	"lte/random"
 )
 
@@ -15,15 +16,17 @@ type Synthetic struct {
 // open makes the set, the same one always.
 func (y Synthetic) open() (*Set, error) {
 	for _, k := range []struct {
-		key string
-		is  int
-	}{{"images", y.Images}, {"classes", y.Classes}, {"channels", y.Channels}, {"height", y.Height}, {"width", y.Width}} {
-		if k.is < 1 || k.is > math.MaxInt32 {
-			return nil, fmt.Errorf("synthetic.%s %d: expected 1 at least; correct synthetic.%s", k.key, k.is, k.key)
+		key      string
+		is, most int
+	}{{"images", y.Images, limit.Images}, {"classes", y.Classes, limit.Classes}, {"channels", y.Channels, limit.Pixels},
+		{"height", y.Height, limit.Side}, {"width", y.Width, limit.Side}} {
+		if k.is < 1 || k.is > k.most {
+			return nil, &OptionError{Problem: fmt.Sprintf("synthetic.%s %d: expected 1 to %d", k.key, k.is, k.most)}
 		}
 	}
-	if y.Height > math.MaxInt32/y.Width || y.Channels > math.MaxInt32/(y.Height*y.Width) {
-		return nil, fmt.Errorf("synthetic images of %d×%d pixels in %d channels: too large; correct synthetic.height and synthetic.width", y.Width, y.Height, y.Channels)
+	if y.Channels > limit.Pixels/(y.Height*y.Width) {
+		return nil, &OptionError{Problem: fmt.Sprintf("synthetic images of %d×%d pixels in %d channels, expected %d values at most: lower synthetic.channels, synthetic.height or synthetic.width",
+			y.Width, y.Height, y.Channels, limit.Pixels)}
 	}
 	pixels := y.Channels * y.Height * y.Width
 	m := &static{Synthetic: y, pixels: make([]uint8, pixels+starts)}

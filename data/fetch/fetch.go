@@ -18,6 +18,10 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"lte/internal/file"
+
+	"golang.org/x/sys/unix"
 )
 
 // Fetcher says how files are downloaded. The zero Fetcher will do.
@@ -41,9 +45,9 @@ func (f Fetcher) Fetch(s Set, dir string) (string, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return "", err
 	}
-	for _, file := range s.Files {
-		if err := f.file(file, dir); err != nil {
-			return "", fmt.Errorf("%s: %w", file.URL, err)
+	for _, of := range s.Files {
+		if err := f.file(of, dir); err != nil {
+			return "", fmt.Errorf("%s: %w", of.URL, err)
 		}
 	}
 	if len(s.Files) == 1 {
@@ -66,7 +70,11 @@ func (f File) checksum() (hash.Hash, string) {
 func (f Fetcher) file(of File, dir string) error {
 	name := filepath.Join(dir, of.name())
 	sum, want := of.checksum()
-	if whole, err := os.Open(name); err == nil {
+	whole, err := file.Open(name)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err == nil {
 		defer whole.Close()
 		if _, err := io.Copy(sum, whole); err != nil {
 			return err
@@ -77,11 +85,14 @@ func (f Fetcher) file(of File, dir string) error {
 		f.tell(of, of.Size, of.Size)
 		return nil
 	}
-	part, err := os.OpenFile(name+partSuffix, os.O_RDWR|os.O_CREATE, 0o666)
+	part, err := file.OpenOwn(name+partSuffix, os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return err
 	}
 	defer part.Close()
+	if err := unix.Flock(int(part.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return fmt.Errorf("%s: another process downloads into it: wait for it, or choose another folder", part.Name())
+	}
 	d := &download{Fetcher: f, of: of, part: part, sum: sum}
 	if d.done, err = io.Copy(sum, part); err != nil { // what an earlier fetch left
 		return err

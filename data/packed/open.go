@@ -11,7 +11,9 @@ import (
 	"sort"
 	"sync/atomic"
 
+	"lte/data/limit"
 	"lte/data/picture"
+	"lte/internal/file"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/klauspost/compress/zstd"
@@ -77,7 +79,10 @@ func Open(folder string) (*Set, error) {
 			}
 			split.images.add(file, shard)
 			if split.images == s.Train {
-				shard.counts(counts)
+				err = shard.counts(counts)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w; copy it again, or remove it and pack again", file, err)
 			}
 		}
 		if split.images.Len() == 0 {
@@ -105,7 +110,10 @@ func (s *Set) check() error {
 }
 
 func readManifest(folder string) (m manifest, err error) {
-	b, err := os.ReadFile(filepath.Join(folder, manifestName))
+	b, err := file.Read(filepath.Join(folder, manifestName), limit.Manifest)
+	if e := new(os.PathError); errors.As(err, &e) {
+		err = e.Err // its name is said by the caller
+	}
 	if err != nil {
 		return m, err
 	}
@@ -115,10 +123,21 @@ func readManifest(folder string) (m manifest, err error) {
 	switch {
 	case m.Format != magic:
 		return m, fmt.Errorf("format %q, expected %q", m.Format, magic)
-	case m.Classes < 1 || m.ClassNames != nil && len(m.ClassNames) != m.Classes:
+	case m.Classes < 1 || m.Classes > limit.Classes:
+		return m, fmt.Errorf("%d classes, expected 1 to %d", m.Classes, limit.Classes)
+	case m.ClassNames != nil && len(m.ClassNames) != m.Classes:
 		return m, fmt.Errorf("%d classes with %d names", m.Classes, len(m.ClassNames))
 	case m.Channels < 1 || m.Channels > mostChannels || m.White < 1 || m.White > 255:
 		return m, fmt.Errorf("%d channels up to %d, expected 1 to %d channels up to 1 to 255", m.Channels, m.White, mostChannels)
+	}
+	listed := map[string]bool{}
+	for _, shards := range m.Splits {
+		for _, l := range shards {
+			if listed[l.File] {
+				return m, fmt.Errorf("shard %q twice", l.File)
+			}
+			listed[l.File] = true
+		}
 	}
 	return m, nil
 }
@@ -152,8 +171,11 @@ func listed(name string, s *shard) listing {
 }
 
 // mapShard maps a file; the mapping stays.
-func mapShard(file string) (*shard, error) {
-	f, err := os.Open(file)
+func mapShard(name string) (*shard, error) {
+	f, err := file.Open(name)
+	if e := new(os.PathError); errors.As(err, &e) {
+		err = e.Err // its name is said by the caller
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -245,7 +267,7 @@ func (s *shard) picture(dst *picture.Picture, e entry, sum bool) (err error) {
 		return nil
 	}
 	dst.Reset(channels, height, width)
-	pixels, err := decoder.DecodeAll(record, dst.Pix[:0])
+	pixels, err := decoder.DecodeAll(record, dst.Pix[:0:len(dst.Pix)])
 	if err != nil {
 		return fmt.Errorf("expected zstd: %w", err)
 	}
@@ -267,9 +289,9 @@ func checksum(record []byte) (sum uint64, err error) {
 	return xxhash.Sum64(record), nil
 }
 
-// decoder unpacks pictures; DecodeAll may be called by several goroutines at once.
+// decoder unpacks pictures into the room that there is for them; DecodeAll may be called by several goroutines at once.
 var decoder = func() *zstd.Decoder {
-	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(mostChannels*mostPixels))
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(mostChannels*limit.Pixels), zstd.WithDecodeAllCapLimit(true))
 	if err != nil {
 		panic("packed: a zstd decoder without options that can fail")
 	}

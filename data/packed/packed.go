@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 
+	"lte/data/limit"
 	"lte/data/picture"
 
 	"github.com/cespare/xxhash/v2"
@@ -35,7 +36,6 @@ const (
 	footerBytes  = 64
 	countBytes   = 256 * 8 // of a channel
 	mostChannels = 4       // of a picture
-	mostPixels   = 1 << 28 // of a picture: a damaged entry may claim anything
 	manifestName = "manifest.json"
 )
 
@@ -166,8 +166,8 @@ func (s *shard) place(i int) uint64 { return s.index + uint64(i)*entryBytes }
 
 func (s *shard) check(e entry) error {
 	// Each factor is small enough for the products not to overflow.
-	if e.channels != s.channels || e.height == 0 || e.width == 0 || e.height > mostPixels || e.width > mostPixels || uint64(e.height)*uint64(e.width) > mostPixels {
-		return fmt.Errorf("%d×%d pixels in %d channels, expected 1 to %d pixels in %d", e.width, e.height, e.channels, mostPixels, s.channels)
+	if e.channels != s.channels || e.height == 0 || e.width == 0 || e.height > limit.Side || e.width > limit.Side || uint64(e.height)*uint64(e.width) > limit.Pixels {
+		return fmt.Errorf("%d×%d pixels in %d channels, expected 1 to %d pixels in %d", e.width, e.height, e.channels, limit.Pixels, s.channels)
 	}
 	if e.offset < headerBytes || e.offset > s.index || uint64(e.size) > s.index-e.offset {
 		return fmt.Errorf("%d bytes from byte %d on, expected them before byte %d", e.size, e.offset, s.index)
@@ -175,20 +175,36 @@ func (s *shard) check(e entry) error {
 	if want := e.channels * e.height * e.width; s.compression == Raw && e.size != want {
 		return fmt.Errorf("%d bytes, expected %d", e.size, want)
 	}
+	if most := limit.ImagePixels(int(e.size)); int(e.height*e.width) > most {
+		return fmt.Errorf("%d×%d pixels in %d bytes, expected %d pixels at most in so few", e.width, e.height, e.size, most)
+	}
 	return nil
 }
 
 func (s *shard) fingerprint() uint64 { return binary.LittleEndian.Uint64(s.bytes[8:]) }
 
-// counts adds how often each byte occurs in each channel to sums, (channels, 256).
-func (s *shard) counts(sums picture.Counts) {
+// counts adds how often each byte occurs in each channel to sums, (channels, 256). They are an error unless they come to the pixels
+// of the shard.
+func (s *shard) counts(sums picture.Counts) error {
+	pixels := uint64(0) // below 2^64: an entry, of which each has 2^27 at most, takes 40 bytes of the file
+	for i := range int(s.images) {
+		e := s.entry(i)
+		pixels += uint64(e.height) * uint64(e.width)
+	}
 	at := s.index + s.images*entryBytes
 	for c := range sums {
+		left := pixels
 		for v := range sums[c] {
-			sums[c][v] += int64(binary.LittleEndian.Uint64(s.bytes[at:]))
+			n := binary.LittleEndian.Uint64(s.bytes[at:])
+			if n > left || v == len(sums[c])-1 && n != left {
+				return fmt.Errorf("at byte %d: counts that do not come to the %d pixels", at, pixels)
+			}
+			left -= n
+			sums[c][v] += int64(n)
 			at += 8
 		}
 	}
+	return nil
 }
 
 var errNoSet = errors.New("expected a packed set: pack it again with lte data pack")

@@ -12,8 +12,10 @@ import (
 	"strings"
 	"sync"
 
+	"lte/data/limit"
 	"lte/data/picture"
 	"lte/internal/file"
+	"lte/internal/quote"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/klauspost/compress/zstd"
@@ -53,18 +55,20 @@ type Options struct {
 // Unreadable is the pictures that could not be read.
 type Unreadable []error
 
-func (u Unreadable) Error() string {
+// Error says how many they are, and of the first ones which and why, a line each.
+func (u Unreadable) Error() string { return errors.Join(u.Unwrap()...).Error() }
+
+// Unwrap returns the lines of Error: what they quote of names is printable.
+func (u Unreadable) Unwrap() []error {
 	const most = 20
-	var lines strings.Builder
-	fmt.Fprintf(&lines, "%d images could not be read", len(u))
-	for i, err := range u {
-		if i == most {
-			fmt.Fprintf(&lines, "\n  and %d more", len(u)-most)
-			break
-		}
-		fmt.Fprintf(&lines, "\n  %v", err)
+	lines := []error{fmt.Errorf("%d images could not be read", len(u))}
+	for _, err := range u[:min(most, len(u))] {
+		lines = append(lines, errors.New("  "+quote.Text(err.Error())))
 	}
-	return lines.String()
+	if len(u) > most {
+		lines = append(lines, fmt.Errorf("  and %d more", len(u)-most))
+	}
+	return lines
 }
 
 // Write packs a set into a folder, which it makes. It goes on where an interrupted Write of the same set with the same
@@ -85,8 +89,14 @@ func Write(folder string, src Source, o Options) (bad Unreadable, err error) {
 		return nil, err
 	}
 	defer unlock()
+	if err := prepare(folder); err != nil {
+		return nil, err
+	}
 	m := manifest{Format: magic, Name: src.Name, Classes: src.Classes, ClassNames: src.ClassNames, Channels: src.Channels,
 		White: src.White, Size: o.Size, Compression: o.Compression.String(), Splits: map[string][]listing{}}
+	if err := m.fits(src, o.Shard); err != nil {
+		return nil, err
+	}
 	for _, split := range []struct {
 		name string
 		of   Pictures
@@ -107,7 +117,7 @@ func Write(folder string, src Source, o Options) (bad Unreadable, err error) {
 
 // lock keeps others from packing into the folder at the same time.
 func lock(folder string) (unlock func(), err error) {
-	f, err := os.Open(folder)
+	f, err := os.OpenFile(folder, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -116,6 +126,33 @@ func lock(folder string) (unlock func(), err error) {
 		return nil, fmt.Errorf("%s: another process packs into it: wait for it, or choose another folder (%w)", folder, err)
 	}
 	return func() { f.Close() }, nil
+}
+
+// prepare removes what packings that were killed have left in a folder, which is locked. A manifest.json there that is none of a
+// packed set, which would be replaced at the end, is an error.
+func prepare(folder string) error {
+	name := filepath.Join(folder, manifestName)
+	b, err := file.Read(name, limit.Manifest)
+	var m struct{ Format string }
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return err
+	case json.Unmarshal(b, &m) != nil || !strings.HasPrefix(m.Format, magic[:7]):
+		return fmt.Errorf("%s is there already, and no packed set's: choose another folder, or remove it", name)
+	}
+	return file.RemoveTemporaries(folder)
+}
+
+// fits refuses what would come to a manifest that Open refuses.
+func (m manifest) fits(src Source, shard int) error {
+	names, err := json.Marshal(m.ClassNames)
+	shards := src.Train.Len()/shard + src.Test.Len()/shard + 2
+	if err == nil && len(names)+8*len(m.ClassNames)+200*shards > limit.Manifest { // with its indentation
+		err = fmt.Errorf("%d shards and the names of %d classes, expected as many as a %s of %d bytes can list: pack with a larger --shard",
+			shards, m.Classes, manifestName, limit.Manifest)
+	}
+	return err
 }
 
 func (m manifest) write(folder string) error {
@@ -372,6 +409,10 @@ func (p *packer) pack(it *item) {
 	if p.encoder != nil {
 		it.bytes = p.encoder.EncodeAll(it.pic.Pix, it.bytes[:0:0])
 	}
+	if h, w := it.pic.Height, it.pic.Width; h*w > limit.ImagePixels(len(it.bytes)) {
+		it.err = fmt.Errorf("image %d: %d×%d pixels of nearly one colour, too many to be compressed: pack with --compression raw, or a smaller --size", it.i, w, h)
+		return
+	}
 	it.entry = entry{size: uint32(len(it.bytes)), label: uint32(p.of.Label(it.i)), channels: uint32(it.pic.Channels),
 		height: uint32(it.pic.Height), width: uint32(it.pic.Width), checksum: xxhash.Sum64(it.bytes)}
 }
@@ -389,8 +430,8 @@ func (p *packer) decode(it *item) (err error) {
 	if short := min(height, width); p.o.Size > 0 && short > p.o.Size {
 		height, width = max(p.o.Size, height*p.o.Size/short), max(p.o.Size, width*p.o.Size/short)
 	}
-	if height > mostPixels/width {
-		return fmt.Errorf("image %d: %d×%d pixels, expected %d at most", it.i, width, height, mostPixels)
+	if height > limit.Side || width > limit.Side || height > limit.Pixels/width {
+		return fmt.Errorf("image %d: %d×%d pixels, expected %d at most, and a side of %d at most", it.i, width, height, limit.Pixels, limit.Side)
 	}
 	all := picture.Whole(p.decoded.Height, p.decoded.Width)
 	p.resizer.Resize(&it.pic, &p.decoded, picture.Plan{Box: all, Height: height, Width: width, Part: picture.Whole(height, width)}, p.o.Filter)

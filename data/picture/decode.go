@@ -2,6 +2,7 @@ package picture
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"image"
@@ -9,6 +10,8 @@ import (
 	"image/jpeg"
 	"image/png"
 	"io"
+
+	"lte/data/limit"
 
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/webp"
@@ -42,15 +45,15 @@ var formats = []format{
 	{"WebP", func(e []byte) bool { return len(e) >= 12 && string(e[:4]) == "RIFF" && string(e[8:12]) == "WEBP" }, webp.DecodeConfig, webp.Decode},
 }
 
-// MostPixels is how many pixels an image may have: more than any photograph of the usual sets, and a damaged header may
-// claim anything.
-const MostPixels = 1 << 27
-
 // Decode decodes an image: JPEG, PNG, GIF (its first frame), BMP or WebP, known by its content, for names lie. It becomes
 // RGB, (3, height, width): grey thrice, CMYK as its inks mix, of 16 bits the upper 8, transparency dropped. A JPEG is
-// turned as its EXIF orientation says. Errors say about where in the file, and not its name.
+// turned as its EXIF orientation says. Errors say about where in the file, and not its name. What is beyond package limit is
+// refused before memory is given to its pixels.
 func Decode(dst *Picture, encoded []byte) error {
 	k, c, err := look(encoded)
+	if err == nil {
+		err = k.within(c, encoded)
+	}
 	if err != nil {
 		return err
 	}
@@ -117,8 +120,8 @@ func look(encoded []byte) (*format, image.Config, error) {
 			continue
 		}
 		c, err := read(k.config, encoded)
-		if err == nil && (c.Height <= 0 || c.Width <= 0 || c.Height > MostPixels/c.Width) {
-			err = fmt.Errorf("it has %d×%d pixels, expected one at least and %d at most", c.Width, c.Height, MostPixels)
+		if err == nil && (c.Height <= 0 || c.Width <= 0 || c.Height > limit.Side || c.Width > limit.Side || c.Height > limit.Pixels/c.Width) {
+			err = fmt.Errorf("it has %d×%d pixels, expected one at least, %d at most, and a side of %d at most", c.Width, c.Height, limit.Pixels, limit.Side)
 		}
 		if err != nil {
 			err = k.unreadable(err)
@@ -129,6 +132,50 @@ func look(encoded []byte) (*format, image.Config, error) {
 		return nil, image.Config{}, errors.New("an empty file, expected a JPEG, PNG, GIF, BMP or WebP image: copy it again, or remove it")
 	}
 	return nil, image.Config{}, fmt.Errorf("begins with %q, expected a JPEG, PNG, GIF, BMP or WebP image: convert or remove it", encoded[:min(8, len(encoded))])
+}
+
+// within refuses an image that is small as a file and takes much memory or time to decode.
+func (k *format) within(c image.Config, encoded []byte) error {
+	if most := limit.ImagePixels(len(encoded)); c.Height*c.Width > most {
+		return fmt.Errorf("a %s image of %d×%d pixels in %d bytes, expected %d pixels at most in so few: the file ends too early, or is made to exhaust memory; copy it again, or remove it",
+			k.name, c.Width, c.Height, len(encoded), most)
+	}
+	if k.name != "JPEG" || bytes.Count(encoded, startOfScan) <= limit.Scans {
+		return nil
+	}
+	if n := scans(encoded); n > limit.Scans { // not all of those bytes need be markers
+		return fmt.Errorf("a JPEG image of %d scans, expected %d at most: encode it again, or remove it", n, limit.Scans)
+	}
+	return nil
+}
+
+// startOfScan is the marker before each scan of a JPEG (ITU-T T.81, B.1.1.3).
+var startOfScan = []byte("\xff\xda")
+
+// scans counts the scans of a JPEG.
+func scans(jpeg []byte) (n int) {
+	for at := 2; at+4 <= len(jpeg); {
+		if jpeg[at] != 0xff { // of a scan
+			next := bytes.IndexByte(jpeg[at:], 0xff)
+			if next < 0 {
+				break
+			}
+			at += next
+			continue
+		}
+		switch marker := jpeg[at+1]; {
+		case marker == 0xff: // a byte to fill up
+			at++
+		case marker == 0x00 || marker == 0x01 || marker >= 0xd0 && marker <= 0xd9: // no segment follows
+			at += 2
+		default:
+			if marker == startOfScan[1] {
+				n++
+			}
+			at += 2 + int(binary.BigEndian.Uint16(jpeg[at+2:]))
+		}
+	}
+	return n
 }
 
 func (k *format) unreadable(err error) error {

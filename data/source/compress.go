@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
+
+	"lte/data/limit"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -23,26 +26,58 @@ func compression(head []byte) string {
 	return ""
 }
 
-// unpack returns what r yields when it is unpacked; by is from compression. Close frees the unpacker, not r.
+// unpack returns what r yields when it is unpacked, as much of it as limit.Unpacked allows; by is from compression. Close frees the
+// unpacker, not r.
 func unpack(r io.Reader, by string) (io.ReadCloser, error) {
+	in := &counter{r: r}
 	switch by {
 	case "zstd":
-		z, err := zstd.NewReader(r, zstd.WithDecoderMaxMemory(1<<30)) // of a window, which a damaged header may enlarge
+		z, err := zstd.NewReader(in, zstd.WithDecoderMaxMemory(1<<30)) // of a window, which a damaged header may enlarge
 		if err != nil {
 			return nil, damaged("as zstd", err)
 		}
-		return z.IOReadCloser(), nil
+		return &unpacker{ReadCloser: z.IOReadCloser(), in: in}, nil
 	case "gzip":
-		z, err := gzip.NewReader(r)
+		z, err := gzip.NewReader(in)
 		if err != nil {
 			return nil, damaged("as gzip", err)
 		}
-		return z, nil
+		return &unpacker{ReadCloser: z, in: in}, nil
 	}
 	return io.NopCloser(r), nil
 }
 
+// unpacker unpacks until it has yielded too much for what it has taken in.
+type unpacker struct {
+	io.ReadCloser
+	in  *counter
+	out int64 // bytes
+}
+
+func (u *unpacker) Read(p []byte) (int, error) {
+	n, err := u.ReadCloser.Read(p)
+	if u.out += int64(n); u.out > limit.Unpacked(u.in.n.Load()) {
+		return 0, expands
+	}
+	return n, err
+}
+
+// counter counts the bytes that are read; the zstd decoder does so on a goroutine of its own.
+type counter struct {
+	r io.Reader
+	n atomic.Int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
 func damaged(where string, err error) error {
+	if errors.As(err, new(*beyondLimit)) {
+		return fmt.Errorf("%s: %w", where, err)
+	}
 	word := "is damaged"
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		word = "ends too early"

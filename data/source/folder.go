@@ -3,11 +3,13 @@ package source
 import (
 	"fmt"
 	"maps"
-	"os"
 	"path"
 	"regexp"
 	"slices"
 	"strings"
+
+	"lte/data/limit"
+	"lte/internal/file"
 )
 
 // The folders that hold the images to learn from and those to test on; of the latter the first that has classes counts.
@@ -68,7 +70,7 @@ func readSplitFolder(p place, dir string, o Options) (*Set, error) {
 		return nil, err
 	}
 	if keep != nil {
-		maps.DeleteFunc(test, func(class string, _ []string) bool { return !slices.Contains(keep, class) })
+		maps.DeleteFunc(test, func(class string, _ []string) bool { _, ok := train[class]; return !ok }) // train has the list's now
 	}
 	classes := slices.Sorted(maps.Keys(train))
 	for _, c := range slices.Sorted(maps.Keys(test)) {
@@ -92,6 +94,7 @@ type classFiles map[string][]string
 // not there has none.
 func classesOf(p place, dir string, onlyJPEG bool) (classFiles, error) {
 	classes := classFiles{}
+	led := map[folder]string{} // folders that links lead to
 	var walk func(class string) (holds bool, err error)
 	walk = func(class string) (holds bool, err error) {
 		entries, err := p.list(path.Join(dir, class))
@@ -104,7 +107,12 @@ func classesOf(p place, dir string, onlyJPEG bool) (classFiles, error) {
 			name := path.Join(dir, class, e.name)
 			switch {
 			case e.dir && onlyJPEG && class != "":
+			case e.dir && e.leads != nil && led[*e.leads] != "":
+				return false, fmt.Errorf("%s: a link to the same folder as %s, expected each class once: remove one of them", p.where(name), led[*e.leads])
 			case e.dir:
+				if e.leads != nil {
+					led[*e.leads] = p.where(name)
+				}
 				under, err := walk(path.Join(class, e.name))
 				if err != nil {
 					return false, err
@@ -239,7 +247,7 @@ func readClassList(o Options) (list classList, err error) {
 	if o.ClassList == "" {
 		return nil, nil
 	}
-	text, err := os.ReadFile(o.ClassList)
+	text, err := file.Read(o.ClassList, limit.Text)
 	if err != nil {
 		return nil, fmt.Errorf("%w; correct data.classes", err)
 	}

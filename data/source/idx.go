@@ -3,12 +3,15 @@ package source
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"path"
 	"slices"
 	"strings"
+
+	"lte/data/limit"
 )
 
 // The IDX format of MNIST (LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist/), Fashion-MNIST, KMNIST and EMNIST:
@@ -140,9 +143,10 @@ func idxContent(p place, name string, dimensions int) (size []int, content []byt
 	if err != nil {
 		return nil, nil, err
 	}
-	r, err := unpack(bytes.NewReader(file), compression(file))
+	by := compression(file)
+	r, err := unpack(bytes.NewReader(file), by)
 	if err != nil {
-		return fail("%w", err)
+		return nil, nil, fmt.Errorf("%s: %w", p.where(name), err)
 	}
 	defer r.Close()
 	head := make([]byte, 4+4*dimensions)
@@ -152,19 +156,33 @@ func idxContent(p place, name string, dimensions int) (size []int, content []byt
 	if want := []byte{0, 0, 8, byte(dimensions)}; !bytes.Equal(head[:4], want) {
 		return fail("begins with the bytes % x, expected % x, the magic number of IDX with bytes in %d dimensions", head[:4], want, dimensions)
 	}
-	const most = 1 << 40 // bytes
 	total := int64(1)
 	for d := range dimensions {
-		n := binary.BigEndian.Uint32(head[4+4*d:])
-		if n == 0 || total > most/int64(n) {
-			return fail("at byte %d a dimension of %d, expected a size from 1 that a file can have", 4+4*d, n)
+		n, most := binary.BigEndian.Uint32(head[4+4*d:]), limit.PixelFile/total
+		switch d {
+		case 1: // height
+			most = min(most, limit.Side)
+		case 2: // width
+			most = min(most, limit.Side, int64(limit.Pixels/size[1]))
+		}
+		if n == 0 || int64(n) > most {
+			return fail("at byte %d a dimension of %d, expected 1 to %d", 4+4*d, n, most)
 		}
 		size = append(size, int(n))
 		total *= int64(n)
 	}
-	content, err = appendAll(nil, io.LimitReader(r, total+1), total)
-	if err != nil {
-		return fail("after its header: %w", err)
+	switch {
+	case by == "":
+		content = file[len(head):]
+	case total > limit.Unpacked(int64(len(file))):
+		return nil, nil, fmt.Errorf("%s: %w", p.where(name), expands)
+	default:
+		if content, err = appendAll(nil, io.LimitReader(r, total+1), total, total+1); errors.As(err, new(*beyondLimit)) {
+			return nil, nil, fmt.Errorf("%s: %w", p.where(name), err)
+		}
+		if err != nil {
+			return fail("after its header: %w", err)
+		}
 	}
 	if n := int64(len(content)); n != total {
 		return fail("%d bytes from byte %d on, expected %d for sizes %v", n, len(head), total, size)

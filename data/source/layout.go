@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"lte/data/limit"
 )
 
 // layout is how files make up a set.
@@ -42,7 +44,8 @@ func readPlace(p place, o Options) (*Set, error) {
 		layout
 		dir string
 	}
-	var found []string // what lies at the root, for the error that misses a set
+	var found []string       // what lies at the root, for the error that misses a set
+	led := map[folder]bool{} // folders that links lead to: each is looked into once
 	for level, depth := []string{"."}, 0; depth <= deepest && len(level) > 0; depth++ {
 		var hits []hit
 		var below []string
@@ -64,6 +67,12 @@ func readPlace(p place, o Options) (*Set, error) {
 				if depth == 0 {
 					found = append(found, e.name)
 				}
+				if e.leads != nil && led[*e.leads] {
+					continue
+				}
+				if e.leads != nil {
+					led[*e.leads] = true
+				}
 				if e.dir {
 					below = append(below, path.Join(dir, e.name))
 				}
@@ -79,12 +88,11 @@ func readPlace(p place, o Options) (*Set, error) {
 		level = below
 	}
 	if s, ok := p.(single); ok {
-		content, _ := s.read(nil, s.file)
 		return nil, fmt.Errorf("a file that begins with %q, expected an image set (%s; folders and tar, tar.zst, tar.gz and zip archives of them): correct data.path",
-			content[:min(8, len(content))], kindList())
+			s.head, kindList())
 	}
 	if o.Kind != "auto" && o.Kind != "folder" {
-		return nil, fmt.Errorf("no set of data.kind %s found (but: %s): correct data.path, or set data.kind to auto", o.Kind, shorten(found))
+		return nil, &OptionError{Problem: fmt.Sprintf("no set of data.kind %s found (but: %s): correct data.path, or set data.kind to auto", o.Kind, shorten(found))}
 	}
 	return readWholeFolder(p, o, found)
 }
@@ -121,7 +129,7 @@ func (x pixels) label(dst *[]int32, v byte, first int, where string, offset int)
 
 // readFile reads a file of a set whole, and unpacks it where it is packed.
 func readFile(p place, name string) ([]byte, error) {
-	content, err := p.read(nil, name)
+	content, err := p.read(nil, name, limit.PixelFile)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%s: no such file, expected it beside the set's other files: copy or download the set again", p.where(name))
 	}

@@ -10,6 +10,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
+
+	"lte/data/limit"
+	"lte/internal/file"
 )
 
 // place is where files lie, by slash-separated names from its root, ".": a folder, or an archive of one. What begins
@@ -17,8 +21,8 @@ import (
 type place interface {
 	// list returns what a folder holds, sorted by name.
 	list(dir string) ([]entry, error)
-	// read appends a file's content to dst. It is safe for concurrent use.
-	read(dst []byte, name string) ([]byte, error)
+	// read appends a file's content, of at most so many bytes, to dst. It is safe for concurrent use.
+	read(dst []byte, name string, most int64) ([]byte, error)
 	// where names a file for errors, with its offset in an archive.
 	where(name string) string
 }
@@ -27,8 +31,12 @@ type place interface {
 type entry struct {
 	name  string
 	dir   bool
-	wrong error // why a file cannot be an image's; nil: it may be
+	wrong error   // why a file cannot be an image's; nil: it may be
+	leads *folder // of a folder that is a symbolic link: to which
 }
+
+// folder is one of a file system, by whatever path.
+type folder struct{ device, number uint64 }
 
 // hidden says whether a file or folder is passed over.
 func hidden(name string) bool { return strings.HasPrefix(name, ".") }
@@ -43,7 +51,7 @@ func openPlace(name string) (place, error) {
 		return disk(name), nil
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("it is neither a file nor a folder (%v): correct data.path", info.Mode().Type())
+		return nil, fmt.Errorf("it is neither a file nor a folder (%s): correct data.path", kindOf(info.Mode()))
 	}
 	return openArchive(name)
 }
@@ -54,49 +62,107 @@ type disk string
 func (d disk) where(name string) string { return filepath.Join(string(d), filepath.FromSlash(name)) }
 
 func (d disk) list(dir string) (entries []entry, err error) {
-	folder := d.where(dir)
-	found, err := os.ReadDir(folder)
+	at := d.where(dir)
+	all, err := os.ReadDir(at)
 	if err != nil {
 		return nil, fmt.Errorf("%w; expected a folder that can be read: correct data.path or the folder's permissions", err)
 	}
-	for _, e := range found {
+	var above []folder
+	for _, e := range all {
 		if hidden(e.Name()) {
 			continue
 		}
-		is := e.IsDir()
-		if e.Type()&os.ModeSymlink != 0 {
-			info, err := os.Stat(filepath.Join(folder, e.Name()))
+		found, mode := entry{name: e.Name()}, e.Type()
+		if mode&os.ModeSymlink != 0 {
+			info, err := os.Stat(filepath.Join(at, e.Name()))
 			if err != nil {
-				return nil, fmt.Errorf("%w; a link that leads nowhere, expected an image or a folder: mend the link or remove it", err)
+				return nil, fmt.Errorf("%w; a link that cannot be followed, expected an image or a folder: mend the link or remove it", err)
 			}
-			is = info.IsDir()
+			mode = info.Mode()
+			if mode.IsDir() {
+				to := folderOf(info)
+				if above == nil {
+					above = d.above(dir)
+				}
+				if slices.Contains(above, to) {
+					found.wrong = errors.New("a link to a folder that it lies in, expected an image or another folder: remove it")
+					mode = 0
+				}
+				found.leads = &to
+			}
 		}
-		entries = append(entries, entry{name: e.Name(), dir: is})
+		found.dir = mode.IsDir()
+		if !found.dir && !mode.IsRegular() {
+			found.wrong = fmt.Errorf("%s, expected an image or a folder: remove it", kindOf(mode))
+		}
+		entries = append(entries, found)
 	}
 	return entries, nil
 }
 
-func (d disk) read(dst []byte, name string) ([]byte, error) {
-	f, err := os.Open(d.where(name))
+// above returns a folder of d and those above it, up to d itself.
+func (d disk) above(dir string) (all []folder) {
+	for {
+		if info, err := os.Stat(d.where(dir)); err == nil {
+			all = append(all, folderOf(info))
+		}
+		if dir == "." {
+			return all
+		}
+		dir = path.Dir(dir)
+	}
+}
+
+func folderOf(info os.FileInfo) folder {
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		return folder{uint64(s.Dev), s.Ino}
+	}
+	return folder{}
+}
+
+// kindOf says what is neither a regular file nor a folder.
+func kindOf(mode os.FileMode) string {
+	switch {
+	case mode&os.ModeNamedPipe != 0:
+		return "a FIFO"
+	case mode&os.ModeSocket != 0:
+		return "a socket"
+	case mode&os.ModeDevice != 0:
+		return "a device"
+	}
+	return mode.Type().String()
+}
+
+func (d disk) read(dst []byte, name string, most int64) ([]byte, error) {
+	f, err := file.Open(d.where(name))
 	if err == nil {
 		defer f.Close()
 		var info os.FileInfo
 		if info, err = f.Stat(); err == nil {
-			dst, err = appendAll(dst, f, info.Size())
+			dst, err = appendAll(dst, f, info.Size(), most)
 		}
 	}
 	if e := new(os.PathError); errors.As(err, &e) {
 		err = e.Err // its name is said by the caller
 	}
-	if err != nil {
+	switch {
+	case errors.As(err, new(*beyondLimit)):
+		return nil, err
+	case errors.Is(err, file.ErrNotRegular):
+		return nil, fmt.Errorf("%w; expected a file: replace or remove it", err)
+	case err != nil:
 		return nil, fmt.Errorf("%w; expected a file that can be read: correct its permissions, or copy it again", err)
 	}
 	return dst, nil
 }
 
-// appendAll appends what r yields to dst. The size expected makes room at once only as far as it is modest: a damaged
-// archive may promise anything.
-func appendAll(dst []byte, r io.Reader, size int64) ([]byte, error) {
+// appendAll appends what r yields, most bytes at most, to dst. The size expected makes room at once only as far as it is modest: a
+// damaged archive may promise anything.
+func appendAll(dst []byte, r io.Reader, size, most int64) ([]byte, error) {
+	if size > most {
+		return nil, tooLarge(size, most)
+	}
+	from := len(dst)
 	dst = slices.Grow(dst, int(min(max(size, 0), 64<<20))+1)
 	for {
 		if len(dst) == cap(dst) {
@@ -104,6 +170,9 @@ func appendAll(dst []byte, r io.Reader, size int64) ([]byte, error) {
 		}
 		n, err := r.Read(dst[len(dst):cap(dst)])
 		dst = dst[:len(dst)+n]
+		if got := int64(len(dst) - from); got > most {
+			return nil, tooLarge(got, most)
+		}
 		if err == io.EOF {
 			return dst, nil
 		}
@@ -113,16 +182,30 @@ func appendAll(dst []byte, r io.Reader, size int64) ([]byte, error) {
 	}
 }
 
+// beyondLimit is an error of what package limit refuses. Such a file need not be damaged.
+type beyondLimit struct{ text string }
+
+func (e *beyondLimit) Error() string { return e.text }
+
+func tooLarge(size, most int64) error {
+	return &beyondLimit{fmt.Sprintf("%d bytes or more, expected %d at most: replace or remove it", size, most)}
+}
+
+// expands is the error of a file that unpacks to more than limit.Unpacked allows.
+var expands error = &beyondLimit{"it unpacks to more than 50 times its size, as no images do: remove it, or, if that is meant, unpack it and name what comes of it"}
+
 // archive is the index of an archive.
 type archive struct {
 	name    string // its base name
 	files   map[string]content
 	folders map[string]map[string]entry // of each folder: what it holds
+	packed  int64                       // bytes of the archive
+	held    int64                       // bytes of its files in memory
 }
 
 // content is one file of an archive.
 type content interface {
-	appendTo(dst []byte) ([]byte, error)
+	appendTo(dst []byte, most int64) ([]byte, error)
 	// at says where in the archive the file lies; empty where that says nothing.
 	at() string
 }
@@ -137,20 +220,20 @@ func (a *archive) add(name string, c content, wrong error) {
 	if name = clean(name); name == "." {
 		return
 	}
-	a.folder(path.Dir(name))
+	a.addFolder(path.Dir(name))
 	parent := a.folders[path.Dir(name)]
 	base := path.Base(name)
 	parent[base] = entry{name: base, dir: parent[base].dir, wrong: wrong}
 	a.files[name] = c
 }
 
-// folder takes in a folder and those above it.
-func (a *archive) folder(name string) {
-	if name = clean(name); a.folders[name] != nil {
+// addFolder takes in a folder, of a name that is clean, and those above it.
+func (a *archive) addFolder(name string) {
+	if a.folders[name] != nil {
 		return
 	}
 	a.folders[name] = map[string]entry{}
-	a.folder(path.Dir(name))
+	a.addFolder(path.Dir(name))
 	a.folders[path.Dir(name)][path.Base(name)] = entry{name: path.Base(name), dir: true}
 }
 
@@ -167,12 +250,25 @@ func (a *archive) list(dir string) ([]entry, error) {
 	return entries, nil
 }
 
-func (a *archive) read(dst []byte, name string) ([]byte, error) {
+func (a *archive) read(dst []byte, name string, most int64) ([]byte, error) {
 	c, ok := a.files[clean(name)]
 	if !ok {
 		return nil, os.ErrNotExist
 	}
-	return c.appendTo(dst)
+	return c.appendTo(dst, most)
+}
+
+// check refuses a name that is too long, and more folders than can be meant: in memory each takes a hundred times its place in a name.
+func (a *archive) check(name string) error {
+	switch {
+	case len(name) > limit.Name:
+		return &beyondLimit{fmt.Sprintf("a name of %d bytes, expected %d at most: pack the archive again with shorter ones", len(name), limit.Name)}
+	case strings.Count(name, "/") > limit.Depth:
+		return &beyondLimit{fmt.Sprintf("a file in %d folders, expected %d at most: pack the archive again with fewer", strings.Count(name, "/"), limit.Depth)}
+	case len(a.folders) > limit.Folders:
+		return &beyondLimit{fmt.Sprintf("more than %d folders: pack fewer classes, or the files in fewer folders", limit.Folders)}
+	}
+	return nil
 }
 
 func (a *archive) where(name string) string {
@@ -193,11 +289,14 @@ type section struct {
 
 func (s section) at() string { return fmt.Sprintf("byte %d", s.offset) }
 
-func (s section) appendTo(dst []byte) ([]byte, error) {
+func (s section) appendTo(dst []byte, most int64) ([]byte, error) {
 	n := len(dst)
-	dst, err := appendAll(dst, io.NewSectionReader(s.file, s.offset, s.size), s.size)
+	dst, err := appendAll(dst, io.NewSectionReader(s.file, s.offset, s.size), s.size, most)
 	if err == nil && int64(len(dst)-n) < s.size {
 		err = io.ErrUnexpectedEOF
+	}
+	if errors.As(err, new(*beyondLimit)) {
+		return nil, err
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the archive changed since it was opened: %w; copy or download it again", err)
@@ -211,18 +310,24 @@ type held struct {
 	offset int64 // in the unpacked archive
 }
 
-func (h held) at() string                          { return fmt.Sprintf("byte %d when unpacked", h.offset) }
-func (h held) appendTo(dst []byte) ([]byte, error) { return append(dst, h.bytes...), nil }
+func (h held) at() string { return fmt.Sprintf("byte %d when unpacked", h.offset) }
+
+func (h held) appendTo(dst []byte, most int64) ([]byte, error) {
+	if n := int64(len(h.bytes)); n > most {
+		return nil, tooLarge(n, most)
+	}
+	return append(dst, h.bytes...), nil
+}
 
 // unreadable is an entry that is no file, such as a link.
 type unreadable struct{ err error }
 
-func (u unreadable) at() string                      { return "" }
-func (u unreadable) appendTo([]byte) ([]byte, error) { return nil, u.err }
+func (u unreadable) at() string                             { return "" }
+func (u unreadable) appendTo([]byte, int64) ([]byte, error) { return nil, u.err }
 
 // readLines returns the lines of a text file that are neither empty nor comments (#), or nil where there is none.
 func readLines(p place, name string) ([]string, error) {
-	text, err := p.read(nil, name)
+	text, err := p.read(nil, name, limit.Text)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 
+	"lte/data/limit"
 	"lte/random"
 )
 
@@ -31,6 +32,12 @@ type Options struct {
 	// Seed decides that split and nothing else.
 	Seed uint64
 }
+
+// OptionError is an error of the options: one that is out of range, or two that contradict each other or the set that is there.
+// What is wrong with files is any other error.
+type OptionError struct{ Problem string } // what is wrong, what was expected, what to do
+
+func (e *OptionError) Error() string { return e.Problem }
 
 // Set is a set as it is distributed.
 type Set struct {
@@ -58,7 +65,7 @@ type File struct {
 
 // Read returns the encoded image, in dst's room where that is enough. It is safe for concurrent use. Errors don't say
 // the file's name.
-func (f File) Read(dst []byte) ([]byte, error) { return f.in.read(dst[:0], f.name) }
+func (f File) Read(dst []byte) ([]byte, error) { return f.in.read(dst[:0], f.name, limit.ImageBytes) }
 
 // String names the file for errors, with the offset in its archive.
 func (f File) String() string { return f.in.where(f.name) }
@@ -79,26 +86,28 @@ func Open(o Options) (*Set, error) {
 	case o.Kind == "":
 		o.Kind = "auto"
 	case !slices.Contains(Kinds(), o.Kind):
-		return nil, fmt.Errorf("unknown data.kind %q: expected one of %s", o.Kind, strings.Join(Kinds(), ", "))
+		return nil, &OptionError{Problem: fmt.Sprintf("unknown data.kind %q: expected one of %s", o.Kind, strings.Join(Kinds(), ", "))}
 	}
 	if o.TestFraction == 0 {
 		o.TestFraction = 0.2
 	}
 	if !(o.TestFraction > 0 && o.TestFraction < 1) {
-		return nil, fmt.Errorf("data.test_fraction is %v, expected a number between 0 and 1", o.TestFraction)
+		return nil, &OptionError{Problem: fmt.Sprintf("data.test_fraction is %v, expected a number between 0 and 1", o.TestFraction)}
 	}
 	set, err := open(o)
 	if err != nil {
 		return nil, err
 	}
 	if o.ClassList != "" && set.Kind != "folder" {
-		return nil, fmt.Errorf("data.classes names class folders, but the set (%s) has none: leave data.classes empty, or correct data.path", set.Kind)
+		return nil, &OptionError{Problem: fmt.Sprintf("data.classes names class folders, but the set (%s) has none: leave data.classes empty, or correct data.path", set.Kind)}
 	}
 	if err := set.check(); err != nil {
 		return nil, err
 	}
 	if set.Test.Labels == nil {
-		set.Train, set.Test = set.Train.divide(len(set.Classes), o.TestFraction, random.Stream(o.Seed, "split"))
+		if err := set.divide(o); err != nil {
+			return nil, err
+		}
 	}
 	if len(set.Test.Labels) == 0 || len(set.Train.Labels) == 0 {
 		return nil, fmt.Errorf("%d images to learn from and %d to test on, expected one at least of both: add images, or change data.test_fraction",
@@ -110,16 +119,16 @@ func Open(o Options) (*Set, error) {
 func open(o Options) (*Set, error) {
 	if o.Path == "" {
 		if o.Kind != "auto" && o.Kind != "digits" {
-			return nil, fmt.Errorf("data.kind is %s, but data.path is empty: say where the images are, or set data.kind to digits", o.Kind)
+			return nil, &OptionError{Problem: fmt.Sprintf("data.kind is %s, but data.path is empty: say where the images are, or set data.kind to digits", o.Kind)}
 		}
 		return readDigits(digitsFile)
 	}
 	if o.Kind == "digits" {
-		return nil, errors.New("data.kind is digits, which are in the program itself, but data.path is set: leave data.path empty, or set data.kind to auto")
+		return nil, &OptionError{Problem: "data.kind is digits, which are in the program itself, but data.path is set: leave data.path empty, or set data.kind to auto"}
 	}
 	if _, err := os.Stat(o.Path); errors.Is(err, os.ErrNotExist) && strings.Contains(o.Path, "{") {
 		if o.Kind != "auto" && o.Kind != "webdataset" {
-			return nil, fmt.Errorf("a brace pattern names shards of a WebDataset, but data.kind is %s: set data.kind to webdataset or auto", o.Kind)
+			return nil, &OptionError{Problem: fmt.Sprintf("a brace pattern names shards of a WebDataset, but data.kind is %s: set data.kind to webdataset or auto", o.Kind)}
 		}
 		return readBraces(o.Path)
 	}
@@ -152,13 +161,40 @@ func (s *Set) check() error {
 	return nil
 }
 
+// divide sets a part of the training images aside for the test. Of every class some are left to learn from: one image of a class
+// cannot be learned from and tested on.
+func (s *Set) divide(o Options) error {
+	counts := s.Train.count(len(s.Classes))
+	if c := slices.Index(counts, 1); c >= 0 {
+		return fmt.Errorf("class %q has one image, expected two at least of each class, as the set comes without a split into training and test images: add images, or remove the class",
+			s.Classes[c])
+	}
+	s.Train, s.Test = s.Train.divide(len(s.Classes), o.TestFraction, random.Stream(o.Seed, "split"))
+	for c, n := range s.Train.count(len(s.Classes)) {
+		if n == 0 && counts[c] > 0 {
+			return &OptionError{Problem: fmt.Sprintf("data.test_fraction is %v, which leaves none of the %d images of class %q to learn from: lower it, or add images",
+				o.TestFraction, counts[c], s.Classes[c])}
+		}
+	}
+	return nil
+}
+
 // learned says of each class whether the split has images of it.
 func (s Split) learned(classes int) []bool {
 	learned := make([]bool, classes)
-	for _, l := range s.Labels {
-		learned[l] = true
+	for c, n := range s.count(classes) {
+		learned[c] = n > 0
 	}
 	return learned
+}
+
+// count returns how many images of each class the split has.
+func (s Split) count(classes int) []int {
+	counts := make([]int, classes)
+	for _, l := range s.Labels {
+		counts[l]++
+	}
+	return counts
 }
 
 // setName returns the base name of a path, without the extensions of archives.

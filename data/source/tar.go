@@ -6,17 +6,19 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"lte/data/limit"
+	"lte/internal/file"
 )
 
 // openArchive indexes a tar or zip archive. Of a plain tar and of a zip the files are read in place when they are asked
 // for; those of a compressed tar are unpacked into memory here, still encoded. The file stays open with the process. A
 // file that is no archive stands for its folder.
 func openArchive(name string) (place, error) {
-	f, err := os.Open(name)
+	f, err := file.Open(name)
 	if err != nil {
 		return nil, err
 	}
@@ -26,10 +28,12 @@ func openArchive(name string) (place, error) {
 			return p, nil
 		}
 	}
-	f.Close()
 	if p == nil && err == nil {
-		return single{disk(filepath.Dir(name)), filepath.Base(name)}, nil
+		var head [8]byte
+		n, _ := f.ReadAt(head[:], 0) // it is there: indexArchive has read it
+		p = single{disk(filepath.Dir(name)), filepath.Base(name), head[:n]}
 	}
+	f.Close()
 	return p, err
 }
 
@@ -37,6 +41,7 @@ func openArchive(name string) (place, error) {
 type single struct {
 	disk
 	file string
+	head []byte // what it begins with
 }
 
 // indexArchive returns nil for a file that is no archive.
@@ -49,10 +54,15 @@ func indexArchive(f io.ReadSeeker, name string) (place, error) {
 	if n == 0 {
 		return nil, fmt.Errorf("an empty file, expected an image set: copy or download it again")
 	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
+	size, err := f.Seek(0, io.SeekEnd)
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
 		return nil, err
 	}
 	a := newArchive(name)
+	a.packed = size
 	at, _ := f.(io.ReaderAt)
 	switch by := compression(head[:n]); {
 	case isTar(head[:n]):
@@ -103,9 +113,6 @@ func isTar(head []byte) bool {
 	return want == unsigned || want == signed
 }
 
-// longestName is the longest name of a file that is indexed; Linux allows no longer path.
-const longestName = 4096
-
 // indexTar lists a tar archive. Where its bytes can be read in place, by at, their offsets are kept, else the bytes.
 func (a *archive) indexTar(r io.Reader, at io.ReaderAt) error {
 	tail := &tailReader{r: r}
@@ -123,8 +130,8 @@ func (a *archive) indexTar(r io.Reader, at io.ReaderAt) error {
 		if err == io.EOF {
 			break
 		}
-		if err == nil && len(h.Name) > longestName {
-			err = fmt.Errorf("a name of %d bytes, expected at most %d", len(h.Name), longestName)
+		if err == nil {
+			err = a.check(h.Name)
 		}
 		if err == nil {
 			err = a.tarEntry(h, entries, tail.offset, at)
@@ -150,16 +157,23 @@ func (a *archive) tarEntry(h *tar.Header, r io.Reader, offset int64, at io.Reade
 			return nil
 		}
 		if at != nil && !sparse(h) {
+			if left := a.packed - offset; h.Size > left {
+				return fmt.Errorf("%s of %d bytes, where the file has %d more: %w", h.Name, h.Size, left, io.ErrUnexpectedEOF)
+			}
 			a.add(h.Name, section{at, offset, h.Size}, nil)
 			return nil
 		}
-		content, err := appendAll(nil, r, h.Size)
+		if h.Size > limit.Unpacked(a.packed)-a.held {
+			return expands
+		}
+		a.held += h.Size
+		content, err := appendAll(nil, r, h.Size, h.Size)
 		if err != nil {
 			return err
 		}
 		a.add(h.Name, held{bytes.Clone(content), offset}, nil) // a clone has no room to spare
 	case tar.TypeDir:
-		a.folder(h.Name)
+		a.addFolder(clean(h.Name))
 	case tar.TypeSymlink, tar.TypeLink:
 		err := fmt.Errorf("a link to %s, expected an image: pack the archive again with tar --dereference --hard-dereference", h.Linkname)
 		a.add(h.Name, unreadable{err}, err)

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"lte/data/limit"
 )
 
 // WebDataset (https://github.com/webdataset/webdataset): shards, tar archives whose files make up samples by their names:
@@ -17,9 +19,6 @@ import (
 
 // imageExtensions are those that a sample's image may have.
 var imageExtensions = []string{"jpg", "jpeg", "png", "gif", "bmp", "webp", "img"}
-
-// mostClasses bounds the labels of a .cls file; a number beyond it is taken for damage.
-const mostClasses = 1 << 20
 
 // isWebDataset: an archive that has .cls files, or a folder of shards, or one whose train/ is.
 func isWebDataset(p place, dir string, entries []entry) bool {
@@ -157,7 +156,7 @@ func readShards(shards []shard, names []string) (*Set, error) {
 		}
 	}
 	for _, s := range train {
-		if err := set.Train.addShard(s, mostClasses); err != nil {
+		if err := set.Train.addShard(s, limit.Classes); err != nil {
 			return nil, err
 		}
 	}
@@ -208,7 +207,7 @@ func (s *Split) addShard(of shard, classes int) error {
 			return fmt.Errorf("%s: a sample with %s alone, expected an image (.jpg, .png, ...) and its class (.cls): pack the shard again",
 				p.where(key), path.Base(k.image+k.cls))
 		}
-		text, err := p.read(nil, k.cls)
+		text, err := p.read(nil, k.cls, limit.Label)
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.where(k.cls), err)
 		}

@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 
+	"lte/data/limit"
+
 	"github.com/klauspost/compress/zip"
 )
 
@@ -15,11 +17,12 @@ func (a *archive) indexZip(r io.ReaderAt, size int64) error {
 		return damaged(fmt.Sprintf("as zip (the directory at its end, before byte %d)", size), err)
 	}
 	for _, f := range z.File {
+		if err := a.check(f.Name); err != nil {
+			return damaged("as zip", err)
+		}
 		switch {
-		case len(f.Name) > longestName:
-			return damaged("as zip", fmt.Errorf("a name of %d bytes, expected at most %d", len(f.Name), longestName))
 		case strings.HasSuffix(f.Name, "/"):
-			a.folder(f.Name)
+			a.addFolder(clean(f.Name))
 		case !f.Mode().IsRegular():
 			err := fmt.Errorf("an entry of type %v, expected images and folders alone: pack the archive again without it", f.Mode().Type())
 			a.add(f.Name, unreadable{err}, err)
@@ -27,14 +30,17 @@ func (a *archive) indexZip(r io.ReaderAt, size int64) error {
 			err := fmt.Errorf("encrypted, expected a file that can be read: pack the archive again without a password")
 			a.add(f.Name, unreadable{err}, err)
 		case !passedOver(f.Name):
-			a.add(f.Name, zipped{f}, nil)
+			a.add(f.Name, zipped{f, size}, nil)
 		}
 	}
 	return nil
 }
 
-// zipped is a file of a zip archive, unpacked when it is read.
-type zipped struct{ file *zip.File }
+// zipped is a file of a zip archive of so many bytes, unpacked when it is read.
+type zipped struct {
+	file    *zip.File
+	archive int64
+}
 
 func (z zipped) at() string {
 	offset, err := z.file.DataOffset()
@@ -44,12 +50,19 @@ func (z zipped) at() string {
 	return fmt.Sprintf("byte %d", offset)
 }
 
-func (z zipped) appendTo(dst []byte) ([]byte, error) {
+func (z zipped) appendTo(dst []byte, most int64) ([]byte, error) {
+	promised := int64(min(z.file.UncompressedSize64, 1<<62))
+	if promised > most {
+		return nil, tooLarge(promised, most)
+	}
+	if promised > limit.Unpacked(min(int64(min(z.file.CompressedSize64, 1<<62)), z.archive)) {
+		return nil, expands
+	}
 	r, err := z.file.Open()
 	if err == nil {
 		defer r.Close()
 		// One byte more than promised is enough to find the promise broken.
-		dst, err = appendAll(dst, io.LimitReader(r, int64(min(z.file.UncompressedSize64, 1<<62))+1), int64(min(z.file.UncompressedSize64, 1<<62)))
+		dst, err = appendAll(dst, io.LimitReader(r, promised+1), promised, promised+1)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("damaged in its archive: %w; copy or download the archive again", err)

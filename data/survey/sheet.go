@@ -9,6 +9,7 @@ import (
 
 	"lte/data"
 	"lte/data/picture"
+	"lte/internal/quote"
 
 	"golang.org/x/image/font"
 	"golang.org/x/image/font/basicfont"
@@ -41,8 +42,9 @@ func Sheet(w io.Writer, set *data.Set, rows, columns int) error {
 		top := gap + row*(cell+gap)
 		name := ""
 		if class < len(set.ClassNames) {
-			name = set.ClassNames[class]
+			name = quote.Text(set.ClassNames[class])
 		}
+		name = name[:min(len(name), text)] // a character has several pixels
 		write := font.Drawer{Dst: sheet, Src: image.Black, Face: basicfont.Face7x13, Dot: fixed.P(gap, top+cell/2+4)}
 		for len(name) > 0 && write.MeasureString(name).Ceil() > text-2*gap {
 			name = name[:len(name)-1]

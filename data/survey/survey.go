@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"lte/data"
+	"lte/internal/quote"
 
 	"github.com/dustin/go-humanize"
 )
@@ -111,7 +112,7 @@ func (r Report) Write(w io.Writer) error {
 	}
 	number := func(n int) string { return humanize.Comma(int64(n)) }
 	line("kind", "%s", r.Kind)
-	line("name", "%s", r.Name)
+	line("name", "%s", quote.Text(r.Name))
 	line("classes", "%s", number(r.Classes))
 	line("channels", "%d", r.Channels)
 	for _, s := range []struct {
@@ -134,7 +135,7 @@ func (r Report) Write(w io.Writer) error {
 	}
 	line("unreadable", "%s %s", number(len(r.Unreadable)), of)
 	for _, u := range r.Unreadable {
-		fmt.Fprintf(&b, "  %s\n", u)
+		fmt.Fprintf(&b, "  %s\n", quote.Text(u))
 	}
 	r.histogram(&b)
 	_, err := io.WriteString(w, b.String())
@@ -157,7 +158,7 @@ func (r Report) histogram(b *strings.Builder) {
 		for c := range values {
 			name := fmt.Sprint(c)
 			if c < len(r.ClassNames) {
-				name = r.ClassNames[c]
+				name = quote.Text(r.ClassNames[c])
 			}
 			names = append(names, name)
 		}

@@ -103,3 +103,23 @@ func TestSheet(t *testing.T) {
 		}
 	}
 }
+
+// Fails if a name, of a set, a class or a file, starts a line of its own or moves the cursor.
+func TestWriteQuotesNames(t *testing.T) {
+	set := pets()
+	set.Name, set.ClassNames = "a\nset", []string{"c\x1b[2Jat", "\u202edog"}
+	r := Look(set, 0, 1)
+	r.Unreadable = []string{"1\n.png: torn"}
+	var b bytes.Buffer
+	if err := r.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{`name        a\nset`, `  1\n.png: torn`, `c\x1b[2Jat `, `\u202edog `} {
+		if !strings.Contains(b.String(), "\n"+line) {
+			t.Errorf("no line that begins %s in\n%q", line, b.String())
+		}
+	}
+	if err := Sheet(&bytes.Buffer{}, set, 20, 2); err != nil {
+		t.Error(err)
+	}
+}

@@ -58,8 +58,8 @@ func TestTemporaryFollowsNoLink(t *testing.T) {
 		t.Errorf("4 temporary files have %d names", len(names))
 	}
 	must(t, RemoveTemporaries(dir))
-	if left, _ := filepath.Glob(path + ".*"); left != nil {
-		t.Errorf("%v is left", left)
+	if left, _ := filepath.Glob(path + ".*"); len(left) != 1 || left[0] != path+".tmp" {
+		t.Errorf("%v is left, want the link alone, which is no writer's", left)
 	}
 }
 

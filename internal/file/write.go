@@ -9,10 +9,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 )
 
-// temporarySuffix ends the names of files that are not complete yet.
+// temporarySuffix ends the names of files that are not complete yet, after 16 hexadecimal digits.
 const temporarySuffix = ".tmp"
+
+var temporaryName = regexp.MustCompile(`.\.[0-9a-f]{16}\.tmp$`)
 
 // Write makes the file at path of what fill writes, complete or not at all: under a temporary name until all of it is on the disk.
 // After an error the file is what it was before. What is there and is no regular file is refused.
@@ -87,14 +90,15 @@ func unused(path string, create func(name string) error) error {
 	}
 }
 
-// RemoveTemporaries removes from a folder what writers that were killed have left there. No writer may be at work in it.
+// RemoveTemporaries removes from a folder what writers that were killed have left there, and nothing else. No writer may be at work
+// in it.
 func RemoveTemporaries(folder string) error {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if filepath.Ext(e.Name()) == temporarySuffix && !e.IsDir() {
+		if temporaryName.MatchString(e.Name()) && !e.IsDir() {
 			if err := os.Remove(filepath.Join(folder, e.Name())); err != nil {
 				return err
 			}

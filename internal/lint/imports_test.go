@@ -22,13 +22,14 @@ var table = map[string][]string{
 	"compute":          {},
 	"collective":       {}, // the ranks come to it as an interface
 	"checkpoint":       {}, // a run's state comes to it as memory
-	"data":             {"data/packed", "data/picture", "data/source", "data/transform", "random"},
+	"data":             {"data/limit", "data/packed", "data/picture", "data/source", "data/transform", "random"},
 	"data/transform":   {"data/picture"},
-	"data/source":      {"random"},
-	"data/packed":      {"data/picture"},
+	"data/source":      {"data/limit", "random"},
+	"data/packed":      {"data/limit", "data/picture"},
 	"data/fetch":       {},
 	"data/survey":      {"data", "data/picture"},
-	"data/picture":     {},
+	"data/picture":     {"data/limit"},
+	"data/limit":       {},
 	"model":            {"compute", "random"},
 	"train":            {"config", "model", "data", "collective", "checkpoint", "compute", "measure", "random"},
 	"report":           {"config", "train"},

@@ -1,0 +1,423 @@
+package data
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// refuses wants an error of Open that says words, on one line, soon, and without memory for what the source claims to hold.
+func refuses(t *testing.T, o Source, words ...string) {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	done := make(chan error, 1)
+	go func() {
+		_, err := Open(o, 1)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		runtime.ReadMemStats(&after)
+		if n := (after.TotalAlloc - before.TotalAlloc) >> 20; n > 150 {
+			t.Errorf("%s: %d MB allocated", o.Path, n)
+		}
+		for _, w := range words {
+			if err == nil || !strings.Contains(err.Error(), w) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s: error %v, want one that says %s", o.Path, err, w)
+			}
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatalf("%s: opening it takes more than 20 s", o.Path)
+	}
+}
+
+// Fails if anything but a regular file is waited for or read, wherever a file is expected, or the error does not name it.
+func TestRegularFilesAlone(t *testing.T) {
+	folder := t.TempDir()
+	kinds := map[string]func(name string) error{
+		"a FIFO": func(name string) error { return syscall.Mkfifo(name, 0o644) },
+		"a socket": func(name string) error {
+			at := filepath.Join(folder, "s") // the name of a socket is short
+			l, err := net.Listen("unix", at)
+			if err == nil {
+				t.Cleanup(func() { l.Close() })
+				err = os.Rename(at, name)
+			}
+			return err
+		},
+		"a device": func(name string) error { return os.Symlink("/dev/zero", name) },
+	}
+	classes := []member{{"classes", "cat\n"}}
+	for kind, make := range kinds {
+		for _, k := range []struct {
+			of      string
+			members []member
+			name    string // what is replaced
+			source  Source // Path is the folder unless it is given
+		}{
+			{"an image", cats("test"), "train/cat/9.png", Source{}},
+			{"an archive", []member{{"pets.tar", tarOf(cats("test"))}}, "pets.tar", Source{Path: "pets.tar"}},
+			{"a list of classes", append(cats("test"), classes...), "classes", Source{Classes: "classes"}},
+			{"records of CIFAR-10", cifar10(""), "data_batch_2.bin", Source{}},
+			{"names of CIFAR-10", cifar10(""), "batches.meta.txt", Source{}},
+			{"records of CIFAR-100", cifar100(), "cifar-100-binary/test.bin", Source{}},
+			{"images of MNIST", mnist("", "t10k"), "t10k-images-idx3-ubyte", Source{}},
+			{"labels of MNIST", mnist("", "t10k"), "train-labels-idx1-ubyte", Source{}},
+			{"labels of STL-10", stl10(), "stl10_binary/train_y.bin", Source{}},
+			{"a shard", []member{{"train-0.tar", shardOf([2]int{1, 0})}, {"test-0.tar", shardOf([2]int{1, 0})}}, "test-0.tar", Source{}},
+			{"a shard of a pattern", []member{{"train-0.tar", shardOf([2]int{1, 0})}, {"test-0.tar", shardOf([2]int{1, 0})}}, "test-0.tar", Source{Path: "t{rain,est}-0.tar"}},
+			{"a manifest", []member{{"manifest.json", "{}"}}, "manifest.json", Source{Kind: "packed"}},
+			{"a manifest, by looking", []member{{"manifest.json", "{}"}}, "manifest.json", Source{}},
+		} {
+			root := writeFolder(t, k.members)
+			name := filepath.Join(root, k.name)
+			if err := errors.Join(os.Remove(name), make(name)); err != nil {
+				t.Fatal(err)
+			}
+			k.source.Path = filepath.Join(root, k.source.Path)
+			if k.source.Classes != "" {
+				k.source.Classes = filepath.Join(root, k.source.Classes)
+			}
+			t.Run(k.of+", "+kind, func(t *testing.T) { refuses(t, k.source, filepath.Base(k.name), kind) })
+		}
+	}
+	// One that is exchanged after the set was opened.
+	root := writeFolder(t, cats("test"))
+	set, err := Open(Source{Path: root, Unread: true}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(root, "train/cat/10.png")
+	if err := errors.Join(os.Remove(name), syscall.Mkfifo(name, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	var p Picture
+	if err := set.Train.Picture(&p, 0); err == nil || !strings.Contains(err.Error(), "10.png: not a regular file: it is a FIFO") {
+		t.Errorf("%v", err)
+	}
+}
+
+// Fails if a folder's links lead in circles, or to so many paths that no end of them is reached.
+func TestLinksThatLeadInCircles(t *testing.T) {
+	link := func(root string, links ...string) string {
+		for i := 0; i < len(links); i += 2 {
+			if err := os.Symlink(links[i], filepath.Join(root, links[i+1])); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return root
+	}
+	refuses(t, Source{Path: link(writeFolder(t, cats("test")), ".", "train/a", "..", "train/b")}, "train/a: a link to a folder that it lies in", "remove it")
+	refuses(t, Source{Path: link(writeFolder(t, cats("test")), "../..", "train/cat/a", "../../train", "train/cat/b")}, "train/cat/a: a link to a folder that it lies in")
+	refuses(t, Source{Path: link(writeFolder(t, cats("test")), "x", "train/x")}, "train/x: too many levels", "mend the link")
+	// 8 links in each of 30 folders to the next one are 8^29 paths.
+	root := writeFolder(t, cats("test"))
+	rooms := t.TempDir()
+	for i := range 30 {
+		if err := os.Mkdir(filepath.Join(rooms, fmt.Sprint(i)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for k := range 8 {
+			link(rooms, filepath.Join(rooms, fmt.Sprint(i+1)), fmt.Sprintf("%d/%d", i, k))
+		}
+	}
+	if err := os.Mkdir(filepath.Join(rooms, "30"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	refuses(t, Source{Path: link(root, filepath.Join(rooms, "0"), "train/fox")}, "a link to the same folder as", "remove one of them")
+	refuses(t, Source{Path: filepath.Join(rooms, "0")}, "a link to the same folder as")
+}
+
+// zeros writes n zeros.
+func zeros(w io.Writer, n int) {
+	block := make([]byte, 1<<20)
+	for ; n > 0; n -= len(block) {
+		_, _ = w.Write(block[:min(n, len(block))])
+	}
+}
+
+// packed packs what fill writes.
+func packedBy(by string, fill func(w io.Writer)) string {
+	return encoded(func(b *bytes.Buffer) error {
+		if by == "zstd" {
+			w, err := zstd.NewWriter(b)
+			fill(w)
+			return errors.Join(err, w.Close())
+		}
+		w, err := gzip.NewWriterLevel(b, gzip.BestSpeed)
+		fill(w)
+		return errors.Join(err, w.Close())
+	})
+}
+
+// entryOf is a header of a tar, with a size in binary (GNU), and what may follow in a sparse file's.
+func entryOf(name string, kind byte, size, whole int64) string {
+	h := make([]byte, 512)
+	copy(h, name)
+	copy(h[100:], "0000644\x00")
+	number := func(at int, v int64) {
+		h[at] = 0x80 | byte(v>>63)&0x7f
+		binary.BigEndian.PutUint64(h[at+4:], uint64(v))
+	}
+	number(124, size)
+	h[156] = kind
+	copy(h[257:], "ustar  \x00")
+	if kind == tar.TypeGNUSparse {
+		number(386, whole)
+		number(398, 0)
+		number(483, whole)
+	}
+	copy(h[148:], "        ")
+	sum := 0
+	for _, b := range h {
+		sum += int(b)
+	}
+	copy(h[148:], fmt.Sprintf("%06o\x00 ", sum))
+	return string(h)
+}
+
+const bombSize = 300 << 20
+
+// Fails if a file that is small claims to hold, or unpacks to, what no set has, and memory or time is given to it.
+func TestArchivesBeyondLimits(t *testing.T) {
+	one := func(w io.Writer) {
+		a := tar.NewWriter(w)
+		_ = a.WriteHeader(&tar.Header{Name: "train/cat/1.png", Size: bombSize, Mode: 0o644})
+		zeros(a, bombSize)
+		a.Close()
+	}
+	many := func(w io.Writer) {
+		a := tar.NewWriter(w)
+		for i := range bombSize >> 20 {
+			_ = a.WriteHeader(&tar.Header{Name: fmt.Sprintf("train/cat/%d.png", i), Size: 1 << 20, Mode: 0o644})
+			zeros(a, 1<<20)
+		}
+		a.Close()
+	}
+	passed := func(w io.Writer) { // what is not kept takes time
+		a := tar.NewWriter(w)
+		_ = a.WriteHeader(&tar.Header{Name: "train/cat/.hidden", Size: bombSize, Mode: 0o644})
+		zeros(a, bombSize)
+		a.Close()
+	}
+	after := func(w io.Writer) {
+		_, _ = io.WriteString(w, tarOf(cats("test")))
+		zeros(w, bombSize)
+	}
+	deep := func(w io.Writer) {
+		a := tar.NewWriter(w)
+		for i := range 200 {
+			_ = a.WriteHeader(&tar.Header{Name: fmt.Sprintf("train/%d/", i) + strings.Repeat("a/", 2000) + "1.png", Mode: 0o644})
+		}
+		a.Close()
+	}
+	folders := func(w io.Writer) {
+		a := tar.NewWriter(w)
+		for i := range 3000 {
+			_ = a.WriteHeader(&tar.Header{Name: fmt.Sprintf("train/%d/", i) + strings.Repeat("a/", 29) + "1.png", Mode: 0o644})
+		}
+		a.Close()
+	}
+	for name, k := range map[string]struct {
+		fill func(io.Writer)
+		says string
+	}{
+		"one file":               {one, "unpacks to more than 50 times its size"},
+		"many files":             {many, "unpacks to more than 50 times its size"},
+		"a file that is hidden":  {passed, "unpacks to more than 50 times its size"},
+		"zeros behind the end":   {after, "unpacks to more than 50 times its size"},
+		"folders in folders":     {deep, "a file in 2002 folders, expected 32 at most"},
+		"folders beside folders": {folders, "more than 65536 folders"},
+	} {
+		for _, by := range []string{"gzip", "zstd"} {
+			t.Run(name+", "+by, func(t *testing.T) {
+				refuses(t, Source{Path: writeFile(t, "pets.tar", packedBy(by, k.fill))}, "pets.tar", k.says)
+			})
+		}
+	}
+	good := tarOf(cats("test"))
+	for name, k := range map[string]struct{ entry, says string }{
+		"2^62 bytes":         {entryOf("train/cat/1.png", tar.TypeReg, 1<<62, 0), "1.png of 4611686018427387904 bytes, where the file has"},
+		"negative":           {entryOf("train/cat/1.png", tar.TypeReg, -5, 0), "invalid tar header"},
+		"a hole of 1 TB":     {entryOf("train/cat/1.png", tar.TypeGNUSparse, 0, 1<<40), "unpacks to more than 50 times its size"},
+		"a hole of 2^62":     {entryOf("train/cat/1.png", tar.TypeGNUSparse, 0, 1<<62), "unpacks to more than 50 times its size"},
+		"a name of 5,000":    {tarOf([]member{{strings.Repeat("a", 5000), ""}})[:1024+5120], "a name of 5000 bytes, expected 4096 at most"},
+		"a FIFO":             {entryOf("train/cat/1.png", tar.TypeFifo, 0, 0), "1.png: an entry of type '6'"},
+		"a device":           {entryOf("train/cat/1.png", tar.TypeChar, 0, 0), "1.png: an entry of type '3'"},
+		"a link out of here": {entryOf("train/cat/1.png", tar.TypeSymlink, 0, 0), "1.png: a link to "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			refuses(t, Source{Path: writeFile(t, "pets.tar", k.entry+good)}, "pets.tar", k.says)
+		})
+	}
+}
+
+// Fails if one image of a zip, a file of pixels or a label takes what no set has.
+func TestFilesBeyondLimits(t *testing.T) {
+	zipped := func(claim uint32, unpacked int) string {
+		b := []byte(encoded(func(b *bytes.Buffer) error {
+			w := zip.NewWriter(b)
+			for _, m := range cats("test") {
+				if f, err := w.Create(m.name); err != nil || m.content == "" {
+					continue
+				} else if _, err := io.WriteString(f, m.content); err != nil {
+					return err
+				}
+			}
+			f, err := w.Create("train/cat/0.png")
+			zeros(f, unpacked)
+			return errors.Join(err, w.Close())
+		}))
+		if claim > 0 { // in the directory's last header, before its name
+			at := bytes.LastIndex(b, []byte("train/cat/0.png")) - 46
+			binary.LittleEndian.PutUint32(b[at+24:], claim)
+		}
+		return string(b)
+	}
+	images, labels := "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+	blank := func(n uint32) string {
+		return packedBy("gzip", func(w io.Writer) {
+			_, _ = io.WriteString(w, idxOf("", n, 1<<10, 1<<10))
+			zeros(w, int(n)<<20)
+		})
+	}
+	idx := func(name, content string) string { return writeFolder(t, changed(mnist("", "t10k"), name, content)) }
+	packedIDX := func(name, content string) string {
+		return writeFolder(t, changed(gzipped(mnist("", "t10k")), name+".gz", content))
+	}
+	huge := writeFolder(t, cifar10(""))
+	if err := os.Truncate(filepath.Join(huge, "data_batch_2.bin"), 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	hugeImage := writeFolder(t, cats("test"))
+	if err := os.Truncate(filepath.Join(hugeImage, "train/cat/10.png"), 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	list := writeFile(t, "classes", "cat\n")
+	if err := os.Truncate(list, 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	shard := func(cls string) string {
+		return writeFiles(t, map[string]string{"train.tar": tarOf([]member{{"0.png", tint(1)}, {"0.cls", cls}}), "test.tar": shardOf([2]int{1, 0})})
+	}
+	for name, k := range map[string]struct {
+		source Source
+		words  []string
+	}{
+		"a zip's image":             {Source{Path: writeFile(t, "x.zip", zipped(0, bombSize))}, []string{"train/cat/0.png: 314572800 bytes or more, expected 268435456 at most"}},
+		"a zip's image, of 200 MB":  {Source{Path: writeFile(t, "x.zip", zipped(0, 200<<20))}, []string{"train/cat/0.png: it unpacks to more than 50 times its size"}},
+		"a zip's image, claims 4G":  {Source{Path: writeFile(t, "x.zip", zipped(1<<32-2, 100))}, []string{"train/cat/0.png: 4294967294 bytes or more, expected 268435456 at most"}},
+		"a zip's image, claims 100": {Source{Path: writeFile(t, "x.zip", zipped(100, 200<<20))}, []string{"train/cat/0.png: damaged in its archive"}},
+		"idx, packed":               {Source{Path: packedIDX(images, blank(300))}, []string{images, "it unpacks to more than 50 times its size"}},
+		"idx, 2^31 × 2^31 × 2^31":   {Source{Path: idx(images, idxOf("abc", 1<<31, 1<<31, 1<<31))}, []string{images, "at byte 8 a dimension of 2147483648"}},
+		"idx, 2^32-1 images":        {Source{Path: idx(images, idxOf("abc", 1<<32-1, 1, 2))}, []string{images, "3 bytes from byte 16 on, expected 8589934590"}},
+		"idx, an image of 2^32":     {Source{Path: idx(images, idxOf("abc", 1, 1<<16, 1<<16))}, []string{images, "at byte 12 a dimension of 65536, expected 1 to 2048"}},
+		"idx, packed, claims":       {Source{Path: packedIDX(images, gzipOf(idxOf("abc", 1<<20, 1<<10, 1)))}, []string{images, "it unpacks to more than 50 times its size"}},
+		"idx, labels claim":         {Source{Path: idx(labels, idxOf("\x01\x03", 1<<32-1))}, []string{labels, "2 bytes from byte 8 on, expected 4294967295"}},
+		"records of 1 TB":           {Source{Path: huge}, []string{"data_batch_2.bin: 1099511627776 bytes or more, expected 8589934592 at most"}},
+		"an image of 1 TB":          {Source{Path: hugeImage}, []string{"train/cat/10.png: 1099511627776 bytes or more, expected 268435456 at most"}},
+		"a list of 1 TB":            {Source{Path: writeFolder(t, cats("test")), Classes: list}, []string{"too large", "correct data.classes"}},
+		"a label of 5,000":          {Source{Path: shard(strings.Repeat("0", 5000))}, []string{"train.tar, byte ", "0.cls: 5000 bytes or more, expected 1024 at most"}},
+		"a label of 2^40":           {Source{Path: shard("1099511627776")}, []string{`0.cls: a class of "1099511627776", expected a number in 0..1048575`}},
+	} {
+		t.Run(name, func(t *testing.T) { refuses(t, k.source, k.words...) })
+	}
+}
+
+// Fails if limits keep a set out that is small, or as small in its archive as real ones are.
+func TestBlankSetsWithinLimits(t *testing.T) {
+	batch := strings.Repeat(record(3072, 0, 0, 1), 9000) // 28 MB that come to 100 KB
+	for _, by := range []string{"gzip", "zstd"} {
+		path := writeFile(t, "pets.tar", packedBy(by, func(w io.Writer) {
+			_, _ = io.WriteString(w, tarOf([]member{{"data_batch_1.bin", batch}, {"test_batch.bin", record(3072, 0, 0, 1)}}))
+		}))
+		if set, err := Open(Source{Path: path}, 1); err != nil || set.Train.Len() != 9000 {
+			t.Errorf("%s: %v", by, err)
+		}
+	}
+}
+
+// Fails if an option that is wrong whatever the files are, or that does not go with them, is taken for an error of files, or the
+// other way round: their exit codes differ.
+func TestOptionErrors(t *testing.T) {
+	shape := func(change func(*Synthetic)) Source {
+		y := Synthetic{Images: 10, Classes: 2, Channels: 1, Height: 2, Width: 2}
+		change(&y)
+		return Source{Kind: "synthetic", Synthetic: y}
+	}
+	folder, sizes := writeFolder(t, cats("test")), writeFolder(t, append(cats("test"), member{"train/cat/0.png", pngOf(5, 4, 9)}))
+	var nan float64
+	nan /= nan
+	for _, k := range []struct {
+		source Source
+		says   string
+	}{
+		{Source{Kind: "video"}, `unknown data.kind "video": expected one of auto, digits`},
+		{Source{Kind: "folder"}, `opening a set of kind "folder": data.kind is folder, but data.path is empty`},
+		{Source{Kind: "packed"}, "data.kind is packed, but data.path is empty"},
+		{Source{Kind: "digits", Path: folder}, "leave data.path empty"},
+		{Source{Kind: "synthetic", Path: folder}, "leave data.path empty"},
+		{Source{Kind: "folder", Path: "x{0..1}"}, "a brace pattern names shards"},
+		{Source{Kind: "cifar10", Path: folder}, "no set of data.kind cifar10 found"},
+		{Source{TestFraction: nan}, "data.test_fraction is NaN, expected a number between 0 and 1"},
+		{Source{TestFraction: 1}, "data.test_fraction is 1"},
+		{Source{TestFraction: -1}, "data.test_fraction is -1"},
+		{Source{Classes: "x"}, "the set (digits) has none: leave data.classes empty"},
+		{Source{Normalize: "imagenet"}, "is for images of 3 channels, these have 1"},
+		{Source{Normalize: "x"}, `unknown data.normalize "x"`},
+		{Source{Path: sizes}, "expected 5×4 like "},
+		{Source{Size: 1 << 40, Fit: Fit{Keep: 1}}, "data.size is 1099511627776, expected 0 to 65536"},
+		{Source{Size: -1}, "data.size is -1"},
+		{Source{Size: 8, Fit: Fit{Keep: 1e-300}}, "data.keep is 1e-300, expected 1 at most, and 3.73e-09 at least"},
+		{Source{Size: 8, Fit: Fit{Keep: nan}}, "data.keep is NaN"},
+		{Source{Size: 8, Fit: Fit{Keep: -1}}, "data.keep is -1"},
+		{shape(func(y *Synthetic) { y.Images = 1 << 62 }), "synthetic.images 4611686018427387904: expected 1 to 268435456"},
+		{shape(func(y *Synthetic) { y.Classes = 1 << 40 }), "synthetic.classes 1099511627776: expected 1 to 1048576"},
+		{shape(func(y *Synthetic) { y.Channels = -1 }), "synthetic.channels -1: expected 1 to"},
+		{shape(func(y *Synthetic) { y.Height = 1 << 17 }), "synthetic.height 131072: expected 1 to 65536"},
+		{shape(func(y *Synthetic) { y.Width, y.Height = 1<<16, 1<<16 }), "65536×65536 pixels in 1 channels, expected 134217728 values at most"},
+		{shape(func(y *Synthetic) { y.Channels = 1 << 26 }), "2×2 pixels in 67108864 channels"},
+	} {
+		_, err := Open(k.source, 1)
+		if err == nil || !strings.Contains(err.Error(), k.says) || !errors.As(err, new(*OptionError)) {
+			t.Errorf("%+v: %v (%T), want an OptionError that says %s", k.source, err, errors.Unwrap(err), k.says)
+		}
+	}
+	for _, o := range []Source{{Path: filepath.Join(folder, "none")}, {Path: writeFile(t, "x", "hello")}, {Path: folder, Classes: filepath.Join(folder, "none")}, {Kind: "packed", Path: folder}} {
+		if _, err := Open(o, 1); err == nil || errors.As(err, new(*OptionError)) {
+			t.Errorf("%+v: %v, want an error that is no OptionError", o, err)
+		}
+	}
+}
+
+// Fails if a class is trained on without being tested, or tested without being trained on, because it has one image; or if the share
+// of the test leaves a class none to learn from.
+func TestClassesTooSmallToSplit(t *testing.T) {
+	members := []member{{"cat/1.png", tint(1)}, {"cat/2.png", tint(2)}, {"cat/3.png", tint(3)}, {"cat/4.png", tint(4)}, {"cat/5.png", tint(5)}, {"dog/1.png", tint(6)}}
+	keptAs(t, members, func(path string) {
+		refuses(t, Source{Path: path}, `class "dog" has one image, expected two at least`, "remove the class")
+	})
+	keptAs(t, append(members, member{"dog/2.png", tint(7)}), func(path string) {
+		if _, err := Open(Source{Path: path}, 1); err != nil {
+			t.Error(err)
+		}
+		refuses(t, Source{Path: path, TestFraction: 0.9}, "data.test_fraction is 0.9, which leaves none of the ", "lower it")
+	})
+	refuses(t, Source{Path: writeFile(t, "x.tar", shardOf([2]int{1, 0}, [2]int{2, 0}, [2]int{3, 1}))}, `class "1" has one image`)
+}
