@@ -64,6 +64,7 @@ func Train(g collective.Group, runs []Run, do func(config.Config) error, say fun
 		if todo[0] == 0 {
 			if found != nil {
 				results = append(results, *found)
+				warn(found.Skipped, say)
 				say("%s: finished before, top-1 %.1f %%", where, 100*found.Summary.TestTop1)
 			}
 			continue
@@ -78,6 +79,7 @@ func Train(g collective.Group, runs []Run, do func(config.Config) error, say fun
 			}
 			if err == nil {
 				results = append(results, *found)
+				warn(found.Skipped, say)
 				say("%s: top-1 %.1f %% after %.0f s", where, 100*found.Summary.TestTop1, found.Summary.Seconds)
 			}
 		}
@@ -86,6 +88,13 @@ func Train(g collective.Group, runs []Run, do func(config.Config) error, say fun
 		}
 	}
 	return results, nil
+}
+
+// warn says what of a run's records cannot be used.
+func warn(skipped []string, say func(format string, args ...any)) {
+	for _, text := range skipped {
+		say("warning: %s", text)
+	}
 }
 
 // Settings are the keys in which the run differs from the built-in configuration, as --set takes them.
@@ -107,21 +116,41 @@ func differences(a, b config.Config) []string {
 // interrupted, which it removes if the run is wanted. A directory with another run is a *config.Error.
 func (r Run) find() (*Result, error) {
 	dir := r.Config.Run.Dir
-	found, err := compare.Read(dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	found, err := report.Read(dir)
+	if _, finished := report.Finished(dir); errors.Is(err, fs.ErrNotExist) && !finished {
 		if report.HoldsRun(dir) && r.Wanted {
-			return nil, os.RemoveAll(dir)
+			return nil, r.removeInterrupted()
 		}
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	if keys := differences(found.Config, r.Config); len(keys) > 0 {
-		return nil, &config.Error{Where: dir, Problem: fmt.Sprintf("holds a finished run of another configuration (%s differs); choose another --out, or remove it", keys[0])}
+	if err := r.same(found.Config, "a finished run"); err != nil {
+		return nil, err
 	}
 	if got := found.Summary.Ranks; got != r.Ranks {
 		return nil, &config.Error{Where: dir, Problem: fmt.Sprintf("holds a run of %d ranks, not %d; choose another --out, or remove it", got, r.Ranks)}
 	}
 	return &Result{Line: r.Line, Run: found}, nil
+}
+
+// removeInterrupted removes the run directory, if it is of this configuration: another one's is not the experiment's to remove.
+func (r Run) removeInterrupted() error {
+	was, err := config.Load(report.ConfigPath(r.Config.Run.Dir), nil)
+	if err != nil {
+		return err
+	}
+	if err := r.same(was, "an interrupted run"); err != nil {
+		return err
+	}
+	return os.RemoveAll(r.Config.Run.Dir)
+}
+
+// same is a *config.Error if the run in the directory, which what names, is of another configuration.
+func (r Run) same(was config.Config, what string) error {
+	if keys := differences(was, r.Config); len(keys) > 0 {
+		return &config.Error{Where: r.Config.Run.Dir, Problem: fmt.Sprintf("holds %s of another configuration (%s differs); choose another --out, or remove it", what, keys[0])}
+	}
+	return nil
 }
