@@ -90,8 +90,11 @@ func Records(dir string) (records []train.Record, skipped []string, err error) {
 		} else if bad++; bad <= maxWarned {
 			skipped = append(skipped, quote.Text(fmt.Sprintf("%s: line %d is skipped: %v", path, number, wrong)))
 		}
-		if bad > maxSkipped || len(records) > maxRecords {
-			return nil, nil, unreadable(dir, metricsFile, fmt.Errorf("line %d: more than %d records, or %d lines that are not valid: expected the metrics of a run", number, maxRecords, maxSkipped))
+		if bad > maxSkipped {
+			return nil, nil, unreadable(dir, metricsFile, fmt.Errorf("line %d: more than %d lines are not valid, the last one: %w", number, maxSkipped, wrong))
+		}
+		if len(records) > maxRecords {
+			return nil, nil, unreadable(dir, metricsFile, fmt.Errorf("line %d: more than the %d records that a run may have", number, maxRecords))
 		}
 	}
 	if more := bad - maxWarned; more > 0 {
@@ -147,5 +150,8 @@ func keepRecords(dir string, lines int) (lost int, err error) {
 }
 
 func unreadable(dir, name string, err error) error {
+	if at := new(fs.PathError); errors.As(err, &at) { // of the same file
+		err = at.Err
+	}
 	return fmt.Errorf("report: reading %s: %w", filepath.Join(dir, name), err)
 }

@@ -116,11 +116,11 @@ func TestInvalidLinesAreSkippedAndNamed(t *testing.T) {
 	for line, want := range map[string]string{
 		`{"step": 20, "images": 9007199254740993}`:             `"images" is 9007199254740993: expected 0 to 9007199254740992`,
 		`{"step": 20, "images": -1}`:                           `"images" is -1`,
-		`{"step": 20, "images": 1e300}`:                        "cannot unmarshal",
-		`{"step": 20, "images": 18446744073709551616}`:         "cannot unmarshal",
+		`{"step": 20, "images": 1e300}`:                        "expected a",
+		`{"step": 20, "images": 18446744073709551616}`:         "expected a",
 		`{"step": 20, "seconds": 1e308}`:                       `"seconds" is 1e+308: expected at most 1e+09`,
 		`{"step": 20, "seconds": -0.5}`:                        `"seconds" is -0.5: expected at least 0`,
-		`{"step": 20, "seconds": 1e999}`:                       "cannot unmarshal",
+		`{"step": 20, "seconds": 1e999}`:                       "expected a",
 		`{"step": 20, "data_wait": 1e10}`:                      `"data_wait"`,
 		`{"step": 20, "test_top1": 1.5}`:                       `"test_top1" is 1.5: expected at most 1`,
 		`{"step": 20, "ema_test_top1": -0.1}`:                  `"ema_test_top1"`,
@@ -128,14 +128,14 @@ func TestInvalidLinesAreSkippedAndNamed(t *testing.T) {
 		`{"step": 20, "gradient_rank": -1}`:                    `"gradient_rank"`,
 		`{"step": 20, "merges": -1}`:                           `"merges"`,
 		`{"step": 20, "traffic": {"merge": {"received": -1}}}`: `"traffic": "merge": "received" is -1`,
-		`{"step": 20, "train_loss": "NaN"}`:                    "cannot unmarshal",
+		`{"step": 20, "train_loss": "NaN"}`:                    "expected a",
 		`{"step": 10}`:                                         `"step" is 10: expected more than 10`,
 		`{"step": 0}`:                                          `"step" is 0`,
 		`{"step": -9223372036854775808}`:                       `"step" is -9223372036854775808`,
 		`{"step": 9223372036854775807}`:                        `"step" is 9223372036854775807`,
 		`{}`:                                                   `"step" is 0`,
 		`null`:                                                 `"step" is 0`,
-		`[]`:                                                   "cannot unmarshal",
+		`[]`:                                                   "expected a",
 		``:                                                     "unexpected end",
 		"\x00\xff\x1b[2J":                                      `\x00`,
 		`{"step": 20`:                                          "unexpected end",
@@ -148,7 +148,7 @@ func TestInvalidLinesAreSkippedAndNamed(t *testing.T) {
 		if err != nil || len(r.Records) != 2 || r.Records[1].Step != 30 || r.Records[1].TrainLoss != -1e308 {
 			t.Errorf("%.60q: %+v, %v", line, r.Records, err)
 		}
-		if len(r.Skipped) != 1 || !strings.Contains(r.Skipped[0], "metrics.jsonl: line 2 is skipped: ") || !strings.Contains(r.Skipped[0], want) || quote.Text(r.Skipped[0]) != r.Skipped[0] {
+		if len(r.Skipped) != 1 || !strings.Contains(r.Skipped[0], "metrics.jsonl: line 2 is skipped: ") || !strings.Contains(r.Skipped[0], want) || quote.Text(r.Skipped[0]) != r.Skipped[0] || len(r.Skipped[0]) > 300+len(dir) {
 			t.Errorf("%.60q: %q, want %q", line, r.Skipped, want)
 		}
 	}
@@ -162,7 +162,7 @@ func TestInvalidLinesAreBounded(t *testing.T) {
 		t.Errorf("%v, %q", err, r.Skipped)
 	}
 	for text, want := range map[string]string{
-		strings.Repeat("\n", maxSkipped+1):                            "expected the metrics of a run",
+		strings.Repeat("\n", maxSkipped+1):                            fmt.Sprintf("line %d: more than %d lines are not valid", maxSkipped+1, maxSkipped),
 		strings.Repeat(strings.Repeat("x", 99)+"\n", 10*maxSkipped+1): fmt.Sprintf("line %d: ", maxSkipped+1),
 	} {
 		if _, err := Read(runOf(t, map[string]string{"metrics.jsonl": text})); err == nil || !strings.Contains(err.Error(), want) {
@@ -201,7 +201,7 @@ func TestInvalidSummaries(t *testing.T) {
 		"":                               "unexpected end",
 		"null":                           `"steps" is 0`,
 		`{"steps": -1}`:                  `"steps" is -1`,
-		`{"steps": 1e3}`:                 "cannot unmarshal",
+		`{"steps": 1e3}`:                 "expected a",
 		`{"steps": 9007199254740993}`:    `"steps" is 9007199254740993`,
 		`{"steps": 1, "seconds": 1e308}`: `"seconds" is 1e+308`,
 		`{"steps": 1, "images": -1}`:     `"images" is -1`,
@@ -212,7 +212,7 @@ func TestInvalidSummaries(t *testing.T) {
 		`{"steps": 1, "x": "` + strings.Repeat("x", maxSummary) + `"}`:   file.ErrTooLarge.Error(),
 		`{"steps": 1, "transports": ` + strings.Repeat("[", 20000):       "exceeded max depth",
 		`{"steps": 1, "network": {"latency": -1}}`:                       `"network": "latency" is -1`,
-		`{"steps": 1, "network": {"latency": null, "allgather": 1e999}}`: "cannot unmarshal",
+		`{"steps": 1, "network": {"latency": null, "allgather": 1e999}}`: "expected a",
 	} {
 		dir := runOf(t, map[string]string{"summary.json": text})
 		if _, err := Read(dir); err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "summary.json: ") || !strings.Contains(err.Error(), want) {
