@@ -121,7 +121,7 @@ func (f figure) plot(looks map[string]look) *plot.Plot {
 		}
 		style := sans(8.5, darker(l.color))
 		style.YAlign = text.YCenter
-		labels.all = append(labels.all, end{line[len(line)-1], short(s.name), style})
+		labels.all = append(labels.all, end{line[len(line)-1], short(s.name, style), style})
 	}
 	p.Add(labels)
 	p.X.Min, p.X.Max = f.x.span(p.X.Min, p.X.Max)
@@ -140,6 +140,20 @@ func (f figure) extent() (low, high float64) {
 		}
 	}
 	return low, high
+}
+
+// short cuts a name that would leave too little of the picture to the curves.
+func short(name string, style text.Style) string {
+	letters := []rune(name)
+	for most := min(len(letters), 100); ; most-- {
+		cut := name
+		if most < len(letters) {
+			cut = string(letters[:most]) + "…"
+		}
+		if most == 0 || style.Width(cut) < 0.6*width {
+			return cut
+		}
+	}
 }
 
 // darker is the colour for letters, which are thinner than lines.

@@ -24,15 +24,6 @@ func bytes(x float64) string {
 // percent words a fraction, to as many digits as a tick has.
 func percent(x float64) string { return fmt.Sprintf("%.4g %%", 100*x) }
 
-// short cuts a long name for a figure.
-func short(name string) string {
-	const most = 48 // letters
-	if letters := []rune(name); len(letters) > most {
-		return string(letters[:most-1]) + "…"
-	}
-	return name
-}
-
 func plain(x float64) string { return fmt.Sprintf("%.4g", x) }
 
 // digits returns a format of that many digits after the point.
