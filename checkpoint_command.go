@@ -34,34 +34,37 @@ func runInspect(c inspectCommand, stdout, stderr io.Writer) int {
 		if i > 0 {
 			fmt.Fprintln(stdout)
 		}
-		c.show(stdout, v)
-		if !v.Valid() {
+		if !c.show(stdout, v) {
 			code = failed
 		}
 	}
 	return code
 }
 
-// show prints a checkpoint; all text of it is quoted, as anybody may have written it.
-func (c inspectCommand) show(w io.Writer, v checkpoint.Verified) {
+// show prints a checkpoint, and says whether it is valid; all text of it is quoted, as anybody may have written it.
+func (c inspectCommand) show(w io.Writer, v checkpoint.Verified) (valid bool) {
 	line := func(format string, args ...any) { fmt.Fprintln(w, quote.Text(fmt.Sprintf(format, args...))) }
-	state := "valid"
-	if !v.Valid() {
+	a, err := train.Saved{Manifest: v.Manifest}.About()
+	if v.Err != nil {
+		err = v.Err
+	}
+	valid, state := err == nil && v.Valid(), "valid"
+	if !valid {
 		state = "INVALID"
 	}
 	if v.Links != nil {
 		state += " (" + strings.Join(v.Links, ", ") + ")"
 	}
 	line("%s: %s", v.Path, state)
+	if err != nil {
+		line("  %v", err)
+	}
 	if v.Err != nil {
-		line("  %v", v.Err)
-		return
+		return valid
 	}
 	m := v.Manifest
 	line("  step %d of %d ranks, written %s by version %s", m.Step, m.Ranks, m.Created.Format(time.RFC3339), m.Version)
-	if a, err := (train.Saved{Manifest: m}).About(); err != nil {
-		line("  %v", err)
-	} else {
+	if err == nil {
 		line("  %s, %s on %s: %d merges, %s images in %s; best top-1 so far %.1f %%", a.Method, a.Model, a.Dataset.Name, a.Merges,
 			humanize.Comma(a.Images), time.Duration(a.Seconds*float64(time.Second)).Round(time.Second), 100*a.Best)
 	}
@@ -83,4 +86,5 @@ func (c inspectCommand) show(w io.Writer, v checkpoint.Verified) {
 			line("%s", strings.TrimSuffix(text, "\n"))
 		}
 	}
+	return valid
 }
