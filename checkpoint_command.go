@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"lte/checkpoint"
+	"lte/internal/quote"
 	"lte/train"
 
 	"github.com/dustin/go-humanize"
 )
 
 type checkpointCommands struct {
-	Inspect inspectCommand `cmd:"" help:"Show a checkpoint, or all of a run, and verify every byte. The exit code is 1 if one is not whole."`
+	Inspect inspectCommand `cmd:"" help:"Show a checkpoint, or all of a run, and verify every byte. The exit code is 1 if one is not valid."`
 }
 
 type inspectCommand struct {
@@ -33,49 +34,57 @@ func runInspect(c inspectCommand, stdout, stderr io.Writer) int {
 		if i > 0 {
 			fmt.Fprintln(stdout)
 		}
-		c.show(stdout, v)
-		if !v.Whole() {
+		if !c.show(stdout, v) {
 			code = failed
 		}
 	}
 	return code
 }
 
-func (c inspectCommand) show(w io.Writer, v checkpoint.Verified) {
-	state := "whole"
-	if !v.Whole() {
-		state = "NOT WHOLE"
-	}
-	fmt.Fprintf(w, "%s: %s", v.Path, state)
-	if v.Links != nil {
-		fmt.Fprintf(w, " (%s)", strings.Join(v.Links, ", "))
-	}
-	fmt.Fprintln(w)
+// show prints a checkpoint, and says whether it is valid; all text of it is quoted, as anybody may have written it.
+func (c inspectCommand) show(w io.Writer, v checkpoint.Verified) (valid bool) {
+	line := func(format string, args ...any) { fmt.Fprintln(w, quote.Text(fmt.Sprintf(format, args...))) }
+	a, err := train.Saved{Manifest: v.Manifest}.About()
 	if v.Err != nil {
-		fmt.Fprintf(w, "  %v\n", v.Err)
-		return
+		err = v.Err
+	}
+	valid, state := err == nil && v.Valid(), "valid"
+	if !valid {
+		state = "INVALID"
+	}
+	if v.Links != nil {
+		state += " (" + strings.Join(v.Links, ", ") + ")"
+	}
+	line("%s: %s", v.Path, state)
+	if err != nil {
+		line("  %v", err)
+	}
+	if v.Err != nil {
+		return valid
 	}
 	m := v.Manifest
-	fmt.Fprintf(w, "  step %d of %d ranks, written %s by version %s\n", m.Step, m.Ranks, m.Created.Format(time.RFC3339), m.Version)
-	if a, err := (train.Saved{Manifest: m}).About(); err != nil {
-		fmt.Fprintf(w, "  %v\n", err)
-	} else {
-		fmt.Fprintf(w, "  %s, %s on %s: %d merges, %s images in %s; best top-1 so far %.1f %%\n", a.Method, a.Model, a.Dataset.Name, a.Merges,
+	line("  step %d of %d ranks, written %s by version %s", m.Step, m.Ranks, m.Created.Format(time.RFC3339), m.Version)
+	if err == nil {
+		line("  %s, %s on %s: %d merges, %s images in %s; best top-1 so far %.1f %%", a.Method, a.Model, a.Dataset.Name, a.Merges,
 			humanize.Comma(a.Images), time.Duration(a.Seconds*float64(time.Second)).Round(time.Second), 100*a.Best)
 	}
 	for _, p := range v.Parts {
-		what := fmt.Sprintf("%d tensors, whole", len(p.Tensors))
+		what := fmt.Sprintf("%d tensors, valid", len(p.Tensors))
 		if p.Err != nil {
 			what = p.Err.Error()
 		}
-		fmt.Fprintf(w, "  %-26s %10s  xxh64 %s  %s\n", p.Name, humanize.Bytes(uint64(p.Bytes)), p.XXH64, what)
+		line("  %-26s %10s  xxh64 %s  %s", p.Name, humanize.Bytes(uint64(p.Bytes)), p.XXH64, what)
 		if c.Tensors {
 			for _, t := range p.Tensors {
-				fmt.Fprintf(w, "    %-52s %4s × %-9d  xxh64 %s\n", t.Name, t.Type, uint64(len(t.Bytes))/t.Type.Size(), t.Checksum())
+				line("    %-52s %4s × %-9d  xxh64 %s", t.Name, t.Type, uint64(t.Bytes)/t.Type.Size(), t.XXH64)
 			}
 		}
 	}
 	if c.Config {
-		fmt.Fprintf(w, "\n%s", m.Config)
+		fmt.Fprintln(w)
+		for text := range strings.Lines(m.Config) {
+			line("%s", strings.TrimSuffix(text, "\n"))
+		}
 	}
+	return valid
 }

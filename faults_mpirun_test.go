@@ -91,7 +91,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		all, err := checkpoint.Verify(at)
 		kept := 0
 		for _, v := range all {
-			if v.Whole() {
+			if v.Valid() {
 				kept = v.Manifest.Step
 				break
 			}
@@ -169,7 +169,7 @@ func TestDiskFull(t *testing.T) {
 				t.Fatalf("%s, %s: exit code %d, want %d, %q and %q\n%s", c.onError, fault, code, c.code, c.want, fault, out)
 			}
 			all, err := checkpoint.Verify(at)
-			if err != nil || !all[len(all)-1].Whole() {
+			if err != nil || !all[len(all)-1].Valid() {
 				t.Fatalf("%s, %s: %v %+v", c.onError, fault, err, all)
 			}
 		}

@@ -8,6 +8,7 @@ import (
 
 	"lte/compare"
 	"lte/config"
+	"lte/internal/quote"
 )
 
 // reportCommand is lte report.
@@ -33,6 +34,11 @@ func runReport(command reportCommand, stdout, stderr io.Writer) int {
 	if err != nil {
 		return complain(stderr, err)
 	}
+	for _, r := range runs {
+		for _, warning := range r.Skipped {
+			fmt.Fprintf(stderr, "lte: warning: %s\n", warning)
+		}
+	}
 	for _, m := range p.Missing {
 		fmt.Fprintf(stderr, "lte: missing: %s: %s\n", m.Dir, m.Why)
 	}
@@ -44,7 +50,7 @@ func runReport(command reportCommand, stdout, stderr io.Writer) int {
 	}
 	p.Panels = compare.Panels(runs)
 	if _, err = p.Write(command.Out); err == nil {
-		fmt.Fprintf(stdout, "%d runs, %d missing: %s\n", len(runs), len(p.Missing), filepath.Join(command.Out, compare.PageFile))
+		fmt.Fprintf(stdout, "%d runs, %d missing: %s\n", len(runs), len(p.Missing), quote.Text(filepath.Join(command.Out, compare.PageFile)))
 	}
 	return complain(stderr, err)
 }

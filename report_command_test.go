@@ -63,3 +63,23 @@ func TestReportCommand(t *testing.T) {
 		t.Errorf("of nothing: exit code %d, %q, %v", code, stderr.String(), err)
 	}
 }
+
+// Fails if a line that is not valid ends a report, or goes unnamed, or what is named is more than text.
+func TestReportNamesWhatIsNotValid(t *testing.T) {
+	t.Chdir(t.TempDir())
+	const odd = "odd\nlte: \x1b[2J"
+	writeRun(t, odd, true)
+	writeRun(t, odd+"2", false)
+	if err := os.WriteFile(filepath.Join(odd, "metrics.jsonl"), []byte(`{"step": 1, "images": 9007199254740993}`+"\n"+`{"step": 2, "seconds": 1e308}`+"\n"+`{"step": 3}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	code := run([]string{"report", ".", "--out", odd + "/out"}, &stdout, &stderr)
+	const name = `odd\nlte: \x1b[2J`
+	want := "lte: warning: " + name + `/metrics.jsonl: line 1 is skipped: "images" is 9007199254740993: expected 0 to 9007199254740992` + "\n" +
+		"lte: warning: " + name + `/metrics.jsonl: line 2 is skipped: "seconds" is 1e+308: expected at most 1e+09` + "\n" +
+		"lte: missing: " + name + "2: not finished: last record at step 20 of 1600\n"
+	if code != 0 || stderr.String() != want || stdout.String() != "1 runs, 1 missing: "+name+"/out/report.html\n" {
+		t.Errorf("exit code %d, %q\n got %s\nwant %s", code, stdout.String(), stderr.String(), want)
+	}
+}

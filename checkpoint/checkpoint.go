@@ -1,4 +1,4 @@
-// Package checkpoint keeps the state of a run in files, whole or not at all. State is a list of tensors by name, the memory
+// Package checkpoint keeps the state of a run in files, complete or not at all. State is a list of tensors by name, the memory
 // itself; what they mean, when they are saved and who agrees with whom is the caller's (package train's) business.
 //
 //	checkpoints/step-000000120/shared.safetensors      a part: what all ranks hold alike

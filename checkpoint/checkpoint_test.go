@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -144,13 +145,11 @@ func TestWriteFails(t *testing.T) {
 	for want, fill := range map[error]func(io.Writer) error{
 		io.ErrShortWrite: func(io.Writer) error { return io.ErrShortWrite },
 		syscall.ENOSPC: func(w io.Writer) error {
+			fullDisk(t, path)
 			_, err := io.WriteString(w, "text")
 			return err
 		},
 	} {
-		if want == syscall.ENOSPC {
-			must(t, os.Symlink("/dev/full", path+".tmp"))
-		}
 		if err := write(path, "part", fill); !errors.Is(err, want) {
 			t.Errorf("%v, want %v", err, want)
 		}
@@ -158,6 +157,24 @@ func TestWriteFails(t *testing.T) {
 			t.Errorf("%v: %v is left", want, left)
 		}
 	}
+}
+
+// fullDisk makes the disk full for the temporary file of path, which this process has open.
+func fullDisk(t *testing.T, path string) {
+	t.Helper()
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	must(t, err)
+	defer full.Close()
+	open, err := filepath.Glob("/proc/self/fd/*")
+	must(t, err)
+	for _, fd := range open {
+		if to, _ := os.Readlink(fd); strings.HasPrefix(to, path+".") {
+			n, err := strconv.Atoi(filepath.Base(fd))
+			must(t, errors.Join(err, syscall.Dup3(int(full.Fd()), n, syscall.O_CLOEXEC)))
+			return
+		}
+	}
+	t.Errorf("no temporary file of %s is open", path)
 }
 
 // Fails if one of two tensors of a name is lost, silently.
@@ -303,6 +320,11 @@ func TestEndsAnywhere(t *testing.T) {
 		must(t, save(s, new, 20, true))
 		if got, err := load(s, 20); err != nil || !equal(got, new) {
 			t.Fatalf("%s, then written again: %v", at, err)
+		}
+		for _, folder := range []string{s.dir, s.Path(20)} {
+			if left, _ := filepath.Glob(filepath.Join(folder, "*.tmp")); left != nil {
+				t.Fatalf("%s, then written again: %q is left", at, left)
+			}
 		}
 		if !ended {
 			t.Logf("%d points", point)

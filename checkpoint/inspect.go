@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Verified is a checkpoint that was read, whole or not.
+// Verified is a checkpoint that was read, valid or not.
 type Verified struct {
 	Path     string
 	Manifest Manifest // empty where it cannot be read
@@ -21,12 +21,12 @@ type Verified struct {
 // VerifiedPart is a part that was read.
 type VerifiedPart struct {
 	File
-	Tensors []Tensor // none where the part is damaged
+	Tensors []Stored // none where the part is not valid
 	Err     error    // what is wrong with it
 }
 
-// Whole says whether all of it is as it was written.
-func (v Verified) Whole() bool {
+// Valid says whether all of it is as it was written.
+func (v Verified) Valid() bool {
 	return v.Err == nil && !slices.ContainsFunc(v.Parts, func(p VerifiedPart) bool { return p.Err != nil })
 }
 
@@ -53,7 +53,7 @@ func Verify(path string) ([]Verified, error) {
 	}
 	digits, ok := strings.CutPrefix(filepath.Base(real), prefix)
 	step, err := strconv.Atoi(digits)
-	if !ok || err != nil {
+	if !ok || err != nil || filepath.Base(real) != name(step) {
 		return nil, fmt.Errorf("%s is no checkpoint, nor a folder of such: expected a run directory or %s/%s…", path, folder, prefix)
 	}
 	return []Verified{verify(&Store{dir: filepath.Dir(real)}, step)}, nil

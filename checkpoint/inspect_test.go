@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Fails if a damaged part or manifest passes for whole, or if a path to a run, to a checkpoint or to a link to one finds another.
+// Fails if a damaged part or manifest passes for valid, or if a path to a run, to a checkpoint or to a link to one finds another.
 func TestVerify(t *testing.T) {
 	dir := t.TempDir()
 	s := Open(dir, 3, true)
@@ -19,7 +19,7 @@ func TestVerify(t *testing.T) {
 	for _, path := range []string{dir, s.dir} {
 		all, err := Verify(path)
 		must(t, err)
-		if len(all) != 3 || !all[0].Whole() || all[1].Whole() || all[2].Whole() {
+		if len(all) != 3 || !all[0].Valid() || all[1].Valid() || all[2].Valid() {
 			t.Fatalf("%s: %+v", path, all)
 		}
 		if err := all[1].Parts[2].Err; err == nil || !strings.Contains(err.Error(), "has 10 bytes") || all[1].Parts[1].Err != nil {

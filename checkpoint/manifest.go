@@ -1,15 +1,17 @@
 package checkpoint
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"lte/internal/file"
 )
 
 // Manifest is what a checkpoint consists of, and of which run it is.
@@ -27,6 +29,8 @@ type Manifest struct {
 const (
 	format       = 1
 	manifestFile = "manifest.json"
+	maxManifest  = 16 << 20 // bytes: those of 100,000 ranks and more
+	maxStep      = 1 << 53
 )
 
 // The manifest ends with the checksum of all bytes before this line.
@@ -52,7 +56,7 @@ func (m Manifest) write(folder string) error {
 
 // readManifest reads the manifest of a checkpoint. Any byte that is not as it was written is an error.
 func readManifest(folder string) (m Manifest, err error) {
-	text, err := os.ReadFile(filepath.Join(folder, manifestFile))
+	text, err := file.Read(filepath.Join(folder, manifestFile), maxManifest)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, fmt.Errorf("%s is missing: the checkpoint was not finished, or lost it", manifestFile)
 	} else if err != nil {
@@ -63,10 +67,39 @@ func readManifest(folder string) (m Manifest, err error) {
 		return m, fmt.Errorf("%s is damaged: its checksum is not the one that was written", manifestFile)
 	}
 	if err := json.Unmarshal(text, &m); err != nil {
-		return m, fmt.Errorf("%s: %w", manifestFile, err)
+		return m, fmt.Errorf("%s: %s", manifestFile, brief(err.Error()))
 	}
 	if m.Format != format {
-		return m, fmt.Errorf("%s is of format %d, and this program reads %d: use the program of version %s", manifestFile, m.Format, format, m.Version)
+		return m, fmt.Errorf("%s is of format %d, and this program reads %d: use the program of version %s", manifestFile, m.Format, format, brief(m.Version))
+	}
+	if err := m.check(); err != nil {
+		return m, fmt.Errorf("%s: %w", manifestFile, err)
 	}
 	return m, nil
+}
+
+// check says what cannot be of a manifest, whatever its checksum: its parts are the shared one and one of each rank, in this order.
+func (m Manifest) check() error {
+	if m.Step < 0 || m.Step > maxStep {
+		return fmt.Errorf("step %d: expected 0 to %d", m.Step, maxStep)
+	}
+	if m.Ranks < 1 || m.Ranks != len(m.Parts)-1 {
+		return fmt.Errorf("%d ranks and %d parts: expected 1 rank or more, and one part more than ranks", m.Ranks, len(m.Parts))
+	}
+	for i, p := range m.Parts {
+		want := shared + plain
+		if i > 0 {
+			want = rankPart(i-1) + plain
+		}
+		if p.Name != want && p.Name != want+packed {
+			return fmt.Errorf("part %d is called %q: expected %s, or that and %s", i, brief(p.Name), want, packed)
+		}
+		if p.Bytes < 1 || p.Bytes > maxPart {
+			return fmt.Errorf("%s has %d bytes: expected 1 to %d", p.Name, p.Bytes, int64(maxPart))
+		}
+		if sum, err := hex.DecodeString(p.XXH64); err != nil || len(sum) != 8 {
+			return fmt.Errorf("%s has the checksum %q: expected 16 hexadecimal digits", p.Name, brief(p.XXH64))
+		}
+	}
+	return nil
 }

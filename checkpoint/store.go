@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"lte/internal/file"
 )
 
 const (
@@ -63,6 +65,9 @@ func (s *Store) writePart(step int, part string, tensors []Tensor) (File, error)
 	if err := os.MkdirAll(s.Path(step), 0o755); err != nil {
 		return File{}, err
 	}
+	if info, err := os.Lstat(s.Path(step)); err == nil && !info.IsDir() {
+		return File{}, fmt.Errorf("%s is a link, and what it leads to is no checkpoint: remove it", s.Path(step))
+	}
 	return writePart(s.Path(step), s.fileName(part), tensors)
 }
 
@@ -79,6 +84,11 @@ func (s *Store) Commit(m Manifest, isBest bool) error {
 		}
 		if info.Size() != p.Bytes {
 			return fmt.Errorf("%s has %d bytes, and its rank wrote %d", filepath.Join(dir, p.Name), info.Size(), p.Bytes)
+		}
+	}
+	for _, left := range []string{dir, s.dir} { // all ranks have written their parts, and rank 0 alone writes what follows
+		if err := file.RemoveTemporaries(left); err != nil {
+			return err
 		}
 	}
 	if err := syncFolder(s.dir); err != nil { // the name of the checkpoint's own folder
@@ -105,13 +115,13 @@ func (s *Store) MarkBest(step int) error { return s.link(best, step) }
 // link has a link lead to the checkpoint after that step, from one instant to the next.
 func (s *Store) link(link string, step int) error {
 	at := filepath.Join(s.dir, link)
-	temporary := at + ".tmp"
-	_ = os.Remove(temporary) // of a process that ended here
-	if err := os.Symlink(name(step), temporary); err != nil {
+	temporary, err := file.TemporaryLink(name(step), at)
+	if err != nil {
 		return err
 	}
 	Reached(link + " made")
 	if err := os.Rename(temporary, at); err != nil {
+		_ = os.Remove(temporary) // the error tells more
 		return err
 	}
 	Reached(link + " moved")
@@ -145,7 +155,7 @@ func (s *Store) prune(step int) error {
 	return nil
 }
 
-// Steps are those after which checkpoints were begun, the newest first, whether they were finished or not.
+// Steps are those after which checkpoints were begun, the newest first, whether they were finished or not. A link is none of them.
 func (s *Store) Steps() (steps []int, err error) {
 	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -155,7 +165,7 @@ func (s *Store) Steps() (steps []int, err error) {
 	}
 	for _, e := range entries {
 		var step int
-		if n, err := fmt.Sscanf(e.Name(), prefix+"%d", &step); n == 1 && err == nil && e.Name() == name(step) {
+		if n, err := fmt.Sscanf(e.Name(), prefix+"%d", &step); n == 1 && err == nil && step >= 0 && step <= maxStep && e.IsDir() && e.Name() == name(step) {
 			steps = append(steps, step)
 		}
 	}

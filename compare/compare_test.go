@@ -41,8 +41,8 @@ func made(method string, seed int, top1 float64, set ...string) Run {
 	return r
 }
 
-// write makes a run directory; one that is not finished has no summary.
-func (r Run) write(t *testing.T, dir string, finished bool) {
+// writeRun makes a run directory; one that is not finished has no summary.
+func writeRun(t *testing.T, r Run, dir string, finished bool) {
 	t.Helper()
 	r.Config.Run.Dir = dir
 	if _, err := report.CreateRunDir(r.Config, r.Summary.Dataset, time.Now()); err != nil {
@@ -70,9 +70,9 @@ func (r Run) write(t *testing.T, dir string, finished bool) {
 func TestCollect(t *testing.T) {
 	root := t.TempDir()
 	at := func(name string) string { return filepath.Join(root, name) }
-	made("full", 1, 0.9).write(t, at("a/full-1"), true)
-	made("lte", 1, 0.8).write(t, at("a/lte-1"), true)
-	made("lte", 2, 0.8).write(t, at("a/lte-2"), false)
+	writeRun(t, made("full", 1, 0.9), at("a/full-1"), true)
+	writeRun(t, made("lte", 1, 0.8), at("a/lte-1"), true)
+	writeRun(t, made("lte", 2, 0.8), at("a/lte-2"), false)
 	list := at("tasks.txt")
 	text := "a/full-1\n a/lte-2\t\n\n" + at("a/lte-2/") + "\na/lte-3\n"
 	if err := errors.Join(os.WriteFile(list, []byte(text), 0o644), os.Mkdir(at("a/config.toml"), 0o755), os.Symlink(root, at("link")),
@@ -113,13 +113,14 @@ func TestWhy(t *testing.T) {
 	}{
 		{"stopped", "", "", "not finished: last record at step 40 of 1600"},
 		{"stopped at once", "metrics.jsonl", "", "not finished: no record yet of 1600 steps"},
-		{"damaged records", "metrics.jsonl", "{}\n{", "report: reading DIR/metrics.jsonl: line 2: unexpected end of JSON input"},
+		{"damaged records", "metrics.jsonl", "{}\n{", "not finished: no record yet of 1600 steps; DIR/metrics.jsonl: line 1 is skipped: \"step\" is 0: expected more than 0; " +
+			"DIR/metrics.jsonl: line 2 is skipped: unexpected end of JSON input"},
 		{"damaged configuration", "config.toml", "[lora]\nrnk = 3\n", `DIR/config.toml:2: unknown key "lora.rnk"; did you mean "lora.rank"?`},
 		{"damaged summary", "summary.json", "{", "report: reading DIR/summary.json: unexpected end of JSON input"},
-		{"another summary", "summary.json", "{}", "report: reading DIR/summary.json: no steps: expected the summary of a finished run"},
+		{"another summary", "summary.json", "{}", "report: reading DIR/summary.json: \"steps\" is 0: expected the summary of a finished run"},
 	} {
 		dir := filepath.Join(t.TempDir(), "lte-1")
-		made("lte", 1, 0.8).write(t, dir, false)
+		writeRun(t, made("lte", 1, 0.8), dir, false)
 		if c.file != "" {
 			if err := os.WriteFile(filepath.Join(dir, c.file), []byte(c.content), 0o644); err != nil {
 				t.Fatal(err)

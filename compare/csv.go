@@ -6,7 +6,9 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
 
+	"lte/internal/quote"
 	"lte/train"
 )
 
@@ -19,7 +21,7 @@ func writeResults(to io.Writer, panels []Panel) error {
 	for _, l := range allLines(panels) {
 		for _, r := range l.Runs {
 			s := r.Summary
-			_ = w.Write([]string{l.Name, s.Method, fmt.Sprint(s.Seed), s.Dataset, s.Model, fmt.Sprint(s.Parameters), fmt.Sprint(s.Ranks),
+			_ = w.Write([]string{cell(l.Name), cell(s.Method), fmt.Sprint(s.Seed), cell(s.Dataset), cell(s.Model), fmt.Sprint(s.Parameters), fmt.Sprint(s.Ranks),
 				fmt.Sprint(s.Heads), fmt.Sprint(s.LoRARank), number(s.LoRAAlpha), fmt.Sprint(s.MergeEvery), number(r.Config.Optimizer.LR),
 				fmt.Sprint(s.Steps), fmt.Sprint(s.Images), number(s.TestTop1), number(s.TestLoss), number(s.TrainLoss), number(s.Seconds),
 				number(s.ImagesPerSecond), fmt.Sprint(s.BytesSentPerRank), number(memory(r)), number(First(GradientRank)(r)),
@@ -38,7 +40,7 @@ func writeRecords(to io.Writer, panels []Panel) error {
 	for _, l := range allLines(panels) {
 		for _, r := range l.Runs {
 			for _, at := range r.Records {
-				_ = w.Write([]string{l.Name, r.Summary.Dataset, r.Summary.Model, fmt.Sprint(r.Summary.Seed), fmt.Sprint(at.Step), fmt.Sprint(at.Images),
+				_ = w.Write([]string{cell(l.Name), cell(r.Summary.Dataset), cell(r.Summary.Model), fmt.Sprint(r.Summary.Seed), fmt.Sprint(at.Step), fmt.Sprint(at.Images),
 					number(at.Seconds), fmt.Sprint(at.BytesSent), number(at.TrainLoss), number(TestTop1(at)), number(testLoss(at)),
 					number(GradientRank(at)), number(UpdateRank(at)), number(Alignment(at)), number(Grassmann(at))})
 			}
@@ -49,6 +51,18 @@ func writeRecords(to io.Writer, panels []Panel) error {
 }
 
 func testLoss(r train.Record) float64 { return value(r.TestLoss) }
+
+// cell is text that no spreadsheet takes for a formula: one that begins like one gets an apostrophe before it.
+func cell(text string) string {
+	text = quote.Text(text)
+	if text == "" || !strings.Contains("=+-@", text[:1]) {
+		return text
+	}
+	if _, err := strconv.ParseFloat(text, 64); err == nil {
+		return text
+	}
+	return "'" + text
+}
 
 // number is empty for one that was not measured.
 func number(x float64) string {

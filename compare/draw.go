@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"cmp"
 	"image/color"
 	"io"
 	"math"
@@ -59,7 +60,7 @@ func looks(names []string) map[string]look {
 	return all
 }
 
-// plot draws the figure for either format.
+// plot draws the figure, which is drawable, for either format.
 func (f figure) plot(looks map[string]look) *plot.Plot {
 	p := plot.New()
 	sans := func(size vg.Length, c color.Color) text.Style {
@@ -96,8 +97,8 @@ func (f figure) plot(looks map[string]look) *plot.Plot {
 		var line, upper, lower plotter.XYs
 		for _, at := range points {
 			line = append(line, plotter.XY{X: at.x, Y: at.y})
-			upper = append(upper, plotter.XY{X: at.x, Y: at.y + at.spread})
-			lower = append(lower, plotter.XY{X: at.x, Y: at.y - at.spread})
+			upper = append(upper, plotter.XY{X: at.x, Y: f.y.within(at.y + at.spread)})
+			lower = append(lower, plotter.XY{X: at.x, Y: f.y.within(at.y - at.spread)})
 		}
 		of := func(xys plotter.XYs, width vg.Length) *plotter.Line {
 			return &plotter.Line{XYs: xys, LineStyle: draw.LineStyle{Color: l.color, Width: width, Dashes: l.dashes}}
@@ -120,9 +121,11 @@ func (f figure) plot(looks map[string]look) *plot.Plot {
 		}
 		style := sans(8.5, darker(l.color))
 		style.YAlign = text.YCenter
-		labels.all = append(labels.all, end{line[len(line)-1], s.name, style})
+		labels.all = append(labels.all, end{line[len(line)-1], short(s.name, style), style})
 	}
 	p.Add(labels)
+	p.X.Min, p.X.Max = f.x.span(p.X.Min, p.X.Max)
+	p.Y.Min, p.Y.Max = f.y.span(p.Y.Min, p.Y.Max)
 	return p
 }
 
@@ -137,6 +140,20 @@ func (f figure) extent() (low, high float64) {
 		}
 	}
 	return low, high
+}
+
+// short cuts a name that would leave too little of the picture to the curves.
+func short(name string, style text.Style) string {
+	letters := []rune(name)
+	for most := min(len(letters), 100); ; most-- {
+		cut := name
+		if most < len(letters) {
+			cut = string(letters[:most]) + "…"
+		}
+		if most == 0 || style.Width(cut) < 0.6*width {
+			return cut
+		}
+	}
 }
 
 // darker is the colour for letters, which are thinner than lines.
@@ -166,7 +183,7 @@ func (e *ends) Plot(c draw.Canvas, p *plot.Plot) {
 		left := x(l.at.X) + labelGap
 		boxes[i], order[i] = box{left, left + l.style.Width(l.text), y(l.at.Y)}, i
 	}
-	slices.SortStableFunc(order, func(i, j int) int { return int(math.Copysign(1, float64(boxes[i].y-boxes[j].y))) })
+	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(boxes[i].y, boxes[j].y) })
 	lineHeight := func(i int) vg.Length { return e.all[i].style.Font.Size * 1.1 }
 	overlap := func(a, b box) bool { return a.left < b.right && b.left < a.right }
 	for n, i := range order { // upwards, clear of those below
@@ -202,54 +219,6 @@ func (e *ends) GlyphBoxes(p *plot.Plot) (boxes []plot.GlyphBox) {
 			Rectangle: vg.Rectangle{Max: vg.Point{X: labelGap + l.style.Width(l.text)}}})
 	}
 	return boxes
-}
-
-// ticks are at round numbers, or where the axis says.
-type ticks struct{ axis }
-
-// Ticks implements plot.Ticker.
-func (t ticks) Ticks(low, high float64) (all []plot.Tick) {
-	values := t.at
-	if values == nil && t.log && high/low > 5 {
-		values = decades(low, high)
-	} else if values == nil {
-		values = round(low, high)
-	}
-	for _, x := range values {
-		all = append(all, plot.Tick{Value: x, Label: t.format(x)})
-	}
-	return all
-}
-
-// decades are the powers of ten within the range; those times 2 and 5 too, where it is short.
-func decades(low, high float64) (values []float64) {
-	between := []float64{1}
-	if high/low < 100 {
-		between = []float64{1, 2, 5}
-	}
-	for power := math.Floor(math.Log10(low)); power <= math.Log10(high); power++ {
-		for _, m := range between {
-			if x := m * math.Pow(10, power); x >= low*(1-1e-9) && x <= high*(1+1e-9) {
-				values = append(values, x)
-			}
-		}
-	}
-	return values
-}
-
-// round are three to six multiples of 1, 2 or 5 times a power of ten within the range.
-func round(low, high float64) (values []float64) {
-	power := math.Pow(10, math.Floor(math.Log10((high-low)/2.5)))
-	step := power
-	for _, m := range []float64{2, 5, 10} {
-		if (high-low)/step > 5.5 {
-			step = m * power
-		}
-	}
-	for i := math.Ceil(low/step-1e-9) + 0; i <= high/step+1e-9; i++ { // + 0 makes −0, which reads "-0", 0
-		values = append(values, i*step)
-	}
-	return values
 }
 
 // margin keeps letters within the picture where another font is a little wider.

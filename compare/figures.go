@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -16,13 +17,6 @@ type figure struct {
 	x, y   axis
 	series []series
 	bars   bool // the spread as a bar at every point, not as a band
-}
-
-type axis struct {
-	label  string
-	format func(float64) string // of the numbers at its ticks
-	log    bool
-	at     []float64 // its ticks; nil: at round numbers
 }
 
 // series is one curve, or a level: one number whatever x is.
@@ -155,7 +149,7 @@ func (f *figure) add(name string, x float64, l Line) {
 	if !slices.Contains(f.x.at, x) {
 		f.x.at = append(f.x.at, x)
 	}
-	slices.SortFunc(s.points, func(a, b point) int { return int(math.Copysign(1, a.x-b.x)) })
+	slices.SortFunc(s.points, func(a, b point) int { return cmp.Compare(a.x, b.x) })
 }
 
 // scales are the final accuracies over the models' sizes, a figure for each data set with models of several sizes.
@@ -174,12 +168,71 @@ func scales(panels []Panel) (all []figure) {
 	})
 }
 
-// fileName is text as a part of a file's name.
+// maxPoints of a curve are drawn: more than a picture has pixels for.
+const maxPoints = 1000
+
+// drawable leaves out of figures what has no place on their axes, thins out curves of very many points, and leaves out figures of
+// which nothing remains.
+func drawable(figures []figure) (all []figure) {
+	for _, f := range figures {
+		f.x.at = slices.DeleteFunc(slices.Clone(f.x.at), func(x float64) bool { return !f.x.shows(x) })
+		if len(f.x.at) > maxTicks {
+			f.x.at = nil
+		}
+		var curves []series
+		for _, s := range f.series {
+			if s.points = f.drawable(s); s.points != nil {
+				curves = append(curves, s)
+			}
+		}
+		if f.series = curves; slices.ContainsFunc(curves, func(s series) bool { return !s.level }) {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// drawable are the points of a curve that can be drawn.
+func (f figure) drawable(s series) (points []point) {
+	for _, at := range s.points {
+		if !f.y.shows(at.y) || !s.level && !f.x.shows(at.x) {
+			continue
+		}
+		if !(at.spread < largest) { // NaN too
+			at.spread = largest
+		}
+		points = append(points, point{f.x.within(at.x), f.y.within(at.y), at.spread})
+	}
+	apart := (len(points) + maxPoints - 1) / maxPoints
+	if apart < 2 {
+		return points
+	}
+	last, thin := points[len(points)-1], points[:0]
+	for i := 0; i < len(points)-1; i += apart {
+		thin = append(thin, points[i])
+	}
+	return append(thin, last)
+}
+
+// fileName is text as a part of a file's name, of bounded length.
 func fileName(text string) string {
-	return strings.Trim(strings.Map(func(r rune) rune {
+	name := strings.Trim(strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' {
 			return r
 		}
 		return '-'
 	}, text), "-")
+	return name[:min(len(name), 80)]
+}
+
+// distinct gives every name that it is asked for once: those that were given before get a number.
+type distinct map[string]bool
+
+func (d distinct) name(wanted string) string {
+	name := wanted
+	for i := 2; d[name]; i++ {
+		name = fmt.Sprintf("%s-%d", wanted, i)
+	}
+	d[name] = true
+	return name
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"lte/config"
+	"lte/internal/quote"
 )
 
 // Setting is a key that tells lines of one method apart, and its value.
@@ -19,7 +20,7 @@ func (s Setting) String() string {
 	if letter, ok := letters[s.Key]; ok {
 		name = letter
 	}
-	return name + "=" + strings.Trim(s.Value, `"`)
+	return name + "=" + quote.Text(strings.Trim(s.Value, `"`))
 }
 
 // letters are the paper's for keys.
@@ -40,8 +41,8 @@ var keys = func() []string {
 	return append(names, ranksKey)
 }()
 
-// setting is the run's value of a key.
-func (r Run) setting(key string) string {
+// setting is a run's value of a key.
+func setting(r Run, key string) string {
 	if key == ranksKey {
 		return strconv.Itoa(r.Summary.Ranks)
 	}
@@ -56,10 +57,18 @@ func alike(a, b Run) bool {
 	return !slices.ContainsFunc(config.Differences(a.Config, b.Config), func(key string) bool { return key != "seed" && key != "run.dir" })
 }
 
+// digest is the same of all runs that are alike.
+func digest(r Run) string {
+	c := r.Config
+	c.Seed, c.Run.Dir = 0, ""
+	return fmt.Sprintf("%d %+v", r.Summary.Ranks, c)
+}
+
 // Panels sorts runs into panels, by data set and by the model's size, and within one into lines: full, then lte, then the
 // others. A line's name is its method's, and where lines of one method stand in a panel the fewest settings that tell
 // them apart: the same ones in all panels, so that a name means the same everywhere.
 func Panels(runs []Run) (panels []Panel) {
+	lines := map[string][][2]int{} // panel and line, by digest of its runs
 	for _, r := range runs {
 		i := slices.IndexFunc(panels, func(p Panel) bool { return p.Dataset == r.Summary.Dataset && p.Model == r.Summary.Model })
 		if i < 0 {
@@ -67,11 +76,14 @@ func Panels(runs []Run) (panels []Panel) {
 			panels = append(panels, Panel{Dataset: r.Summary.Dataset, Model: r.Summary.Model})
 		}
 		p := &panels[i]
-		j := slices.IndexFunc(p.Lines, func(l Line) bool { return alike(l.Runs[0], r) })
-		if j < 0 {
-			j = len(p.Lines)
+		key := digest(r)
+		n := slices.IndexFunc(lines[key], func(at [2]int) bool { return at[0] == i && alike(p.Lines[at[1]].Runs[0], r) })
+		if n < 0 {
+			n = len(lines[key])
+			lines[key] = append(lines[key], [2]int{i, len(p.Lines)})
 			p.Lines = append(p.Lines, Line{})
 		}
+		j := lines[key][n][1]
 		p.Lines[j].Runs = append(p.Lines[j].Runs, r)
 	}
 	telling := map[string][]string{} // keys, of a method
@@ -115,7 +127,7 @@ func place(method string) int {
 func (l *Line) name(telling []string) {
 	l.Terms, l.Name = nil, l.method()
 	for _, key := range telling {
-		term := Setting{key, l.Runs[0].setting(key)}
+		term := Setting{key, setting(l.Runs[0], key)}
 		l.Terms = append(l.Terms, term)
 		l.Name += " " + term.String()
 	}
@@ -139,20 +151,32 @@ func compareTerms(a, b []Setting) int {
 // tellingKeys are the keys, in order, each of which tells lines of the method apart that those before it do not.
 func tellingKeys(panels []Panel, method string) (telling []string) {
 	var classes [][]Line // not told apart so far
+	var first *Run
+	differ := map[string]bool{ranksKey: true} // keys; to compare the others costs most of the time
 	for i, p := range panels {
 		classes = append(classes, nil)
 		for _, l := range p.Lines {
-			if l.method() == method {
-				classes[i] = append(classes[i], l)
+			if l.method() != method {
+				continue
+			}
+			classes[i] = append(classes[i], l)
+			if first == nil {
+				first = &l.Runs[0]
+			}
+			for _, key := range config.Differences(first.Config, l.Runs[0].Config) {
+				differ[key] = true
 			}
 		}
 	}
 	for _, key := range keys {
+		if !differ[key] {
+			continue
+		}
 		var finer [][]Line
 		for _, class := range classes {
 			values := map[string]int{}
 			for _, l := range class {
-				v := l.Runs[0].setting(key)
+				v := setting(l.Runs[0], key)
 				if _, ok := values[v]; !ok {
 					values[v] = len(finer)
 					finer = append(finer, nil)

@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 
+	"lte/config"
 	"lte/internal/file"
+	"lte/internal/quote"
 )
 
 // Page is what is shown of a comparison.
@@ -25,7 +27,7 @@ const PageFile = "report.html"
 //go:embed page.html
 var pageText string
 
-var page = template.Must(template.New("page").Funcs(template.FuncMap{"anchor": fileName}).Parse(pageText))
+var page = template.Must(template.New("page").Funcs(template.FuncMap{"text": quote.Text}).Parse(pageText))
 
 // drawn is a figure as the page shows it.
 type drawn struct {
@@ -37,6 +39,7 @@ type drawn struct {
 // section is a panel as the page shows it.
 type section struct {
 	Name, Setup string
+	Anchor      string
 	Tables      []Table
 	Figures     []drawn
 }
@@ -45,11 +48,12 @@ type section struct {
 // run, and records.csv with a row a record. It returns the figures' SVG files by their titles, in order.
 func (p Page) Write(dir string) (figures []Figure, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("compare: cannot make the folder of the report: %w", err)
+		return nil, &config.Error{Where: dir, Err: err, Problem: fmt.Sprintf("cannot make the folder of the report: %v; choose another --out", err)}
 	}
-	looks := looks(names(p.Panels))
+	looks, files, anchors := looks(names(p.Panels)), distinct{}, distinct{}
 	show := func(all []figure) (shown []drawn) {
-		for _, f := range all {
+		for _, f := range drawable(all) {
+			f.file = files.name(f.file)
 			text := f.svg(looks)
 			shown = append(shown, drawn{f.Title, f.file + ".svg", template.HTML(text)})
 			figures = append(figures, Figure{f.Title, f.file + ".svg"})
@@ -68,7 +72,7 @@ func (p Page) Write(dir string) (figures []Figure, err error) {
 		if len(p.Panels) > 1 {
 			prefix = fileName(name) + "-"
 		}
-		sections = append(sections, section{name, panel.Setup(), panel.Tables(), show(panel.figures(prefix))})
+		sections = append(sections, section{name, panel.Setup(), anchors.name(fileName(name)), panel.Tables(), show(panel.figures(prefix))})
 	}
 	write(&err, filepath.Join(dir, "results.csv"), func(w io.Writer) error { return writeResults(w, p.Panels) })
 	write(&err, filepath.Join(dir, "records.csv"), func(w io.Writer) error { return writeRecords(w, p.Panels) })
@@ -81,7 +85,7 @@ func (p Page) Write(dir string) (figures []Figure, err error) {
 // Figure names a figure that was written.
 type Figure struct{ Title, File string }
 
-// write writes a file whole or not at all, and keeps the first error of several.
+// write writes a file complete or not at all, and keeps the first error of several.
 func write(first *error, path string, text func(io.Writer) error) {
 	if *first != nil {
 		return

@@ -166,8 +166,11 @@ func signed(format func(float64) string) func(float64) string {
 	}
 }
 
-// more words x beside from.
+// more words x beside from; nothing where from is 0.
 func more(x, from float64) string {
+	if from == 0 {
+		return ""
+	}
 	return " (" + signed(digits(0))(100*(x/from-1)) + " %)"
 }
 

@@ -28,17 +28,29 @@ func plain(x float64) string { return fmt.Sprintf("%.4g", x) }
 
 // digits returns a format of that many digits after the point.
 func digits(n int) func(float64) string {
-	return func(x float64) string { return strings.ReplaceAll(fmt.Sprintf("%.*f", n, x), "-", "−") }
+	return func(x float64) string {
+		if math.Abs(x) >= 1e9 { // hundreds of digits, at the worst
+			return strings.ReplaceAll(fmt.Sprintf("%.3g", x), "-", "−")
+		}
+		return strings.ReplaceAll(fmt.Sprintf("%.*f", n, x), "-", "−")
+	}
 }
 
 // whole words a large number with its thousands apart.
-func whole(x float64) string { return humanize.Comma(int64(math.Round(x))) }
+func whole(x float64) string {
+	if !(math.Abs(x) < 1<<53) { // NaN too
+		return plain(x)
+	}
+	return humanize.Comma(int64(math.Round(x)))
+}
 
 // clock words seconds.
 func clock(x float64) string {
-	d := time.Duration(x * float64(time.Second))
-	if d < 10*time.Second {
+	switch {
+	case x < 10:
 		return fmt.Sprintf("%.1fs", x)
+	case x < math.MaxInt64/float64(time.Second):
+		return time.Duration(x * float64(time.Second)).Round(time.Second).String()
 	}
-	return d.Round(time.Second).String()
+	return plain(x) + "s"
 }

@@ -2,11 +2,13 @@ package experiment
 
 import (
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"lte/collective"
 	"lte/compare"
@@ -249,6 +251,52 @@ func TestFindRemovesOnlyRuns(t *testing.T) {
 	}
 	if _, err := os.Stat(mine); err != nil {
 		t.Error(err)
+	}
+}
+
+// Fails if a run that the experiment did not begin, or one whose end is there, is removed.
+func TestFindRemovesOnlyItsOwnRuns(t *testing.T) {
+	for _, c := range []struct {
+		seed             uint64
+		name, text, want string // a file of the run directory
+	}{
+		{seed: 77, name: "notes.txt", want: "holds an interrupted run of another configuration (seed differs)"},
+		{seed: 1, name: "summary.json", text: `{"steps": 1}`, want: "metrics.jsonl: no such file"},
+		{seed: 1, name: "config.toml", text: "no configuration", want: "config.toml"},
+	} {
+		r := plan(t, small(t), 1)[0]
+		was := r.Config
+		was.Seed = c.seed
+		dir, err := report.CreateRunDir(was, "digits", time.Now())
+		if err := errors.Join(err, os.WriteFile(filepath.Join(dir, c.name), []byte(c.text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := r.find(); err == nil || found != nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("got %v, %v, want %q", found, err, c.want)
+		}
+		if !report.HoldsRun(dir) {
+			t.Errorf("removed, with %s", c.name)
+		}
+	}
+}
+
+// Fails if a number is taken that makes another overflow, or more runs than can be.
+func TestNumbersAreBounded(t *testing.T) {
+	for flag, set := range map[string]func(*Options, int){
+		"--heads": func(o *Options, n int) { o.Heads = n }, "--rank": func(o *Options, n int) { o.Rank = n },
+		"--images": func(o *Options, n int) { o.Images = n }, "--batch": func(o *Options, n int) { o.Batch = n },
+		"--seeds": func(o *Options, n int) { o.Seeds = n },
+	} {
+		for _, n := range []int{0, -1, math.MinInt64, 1e16, math.MaxInt64} {
+			o := small(t)
+			set(&o, n)
+			if _, err := o.Plan(1); !errors.As(err, new(*config.Error)) || !strings.HasPrefix(err.Error(), flag+" must be at ") {
+				t.Errorf("%s %d: %v", flag, n, err)
+			}
+		}
+	}
+	if _, err := small(t).Plan(math.MaxInt64); !errors.As(err, new(*config.Error)) {
+		t.Errorf("ranks: %v", err)
 	}
 }
 

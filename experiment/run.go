@@ -63,6 +63,7 @@ func Train(g collective.Group, runs []Run, do func(config.Config) error, say fun
 		if todo[0] == 0 {
 			if found != nil {
 				results = append(results, *found)
+				warn(found.Skipped, say)
 				say("%s: finished before, top-1 %.1f %%", where, 100*found.Summary.TestTop1)
 			}
 			continue
@@ -77,6 +78,7 @@ func Train(g collective.Group, runs []Run, do func(config.Config) error, say fun
 			}
 			if err == nil {
 				results = append(results, *found)
+				warn(found.Skipped, say)
 				say("%s: top-1 %.1f %% after %.0f s", where, 100*found.Summary.TestTop1, found.Summary.Seconds)
 			}
 		}
@@ -85,6 +87,13 @@ func Train(g collective.Group, runs []Run, do func(config.Config) error, say fun
 		}
 	}
 	return results, nil
+}
+
+// warn says what of a run's records cannot be used.
+func warn(skipped []string, say func(format string, args ...any)) {
+	for _, text := range skipped {
+		say("warning: %s", text)
+	}
 }
 
 // Settings are the keys in which the run differs from the built-in configuration, as --set takes them.
@@ -106,30 +115,34 @@ func differences(a, b config.Config) []string {
 // another run is a *config.Error.
 func (r Run) find() (*Result, error) {
 	dir := r.Config.Run.Dir
-	found, err := compare.Read(dir)
-	interrupted := errors.Is(err, fs.ErrNotExist) && report.HoldsRun(dir)
+	found, err := report.Read(dir)
+	_, finished := report.Finished(dir)
 	switch {
-	case interrupted:
-		if found.Config, err = config.Load(report.ConfigPath(dir), nil); err != nil {
-			return nil, err
-		}
-	case errors.Is(err, fs.ErrNotExist):
+	case err == nil:
+	case finished || !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	case !report.HoldsRun(dir):
 		return nil, nil
-	case err != nil:
+	default: // it was interrupted
+		was, err := config.Load(report.ConfigPath(dir), nil)
+		if err == nil {
+			err = r.same(was, "an interrupted run")
+		}
 		return nil, err
 	}
-	if keys := differences(found.Config, r.Config); len(keys) > 0 {
-		state := "a finished"
-		if interrupted {
-			state = "an interrupted"
-		}
-		return nil, &config.Error{Where: dir, Problem: fmt.Sprintf("holds %s run of another configuration (%s differs); choose another --out, or remove it", state, keys[0])}
-	}
-	if interrupted {
-		return nil, nil
+	if err := r.same(found.Config, "a finished run"); err != nil {
+		return nil, err
 	}
 	if got := found.Summary.Ranks; got != r.Ranks {
 		return nil, &config.Error{Where: dir, Problem: fmt.Sprintf("holds a run of %d ranks, not %d; choose another --out, or remove it", got, r.Ranks)}
 	}
 	return &Result{Line: r.Line, Run: found}, nil
+}
+
+// same is a *config.Error if the run in the directory, which what names, is of another configuration.
+func (r Run) same(was config.Config, what string) error {
+	if keys := differences(was, r.Config); len(keys) > 0 {
+		return &config.Error{Where: r.Config.Run.Dir, Problem: fmt.Sprintf("holds %s of another configuration (%s differs); choose another --out, or remove it", what, keys[0])}
+	}
+	return nil
 }

@@ -2,12 +2,12 @@ package experiment
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"text/template"
 
 	"lte/compare"
+	"lte/internal/file"
 )
 
 // Write writes what was found into the folder: observations.md, and what compare.Page.Write does.
@@ -30,11 +30,14 @@ func Write(dir string, results []Result, testImages int) error {
 	if err := page.Execute(&text, map[string]any{"Verdicts": verdicts, "Setup": setup, "TestImages": testImages, "Tables": tables, "Figures": figures}); err != nil {
 		return fmt.Errorf("experiment: writing observations.md: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "observations.md"), []byte(text.String()), 0o644); err != nil {
+	if err := file.WriteBytes(filepath.Join(dir, "observations.md"), []byte(text.String())); err != nil {
 		return fmt.Errorf("experiment: cannot write observations.md: %w", err)
 	}
 	return nil
 }
+
+// literal is text that Markdown shows as it is, such as the name of a data set.
+var literal = strings.NewReplacer("\\", "\\\\", "`", "\\`", "*", "\\*", "_", "\\_", "[", "\\[", "]", "\\]", "<", "\\<", "&", "\\&", "|", "\\|").Replace
 
 // tabulate makes a table for the page, which has no backquotes.
 func tabulate(verdicts []Verdict) compare.Table {
@@ -48,9 +51,9 @@ func tabulate(verdicts []Verdict) compare.Table {
 	return t
 }
 
-var page = template.Must(template.New("observations").Parse(`# The five observations
+var page = template.Must(template.New("observations").Funcs(template.FuncMap{"literal": literal}).Parse(`# The five observations
 
-{{.Setup}} {{.TestImages}} test images.
+{{literal .Setup}} {{.TestImages}} test images.
 
 | | observation | verdict | found | criterion |
 | --- | --- | --- | --- | --- |

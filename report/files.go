@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -33,7 +32,7 @@ type Files struct {
 
 // NewFiles opens the files in dir, which exists. An existing metrics.jsonl is appended to.
 func NewFiles(dir string) (*Files, error) {
-	metrics, err := os.OpenFile(filepath.Join(dir, metricsFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	metrics, err := file.OpenOwn(filepath.Join(dir, metricsFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND)
 	if err != nil {
 		return nil, fmt.Errorf("report: cannot write metrics: %w", err)
 	}
@@ -133,7 +132,7 @@ func scalarsOf(r train.Record) []scalar {
 	return scalars
 }
 
-// WriteSummary writes dir/summary.json, whole or not at all.
+// WriteSummary writes dir/summary.json, complete or not at all.
 func WriteSummary(dir string, s train.Summary) error {
 	line, err := marshal(s)
 	if err != nil {
@@ -145,18 +144,10 @@ func WriteSummary(dir string, s train.Summary) error {
 	}
 	text.WriteByte('\n')
 	path := filepath.Join(dir, summaryFile)
-	if err := writeWhole(path, text.Bytes()); err != nil {
+	if err := file.WriteBytes(path, text.Bytes()); err != nil {
 		return fmt.Errorf("report: cannot write the summary: %w", err)
 	}
 	return nil
-}
-
-// writeWhole writes a file, whole or not at all.
-func writeWhole(path string, text []byte) error {
-	return file.Write(path, func(w io.Writer) error {
-		_, err := w.Write(text)
-		return err
-	})
 }
 
 // createSynced creates a file, which must not be there, and sees it to the disk.

@@ -12,8 +12,11 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"lte/collective"
+	"lte/config"
+	"lte/internal/file"
 	"lte/train"
 )
 
@@ -363,5 +366,32 @@ func message(t *testing.T, b []byte, each func(field, number uint64, bytes []byt
 		default:
 			t.Fatalf("wire type %d", key&7)
 		}
+	}
+}
+
+// Fails if what a symbolic link leads to is written to, appended to or cut.
+func TestOwnFilesFollowNoLink(t *testing.T) {
+	outside := filepath.Join(t.TempDir(), "precious")
+	must(t, os.WriteFile(outside, []byte("kept\n"), 0o644))
+	c := config.Default()
+	c.Run.Dir = t.TempDir()
+	must(t, os.Symlink(outside, filepath.Join(c.Run.Dir, metricsFile)))
+	if f, err := NewFiles(c.Run.Dir); !errors.Is(err, file.ErrNotRegular) {
+		t.Errorf("%v, %v", f, err)
+	}
+	if _, err := ResumeRunDir(c, 0); !errors.Is(err, file.ErrNotRegular) {
+		t.Errorf("resumed: %v", err)
+	}
+	must(t, os.Symlink(outside, filepath.Join(c.Run.Dir, summaryFile)))
+	must(t, WriteSummary(c.Run.Dir, train.Summary{}))
+	now := time.Unix(1, 0)
+	e, err := newEventFile(c.Run.Dir, now)
+	must(t, err)
+	must(t, errors.Join(e.close(), os.Remove(e.f.Name()), os.Symlink(outside, e.f.Name())))
+	if _, err := newEventFile(c.Run.Dir, now); !errors.Is(err, file.ErrNotRegular) {
+		t.Errorf("events: %v", err)
+	}
+	if got, _ := os.ReadFile(outside); string(got) != "kept\n" {
+		t.Errorf("outside: %q", got)
 	}
 }

@@ -2,6 +2,8 @@ package report
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"math"
 	"reflect"
 	"strings"
@@ -48,5 +50,17 @@ func unmarshal(text []byte, v any) error {
 			field.SetFloat(math.NaN()) // encoding/json leaves a field alone where the text says null
 		}
 	}
-	return json.Unmarshal(text, v)
+	err := json.Unmarshal(text, v)
+	if wrong := new(json.UnmarshalTypeError); errors.As(err, &wrong) {
+		what := fmt.Sprintf("%s, expected %s", wrong.Value[:min(len(wrong.Value), 40)], kinds[wrong.Type.Kind()])
+		if wrong.Field == "" {
+			return errors.New(what)
+		}
+		return fmt.Errorf("%q: %s", wrong.Field, what)
+	}
+	return err
 }
+
+// kinds words what records and summaries have values of.
+var kinds = map[reflect.Kind]string{reflect.Int: "an integer", reflect.Int64: "an integer", reflect.Uint64: "an integer that is not negative",
+	reflect.Float64: "a finite number", reflect.String: "text", reflect.Slice: "a list", reflect.Map: "an object", reflect.Struct: "an object"}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lte/config"
+	"lte/internal/file"
 )
 
 // CreateRunDir makes the directory of a run and writes its config.toml. The directory is c.Run.Dir, which is refused,
@@ -64,31 +65,16 @@ func ResumeRunDir(c config.Config, records int) (lost int, err error) {
 	wrap := func(err error) error {
 		return fmt.Errorf("report: cannot go on in the run directory %s: %w", dir, err)
 	}
-	if old, err := os.ReadFile(ConfigPath(dir)); err != nil || !stdbytes.Equal(old, text.Bytes()) {
-		if err := writeWhole(ConfigPath(dir), text.Bytes()); err != nil {
+	if old, err := file.Read(ConfigPath(dir), int64(text.Len())); err != nil || !stdbytes.Equal(old, text.Bytes()) {
+		if err := file.WriteBytes(ConfigPath(dir), text.Bytes()); err != nil {
 			return 0, wrap(err)
 		}
 	}
 	if err := os.Remove(filepath.Join(dir, summaryFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, wrap(err)
 	}
-	path := filepath.Join(dir, metricsFile)
-	metrics, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if lost, err = keepRecords(dir, records); err != nil {
 		return 0, wrap(err)
-	}
-	length := 0
-	for lost = records; lost > 0; lost-- {
-		line := stdbytes.IndexByte(metrics[length:], '\n')
-		if line < 0 {
-			break
-		}
-		length += line + 1
-	}
-	if length < len(metrics) {
-		if err := os.Truncate(path, int64(length)); err != nil {
-			return 0, wrap(err)
-		}
 	}
 	return lost, nil
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"text/tabwriter"
 
+	"lte/internal/quote"
 	"lte/train"
 )
 
@@ -12,7 +13,7 @@ import (
 func Table(w io.Writer, s train.Summary, dir string) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
-		fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, args...))
+		fmt.Fprintf(t, "%s\t%s\n", name, quote.Text(fmt.Sprintf(format, args...)))
 	}
 	method := s.Method
 	if s.Heads > 0 {

@@ -7,7 +7,10 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
+
+	"lte/internal/file"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -27,8 +30,8 @@ func newEventFile(dir string, now time.Time) (*eventFile, error) {
 	if err != nil {
 		host = "localhost" // part of a name, no more
 	}
-	name := fmt.Sprintf("events.out.tfevents.%d.%s.%d", now.Unix(), host, os.Getpid())
-	f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	name := fmt.Sprintf("events.out.tfevents.%d.%s.%d", now.Unix(), strings.ReplaceAll(host, "/", "_"), os.Getpid())
+	f, err := file.OpenOwn(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_APPEND)
 	if err != nil {
 		return nil, err
 	}

@@ -177,11 +177,19 @@ func (d *deal) restoreOwn(wanted tensors) error {
 		if left, err = part.Take(left); err != nil {
 			return err
 		}
-		for k := first; again && k < end; k++ {
-			flat := make([]float32, d.layout.Length)
-			if _, err := part.Take([]checkpoint.Tensor{checkpoint.Floats(headName(k)+".merged", flat)}); err != nil {
-				return err
-			}
+		if !again {
+			continue
+		}
+		var merged [][]float32
+		var of tensors // all at once: a part that is compressed is read from its beginning
+		for k := first; k < end; k++ {
+			merged = append(merged, make([]float32, d.layout.Length))
+			of.floats(headName(k)+".merged", merged[k-first])
+		}
+		if _, err := part.Take(of); err != nil {
+			return err
+		}
+		for _, flat := range merged {
 			d.unmerge(flat)
 		}
 	}

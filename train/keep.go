@@ -101,7 +101,7 @@ type CheckpointError struct {
 }
 
 func (e *CheckpointError) Error() string {
-	return fmt.Sprintf("the checkpoint of step %d was not written, those before it are whole: rank %d: %s", e.Step, e.Rank, e.Problem)
+	return fmt.Sprintf("the checkpoint of step %d was not written, those before it stay valid: rank %d: %s", e.Step, e.Rank, e.Problem)
 }
 
 // boundary stands behind every step; merging says that a merge follows.

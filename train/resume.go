@@ -61,10 +61,43 @@ type Saved struct {
 
 // About is what it says of its run.
 func (s Saved) About() (a About, err error) {
-	if err := json.Unmarshal(s.Manifest.Run, &a); err != nil {
+	if err = json.Unmarshal(s.Manifest.Run, &a); err == nil {
+		err = a.check()
+	}
+	if err != nil {
 		return a, fmt.Errorf("reading what the checkpoint of step %d says of its run: %w", s.Manifest.Step, err)
 	}
 	return a, nil
+}
+
+// check says what no run can say of itself.
+func (a About) check() error {
+	const most = 1 << 53
+	for key, n := range map[string]int64{"merges": int64(a.Merges), "images": a.Images, "records": int64(a.Records), "merging": int64(a.Merging),
+		"heads": int64(a.Heads), "images_per_step": int64(a.ImagesPerStep)} {
+		if n < 0 || n > most {
+			return fmt.Errorf("%q is %d: expected 0 to %d", key, n, most)
+		}
+	}
+	if !(a.Seconds >= 0 && a.Seconds <= 1e9) {
+		return fmt.Errorf(`"seconds" is %g: expected 0 to 1e9`, a.Seconds)
+	}
+	if a.Route == nil {
+		return nil
+	}
+	seen := map[string]bool{}
+	for name, layers := range a.Route.Transports {
+		if _, err := collective.ParseTransport(name); err != nil {
+			return err
+		}
+		for _, l := range layers {
+			if seen[l] { // ranks could take it differently
+				return fmt.Errorf("layer %q has two transports", l)
+			}
+			seen[l] = true
+		}
+	}
+	return nil
 }
 
 // Resume is New, of a run that goes on from a checkpoint: on as many ranks, with the same number of threads and the same back
@@ -96,6 +129,9 @@ func Resume(c config.Config, g collective.Group, set *data.Set, be compute.Backe
 		err = t.redeal(s, about)
 	} else {
 		err = t.restore(s)
+	}
+	if err == nil && t.step != s.Manifest.Step {
+		err = fmt.Errorf("the checkpoint of step %d holds the state of step %d", s.Manifest.Step, t.step)
 	}
 	if err != nil {
 		return nil, err

@@ -85,6 +85,29 @@ func long(c *config.Config) { c.Train.Steps, c.Run.EvalEvery, c.Checkpoint.Zstd 
 // goOn has every journey stopped after those steps, in the middle of an interval and before a merge, and go on from its
 // checkpoint: the bits of the weights, of their average and of all that was recorded are those of the run that was not stopped.
 //
+// Fails if what a checkpoint says of its run is taken without a look at its numbers.
+func TestAboutIsChecked(t *testing.T) {
+	for run, want := range map[string]string{
+		`{"heads": -1}`:                  `"heads" is -1`,
+		`{"heads": 9223372036854775807}`: `"heads" is 9223372036854775807`,
+		`{"heads": 1e30}`:                "cannot unmarshal",
+		`{"records": -1}`:                `"records" is -1`,
+		`{"merging": -1}`:                `"merging" is -1`,
+		`{"images": -1}`:                 `"images" is -1`,
+		`{"images_per_step": -1}`:        `"images_per_step" is -1`,
+		`{"seconds": 1e308}`:             `"seconds" is 1e+308`,
+		`{"seconds": -1}`:                `"seconds" is -1`,
+		`{"route": {"Transports": {"carrier pigeons": ["a"]}}}`:         "carrier pigeons",
+		`{"route": {"Transports": {"dense": ["a"], "factors": ["a"]}}}`: `layer "a" has two transports`,
+		`[]`: "cannot unmarshal",
+		``:   "unexpected end",
+	} {
+		if _, err := (Saved{Manifest: checkpoint.Manifest{Step: 3, Run: []byte(run)}}).About(); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "step 3") {
+			t.Errorf("%s: %v, want %q", run, err, want)
+		}
+	}
+}
+
 // Fails if anything that the future depends on is not in the checkpoint. Shown by leaving out of state, one at a time: run.step,
 // run.seconds_since_record, run.data_wait, run.losses, run.merged, run.lr, and what the interval has done, merged and lost.
 func goOn(t *testing.T, g collective.Group, dir string, stops ...int) {

@@ -66,11 +66,8 @@ func Temporary(path string) (*os.File, error) {
 
 // Link makes path a symbolic link to target, from one instant to the next, whatever was at path.
 func Link(target, path string) error {
-	var name string
-	if err := unused(path, func(n string) error {
-		name = n
-		return os.Symlink(target, name)
-	}); err != nil {
+	name, err := TemporaryLink(target, path)
+	if err != nil {
 		return err
 	}
 	if err := os.Rename(name, path); err != nil {
@@ -78,6 +75,15 @@ func Link(target, path string) error {
 		return err
 	}
 	return nil
+}
+
+// TemporaryLink makes a symbolic link to target next to path, that is to be renamed to it, under a name as Temporary's.
+func TemporaryLink(target, path string) (name string, err error) {
+	err = unused(path, func(n string) error {
+		name = n
+		return os.Symlink(target, name)
+	})
+	return name, err
 }
 
 // unused calls create with names next to path until it meets one that is not taken.

@@ -1,0 +1,102 @@
+package compare
+
+import (
+	"math"
+
+	"gonum.org/v1/plot"
+)
+
+// axis is one of a figure's two.
+type axis struct {
+	label  string
+	format func(float64) string // of the numbers at its ticks
+	log    bool
+	at     []float64 // its ticks; nil: at round numbers
+}
+
+// Bounds of what is drawn. Differences of such numbers, and quotients on a logarithmic axis, are finite.
+const (
+	largest  = 1e100
+	smallest = 1e-100 // on a logarithmic axis
+	finest   = 1e-9   // length of an axis, over its larger end: float64 tells its ticks apart
+	maxTicks = 12
+)
+
+// shows says whether a number has a place on the axis.
+func (a axis) shows(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) && (x > 0 || !a.log) }
+
+// within brings a number to those that can be drawn.
+func (a axis) within(x float64) float64 {
+	if a.log {
+		return min(max(x, smallest), largest)
+	}
+	return min(max(x, -largest), largest)
+}
+
+// span returns the ends of an axis on which low to high can be drawn, low <= high.
+func (a axis) span(low, high float64) (float64, float64) {
+	low, high = a.within(low), a.within(high)
+	switch least := finest * max(math.Abs(low), math.Abs(high)); {
+	case high-low > max(least, smallest):
+		return low, high
+	case a.log:
+		return low / 2, high * 2
+	default:
+		return low - max(1, least), high + max(1, least)
+	}
+}
+
+// ticks are at round numbers, or where the axis says.
+type ticks struct{ axis }
+
+// Ticks implements plot.Ticker.
+func (t ticks) Ticks(low, high float64) (all []plot.Tick) {
+	low, high = t.span(low, high)
+	values := t.at
+	if values == nil && t.log && high/low > 5 {
+		values = decades(low, high)
+	} else if values == nil {
+		values = round(low, high)
+	}
+	for _, x := range values {
+		all = append(all, plot.Tick{Value: x, Label: t.format(x)})
+	}
+	return all
+}
+
+// decades are powers of ten within the range, all where they are few; those times 2 and 5 too, where it is short.
+func decades(low, high float64) (values []float64) {
+	between := []float64{1}
+	if high/low < 100 {
+		between = []float64{1, 2, 5}
+	}
+	first, last := math.Floor(math.Log10(low)), math.Floor(math.Log10(high))
+	apart := math.Ceil((last - first + 1) / maxTicks)
+	for power := apart * math.Ceil(first/apart); power <= last; power += apart {
+		for _, m := range between {
+			if x := m * math.Pow(10, power); x >= low*(1-1e-9) && x <= high*(1+1e-9) {
+				values = append(values, x)
+			}
+		}
+	}
+	return values
+}
+
+// round are three to six multiples of 1, 2 or 5 times a power of ten within the range.
+func round(low, high float64) (values []float64) {
+	power := math.Pow(10, math.Floor(math.Log10((high-low)/2.5)))
+	step := power
+	for _, m := range []float64{2, 5, 10} {
+		if (high-low)/step > 5.5 {
+			step = m * power
+		}
+	}
+	first := math.Ceil(low/step-1e-9) + 0 // + 0 makes −0, which reads "-0", 0
+	for i := range maxTicks {
+		if first+float64(i) > high/step+1e-9 {
+			break
+		}
+		values = append(values, (first+float64(i))*step)
+	}
+	return values
+}
