@@ -157,6 +157,7 @@ func TestInvalidParts(t *testing.T) {
 		"deep JSON":            {part(`{"x":`+strings.Repeat("[", 1<<20), nil), "header"},
 		"deep objects":         {part(`{"x":`+strings.Repeat(`{"y":`, 1<<18), nil), "header"},
 		"another type":         {part(one("F99", "[8]", "[0,8]"), eight), "F99"},
+		"a long type":          {part(one(strings.Repeat("F", 1<<20), "[8]", "[0,8]"), eight), "FFF"},
 		"a shape of text":      {part(one("U8", `"`+strings.Repeat("s", 1<<20)+`"`, "[0,8]"), eight), "shape"},
 		"many dimensions":      {part(one("U8", `[8`+strings.Repeat(",1", 1<<18)+`,2]`, "[0,8]"), eight), "and its shape 16"},
 		"a negative shape":     {part(one("U8", "[-8]", "[0,8]"), eight), "shape"},

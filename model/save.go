@@ -10,7 +10,7 @@ import (
 	"github.com/nlpodyssey/safetensors"
 )
 
-// Save writes parameters as a safetensors file, whole or not at all. Names and shapes are
+// Save writes parameters as a safetensors file, complete or not at all. Names and shapes are
 // torchvision's, or a mixer's timm's: load_state_dict of VisionTransformer or MlpMixer takes them strictly.
 func Save(path string, parameters []Parameter) (err error) {
 	defer func() {
