@@ -190,6 +190,9 @@ func readBack(world *mpi.World, store *checkpoint.Store, step int) (*train.Saved
 	}
 	var own *checkpoint.Part
 	s := &train.Saved{Manifest: m}
+	if _, err = s.About(); err != nil {
+		return nil, err
+	}
 	if s.Shared, err = store.Shared(m); err != nil {
 		return nil, err
 	}

@@ -50,7 +50,7 @@ type Checkpoint struct {
 	Keep    int      `toml:"keep" resume:"may" min:"0" doc:"how many of the last checkpoints are kept; 0: none is written, and signals end the run as they end any program"`
 	Best    bool     `toml:"best" resume:"may" doc:"keep a checkpoint of the best test top-1, too"`
 	Zstd    bool     `toml:"zstd" resume:"may" doc:"compress checkpoints, without loss"`
-	OnError string   `toml:"on_error" resume:"may" enum:"stop,warn" doc:"where a checkpoint cannot be written: stop the run, or warn and train on. Those before it stay whole"`
+	OnError string   `toml:"on_error" resume:"may" enum:"stop,warn" doc:"where a checkpoint cannot be written: stop the run, or warn and train on. Those before it stay valid"`
 	Signals []string `toml:"signals" resume:"may" enum:"TERM,USR1,USR2,INT" doc:"signals, to any rank, at which all ranks write a checkpoint and exit with 75; a second one ends the job at once"`
 	Grace   float64  `toml:"grace" resume:"may" above:"0" unit:"seconds" doc:"longest time from a signal to the exit; what takes longer is ended without the checkpoint"`
 }
