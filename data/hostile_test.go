@@ -142,6 +142,17 @@ func TestLinksThatLeadInCircles(t *testing.T) {
 	}
 	refuses(t, Source{Path: link(root, filepath.Join(rooms, "0"), "train/fox")}, "a link to the same folder as", "remove one of them")
 	refuses(t, Source{Path: filepath.Join(rooms, "0")}, "a link to the same folder as")
+	// 2,000 links to a folder of 2,000 links are 4 million paths within the depth that is looked through for a set.
+	wide := t.TempDir()
+	for _, name := range []string{"a", "b", "c"} {
+		if err := os.Mkdir(filepath.Join(wide, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 2000 {
+		link(wide, "../b", fmt.Sprintf("a/%d", i), "../c", fmt.Sprintf("b/%d", i))
+	}
+	refuses(t, Source{Path: filepath.Join(wide, "a")}, "a link to the same folder as")
 }
 
 // zeros writes n zeros.
