@@ -50,7 +50,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"--nonsense"}, usage, "", "unknown flag --nonsense"},
 		{[]string{"bench", "gemm", "--model", "", "--image", "8", "--steps", "1", "--json"}, 0, `{"kind":"roofline","model":"vit-64x4/2",`, ""},
 		{[]string{"bench", "gemm", "--steps", "0"}, usage, "", "--steps must be at least 1, not 0"},
-		{[]string{"bench", "step", "--rank", "0"}, usage, "", "lora.rank must be at least 1, not 0"},
+		{[]string{"bench", "step", "--rank", "0"}, usage, "", "lora.rank must be at least 1 and at most 65536, not 0"},
 		{[]string{"bench", "merge", "--model", "vit-x/32"}, usage, "", "model.preset must be one of"},
 		{[]string{"bench", "gemm", "--dtype", "f16"}, usage, "", `compute.dtype must be one of "f32", "bf16"`},
 		{[]string{"bench", "messages", "--blocks", "8,1000", "--rounds", "1", "--json"}, 0, `{"kind":"messages","ranks":1,"node_size":1,"block":1000,`, ""},
