@@ -75,7 +75,7 @@ func TestRoom(t *testing.T) {
 				begin := live()
 				v := newModel(t, c, be)
 				run(v)
-				model := outline.WeightBytes(d) + outline.PassBytes(d, c.Batch)
+				model := int64(outline.WeightBytes(d) + outline.PassBytes(d, c.Batch))
 				check("model", begin, model, v)
 				for _, h := range []HeadConfig{
 					{Rank: 16, Base: OwnBase}, {Rank: 192, Base: MainBase, Bias: true}, {Rank: 2, Base: FormedBase}, {Rank: 48, Stack: 2},
@@ -98,7 +98,7 @@ func TestRoom(t *testing.T) {
 					v.UseLocal(head)
 					run(v)
 					own, shared := l.Bytes(d)
-					check(fmt.Sprintf("with a head %+v", h), begin, model+own+shared+4*int64(l.Length), v, head)
+					check(fmt.Sprintf("with a head %+v", h), begin, model+int64(own+shared)+4*int64(l.Length), v, head)
 				}
 			})
 		}
