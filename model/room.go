@@ -199,19 +199,52 @@ func (l *Layout) Thin() bool {
 	return true
 }
 
+// Pass is what a product of a linear layer is for. Of y = xWᵀ, x (rows, in) and W (out, in):
+//
+//	forward          y = xWᵀ            (rows, out), inner side in
+//	input gradient   ∂L/∂x = (∂L/∂y)W   (rows, in), inner side out
+//	weight gradient  ∂L/∂W = (∂L/∂y)ᵀx  (out, in), inner side rows
+type Pass string
+
+// The passes.
+const (
+	Forward        Pass = "forward"
+	InputGradient  Pass = "input gradient"
+	WeightGradient Pass = "weight gradient"
+)
+
+// Product is a matrix product of a linear layer: c (M, N) = op(a)·op(b), K the inner side.
+type Product struct {
+	Layer   *Linear
+	Pass    Pass
+	M, N, K int
+}
+
+// FLOPs is 2·m·n·k.
+func (p Product) FLOPs() float64 { return 2 * float64(p.M) * float64(p.N) * float64(p.K) }
+
+// Products are the products of the linear layers in a forward and backward pass over so many images, input to output: with a head
+// of that layout, or, without one, of a model that trains as a whole. What a head's factors add is not among them.
+func (m *Model) Products(l *Layout, images int) (all []Product) {
+	for i, layer := range m.layers {
+		rows, out, in := images*layer.perImage, layer.W.Rows, layer.W.Cols
+		all = append(all, Product{layer, Forward, rows, out, in})
+		if i > 0 { // the images need no gradient
+			all = append(all, Product{layer, InputGradient, rows, in, out})
+		}
+		if l == nil || layer.GradW.Data != nil {
+			all = append(all, Product{layer, WeightGradient, out, in, rows})
+		}
+	}
+	return all
+}
+
 // Operations is those of a training step for an image, 2·m·n·k a product and nothing else: of a head of that layout, with the
 // layers that train beside it; or, without a layout, of a model that trains as a whole.
 func (m *Model) Operations(l *Layout) float64 {
 	total := m.network.attention()
-	for i, layer := range m.layers {
-		product := 2 * float64(layer.perImage) * float64(layer.W.Rows) * float64(layer.W.Cols)
-		total += product // forward
-		if i > 0 {
-			total += product // the images need no gradient
-		}
-		if l == nil || layer.GradW.Data != nil {
-			total += product
-		}
+	for _, p := range m.Products(l, 1) {
+		total += p.FLOPs()
 	}
 	if l == nil {
 		return total
