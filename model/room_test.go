@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"testing"
 
 	"lte/compute"
@@ -199,5 +200,33 @@ func TestOperations(t *testing.T) {
 			v.UseLocal(head)
 			check(fmt.Sprintf("%+v", h), o.Operations(l), counted(v, l.config.Images))
 		}
+	}
+}
+
+// Fails if a count overflows: every buffer of a pass grows with the images as they do, to any number of them.
+func TestRoomOfManyImages(t *testing.T) {
+	for _, c := range shapes() {
+		m, err := Outline(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		one := m.PassBytes(compute.Float32, 1)
+		for _, images := range []int{1 << 20, 1 << 40, 1 << 62} {
+			if got := m.PassBytes(compute.Float32, images); math.Abs(got/(one*float64(images))-1) > 1e-12 {
+				t.Errorf("%s: %v bytes for %d images, %v for one", c.Kind, got, images, one)
+			}
+		}
+	}
+}
+
+// Fails if a stack of heads is laid out whose length no integer holds.
+func TestTooManyHeadsForAnyMemory(t *testing.T) {
+	m, err := Outline(shapes()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = m.Layout(HeadConfig{Rank: 128, Alpha: 1, Init: "kaiming", Stack: 1 << 58})
+	if err == nil || !strings.Contains(err.Error(), "lower lora.heads or lora.rank") {
+		t.Error(err)
 	}
 }
