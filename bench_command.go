@@ -18,6 +18,7 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
+	"lte/internal/memory"
 	"lte/mpi"
 )
 
@@ -47,6 +48,13 @@ type benchCommands struct {
 	Messages messagesCommand `cmd:"" help:"What the collectives of a run take, under mpirun: to hold against lte plan."`
 }
 
+// Largest values of flags.
+const (
+	maxMessage = 1 << 30 // bytes
+	maxTimes   = 1_000_000
+	maxThreads = 4096
+)
+
 // messagesCommand is lte bench messages.
 type messagesCommand struct {
 	Blocks []int `help:"Bytes that a rank says to each other one." default:"8,4096,65536,1048576"`
@@ -58,10 +66,17 @@ type messagesCommand struct {
 func runMessages(c messagesCommand, stdout io.Writer) int {
 	return launch(os.Stderr, func(w *mpi.World) error {
 		var err error
-		if len(c.Blocks) == 0 || slices.Min(c.Blocks) < 1 || c.Rounds < 1 {
-			err = &config.Error{Problem: fmt.Sprintf("expected --blocks and --rounds from 1, not %v and %d", c.Blocks, c.Rounds)}
+		if len(c.Blocks) == 0 {
+			err = &config.Error{Problem: "--blocks: expected sizes in bytes, such as 8,4096"}
 		}
-		if err := collective.Agree(w, err); err != nil {
+		for _, block := range c.Blocks {
+			err = cmp.Or(err, inRange("blocks", block, 1, maxMessage))
+		}
+		if err := collective.Agree(w, cmp.Or(err, inRange("rounds", c.Rounds, 1, maxTimes))); err != nil {
+			return err
+		}
+		all := float64(w.Size()) * float64(slices.Max(c.Blocks)) // what a rank sends to all
+		if err := enoughFor(w, fmt.Sprintf("--blocks %d", slices.Max(c.Blocks)), memory.Need{Own: 2 * all, Common: all * float64(1+2*w.NodeSize()), Node: w.NodeSize()}); err != nil {
 			return err
 		}
 		p := printer{stdout, c.JSON}
@@ -93,11 +108,10 @@ type waitCommand struct {
 func runWait(c waitCommand, stdout io.Writer) int {
 	runtime.LockOSThread() // a rank's processor time is this thread's
 	return launch(os.Stderr, func(w *mpi.World) error {
-		var err error
-		if c.Work <= 0 || c.Bytes < 4 || c.Rounds < 1 {
-			err = &config.Error{Problem: fmt.Sprintf("expected --work above 0, --bytes from 4 and --rounds from 1, not %v, %d and %d", c.Work, c.Bytes, c.Rounds)}
+		if err := collective.Agree(w, cmp.Or(inRange("work", c.Work, 1, time.Hour), inRange("bytes", c.Bytes, 4, maxMessage), inRange("rounds", c.Rounds, 1, maxTimes))); err != nil {
+			return err
 		}
-		if err := collective.Agree(w, err); err != nil {
+		if err := enoughFor(w, fmt.Sprintf("--bytes %d", c.Bytes), memory.Need{Own: 4 * float64(c.Bytes), Node: 1}); err != nil {
 			return err
 		}
 		m, err := bench.RunWait(w, w.MachineCores(), c.Work, c.Bytes, c.Rounds)
@@ -134,6 +148,18 @@ func runDataBench(b dataBench, stdout io.Writer) (err error) {
 	if err := o.Config.Resolve(1); err != nil {
 		return err
 	}
+	if err := cmp.Or(inRange("images", b.Images, 0, maxRounds), inRange("steps", steps, 0, maxRounds)); err != nil {
+		return err
+	}
+	holds := aRun
+	if steps == 0 {
+		holds = aFeed
+	}
+	task := ofBench(o, 1, 1, holds)
+	task.set.Classes = 1 // at least
+	if err := task.fits(collective.Alone{}); err != nil {
+		return err
+	}
 	if b.Path == "" {
 		folder, err := os.MkdirTemp("", "lte-bench-data-")
 		if err != nil {
@@ -148,6 +174,10 @@ func runDataBench(b dataBench, stdout io.Writer) (err error) {
 	o.Config.Data.Path = b.Path
 	set, err := data.Open(source(o.Config, b.Threads), splitSeed)
 	if err != nil {
+		return err
+	}
+	task.set = set
+	if err := task.fits(collective.Alone{}); err != nil {
 		return err
 	}
 	d, err := bench.RunData(o, set, b.Images)
@@ -186,13 +216,9 @@ func (b benchCommand) options() (bench.Options, error) {
 	if err != nil {
 		return bench.Options{}, err
 	}
-	for _, f := range []struct {
-		name   string
-		got, n int
-	}{{"image", b.Image, 1}, {"classes", b.Classes, 1}, {"steps", b.Steps, 1}, {"warmup", b.Warmup, 0}, {"threads", b.Threads, 1}} {
-		if f.got < f.n {
-			return bench.Options{}, &config.Error{Problem: fmt.Sprintf("--%s must be at least %d, not %d", f.name, f.n, f.got)}
-		}
+	if err := cmp.Or(inRange("image", b.Image, 1, maxImage), inRange("classes", b.Classes, 1, maxClasses), inRange("steps", b.Steps, 1, maxRounds),
+		inRange("warmup", b.Warmup, 0, maxRounds), inRange("threads", b.Threads, 1, maxThreads), checkThreads("--threads ", b.Threads, runtime.NumCPU())); err != nil {
+		return bench.Options{}, err
 	}
 	return bench.Options{Config: c, Image: b.Image, Classes: b.Classes, Threads: b.Threads, Warmup: b.Warmup, Rounds: b.Steps}, nil
 }
@@ -212,17 +238,20 @@ func runBench(name string, b benchCommand, stdout, stderr io.Writer) int {
 	}
 	switch name {
 	case "gemm":
-		rows, total, err := bench.RunGemm(o)
-		if err == nil {
-			err = p.gemm(rows, total)
-		}
-		return complain(stderr, err)
+		return complain(stderr, runGemm(o, p))
 	}
 	return launch(os.Stderr, func(w *mpi.World) error {
 		if name == "merge" {
 			if err := collective.Agree(w, o.Config.Resolve(w.Size())); err != nil {
 				return err
 			}
+		}
+		t := ofBench(o, 1, 1, aRun|products) // every rank by itself
+		if name == "merge" {
+			t = ofBench(o, w.Size(), w.NodeSize(), aRun)
+		}
+		if err := t.fits(w); err != nil {
+			return err
 		}
 		var show func() error
 		if name == "step" {
@@ -244,6 +273,18 @@ func runBench(name string, b benchCommand, stdout, stderr io.Writer) int {
 		}
 		return collective.Agree(w, err)
 	})
+}
+
+// runGemm measures products and prints them.
+func runGemm(o bench.Options, p printer) error {
+	if err := ofBench(o, 1, 1, products).fits(collective.Alone{}); err != nil {
+		return err
+	}
+	rows, total, err := bench.RunGemm(o)
+	if err != nil {
+		return err
+	}
+	return p.gemm(rows, total)
 }
 
 // printer writes results as text or as JSON.

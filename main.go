@@ -316,6 +316,9 @@ func openSite(world *mpi.World, c config.Config, stderr io.Writer) (s site, err 
 	if err := collective.Agree(world, err); err != nil {
 		return s, err
 	}
+	if err := checkSizes(world, c); err != nil {
+		return s, err
+	}
 	s.set, err = data.Open(source(c, s.threads), splitSeed)
 	return s, collective.Agree(world, err)
 }
@@ -337,6 +340,9 @@ func source(c config.Config, threads int) data.Source {
 // interrupted.
 func (s site) train(c config.Config, e *entry, end *ending, quiet bool, stdout, stderr io.Writer) error {
 	world := s.world
+	if err := checkRun(world, c, s.set); err != nil {
+		return err
+	}
 	t, err := s.trainer(c, e.from)
 	if err := collective.Agree(world, err); err != nil {
 		return err
@@ -404,17 +410,33 @@ func (s site) trainer(c config.Config, from *train.Saved) (*train.Trainer, error
 
 // threadsPerRank is the configured number; else OMP_NUM_THREADS; else the node's cores shared out among its ranks.
 func threadsPerRank(configured int, w *mpi.World) (int, error) {
+	cores := max(w.MachineCores(), runtime.NumCPU())
 	if configured > 0 {
-		return configured, nil
+		return configured, checkThreads("compute.threads = ", configured, cores)
 	}
 	if s := os.Getenv("OMP_NUM_THREADS"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 1 {
 			return 0, &config.Error{Where: "OMP_NUM_THREADS", Problem: fmt.Sprintf("expected a number of threads from 1, got %q: mend it, unset it or set compute.threads", s)}
 		}
-		return n, nil
+		return n, checkThreads("OMP_NUM_THREADS=", n, cores)
 	}
 	return max(1, w.MachineCores()/w.MachineSize()), nil
+}
+
+// threadsPerCore bounds the threads of a rank, and leastThreads those where there are few cores.
+const (
+	threadsPerCore = 16
+	leastThreads   = 64
+)
+
+// checkThreads is an error of more threads than a machine of so many cores can use. setting is what says how many.
+func checkThreads(setting string, n, cores int) error {
+	if most := max(leastThreads, threadsPerCore*cores); n > most {
+		return &config.Error{Problem: fmt.Sprintf("%s%d: at most %d threads of a rank on the %d cores here (%d a core, or %d): lower it", setting, n, most, cores,
+			threadsPerCore, leastThreads)}
+	}
+	return nil
 }
 
 // output is what rank 0 writes while it trains: the console and the run directory.

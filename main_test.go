@@ -49,8 +49,8 @@ func TestCommands(t *testing.T) {
 		{[]string{"config", "--config", "nowhere.toml"}, usage, "", "nowhere.toml: no such file"},
 		{[]string{"--nonsense"}, usage, "", "unknown flag --nonsense"},
 		{[]string{"bench", "gemm", "--model", "", "--image", "8", "--steps", "1", "--json"}, 0, `{"kind":"roofline","model":"vit-64x4/2",`, ""},
-		{[]string{"bench", "gemm", "--steps", "0"}, usage, "", "--steps must be at least 1, not 0"},
-		{[]string{"bench", "step", "--rank", "0"}, usage, "", "lora.rank must be at least 1, not 0"},
+		{[]string{"bench", "gemm", "--steps", "0"}, usage, "", "--steps must be at least 1 and at most 1000000000, not 0"},
+		{[]string{"bench", "step", "--rank", "0"}, usage, "", "lora.rank must be at least 1 and at most 65536, not 0"},
 		{[]string{"bench", "merge", "--model", "vit-x/32"}, usage, "", "model.preset must be one of"},
 		{[]string{"bench", "gemm", "--dtype", "f16"}, usage, "", `compute.dtype must be one of "f32", "bf16"`},
 		{[]string{"bench", "messages", "--blocks", "8,1000", "--rounds", "1", "--json"}, 0, `{"kind":"messages","ranks":1,"node_size":1,"block":1000,`, ""},
@@ -64,7 +64,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"report", "--expect", "nowhere", "."}, usage, "", "nowhere: cannot read the list of expected runs"},
 		{[]string{"experiment", "observations", "--help"}, 0, "Train these alone (full, lora,", ""},
 		{[]string{"experiment", "observations", "--list", "--ranks", "2", "--only", "lte"}, 0, "lte-1\trun.log_every=18\t", ""},
-		{[]string{"experiment", "observations", "--list", "--ranks", "0"}, usage, "", "--ranks must be at least 1, not 0"},
+		{[]string{"experiment", "observations", "--list", "--ranks", "0"}, usage, "", "--ranks must be at least 1 and at most 1048576, not 0"},
 		{[]string{"experiment", "observations", "--lr", "full"}, usage, "", `--lr`},
 	} {
 		var stdout, stderr bytes.Buffer

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -64,6 +65,9 @@ func (b *byteRate) UnmarshalText(text []byte) error {
 	if err != nil {
 		return fmt.Errorf("%q is no rate: expected a number of bits or bytes a second, such as 50Mbit, 1Gbit or 125MB", text)
 	}
+	if !(x <= maxRate) {
+		return fmt.Errorf("%q is more than %s: expected a rate such as 50Mbit, 1Gbit or 125MB", text, bits(maxRate))
+	}
 	if x < 125 {
 		return fmt.Errorf("%q is less than 1 kbit a second: expected a rate such as 50Mbit (M is mega, m is milli)", text)
 	}
@@ -90,16 +94,8 @@ func (p planCommand) options() (o plan.Options, err error) {
 	if o.Config, err = p.load(); err != nil {
 		return o, err
 	}
-	for _, f := range []struct {
-		name      string
-		got, from int
-	}{{"ranks", p.Ranks, 1}, {"ranks-per-node", p.RanksPerNode, 1}, {"cores", p.Cores, 0}, {"image", p.Image, 0}, {"classes", p.Classes, 0}} {
-		if f.got < f.from {
-			return o, &config.Error{Problem: fmt.Sprintf("--%s must be at least %d, not %d", f.name, f.from, f.got)}
-		}
-	}
-	if p.Speed < 0 {
-		return o, &config.Error{Problem: fmt.Sprintf("--images-per-second must be at least 0, not %g", p.Speed)}
+	if err = p.check(); err != nil {
+		return o, err
 	}
 	if o.Set, err = p.set(o.Config); err != nil {
 		return o, err
@@ -116,6 +112,39 @@ func (p planCommand) options() (o plan.Options, err error) {
 		return o, &config.Error{Problem: fmt.Sprintf("--mpi must be %s or %s, not %q", plan.MPICH.Name, plan.OpenMPI.Name, name)}
 	}
 	return o, nil
+}
+
+// check finds flags that are out of range.
+func (p planCommand) check() error {
+	if p.Speed > 0 && p.Speed < minSpeed {
+		return &config.Error{Problem: fmt.Sprintf("--images-per-second must be 0, to measure it, or at least %v, not %v", minSpeed, p.Speed)}
+	}
+	if p.Bandwidth == 0 {
+		return &config.Error{Problem: "--bandwidth must be above 0: a rate such as 50Mbit, 1Gbit or 125MB"}
+	}
+	return cmp.Or(
+		inRange("ranks", p.Ranks, 1, plan.MaxRanks), inRange("ranks-per-node", p.RanksPerNode, 1, plan.MaxRanks), inRange("cores", p.Cores, 0, plan.MaxRanks),
+		inRange("image", p.Image, 0, maxImage), inRange("classes", p.Classes, 0, maxClasses),
+		inRange("latency", p.Latency, 0, maxLatency), inRange("node-latency", p.NodeLatency, 0, maxLatency),
+		inRange("images-per-second", p.Speed, 0, 1e9))
+}
+
+// Bounds of flags.
+const (
+	minSpeed   = 1e-6  // images a second
+	maxRate    = 1e15  // bytes a second
+	maxImage   = 16384 // pixels
+	maxClasses = 1_000_000
+	maxRounds  = 1_000_000_000
+	maxLatency = time.Hour
+)
+
+// inRange is the usage error of a flag whose value is out of range, or no number.
+func inRange[T int | float64 | time.Duration](flag string, x, least, most T) error {
+	if x >= least && x <= most {
+		return nil
+	}
+	return &config.Error{Problem: fmt.Sprintf("--%s must be at least %v and at most %v, not %v", flag, least, most, x)}
 }
 
 // set is the sizes of the images that are planned with.
@@ -200,6 +229,13 @@ func (p planCommand) measure(o *plan.Options, w *mpi.World) error {
 	rate := func(method string, k int) (float64, error) {
 		b := bench.Options{Config: plan.Beside(c, method), Image: o.Set.Height, Classes: o.Set.Classes, Threads: threads, Warmup: 2}
 		if err := collective.Agree(w, b.Config.Resolve(1)); err != nil {
+			return 0, err
+		}
+		t := ofBench(b, 1, 1, aRun)
+		t.name, t.advice = "measuring the speed of "+method, "say the speed of a rank with --images-per-second"
+		delete(t.flags, "train.batch")
+		delete(t.flags, "lora.rank")
+		if err := t.fits(w); err != nil {
 			return 0, err
 		}
 		return bench.IntervalRate(b, w, k, rateTime)
@@ -288,18 +324,20 @@ func (p planCommand) show(o plan.Options, stdout io.Writer) error {
 	fmt.Fprintln(w, "method\tinterval\tsteps\texchange\tmerge\tcommunicating\timages/s\tsent by a rank\tan image\tfewer than averaging\tmemory of a rank\tof a node\t")
 	for _, one := range all {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%.1f %%\t%s\t%s\t%s\t%s\t%s\t%s\t\n", one.Method, seconds(one.Seconds), seconds(one.StepSeconds),
-			seconds(one.ExchangeSeconds), seconds(one.MergeSeconds), 100*one.Communicating, rate(one.ImagesPerSecond), amount(float64(one.Bytes)),
-			amount(one.BytesPerImage), times(one), amount(float64(one.MemoryPerRank)), amount(float64(one.MemoryPerNode)))
+			seconds(one.ExchangeSeconds), seconds(one.MergeSeconds), 100*one.Communicating, rate(one.ImagesPerSecond), amount(one.Bytes),
+			amount(one.BytesPerImage), times(one), amount(one.MemoryPerRank), amount(one.MemoryPerNode))
 	}
 	return w.Flush()
 }
 
-func amount(bytes float64) string { return humanize.SIWithDigits(bytes, 1, "B") }
-func bits(bytes float64) string   { return humanize.SIWithDigits(8*bytes, 1, "bit/s") }
+func bits(bytes float64) string { return humanize.SIWithDigits(8*bytes, 1, "bit/s") }
 
 func seconds(s float64) string {
 	if s < 1 {
 		return humanize.SIWithDigits(s, 1, "s")
+	}
+	if years := s / (365.25 * 24 * 3600); years >= 1 {
+		return humanize.CommafWithDigits(years, 1) + " years"
 	}
 	return time.Duration(1e9 * s).Round(100 * time.Millisecond).String()
 }
@@ -317,5 +355,5 @@ func times(p plan.Prediction) string {
 	if p.Bytes == 0 {
 		return "-"
 	}
-	return fmt.Sprintf("%.3g ×", float64(p.AveragingBytes)/float64(p.Bytes))
+	return fmt.Sprintf("%.3g ×", p.AveragingBytes/p.Bytes)
 }

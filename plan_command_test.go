@@ -34,10 +34,30 @@ func TestPlanCommand(t *testing.T) {
 		{tellWith("--bandwidth", "50mbit"), usage, "", "M is mega, m is milli"},
 		{tellWith("--bandwidth", "50"), usage, "", `"50" is no rate`},
 		{tellWith("--bandwidth", "1.2.3Mbit"), usage, "", "is no rate"},
-		{tellWith("--ranks", "0"), usage, "", "--ranks must be at least 1, not 0"},
+		{tellWith("--ranks", "0"), usage, "", "--ranks must be at least 1 and at most 1048576, not 0"},
 		{tellWith("--ranks-per-node", "0"), usage, "", "--ranks-per-node must be at least 1"},
 		{tellWith("--mpi", "lam"), usage, "", "--mpi must be mpich or openmpi"},
 		{[]string{"plan", "--images-per-second=-1"}, usage, "", "--images-per-second must be at least 0"},
+		{[]string{"plan", "--images-per-second", "nan"}, usage, "", "--images-per-second must be at least 0 and at most 1e+09, not NaN"},
+		{[]string{"plan", "--images-per-second", "inf"}, usage, "", "--images-per-second must be at least 0 and at most 1e+09, not +Inf"},
+		{[]string{"plan", "--images-per-second", "1e308"}, usage, "", "--images-per-second must be at least 0 and at most 1e+09"},
+		{[]string{"plan", "--images-per-second", "1e-300"}, usage, "", "--images-per-second must be 0, to measure it, or at least 1e-06"},
+		{tellWith("--image", "100000000000"), usage, "", "--image must be at least 0 and at most 16384, not 100000000000"},
+		{tellWith("--classes", "4611686018427387904"), usage, "", "--classes must be at least 0 and at most 1000000"},
+		{tellWith("--ranks", "4600000000000000000"), usage, "", "--ranks must be at least 1 and at most 1048576, not 4600000000000000000"},
+		{tellWith("--ranks", "1000000000"), usage, "", "--ranks must be at least 1 and at most 1048576"},
+		{tellWith("--ranks-per-node", "4600000000000000000"), usage, "", "--ranks-per-node must be at least 1 and at most 1048576"},
+		{tellWith("--cores", "4600000000000000000"), usage, "", "--cores must be at least 0 and at most 1048576"},
+		{tellWith("--latency=-1s"), usage, "", "--latency must be at least 0s and at most 1h0m0s, not -1s"},
+		{tellWith("--node-latency=-1s"), usage, "", "--node-latency must be at least 0s and at most 1h0m0s, not -1s"},
+		{tellWith("--latency", "1000000h"), usage, "", "--latency must be at least 0s and at most 1h0m0s"},
+		{tellWith("--bandwidth", "nan"), usage, "", `"nan" is no rate`},
+		{tellWith("--bandwidth", "inf"), usage, "", `"inf" is no rate`},
+		{tellWith("--bandwidth", "1e300B"), usage, "", "is no rate"},
+		{tellWith("--bandwidth", strings.Repeat("9", 400)+"bit"), usage, "", "expected a"},
+		{tellWith("--bandwidth", strings.Repeat("9", 40)+"bit"), usage, "", "is more than 8 Pbit/s"},
+		{tellWith("--bandwidth", "0"), usage, "", "--bandwidth must be above 0"},
+		{tellWith("--node-bandwidth", "10000000Gbit"), usage, "", "is more than 8 Pbit/s"},
 		{tellWith("--set", "data.path=pictures"), usage, "", "give their side and number of classes"},
 		{tellWith("--set", "lora.heads=3"), usage, "", "lora.heads = 3 cannot be shared out"},
 		{tellWith("--set", "lora.rnk=3"), usage, "", `unknown key "lora.rnk"`},
@@ -86,5 +106,19 @@ func TestPlanJSON(t *testing.T) {
 	// The configured method's images/s are what a flag says they are.
 	if p := free[0]; p.Steps*16 < int(35.9*p.StepSeconds) || p.Steps*16 > int(36.1*p.StepSeconds)+1 {
 		t.Errorf("%d steps of 16 images in %v s, at 36 a second", p.Steps, p.StepSeconds)
+	}
+}
+
+// Fails if a time beyond what nanoseconds count overflows, or one of a few hours is told in years.
+func TestLongTimes(t *testing.T) {
+	for s, want := range map[float64]string{3e-5: "30 µs", 90: "1m30s", 90000: "25h0m0s", 31557600: "1.0 years", 4.5e11: "14,259.6 years", 1e21: "31,688,087,814,028.9 years"} {
+		if got := seconds(s); got != want {
+			t.Errorf("%v s: %q, want %q", s, got, want)
+		}
+	}
+	var stdout, stderr bytes.Buffer
+	if code := run([]string{"plan", "--images-per-second", "1e-6", "--ranks", "1048576", "--latency", "1h", "--bandwidth", "1kbit"}, &stdout, &stderr); code != 0 ||
+		strings.Contains(stdout.String(), " -") || !strings.Contains(stdout.String(), "years") {
+		t.Errorf("exit code %d, %s%s", code, stdout.String(), stderr.String())
 	}
 }

@@ -23,13 +23,16 @@ type Options struct {
 	Rounds  int
 }
 
+// channels of the images.
+const channels = 3
+
 // name is of the model, as a summary names it.
 func (o Options) name() string { return train.ModelName(o.Config.Model) }
 
 // set is images of the options' shape that hold no picture.
 func (o Options) set() (*data.Set, error) {
 	return data.Open(data.Source{Kind: "synthetic", Synthetic: data.Synthetic{Images: o.Config.Train.Batch, Classes: o.Classes,
-		Channels: 3, Height: o.Image, Width: o.Image}}, 0)
+		Channels: channels, Height: o.Image, Width: o.Image}}, 0)
 }
 
 // batch is the one that all steps train on: preparing images is not what a step measures.

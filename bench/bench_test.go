@@ -1,18 +1,32 @@
 package bench
 
 import (
+	"maps"
 	"math"
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 
 	"lte/collective"
+	"lte/compute"
 	"lte/config"
+	"lte/data"
+	"lte/model"
+	"lte/train"
 )
 
 func tiny(method string) Options {
+	return options(method, config.Model{Kind: "vit", Patch: 4, Depth: 3, Width: 16, MLP: 48, Heads: 2, Positions: "sincos"})
+}
+
+func tinyMixer(method string) Options {
+	return options(method, config.Model{Kind: "mixer", Patch: 4, Depth: 2, Width: 24, MLP: 48, TokenMLP: 12})
+}
+
+func options(method string, m config.Model) Options {
 	c := config.Default()
-	c.Method = method
-	c.Model = config.Model{Kind: "vit", Patch: 4, Depth: 3, Width: 16, MLP: 48, Heads: 2, Positions: "sincos"}
+	c.Method, c.Model = method, m
 	c.LoRA.Rank, c.Train.Batch, c.Train.EvalBatch = 4, 8, 1
 	if err := c.Resolve(1); err != nil {
 		panic(err)
@@ -20,19 +34,23 @@ func tiny(method string) Options {
 	return Options{Config: c, Image: 16, Classes: 10, Threads: 1, Warmup: 2, Rounds: 4}
 }
 
+// flops are those of an image.
+type flops struct{ linear, lora, attention float64 }
+
+func (f flops) all() float64 { return f.linear + f.lora + f.attention }
+
 // formula is FLOPs an image by the docstring of Step.
-func formula(o Options) float64 {
+func formula(o Options) (total flops) {
 	m, batch, r := o.Config.Model, float64(o.Config.Train.Batch), float64(o.Config.LoRA.Rank)
 	patches := float64(o.Image/m.Patch) * float64(o.Image/m.Patch)
-	tokens, w, mlp := patches+1, float64(m.Width), float64(m.MLP)
-	total := 0.0
+	tokens, w, mlp, tokenMLP := patches+1, float64(m.Width), float64(m.MLP), float64(m.TokenMLP)
 	layer := func(rows, out, in float64, inputGradient bool) {
-		total += 2 * rows * out * in
+		total.linear += 2 * rows * out * in
 		if inputGradient {
-			total += 2 * rows * out * in
+			total.linear += 2 * rows * out * in
 		}
 		if o.Config.Method == "full" {
-			total += 2 * rows * out * in
+			total.linear += 2 * rows * out * in
 			return
 		}
 		r := min(r, out, in)
@@ -42,13 +60,20 @@ func formula(o Options) float64 {
 			thin -= 2 * rows * r * in
 		}
 		if 6*rows*r*(out+in) < 2*out*in*r/batch+gradients {
-			total += thin + 2*rows*r*(out+in)
+			total.lora += thin + 2*rows*r*(out+in)
 		} else {
-			total += 2*out*in*r/batch + gradients
+			total.lora += 2*out*in*r/batch + gradients
 		}
 	}
 	layer(patches, w, 3*float64(m.Patch*m.Patch), false)
 	for i := range m.Depth {
+		if m.Kind == "mixer" {
+			layer(w, tokenMLP, patches, true)
+			layer(w, patches, tokenMLP, true)
+			layer(patches, mlp, w, true)
+			layer(patches, w, mlp, true)
+			continue
+		}
 		queries, behind := tokens, tokens
 		if i == m.Depth-1 {
 			queries, behind = 1, 1
@@ -57,7 +82,7 @@ func formula(o Options) float64 {
 		layer(behind, w, w, true)
 		layer(behind, mlp, w, true)
 		layer(behind, w, mlp, true)
-		total += 12 * queries * tokens * w
+		total.attention += 12 * queries * tokens * w
 	}
 	layer(1, float64(o.Classes), w, true)
 	return total
@@ -66,27 +91,27 @@ func formula(o Options) float64 {
 // Fails when the formula that the docstring gives is not what a step does, when a step allocates, or when the kinds of
 // work do not add up to the step.
 func TestStep(t *testing.T) {
-	for _, method := range []string{"lte", "full"} {
-		o := tiny(method)
+	for _, o := range []Options{tiny("lte"), tiny("full"), tinyMixer("lte"), tinyMixer("full")} {
+		method, kind := o.Config.Method, o.Config.Model.Kind
 		s, err := RunStep(o, collective.Alone{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := formula(o); math.Abs(s.FLOPsPerImage-want) > 1e-9*want {
-			t.Errorf("%s: %v FLOPs an image counted, %v by the formula", method, s.FLOPsPerImage, want)
+		if want := formula(o).all(); math.Abs(s.FLOPsPerImage-want) > 1e-9*want {
+			t.Errorf("%s, %s: %v FLOPs an image counted, %v by the formula", kind, method, s.FLOPsPerImage, want)
 		}
 		if s.Allocations != 0 {
-			t.Errorf("%s: %v allocations a step", method, s.Allocations)
+			t.Errorf("%s, %s: %v allocations a step", kind, method, s.Allocations)
 		}
 		sum := 0.0
-		for kind, ms := range s.MS {
-			if ms < 0 || (ms == 0) != (kind == "lora" && method == "full") {
-				t.Errorf("%s: %v ms of %s", method, ms, kind)
+		for work, ms := range s.MS {
+			if ms < 0 || (ms == 0) != (work == "lora" && method == "full" || work == "attention" && kind == "mixer") {
+				t.Errorf("%s, %s: %v ms of %s", kind, method, ms, work)
 			}
 			sum += ms
 		}
 		if len(s.MS) != 7 || sum < s.StepMS/10 || s.ImagesPerSecond <= 0 || s.Share <= 0 || s.PeakBytes <= 0 {
-			t.Errorf("%s: %+v", method, s)
+			t.Errorf("%s, %s: %+v", kind, method, s)
 		}
 	}
 }
@@ -111,29 +136,171 @@ func TestIntervalRate(t *testing.T) {
 
 // Fails when a product of the model is missing from the roofline, or stands there with other sizes.
 func TestGemm(t *testing.T) {
-	o := tiny("full")
-	rows, total, err := RunGemm(o)
+	for name, o := range map[string]Options{"vit-16x3/4": tiny("full"), "mixer-24x2/4": tinyMixer("full")} {
+		rows, total, err := RunGemm(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		flops := 0.0
+		for _, r := range rows {
+			flops += 2 * float64(r.Count) * float64(r.M) * float64(r.N) * float64(r.K)
+			if r.GFLOPS <= 0 {
+				t.Errorf("%+v", r)
+			}
+		}
+		want := float64(o.Config.Train.Batch) * formula(o).linear
+		if math.Abs(flops-want) > 1e-9*want {
+			t.Errorf("%s: %v FLOPs in the table, want %v", name, flops, want)
+		}
+		if total.GFLOPS <= 0 || total.Model != name {
+			t.Errorf("%+v", total)
+		}
+	}
+}
+
+// listed is the FLOPs of a step's products.
+func listed(t *testing.T, o Options) (sum float64) {
+	t.Helper()
+	all, err := o.products()
 	if err != nil {
 		t.Fatal(err)
 	}
-	flops := 0.0
-	for _, r := range rows {
-		flops += 2 * float64(r.Count) * float64(r.M) * float64(r.N) * float64(r.K)
-		if r.GFLOPS <= 0 {
-			t.Errorf("%+v", r)
+	for _, p := range all {
+		sum += float64(p.count) * p.FLOPs()
+	}
+	return sum
+}
+
+// Fails when the products of a preset are not those that the formula gives, or are not what the model counts beside attention and
+// heads.
+func TestProductsOfEveryPreset(t *testing.T) {
+	field, _ := reflect.TypeOf(config.Model{}).FieldByName("Preset")
+	for _, name := range strings.Split(field.Tag.Get("enum"), ",") {
+		for _, method := range []string{"lte", "full"} {
+			m, ok := config.Preset(name)
+			if !ok {
+				continue
+			}
+			m.Preset, m.Positions = name, "sincos"
+			o := options(method, m)
+			o.Image, o.Classes, o.Config.LoRA.Rank, o.Config.Train.Batch = 224, 1000, 64, 32
+			images, parts := float64(o.Config.Train.Batch), formula(o)
+			if got, want := listed(t, o), images*parts.linear; math.Abs(got-want) > 1e-9*want {
+				t.Errorf("%s, %s: %v FLOPs of products, want %v", name, method, got, want)
+			}
+			outline, err := train.NewOutline(o.Config, 1, &data.Set{Channels: channels, Height: o.Image, Width: o.Image, Classes: o.Classes})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := listed(t, o)+images*(parts.lora+parts.attention), images*outline.Model.Operations(outline.Layout); math.Abs(got-want) > 1e-9*want {
+				t.Errorf("%s, %s: %v FLOPs a step with attention and head, the model counts %v", name, method, got, want)
+			}
 		}
 	}
-	// By the formula, less what the roofline leaves out: attention, classifier, and the last block behind its attention.
-	m, batch := o.Config.Model, float64(o.Config.Train.Batch)
-	w, mlp, tokens := float64(m.Width), float64(m.MLP), 17.0
-	behind := 6 * (w*w + 2*w*mlp)
-	attention := 12 * w * tokens * (float64(m.Depth-1)*tokens + 1)
-	want := batch * (formula(o) - behind - attention - 6*10*w)
-	if math.Abs(flops-want) > 1e-9*want {
-		t.Errorf("%v FLOPs in the table, want %v", flops, want)
+}
+
+// recorder is a back end that records the products which layers alone make.
+type recorder struct {
+	compute.Backend
+	made map[made]int
+}
+
+type made struct {
+	pass    model.Pass
+	m, n, k int
+}
+
+func (r recorder) Affine(y, x, w compute.Operand, bias []float32, beta float32) {
+	r.made[made{model.Forward, y.Rows, y.Cols, x.Cols}]++
+	r.Backend.Affine(y, x, w, bias, beta)
+}
+
+func (r recorder) AffineInput(dx, dy, w compute.Operand) {
+	r.made[made{model.InputGradient, dx.Rows, dx.Cols, dy.Cols}]++
+	r.Backend.AffineInput(dx, dy, w)
+}
+
+// Fails when the products of a step are listed with other shapes, or as another number of them, than a step makes: in several passes,
+// with several heads, each in passes of its own or all in one, or with layers that train beside heads.
+func TestProductsAreThoseOfAStep(t *testing.T) {
+	for name, change := range map[string]func(*Options){
+		"one head":    func(*Options) {},
+		"full":        func(o *Options) { o.Config.Method = "full" },
+		"accumulated": func(o *Options) { o.Config.Train.Accumulate = 4 },
+		"four heads":  func(o *Options) { o.Config.LoRA.Heads, o.Config.LoRA.Rank = 4, 8 },
+		"in one pass": func(o *Options) { o.Config.LoRA.Heads, o.Config.LoRA.Rank, o.Config.Train.Batch, o.Image = 2, 1, 2, 4 },
+		"same images": func(o *Options) { o.Config.LoRA.Heads, o.Config.Data.Share = 2, "same" },
+		"a stack":     func(o *Options) { o.Config.Method, o.Config.LoRA.Heads = "mhlora", 2 },
+		"a replica":   func(o *Options) { o.Config.Replicas.Train = []string{"*head*"} },
+	} {
+		for _, o := range []Options{tiny("lte"), tinyMixer("lte")} {
+			m := o.Config.Model
+			o.Config = config.Default()
+			o.Config.Model, o.Config.LoRA.Rank, o.Config.Train.Batch, o.Config.Train.EvalBatch = m, 4, 8, 1
+			change(&o)
+			if err := o.Config.Resolve(1); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			be, err := o.backend()
+			if err != nil {
+				t.Fatal(err)
+			}
+			set, err := o.set()
+			if err != nil {
+				t.Fatal(err)
+			}
+			recorder := recorder{be, map[made]int{}}
+			meter := compute.NewMeter(recorder)
+			trainer, err := train.New(o.Config, collective.Alone{}, set, meter)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			batch, err := o.batch(set)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := step(trainer, batch); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			all, err := o.products()
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := map[made]int{}
+			for _, p := range all {
+				if p.Pass != model.WeightGradient {
+					want[made{p.Pass, p.M, p.N, p.K}] += p.count
+				}
+			}
+			if !maps.Equal(recorder.made, want) {
+				t.Errorf("%s, %s: a step makes\n%v, listed are\n%v", m.Kind, name, recorder.made, want)
+			}
+			if got, want := listed(t, o), meter.Tallies[compute.Product].FLOPs; math.Abs(got-want) > 1e-9*want {
+				t.Errorf("%s, %s: %v FLOPs of products listed, a step makes %v", m.Kind, name, got, want)
+			}
+		}
 	}
-	if total.GFLOPS <= 0 || total.Model != "vit-16x3/4" {
-		t.Errorf("%+v", total)
+}
+
+// Layers that differ in nothing but their block are one line of the table, and the last block's of class tokens another.
+func TestProductsOfLikeLayersAreOne(t *testing.T) {
+	all, err := tiny("lte").products()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int{}
+	for _, p := range all {
+		if p.Pass == model.Forward {
+			got[p.layer] += p.count
+		}
+	}
+	want := map[string]int{"conv_proj": 1, "heads.head": 1}
+	for _, layer := range []string{"self_attention.out_proj", "mlp.0", "mlp.3"} {
+		want["encoder.layers.encoder_layer_*."+layer], want["encoder.layers.encoder_layer_2."+layer] = 2, 1
+	}
+	want["encoder.layers.encoder_layer_*.self_attention.in_proj"] = 3
+	if !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 

@@ -2,18 +2,22 @@ package bench
 
 import (
 	"math/rand/v2"
+	"regexp"
 	"time"
 
 	"lte/compute"
+	"lte/data"
+	"lte/model"
+	"lte/train"
 
 	"gonum.org/v1/gonum/blas"
 )
 
 // Gemm is the speed of one product of a model's linear layers: c (m, n) = op(a)·op(b), k the inner side.
 type Gemm struct {
-	Kind    string  `json:"kind"` // "gemm"
-	Layer   string  `json:"layer"`
-	Pass    string  `json:"pass"` // forward, input gradient or weight gradient
+	Kind    string  `json:"kind"`  // "gemm"
+	Layer   string  `json:"layer"` // as the model names it; a * stands for the blocks' numbers where several have that product
+	Pass    string  `json:"pass"`  // forward, input gradient or weight gradient
 	M       int     `json:"m"`
 	N       int     `json:"n"`
 	K       int     `json:"k"`
@@ -34,48 +38,85 @@ type Roofline struct {
 	GFLOPS  float64 `json:"gflops"`
 }
 
-// product is a shape and its memory. Products of one shape in one pass are one.
+// product is a shape and its memory. Products of like layers with the same shape in the same pass are one.
 type product struct {
-	layer, pass string
-	tA, tB      blas.Transpose
-	m, n, k     int
-	count       int
-	a, b        compute.Operand
-	c           compute.Operand
-	seconds     []float64 // of every round
+	model.Product
+	layer   string // the layer's name, or what the names of like layers have in common: encoder.layers.encoder_layer_*.mlp.0
+	tA, tB  blas.Transpose
+	count   int
+	a, b, c compute.Operand
+	seconds []float64 // of every round
 }
 
-func (p *product) flops() float64 { return 2 * float64(p.m) * float64(p.n) * float64(p.k) }
+// transposes say how a product of that pass reads a and b.
+var transposes = map[model.Pass][2]blas.Transpose{
+	model.Forward:        {blas.NoTrans, blas.Trans},
+	model.InputGradient:  {blas.NoTrans, blas.NoTrans},
+	model.WeightGradient: {blas.Trans, blas.NoTrans},
+}
 
-// products are those of the linear layers: forward and input gradient, for method full the weight gradient too. A
-// head's own thin products are left out: they are not what the network needs, but how it is trained.
-func (o Options) products() []*product {
-	m, dtype := o.Config.Model, compute.DType(o.Config.Compute.DType)
-	patches := (o.Image / m.Patch) * (o.Image / m.Patch)
-	rows := o.Config.Train.Batch * (patches + 1)
-	rng := rand.New(rand.NewPCG(1, 1))
-	var all []*product
-	add := func(layer string, rows, out, in, count int, inputGradient bool) {
-		for _, p := range []*product{
-			{layer: layer, pass: "forward", tA: blas.NoTrans, tB: blas.Trans, m: rows, n: out, k: in},
-			{layer: layer, pass: "input gradient", tA: blas.NoTrans, tB: blas.NoTrans, m: rows, n: in, k: out},
-			{layer: layer, pass: "weight gradient", tA: blas.Trans, tB: blas.NoTrans, m: out, n: in, k: rows},
-		} {
-			if p.pass == "input gradient" && !inputGradient || p.pass == "weight gradient" && o.Config.Method != "full" {
-				continue
-			}
-			p.count = count
-			p.a, p.b = operand(dtype, p.tA, p.m, p.k, rng), operand(dtype, p.tB, p.k, p.n, rng)
-			p.c = compute.NewOperand(compute.Float32, p.m, p.n)
-			all = append(all, p)
-		}
+// blockNumber is the first number in a layer's name.
+var blockNumber = regexp.MustCompile(`[0-9]+`)
+
+// like is a layer's name without the number of its block.
+func like(name string) string {
+	if at := blockNumber.FindStringIndex(name); at != nil {
+		return name[:at[0]] + "*" + name[at[1]:]
 	}
-	add("patch embedding", o.Config.Train.Batch*patches, m.Width, 3*m.Patch*m.Patch, 1, false)
-	add("qkv", rows, 3*m.Width, m.Width, m.Depth, true)
-	add("attention output", rows, m.Width, m.Width, m.Depth-1, true) // the last block's is for class tokens alone
-	add("mlp in", rows, m.MLP, m.Width, m.Depth-1, true)
-	add("mlp out", rows, m.Width, m.MLP, m.Depth-1, true)
-	return all
+	return name
+}
+
+// products are those that the model's linear layers make in a step, without memory. A head's own thin products are left out, and
+// attention's: the first are not what the network needs, but how it is trained.
+func (o Options) products() ([]*product, error) {
+	set := &data.Set{Channels: channels, Height: o.Image, Width: o.Image, Classes: o.Classes}
+	outline, err := train.NewOutline(o.Config, 1, set)
+	if err != nil {
+		return nil, err
+	}
+	type key struct {
+		layer   string
+		pass    model.Pass
+		m, n, k int
+	}
+	alike := map[key]*product{}
+	var all []*product
+	passes, images := outline.Passes(o.Config, o.Config.Train.Batch)
+	for _, p := range outline.Model.Products(outline.Layout, images) {
+		at := key{like(p.Layer.Name), p.Pass, p.M, p.N, p.K}
+		if one := alike[at]; one != nil {
+			one.layer = at.layer
+			one.count += passes
+			continue
+		}
+		op := transposes[p.Pass]
+		alike[at] = &product{Product: p, layer: p.Layer.Name, tA: op[0], tB: op[1], count: passes}
+		all = append(all, alike[at])
+	}
+	return all, nil
+}
+
+// OperandBytes is what the operands of the products take that RunGemm and RunStep measure.
+func (o Options) OperandBytes() (bytes float64, err error) {
+	all, err := o.products()
+	element := 4.0 // bytes
+	if compute.DType(o.Config.Compute.DType) == compute.BFloat16 {
+		element = 2
+	}
+	for _, p := range all {
+		m, n, k := float64(p.M), float64(p.N), float64(p.K)
+		bytes += element*(m*k+k*n) + 4*m*n
+	}
+	return bytes, err
+}
+
+// allocate makes the products' memory, of random numbers.
+func allocate(all []*product, dtype compute.DType) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	for _, p := range all {
+		p.a, p.b = operand(dtype, p.tA, p.M, p.K, rng), operand(dtype, p.tB, p.K, p.N, rng)
+		p.c = compute.NewOperand(compute.Float32, p.M, p.N)
+	}
 }
 
 // operand is a random matrix, stored so that op makes it rows×cols.
@@ -108,7 +149,7 @@ func round(be compute.Backend, all []*product) {
 func roofline(all []*product) float64 {
 	flops, seconds := 0.0, 0.0
 	for _, p := range all {
-		flops += float64(p.count) * p.flops()
+		flops += float64(p.count) * p.FLOPs()
 		seconds += float64(p.count) * median(p.seconds)
 	}
 	return flops / seconds / 1e9
@@ -120,7 +161,11 @@ func RunGemm(o Options) ([]Gemm, Roofline, error) {
 	if err != nil {
 		return nil, Roofline{}, err
 	}
-	all := o.products()
+	all, err := o.products()
+	if err != nil {
+		return nil, Roofline{}, err
+	}
+	allocate(all, compute.DType(o.Config.Compute.DType))
 	for i := range o.Warmup + o.Rounds {
 		if i == o.Warmup {
 			forget(all)
@@ -129,8 +174,8 @@ func RunGemm(o Options) ([]Gemm, Roofline, error) {
 	}
 	var rows []Gemm
 	for _, p := range all {
-		rows = append(rows, Gemm{"gemm", p.layer, p.pass, p.m, p.n, p.k, p.count, o.Config.Compute.DType, o.Threads,
-			p.flops() / median(p.seconds) / 1e9})
+		rows = append(rows, Gemm{"gemm", p.layer, string(p.Pass), p.M, p.N, p.K, p.count, o.Config.Compute.DType, o.Threads,
+			p.FLOPs() / median(p.seconds) / 1e9})
 	}
 	return rows, Roofline{"roofline", o.name(), be.Name(), o.Config.Compute.DType, o.Threads, roofline(all)}, nil
 }

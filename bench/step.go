@@ -16,13 +16,14 @@ import (
 // algorithm), Share can pass 1. An image of T tokens (P of
 // them patches) and a block of width w then costs, over the linear layers (out, in) = (m, n) of rank r,
 //
-//	forward                 Σ 2·ρmn           ρ rows an image: P for the patch embedding; 1 for the classifier and, in
-//	input gradient          Σ 2·ρmn           the last block, behind the attention; T elsewhere. None for the embedding
+//	forward                 Σ 2·ρmn           ρ rows an image: P for the patch embedding; 1 for the classifier and, in a ViT's
+//	input gradient          Σ 2·ρmn           last block, behind the attention; w for a Mixer's token mixing; T elsewhere (in a
+//	                                          Mixer, T = P). No input gradient for the embedding
 //	full: weight gradient   Σ 2·ρmn
 //	lte: effective weight   Σ 2·mnr/batch
 //	lte: factor gradients   Σ 4·ρr(m+n), or 2·ρmn + 4·mnr/batch where that is less
 //	or both by the factors  Σ 6·ρr(m+n) where that is less, as it is for few rows (an embedding: 2·ρrn less)
-//	attention, each block   12·T²w            two products forward, four backward
+//	attention, each block   12·T²w            two products forward, four backward; none in a Mixer
 type Step struct {
 	Kind            string             `json:"kind"` // "step"
 	Model           string             `json:"model"`
@@ -53,7 +54,11 @@ func RunStep(o Options, g collective.Group) (Step, error) {
 	if err := collective.Agree(g, err); err != nil {
 		return Step{}, err
 	}
-	products := o.products()
+	products, err := o.products()
+	if err := collective.Agree(g, err); err != nil {
+		return Step{}, err
+	}
+	allocate(products, compute.DType(o.Config.Compute.DType))
 	var (
 		before, after runtime.MemStats
 		seconds       []float64

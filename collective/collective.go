@@ -30,6 +30,7 @@ package collective
 
 import (
 	"errors"
+	"math/bits"
 	"unsafe"
 )
 
@@ -138,5 +139,7 @@ func pass(dst, src []byte) error {
 //
 // Mean sends the same, but for its padding of less than one number a block.
 func AllreduceBytes(n int64, size int) int64 {
-	return 8 * n * int64(size-1) / int64(size)
+	high, low := bits.Mul64(8*uint64(n), uint64(size-1))
+	bytes, _ := bits.Div64(high, low, uint64(size))
+	return int64(bytes)
 }

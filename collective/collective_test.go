@@ -151,13 +151,13 @@ func TestMisuse(t *testing.T) {
 	}
 }
 
-// Fails if the formula changes: values by hand, one too large for an int32.
+// Fails if the formula changes: values by hand, one too large for an int32, one whose product by the ranks is for an int64.
 func TestAllreduceBytes(t *testing.T) {
 	for _, c := range []struct {
 		n    int64
 		size int
 		want int64
-	}{{1000, 1, 0}, {1000, 2, 4000}, {1000, 4, 6000}, {1, 3, 5}, {86_000_000, 8, 602_000_000}, {1_000_000_000, 8, 7_000_000_000}} {
+	}{{1000, 1, 0}, {1000, 2, 4000}, {1000, 4, 6000}, {1, 3, 5}, {86_000_000, 8, 602_000_000}, {1_000_000_000, 8, 7_000_000_000}, {1 << 59, 1 << 20, 1<<62 - 1<<42}} {
 		if got := collective.AllreduceBytes(c.n, c.size); got != c.want {
 			t.Errorf("%d numbers, %d ranks: %d bytes, want %d", c.n, c.size, got, c.want)
 		}

@@ -80,7 +80,7 @@ func (c Costs) Part(f Factor) (rows, short float64) {
 
 // Sent is what a rank sends for a merge of that layer.
 func (c Costs) Sent(t Transport, f Factor) Volume {
-	others, own := float64(c.Ranks-1), float64(c.Own*f.R)
+	others, own := float64(c.Ranks-1), float64(c.Own)*float64(f.R)
 	m, n := float64(f.M), float64(f.N)
 	var numbers Volume
 	switch t {
@@ -98,7 +98,8 @@ func (c Costs) Sent(t Transport, f Factor) Volume {
 
 // Operations is what a rank computes for a merge of that layer: two for every multiplication that is added to a sum.
 func (c Costs) Operations(t Transport, f Factor) float64 {
-	own, all := float64(c.Own*f.R), float64(c.Ranks*c.Own*f.R)
+	own := float64(c.Own) * float64(f.R)
+	all := float64(c.Ranks) * own
 	whole := float64(f.M) * float64(f.N)
 	switch t {
 	case Dense:
@@ -119,7 +120,7 @@ type Room struct {
 // Memory is what Update keeps for that layer beside x̂ of heads, for which see Heads: what is sent and what comes, and sums with
 // what they are formed of.
 func (c Costs) Memory(t Transport, f Factor) (r Room) {
-	own, ranks, size := float64(c.Own*f.R), float64(c.Ranks), c.Number
+	own, ranks, size := float64(c.Own)*float64(f.R), float64(c.Ranks), c.Number
 	formed := 4.0 // bytes of a number that is formed to be sent, with its x̂
 	if size != 4 {
 		formed = 8
@@ -138,7 +139,7 @@ func (c Costs) Memory(t Transport, f Factor) (r Room) {
 // Heads is what Update keeps of heads of that length: x̂ of a rank's own, and of all, which in fp32 lie where they came if all layers
 // travel as Factors, and are not there if none brings anything of a head to other ranks.
 func (c Costs) Heads(length int, transports []Transport) Room {
-	own := 4 * float64(c.Own*length)
+	own := 4 * float64(c.Own) * float64(length)
 	is := func(t Transport) bool {
 		return !slices.ContainsFunc(transports, func(u Transport) bool { return u != t })
 	}

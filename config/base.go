@@ -9,6 +9,9 @@ import (
 // baseKey, in a file, names the file that it changes.
 const baseKey = "base"
 
+// maxBases is how many files may lead to one another by their bases.
+const maxBases = 16
+
 // base is a file that is the base of another, and where it is named.
 type base struct{ path, where string }
 
@@ -22,6 +25,9 @@ func (l *loader) base(path string, e entry, from []base) error {
 	}
 	if !filepath.IsAbs(name) {
 		name = filepath.Join(filepath.Dir(path), name)
+	}
+	if len(from) == maxBases {
+		return &Error{Where: where, Keys: []string{baseKey}, Problem: fmt.Sprintf("%s %q: more than %d files, each the base of another; name fewer", baseKey, name, maxBases)}
 	}
 	from = append(slices.Clone(from), base{path, where})
 	for _, f := range from {

@@ -48,14 +48,14 @@ func TestBaseErrors(t *testing.T) {
 		{"a circle", map[string]string{"a.toml": "base = \"d/b.toml\"\n", "d/b.toml": "base = \"../a.toml\"\n"},
 			`d/b.toml:1: base "a.toml" leads back to itself; a file cannot be its own base`},
 		{"none", map[string]string{"a.toml": "base = \"b.toml\"\n"}, `a.toml:1: no such file; check the path of base "b.toml"`},
-		{"a folder", map[string]string{"a.toml": "base = \"d\"\n", "d/x": ""}, `a.toml:1: cannot read base "d": is a directory; expected a readable TOML file`},
+		{"a folder", map[string]string{"a.toml": "base = \"d\"\n", "d/x": ""}, `a.toml:1: cannot read base "d": not a regular file: it is a folder; expected a readable TOML file`},
 		{"no path", map[string]string{"a.toml": "base = 3\n"}, `a.toml:1: base: expected the path of a TOML file, such as "base.toml", got integer 3`},
 		{"unknown key", map[string]string{"a.toml": "base = \"b.toml\"\n", "b.toml": "[lora]\nrnk = 3\n"},
 			`b.toml:2: unknown key "lora.rnk"; did you mean "lora.rank"?`},
 		{"out of range, of the base", map[string]string{"a.toml": "base = \"b.toml\"\n[train]\nsteps = 3\n", "b.toml": "[lora]\nrank = 0\n"},
-			`b.toml:2: lora.rank must be at least 1, not 0`},
+			`b.toml:2: lora.rank must be at least 1 and at most 65536, not 0`},
 		{"out of range, of the file", map[string]string{"a.toml": "base = \"b.toml\"\n[lora]\nrank = 0\n", "b.toml": "[lora]\nrank = 3\n"},
-			`a.toml:3: lora.rank must be at least 1, not 0`},
+			`a.toml:3: lora.rank must be at least 1 and at most 65536, not 0`},
 		{"no TOML", map[string]string{"a.toml": "base = \"b.toml\"\n", "b.toml": "[lora\n"}, `b.toml:1: not TOML: `},
 	} {
 		files(t, c.texts)

@@ -39,6 +39,9 @@ func (f field) check(v reflect.Value) error {
 		}
 		return nil
 	case reflect.Slice:
+		if err := f.checkLength(v.Len()); err != nil {
+			return err
+		}
 		for i := range v.Len() {
 			if err := f.at(i).check(v.Index(i)); err != nil {
 				return err
@@ -71,6 +74,16 @@ func (f field) check(v reflect.Value) error {
 	return nil
 }
 
+// maxItems bounds lists: what they hold is matched with every layer's name.
+const maxItems = 256
+
+func (f field) checkLength(n int) *Error {
+	if n > maxItems {
+		return &Error{Keys: []string{f.name}, Problem: fmt.Sprintf("%s must have at most %d items, not %d", f.name, maxItems, n)}
+	}
+	return nil
+}
+
 func (f field) wrong(expected string, v reflect.Value) error {
 	got := literal(v.Interface())
 	if f.kind == reflect.String {
@@ -78,6 +91,9 @@ func (f field) wrong(expected string, v reflect.Value) error {
 	}
 	return &Error{Keys: []string{f.name}, Problem: fmt.Sprintf("%s must be %s, not %s", f.name, expected, got)}
 }
+
+// minWatchdog is the shortest run.watchdog, in seconds: ranks write their state several times within it.
+const minWatchdog = 0.1
 
 // checkTogether checks keys against each other.
 func (c Config) checkTogether() error {
@@ -102,6 +118,9 @@ func (c Config) checkTogether() error {
 			return &Error{Keys: []string{rule.key, rule.other}, Problem: fmt.Sprintf("%s must be %s %s (%v), not %v",
 				rule.key, rule.must, rule.other, value(rule.other), value(rule.key))}
 		}
+	}
+	if w := c.Run.Watchdog; w > 0 && w < minWatchdog {
+		return &Error{Keys: []string{"run.watchdog"}, Problem: fmt.Sprintf("run.watchdog must be 0 (never) or at least %g, not %g", minWatchdog, w)}
 	}
 	if c.LoRA.Bias && (c.Exchange.Transport == "dense" || c.Exchange.Transport == "rows") {
 		return &Error{Keys: []string{"exchange.transport", "lora.bias"}, Problem: fmt.Sprintf(

@@ -56,8 +56,13 @@ func randomConfig(rng *rand.Rand) Config {
 	for _, f := range fields {
 		draw(rng, f, f.in(&c))
 	}
+	c.Model.Heads = 1 + rng.IntN(100)
 	c.Model.Width = c.Model.Heads * (1 + rng.IntN(100))
+	c.Train.Accumulate = 1 + rng.IntN(1000)
 	c.Train.Batch = c.Train.Accumulate * (1 + rng.IntN(100))
+	if c.Run.Watchdog < minWatchdog {
+		c.Run.Watchdog = 0
+	}
 	c.Schedule.Warmup = rng.IntN(c.Train.Steps + 1)
 	c.Schedule.MinLR = c.Optimizer.LR * rng.Float64()
 	for i := range c.Merge.Schedule {
@@ -108,10 +113,11 @@ func draw(rng *rand.Rand, f field, v reflect.Value) {
 		v.SetUint(rng.Uint64() >> 1)
 	case f.kind == reflect.Int:
 		v.SetInt(1 + rng.Int64N(int64(min(1<<20, f.max))))
-	case math.IsInf(f.below, 1) && math.IsInf(f.max, 1):
-		v.SetFloat(math.Ldexp(1+rng.Float64(), rng.IntN(2000)-1000))
 	default:
-		v.SetFloat(max(0, f.min) + rng.Float64())
+		v.SetFloat(math.Ldexp(1+rng.Float64(), rng.IntN(2000)-1000))
+		if f.check(v) != nil {
+			v.SetFloat(max(0, f.min) + rng.Float64())
+		}
 	}
 }
 
@@ -124,11 +130,11 @@ func TestCheckByItself(t *testing.T) {
 			m.Width, m.Positions, m.TokenMLP = 100, "learned", 1
 			c.Model = m
 		},
-		"optimizer.eps must be above 0, not -1.0":          func(c *Config) { c.Optimizer.Eps = -1 },
-		"optimizer.lr must be finite, not inf":             func(c *Config) { c.Optimizer.LR = math.Inf(1) },
-		"optimizer.clip_norm must be finite, not nan":      func(c *Config) { c.Optimizer.ClipNorm = math.NaN() },
-		"model.heads must be at least 1, not 0":            func(c *Config) { c.Model.Heads = 0 },
-		`replicas.train[0] must be UTF-8 text, not "\xff"`: func(c *Config) { c.Replicas.Train = []string{"\xff"} },
+		"optimizer.eps must be above 0 and at most 1, not -1.0":   func(c *Config) { c.Optimizer.Eps = -1 },
+		"optimizer.lr must be finite, not inf":                    func(c *Config) { c.Optimizer.LR = math.Inf(1) },
+		"optimizer.clip_norm must be finite, not nan":             func(c *Config) { c.Optimizer.ClipNorm = math.NaN() },
+		"model.heads must be at least 1 and at most 65536, not 0": func(c *Config) { c.Model.Heads = 0 },
+		`replicas.train[0] must be UTF-8 text, not "\xff"`:        func(c *Config) { c.Replicas.Train = []string{"\xff"} },
 		"lora.layers[1].alpha must be finite, not nan": func(c *Config) {
 			c.LoRA.Layers = []LayerRule{{Match: "a"}, {Match: "b", Alpha: math.NaN()}}
 		},
@@ -223,7 +229,7 @@ func TestKeys(t *testing.T) {
 		names = append(names, k.Name)
 	}
 	for _, want := range []Key{
-		{Name: "merge.every", Type: "integer", Default: "10", Unit: "steps", Doc: "local steps K between merges", Allowed: "at least 1", Resume: true},
+		{Name: "merge.every", Type: "integer", Default: "10", Unit: "steps", Doc: "local steps K between merges", Allowed: "at least 1 and at most 1e9", Resume: true},
 		{Name: "merge.schedule", Type: "list of tables", Default: "[]", Doc: byName["merge.schedule"].doc, Resume: true},
 		{Name: "replicas.train", Type: "list of strings", Default: "[]", Doc: byName["replicas.train"].doc, Allowed: aPattern},
 	} {
@@ -284,8 +290,8 @@ func TestSubKeys(t *testing.T) {
 	for _, text := range []string{help.String(), strings.ReplaceAll(written.String(), "\n# ", "\n")} {
 		flat := strings.Join(strings.Fields(text), " ")
 		for _, want := range []string{
-			`match: which layers, by name, such as "*.mlp.*" [` + aPattern + "]", "rank: rank r; 0: lora.rank [at least 0]",
-			"skip: the layer carries no head", "until: up to this step [in steps; at least 1]",
+			`match: which layers, by name, such as "*.mlp.*" [` + aPattern + "]", "rank: rank r; 0: lora.rank [at least 0 and at most 65536]",
+			"skip: the layer carries no head", "until: up to this step [in steps; at least 1 and at most 1e9]",
 		} {
 			if !strings.Contains(flat, want) {
 				t.Errorf("%q is missing in\n%s", want, text)

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"lte/internal/quote"
+
 	"github.com/agnivade/levenshtein"
 )
 
@@ -19,10 +21,21 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	if e.Where == "" {
-		return e.Problem
+	text := e.Problem
+	if e.Where != "" {
+		text = e.Where + ": " + text
 	}
-	return e.Where + ": " + e.Problem
+	return shorten(quote.Text(text))
+}
+
+// maxText is the length of an error's text, in bytes, from which its middle is left out: it may quote a value of any length.
+const maxText = 2000
+
+func shorten(text string) string {
+	if len(text) <= maxText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxText/2], "") + " … " + strings.ToValidUTF8(text[len(text)-maxText/2:], "")
 }
 
 func (e *Error) Unwrap() error { return e.Err }
@@ -76,6 +89,9 @@ func firstKey(section string) string {
 //
 //	distance = levenshtein(leaf of name, leaf of key) + [sections differ]
 func nearest(name string, known []field, sections []string) []string {
+	if len(name) > 100 { // nothing is like it, and comparing takes long
+		return nil
+	}
 	name = strings.ToLower(name)
 	section, leaf, dotted := strings.Cut(name, ".")
 	if !dotted {

@@ -79,7 +79,8 @@ type field struct {
 	item      *field   // of a list: what each element is, without a name
 	keys      []field  // of a table in a list: its keys, named alone
 
-	// Bounds: min <= value <= max, above < value < below; infinite where there is none.
+	// Bounds: min <= value <= max, above < value < below; infinite where there is none. Those of integers are below 2^53, so that a
+	// value that is rounded to a float is on the same side of them.
 	min, max, above, below float64
 }
 
@@ -211,17 +212,22 @@ func (f field) allowed() string {
 		return "a pattern (* any text, ? any character, [abc] one of these)"
 	}
 	var parts []string
-	if !math.IsInf(f.min, 0) {
-		parts = append(parts, fmt.Sprintf("at least %g", f.min))
-	}
-	if !math.IsInf(f.max, 0) {
-		parts = append(parts, fmt.Sprintf("at most %g", f.max))
-	}
-	if !math.IsInf(f.above, 0) {
-		parts = append(parts, fmt.Sprintf("above %g", f.above))
-	}
-	if !math.IsInf(f.below, 0) {
-		parts = append(parts, fmt.Sprintf("below %g", f.below))
+	for _, b := range []struct {
+		words string
+		bound float64
+	}{{"at least", f.min}, {"above", f.above}, {"at most", f.max}, {"below", f.below}} {
+		if !math.IsInf(b.bound, 0) {
+			parts = append(parts, b.words+" "+figure(b.bound))
+		}
 	}
 	return strings.Join(parts, " and ")
+}
+
+// figure writes a bound: whole millions as 1e6, other numbers as they are.
+func figure(x float64) string {
+	text := strconv.FormatFloat(x, 'f', -1, 64)
+	if strings.HasSuffix(text, "000000") {
+		text = strings.NewReplacer("e+0", "e", "e+", "e").Replace(strconv.FormatFloat(x, 'e', -1, 64))
+	}
+	return text
 }

@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"lte/internal/file"
 
 	"github.com/BurntSushi/toml"
 )
@@ -89,7 +90,7 @@ func (l *loader) file(path string, from []base) error {
 	if len(from) > 0 {
 		where, named = from[len(from)-1].where, fmt.Sprintf("%s %q", baseKey, path)
 	}
-	text, err := os.ReadFile(path)
+	text, err := file.Read(path, maxBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &Error{Where: where, Err: err, Problem: fmt.Sprintf("no such file; check the path of %s", named)}
 	}
@@ -150,7 +151,10 @@ func (l *loader) setting(s string) error {
 		return unknownKey(where, name)
 	}
 	var doc map[string]any
-	_, err := toml.Decode("v = "+text, &doc)
+	err := measure(name, text)
+	if err == nil {
+		_, err = toml.Decode("v = "+text, &doc)
+	}
 	value, parsed := doc["v"], err == nil && len(doc) == 1
 	if f.kind == reflect.String {
 		quoted := strings.HasPrefix(text, `"`) || strings.HasPrefix(text, `'`)
@@ -222,6 +226,9 @@ func (f field) set(dst reflect.Value, value any) *Error {
 
 // setList stores an empty list as nil, so that there is one Config for it.
 func (f field) setList(dst, values reflect.Value) *Error {
+	if err := f.checkLength(values.Len()); err != nil {
+		return err
+	}
 	list := reflect.Zero(dst.Type())
 	for i := range values.Len() {
 		item := reflect.New(dst.Type().Elem()).Elem()
@@ -321,22 +328,29 @@ type entry struct {
 // parse returns the leaves of a TOML text in the order of their lines. Tables that are no section of Config, and
 // tables inside sections, are opened too, so that an error can name the key itself.
 func parse(path, text string) ([]entry, error) {
+	if err := measure(path, text); err != nil {
+		return nil, err
+	}
 	var top map[string]toml.Primitive
 	meta, err := toml.Decode(text, &top)
 	if err != nil {
 		var syntax toml.ParseError
 		if errors.As(err, &syntax) {
-			// The library's own line is that of the next token where one ends with its line.
-			line := 1 + strings.Count(text[:min(syntax.Position.Start, len(text))], "\n")
+			// The library's own line is that of the next token where one ends with its line; its start can lie before the text.
+			line := 1 + strings.Count(text[:max(0, min(syntax.Position.Start, len(text)))], "\n")
 			return nil, &Error{Where: fmt.Sprintf("%s:%d", path, line), Err: err,
 				Problem: "not TOML: " + strings.Join(strings.Fields(syntax.Message), " ")}
 		}
 		return nil, &Error{Where: path, Err: err, Problem: "not TOML: " + err.Error()}
 	}
 	var entries []entry
+	places := 0
 	var walk func(table map[string]toml.Primitive, under toml.Key)
 	walk = func(table map[string]toml.Primitive, under toml.Key) {
 		for name, p := range table {
+			if places++; places > maxPlaces { // finding a place reads the whole text
+				return
+			}
 			key := append(slices.Clone(under), name)
 			e := entry{name: key.String()}
 			e.value, e.line = locate(meta, p)
@@ -355,6 +369,9 @@ func parse(path, text string) ([]entry, error) {
 		}
 	}
 	walk(top, nil)
+	if places > maxPlaces {
+		return nil, &Error{Where: path, Problem: tooMany(maxPlaces)}
+	}
 	slices.SortFunc(entries, func(a, b entry) int {
 		return cmp.Or(a.line-b.line, strings.Compare(a.name, b.name))
 	})

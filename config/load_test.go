@@ -87,15 +87,15 @@ var badInputs = []struct {
 	{"sub-key in capitals", "[lora]\nlayers = [{Match = \"a\"}]\n", nil, `run.toml:2: lora.layers[0]: unknown key "Match"; did you mean "match"?`},
 	{"sub-key like nothing", "[lora]\nlayers = [{match = \"a\", xyzzyplugh = 8}]\n", nil, `run.toml:2: lora.layers[0]: unknown key "xyzzyplugh"; the keys are match, rank, alpha, skip`},
 	{"missing pattern", "[[lora.layers]]\nrank = 8\n", nil, `run.toml:1: lora.layers[0].match is missing; it must be ` + aPattern},
-	{"missing number", "[merge]\nschedule = [{until = 8}]\n", nil, `run.toml:2: merge.schedule[0].every is missing; it must be at least 1`},
-	{"one header", "seed = 1\n[[merge.schedule]]\nuntil = 8\nevery = 0\n", nil, `run.toml:2: merge.schedule[0].every must be at least 1, not 0`},
-	{"one of several headers", "[[merge.schedule]]\nuntil = 8\nevery = 0\n[[merge.schedule]]\nuntil = 9\nevery = 1\n", nil, `run.toml: merge.schedule[0].every must be at least 1, not 0`},
+	{"missing number", "[merge]\nschedule = [{until = 8}]\n", nil, `run.toml:2: merge.schedule[0].every is missing; it must be at least 1 and at most 1e9`},
+	{"one header", "seed = 1\n[[merge.schedule]]\nuntil = 8\nevery = 0\n", nil, `run.toml:2: merge.schedule[0].every must be at least 1 and at most 1e9, not 0`},
+	{"one of several headers", "[[merge.schedule]]\nuntil = 8\nevery = 0\n[[merge.schedule]]\nuntil = 9\nevery = 1\n", nil, `run.toml: merge.schedule[0].every must be at least 1 and at most 1e9, not 0`},
 	{"bad pattern", "[replicas]\ntrain = [\"*\", \"[a\"]\n", nil, `run.toml:2: replicas.train[1] must be ` + aPattern + `, not "[a"`},
 	{"empty pattern", "[replicas]\ntrain = [\"\"]\n", nil, `run.toml:2: replicas.train[0] must be ` + aPattern + `, not ""`},
 	{"bad pattern in a table", "[lora]\nlayers = [{match = \"a[\"}]\n", nil, `run.toml:2: lora.layers[0].match must be ` + aPattern + `, not "a["`},
 	{"empty pattern in a table", "[lora]\nlayers = [{match = \"\"}]\n", nil, `run.toml:2: lora.layers[0].match must be ` + aPattern + `, not ""`},
 	{"set: list without brackets", "", []string{"replicas.train=*.ln_*"}, `--set replicas.train=*.ln_*: replicas.train: expected a list, each item a string such as "name", got "*.ln_*"`},
-	{"set: sub-key", "", []string{"lora.layers=[{match='a',rank=-1}]"}, `--set "lora.layers=[{match='a',rank=-1}]": lora.layers[0].rank must be at least 0, not -1`},
+	{"set: sub-key", "", []string{"lora.layers=[{match='a',rank=-1}]"}, `--set "lora.layers=[{match='a',rank=-1}]": lora.layers[0].rank must be at least 0 and at most 65536, not -1`},
 
 	// settings that are none
 	{"set: no equals sign", "", []string{"lora.rank"}, `--set lora.rank: expected section.key=value, such as lora.rank=8`},
@@ -111,15 +111,15 @@ var badInputs = []struct {
 
 	// values out of range
 	{"enum", "method = \"sgd\"\n", nil, `run.toml:1: method must be one of "lte", "full", "lora", "mhlora", "sequential", "localsgd", "diloco", not "sgd"`},
-	{"min", "[lora]\nrank = 0\n", nil, `run.toml:2: lora.rank must be at least 1, not 0`},
-	{"above", "[optimizer]\nlr = 0.0\n", nil, `run.toml:2: optimizer.lr must be above 0, not 0.0`},
+	{"min", "[lora]\nrank = 0\n", nil, `run.toml:2: lora.rank must be at least 1 and at most 65536, not 0`},
+	{"above", "[optimizer]\nlr = 0.0\n", nil, `run.toml:2: optimizer.lr must be above 0 and at most 1e30, not 0.0`},
 	{"below", "[optimizer]\nbeta1 = 1\n", nil, `run.toml:2: optimizer.beta1 must be at least 0 and below 1, not 1.0`},
 	{"infinite", "[optimizer]\nlr = inf\n", nil, `run.toml:2: optimizer.lr must be finite, not inf`},
 	{"not a number", "[optimizer]\nweight_decay = nan\n", nil, `run.toml:2: optimizer.weight_decay must be finite, not nan`},
 	{"max", "[data]\nmix_probability = 1.1\n", nil, `run.toml:2: data.mix_probability must be at least 0 and at most 1, not 1.1`},
 	{"set: enum", "", []string{"optimizer.name=lion"}, `--set optimizer.name=lion: optimizer.name must be one of "adamw", "sgd", not "lion"`},
-	{"set: spaces", "", []string{"lora.rank = 0"}, `--set "lora.rank = 0": lora.rank must be at least 1, not 0`},
-	{"set over a good file", "[lora]\nrank = 8\n", []string{"lora.rank=0"}, `--set lora.rank=0: lora.rank must be at least 1, not 0`},
+	{"set: spaces", "", []string{"lora.rank = 0"}, `--set "lora.rank = 0": lora.rank must be at least 1 and at most 65536, not 0`},
+	{"set over a good file", "[lora]\nrank = 8\n", []string{"lora.rank=0"}, `--set lora.rank=0: lora.rank must be at least 1 and at most 65536, not 0`},
 	{"unknown preset", "", []string{"model.preset=vit-x/16"}, `--set model.preset=vit-x/16: model.preset must be ` + presetEnum + `, not "vit-x/16"`},
 
 	// keys against each other

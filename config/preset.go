@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -42,6 +43,12 @@ func presetKeys(kind string) []field {
 		keys = append(keys, byName[name])
 	}
 	return keys
+}
+
+// OfPreset says whether a preset stands for that key.
+func OfPreset(key string) bool {
+	of := func(f field) bool { return f.name == key }
+	return slices.ContainsFunc(presetKeys("vit"), of) || slices.ContainsFunc(presetKeys("mixer"), of)
 }
 
 // preset fills the keys that model.preset stands for. A key that was set explicitly must agree, unless the preset is

@@ -110,7 +110,7 @@ func TestPlanForImages(t *testing.T) {
 
 func TestPlanErrors(t *testing.T) {
 	for want, spoil := range map[string]func(*Options){
-		"--heads must be at least 1, not 0":                                        func(o *Options) { o.Heads = 0 },
+		"--heads must be at least 1 and at most 1048576, not 0":                    func(o *Options) { o.Heads = 0 },
 		"--heads 3 cannot be shared out among 2 ranks: choose a multiple of 2":     func(o *Options) { o.Heads = 3 },
 		"--batch 18 is no multiple of --heads 4":                                   func(o *Options) { o.Batch = 18 },
 		"--images 15 is less than one step's, --batch 16":                          func(o *Options) { o.Images = 15 },

@@ -195,17 +195,23 @@ func (o Options) config(l line, seed, ranks int) (config.Config, error) {
 	return c, err
 }
 
+// Largest values of options. What comes of them, such as steps, has its own bounds in package config.
+const (
+	mostRanks  = 1 << 20
+	mostRank   = 65536 / largerRank
+	mostImages = 1_000_000_000_000
+	mostSeeds  = 100
+)
+
 // check reports what no plan can be made of.
 func (o Options) check(ranks int) error {
 	for _, n := range []struct {
 		flag      string
-		got, most int // what exceeds most would overflow here, or make more runs than can be
-	}{{"heads", o.Heads, 1e6}, {"rank", o.Rank, 1e6}, {"images", o.Images, 1e15}, {"batch", o.Batch, 1e9}, {"seeds", o.Seeds, 1000}, {"ranks", ranks, 1e6}} {
-		if n.got < 1 {
-			return wrong("--%s must be at least 1, not %d", n.flag, n.got)
-		}
-		if n.got > n.most {
-			return wrong("--%s must be at most %d, not %d", n.flag, n.most, n.got)
+		got, most int
+	}{{"heads", o.Heads, mostRanks}, {"rank", o.Rank, mostRank}, {"images", o.Images, mostImages}, {"batch", o.Batch, mostImages},
+		{"seeds", o.Seeds, mostSeeds}, {"ranks", ranks, mostRanks}} {
+		if n.got < 1 || n.got > n.most {
+			return wrong("--%s must be at least 1 and at most %d, not %d", n.flag, n.most, n.got)
 		}
 	}
 	for _, name := range o.Only {

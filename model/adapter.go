@@ -82,10 +82,12 @@ func (a *Adapter) count(rows int) {
 	a.thin, a.dense = ways(rows, a.B.Rows, a.A.Cols, a.A.Rows, a.stackA.Rows)
 }
 
-// ways is count for a layer (m, n) and a head of rank r and R = wide.
-func ways(rows, m, n, r, wide int) (throughFactors, denseG bool) {
-	thin, dense := 4*rows*r*(m+n), 2*rows*m*n+4*m*n*r
-	throughFactors = 4*rows*wide*(m+n)+2*rows*r*(m+n) < 2*m*n*wide+min(thin, dense)
+// ways is count for a layer (out, in), a head of that rank and R = wide.
+func ways(rows, out, in, rank, wide int) (throughFactors, denseG bool) {
+	rho, whole, sides := float64(rows), area(out, in), float64(out+in)
+	r, w := float64(rank), float64(wide)
+	thin, dense := 4*rho*r*sides, 2*rho*whole+4*whole*r
+	throughFactors = 4*rho*w*sides+2*rho*r*sides < 2*whole*w+min(thin, dense)
 	return throughFactors, !throughFactors && dense < thin
 }
 

@@ -70,6 +70,8 @@ func (m *Model) Layout(c HeadConfig) (*Layout, error) {
 	if c.Init != "kaiming" && c.Init != "orthogonal" {
 		return nil, fmt.Errorf("unknown initialisation %q of the factor A: expected orthogonal or kaiming", c.Init)
 	}
+	const most = 1 << 50 // values of a head
+	values := 0.0
 	l := &Layout{config: c, work: &lowRankWork{}, model: m}
 	for _, layer := range m.layers {
 		rank, alpha, skip := c.Rule(layer.Name)
@@ -88,6 +90,9 @@ func (m *Model) Layout(c HeadConfig) (*Layout, error) {
 		if rank > short && !layer.outer {
 			return nil, fmt.Errorf("lora rank %d is larger than layer %q (%d×%d) allows: set %s to at most %d",
 				rank, layer.Name, out, in, key, m.shortest(short))
+		}
+		if values += float64(c.Stack) * (float64(min(rank, short)+1)*float64(out+in) + 1); values > most {
+			return nil, fmt.Errorf("%d heads of lora.rank %d are more values than any memory holds: lower lora.heads or lora.rank", c.Stack, rank)
 		}
 		p := Place{Layer: layer, Rank: c.Stack * min(rank, short), Scale: float32(alpha / float64(rank)), A: l.Length}
 		p.B = p.A + p.Rank*in

@@ -84,7 +84,7 @@ type network interface {
 	// allocate makes the buffers of passes with up to that many images.
 	allocate(batch int)
 	// room counts what allocate makes.
-	room(r *room, batch int)
+	room(r *room, batch float64)
 	// attention is the operations of attention's products, forward and backward, for one image.
 	attention() float64
 	// forward returns the logits (n, classes) of n images, valid until the next call.

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"testing"
 
 	"lte/compute"
@@ -75,7 +76,7 @@ func TestRoom(t *testing.T) {
 				begin := live()
 				v := newModel(t, c, be)
 				run(v)
-				model := outline.WeightBytes(d) + outline.PassBytes(d, c.Batch)
+				model := int64(outline.WeightBytes(d) + outline.PassBytes(d, c.Batch))
 				check("model", begin, model, v)
 				for _, h := range []HeadConfig{
 					{Rank: 16, Base: OwnBase}, {Rank: 192, Base: MainBase, Bias: true}, {Rank: 2, Base: FormedBase}, {Rank: 48, Stack: 2},
@@ -98,7 +99,7 @@ func TestRoom(t *testing.T) {
 					v.UseLocal(head)
 					run(v)
 					own, shared := l.Bytes(d)
-					check(fmt.Sprintf("with a head %+v", h), begin, model+own+shared+4*int64(l.Length), v, head)
+					check(fmt.Sprintf("with a head %+v", h), begin, model+int64(own+shared)+4*int64(l.Length), v, head)
 				}
 			})
 		}
@@ -199,5 +200,33 @@ func TestOperations(t *testing.T) {
 			v.UseLocal(head)
 			check(fmt.Sprintf("%+v", h), o.Operations(l), counted(v, l.config.Images))
 		}
+	}
+}
+
+// Fails if a count overflows: every buffer of a pass grows with the images as they do, to any number of them.
+func TestRoomOfManyImages(t *testing.T) {
+	for _, c := range shapes() {
+		m, err := Outline(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		one := m.PassBytes(compute.Float32, 1)
+		for _, images := range []int{1 << 20, 1 << 40, 1 << 62} {
+			if got := m.PassBytes(compute.Float32, images); math.Abs(got/(one*float64(images))-1) > 1e-12 {
+				t.Errorf("%s: %v bytes for %d images, %v for one", c.Kind, got, images, one)
+			}
+		}
+	}
+}
+
+// Fails if a stack of heads is laid out whose length no integer holds.
+func TestTooManyHeadsForAnyMemory(t *testing.T) {
+	m, err := Outline(shapes()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = m.Layout(HeadConfig{Rank: 128, Alpha: 1, Init: "kaiming", Stack: 1 << 58})
+	if err == nil || !strings.Contains(err.Error(), "lower lora.heads or lora.rank") {
+		t.Error(err)
 	}
 }

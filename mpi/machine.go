@@ -7,11 +7,12 @@ import (
 	"math/bits"
 	"os"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"lte/internal/cgroup"
 
 	"golang.org/x/sys/unix"
 )
@@ -135,47 +136,12 @@ func takeTurns() {
 //	cpu.cfs_quota_us    150000          the same in the first version; -1 for no limit
 //	cpu.cfs_period_us   100000
 func cpuLimit(root fs.FS) (tightest limit) {
-	mounts, _ := fs.ReadFile(root, "proc/self/mountinfo")
-	for line := range strings.Lines(string(mounts)) {
-		// 36 35 98:0 /root/in/the/hierarchy /mounted/at rw,noatime shared:1 - cgroup cgroup rw,cpu,cpuacct
-		place, kind, ok := strings.Cut(line, " - ")
-		at, what := strings.Fields(place), strings.Fields(kind)
-		if !ok || len(at) < 5 || len(what) < 3 {
-			continue
-		}
-		var controller string
-		switch {
-		case what[0] == "cgroup" && slices.Contains(strings.Split(what[2], ","), "cpu"):
-			controller = "cpu"
-		case what[0] != "cgroup2":
-			continue
-		}
-		top := strings.TrimPrefix(at[4], "/")
-		within, ok := strings.CutPrefix(ownGroup(root, controller), strings.TrimSuffix(at[3], "/"))
-		if !ok { // a container that sees less of the hierarchy than its groups' names tell
-			within = ""
-		}
-		for dir := path.Join(top, within); ; dir = path.Dir(dir) {
-			if l := groupLimit(root, dir); l.millicores > 0 && (tightest.millicores == 0 || l.millicores <= tightest.millicores) {
-				tightest = l
-			}
-			if len(dir) <= len(top) {
-				break
-			}
+	for _, g := range cgroup.Of(root, "cpu") {
+		if l := groupLimit(root, g.Dir); l.millicores > 0 && (tightest.millicores == 0 || l.millicores <= tightest.millicores) {
+			tightest = l
 		}
 	}
 	return tightest
-}
-
-// ownGroup is this process's group in the hierarchy of a controller; "" names the second version's only one.
-func ownGroup(root fs.FS, controller string) string {
-	groups, _ := fs.ReadFile(root, "proc/self/cgroup")
-	for line := range strings.Lines(string(groups)) { // 4:cpu,cpuacct:/name, 0::/name
-		if f := strings.SplitN(strings.TrimSpace(line), ":", 3); len(f) == 3 && slices.Contains(strings.Split(f[1], ","), controller) {
-			return f[2]
-		}
-	}
-	return ""
 }
 
 // groupLimit reads the limit of the group in dir. The group is known by its folder's number, the same in every container.

@@ -48,6 +48,9 @@ const (
 // between one message and the next.
 const payload = 0.9
 
+// MaxRanks is how many ranks a plan is of at most, and how many of them are on a node.
+const MaxRanks = 1 << 20
+
 // Cluster is where a run takes place: ranks 0 to PerNode−1 are on the first node, and so on.
 type Cluster struct {
 	Ranks, PerNode int
@@ -92,9 +95,13 @@ func (c Cluster) shift(by int) int {
 // flip is shift for the partner rank XOR by.
 func (c Cluster) flip(by int) (outside int) {
 	p := c.perNode()
-	for rank := range p {
-		if rank^by >= p {
-			outside++
+	outside = p
+	for bit := 0; p>>bit > 0; bit++ {
+		// Where p has a 1, the ranks below p that have a 0 there and agree with p above it are 2^bit in a row, and so are their
+		// partners.
+		if p>>bit&1 == 1 {
+			partners := (p>>bit ^ 1 ^ by>>bit) << bit
+			outside -= min(max(0, p-partners), 1<<bit)
 		}
 	}
 	return outside

@@ -91,7 +91,7 @@ func (r *rank) factors() []message {
 		numbers += own * float64(p.End-p.BiasA) // biases are factors always
 		switch t {
 		case collective.Factors:
-			numbers += own * float64(f.R*(f.M+f.N))
+			numbers += own * float64(f.R) * float64(f.M+f.N)
 		case collective.Dense:
 			dense += f.M * f.N
 		case collective.Rows:

@@ -28,7 +28,7 @@ func TestBytesOnRanks(t *testing.T) {
 			must(t, err)
 			s, err := tr.Run(nil)
 			must(t, err)
-			if got := s.Traffic; got.Merge.Sent != 2*p.MergeBytes || got.Gradients.Sent != 2*p.GradientBytes ||
+			if got := s.Traffic; float64(got.Merge.Sent) != 2*p.MergeBytes || float64(got.Gradients.Sent) != 2*p.GradientBytes ||
 				float64(got.Control.Sent) != 2*p.ControlBytes {
 				t.Errorf("%s: %+v sent, foreseen twice %+v", method, got, p)
 			}

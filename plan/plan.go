@@ -8,6 +8,8 @@ package plan
 
 import (
 	"fmt"
+	"math"
+	"slices"
 
 	"lte/collective"
 	"lte/compute"
@@ -67,16 +69,16 @@ type Prediction struct {
 	Communicating   float64 `json:"communicating"`     // ExchangeSeconds / Seconds
 	ImagesPerSecond float64 `json:"images_per_second"` // of all ranks
 
-	Bytes          int64   `json:"bytes"`           // that a rank sends, for all purposes but evaluation
-	MergeBytes     int64   `json:"merge_bytes"`     // of it, factors or weights
-	GradientBytes  int64   `json:"gradient_bytes"`  // of it, gradients
+	Bytes          float64 `json:"bytes"`           // that a rank sends, for all purposes but evaluation
+	MergeBytes     float64 `json:"merge_bytes"`     // of it, factors or weights
+	GradientBytes  float64 `json:"gradient_bytes"`  // of it, gradients
 	ControlBytes   float64 `json:"control_bytes"`   // of it, proofs of lockstep; a mean where they are not in every interval
 	BytesPerImage  float64 `json:"bytes_per_image"` // that all ranks send, over the images that they see
-	AveragingBytes int64   `json:"averaging_bytes"` // that a ring allreduce of all gradients makes a rank send in K steps
+	AveragingBytes float64 `json:"averaging_bytes"` // that a ring allreduce of all gradients makes a rank send in K steps
 
-	MemoryPerRank int64  `json:"memory_per_rank"` // bytes, with what the node's ranks have in common; without the images of the data set
-	MemoryPerNode int64  `json:"memory_per_node"` // that only once
-	Memory        Memory `json:"memory"`          // MemoryPerRank, by what it is for
+	MemoryPerRank float64 `json:"memory_per_rank"` // bytes, with what the node's ranks have in common; without the images of the data set
+	MemoryPerNode float64 `json:"memory_per_node"` // that only once
+	Memory        Memory  `json:"memory"`          // MemoryPerRank, by what it is for
 }
 
 // Methods are the configured method and those that stand beside it in every plan.
@@ -155,12 +157,13 @@ func (o Options) check() error {
 		problem string
 	}{
 		{l.Ranks < 1, fmt.Sprintf("a plan is of at least 1 rank, not %d", l.Ranks)},
+		{l.Ranks > MaxRanks, fmt.Sprintf("a plan is of at most %d ranks, not %d", MaxRanks, l.Ranks)},
 		{l.PerNode < 1, fmt.Sprintf("a node has at least 1 rank, not %d", l.PerNode)},
-		{!(l.Between.Bandwidth > 0) || !(l.Within.Bandwidth > 0), "a bandwidth must be above 0"},
-		{!(l.Between.Latency >= 0) || !(l.Within.Latency >= 0), "a latency must be at least 0"},
-		{!(o.Speed.Heads > 0) || !(o.Speed.Weights > 0) || !(o.Speed.Memory > 0), "the speed of a rank must be above 0"},
-		{!(o.Speed.Lockstep >= 0), "what ranks reach in lockstep must be at least 0"},
-		{!(o.Speed.Feed >= 0), "preparing an image takes at least 0 seconds"},
+		{!above0(l.Between.Bandwidth, l.Within.Bandwidth), "a bandwidth must be above 0, and finite"},
+		{!atLeast0(l.Between.Latency, l.Within.Latency), "a latency must be at least 0, and finite"},
+		{!above0(o.Speed.Heads, o.Speed.Weights, o.Speed.Memory), "the speed of a rank must be above 0, and finite"},
+		{!atLeast0(o.Speed.Lockstep), "what ranks reach in lockstep must be at least 0, and finite"},
+		{!atLeast0(o.Speed.Feed), "preparing an image takes at least 0 seconds, and a finite time"},
 	} {
 		if rule.wrong {
 			return &config.Error{Problem: rule.problem}
@@ -168,6 +171,12 @@ func (o Options) check() error {
 	}
 	return nil
 }
+
+func atLeast0(all ...float64) bool {
+	return !slices.ContainsFunc(all, func(x float64) bool { return !(x >= 0) || math.IsInf(x, 1) })
+}
+
+func above0(all ...float64) bool { return atLeast0(all...) && !slices.Contains(all, 0) }
 
 // rank is one rank of a planned run.
 type rank struct {
@@ -179,10 +188,9 @@ type rank struct {
 	transports     []collective.Transport // of the outline's factors
 }
 
-// costs is what choosing a transport goes by.
+// costs is what a merge is counted by.
 func (r *rank) costs() collective.Costs {
-	return collective.Costs{Ranks: r.Cluster.Ranks, Own: r.outline.Workers, Sharers: r.sharers(), Number: r.wire().PerNumber(),
-		Network: r.Cluster.Network(), Rate: r.Speed.Heads}
+	return collective.Costs{Ranks: r.Cluster.Ranks, Own: r.outline.Workers, Sharers: r.sharers(), Number: r.wire().PerNumber()}
 }
 
 // sharers is how many ranks of a node hold W in common and share out its merge.
@@ -198,14 +206,18 @@ func (r *rank) wire() collective.Wire { return collective.Wire(r.config.Exchange
 
 func (r *rank) choose() (err error) {
 	if r.config.Method == "lte" {
-		r.transports, err = train.Transports(r.config, r.outline.Layout, func() (collective.Costs, error) { return r.costs(), nil })
+		r.transports, err = train.Transports(r.config, r.outline.Layout, func() (collective.Costs, error) {
+			c := r.costs()
+			c.Network, c.Rate = r.Cluster.Network(), r.Speed.Heads
+			return c, nil
+		})
 	}
 	return err
 }
 
 // images is how many a rank sees in a step, and how many different ones all ranks see.
 func (r *rank) images() (mine, all float64) {
-	mine = float64(r.outline.Workers * r.config.Train.Batch)
+	mine = float64(r.outline.Workers) * float64(r.config.Train.Batch)
 	if r.config.Data.Share == "same" {
 		return mine, float64(r.config.Train.Batch)
 	}
@@ -216,7 +228,7 @@ func (r *rank) predict() Prediction {
 	c, l, k := r.config, r.Cluster, float64(r.config.Merge.Every)
 	p := Prediction{Kind: "plan", Method: c.Method, Model: train.ModelName(c.Model), Ranks: l.Ranks, PerNode: min(l.PerNode, l.Ranks),
 		Steps: c.Merge.Every, Wire: "fp32", Memory: r.memory(),
-		AveragingBytes: int64(c.Merge.Every) * collective.AllreduceBytes(int64(r.trainable), l.Ranks)}
+		AveragingBytes: k * float64(collective.AllreduceBytes(int64(r.trainable), l.Ranks))}
 	if c.HasHeads() {
 		p.Heads = c.LoRA.Heads
 	}
@@ -233,9 +245,9 @@ func (r *rank) predict() Prediction {
 		sent := m.times * m.block * float64(l.Ranks-1)
 		switch m.purpose {
 		case collective.Merging:
-			p.MergeBytes += int64(sent)
+			p.MergeBytes += sent
 		case collective.Gradients:
-			p.GradientBytes += int64(sent)
+			p.GradientBytes += sent
 		default:
 			p.ControlBytes += sent
 		}
@@ -245,9 +257,9 @@ func (r *rank) predict() Prediction {
 	p.Seconds = p.StepSeconds + p.ExchangeSeconds + p.MergeSeconds
 	p.Communicating = p.ExchangeSeconds / p.Seconds
 	p.ImagesPerSecond = k * all / p.Seconds
-	p.Bytes = p.MergeBytes + p.GradientBytes + int64(p.ControlBytes)
-	p.BytesPerImage = float64(p.Bytes) * float64(l.Ranks) / (k * all)
+	p.Bytes = p.MergeBytes + p.GradientBytes + math.Floor(p.ControlBytes)
+	p.BytesPerImage = p.Bytes * float64(l.Ranks) / (k * all)
 	p.MemoryPerRank = p.Memory.Total()
-	p.MemoryPerNode = (p.MemoryPerRank-p.Memory.Common)*int64(p.PerNode) + p.Memory.Common
+	p.MemoryPerNode = (p.MemoryPerRank-p.Memory.Common)*float64(p.PerNode) + p.Memory.Common
 	return p
 }

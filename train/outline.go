@@ -17,6 +17,7 @@ type Outline struct {
 	Trained  int                 // numbers that a worker trains, replicas included
 	Pass     int                 // images of the largest pass, evaluation's included
 	Measured int                 // numbers of W⁰ that are kept for measurements
+	together bool                // the workers' mini-batches go through one pass
 }
 
 // NewOutline outlines one of so many ranks of a run of a resolved configuration, on images of the set's sizes: nothing else of
@@ -63,7 +64,21 @@ func NewOutline(c config.Config, ranks int, set *data.Set) (*Outline, error) {
 	}
 	o.Factors, o.Replicas, o.Trained = factorsOf(o.Layout), len(grads), o.Layout.Length+len(grads)
 	if o.Workers > 1 && c.Train.Accumulate == 1 && c.Data.Share != "same" && o.Replicas == 0 && o.Layout.Thin() { // see together
+		o.together = true
 		o.Pass = max(o.Workers*perPass(c), c.Train.EvalBatch)
 	}
 	return o, nil
+}
+
+// Passes is how many training passes the rank makes in a step on a batch of so many images, and how many images each of them has.
+func (o *Outline) Passes(c config.Config, batch int) (passes, images int) {
+	passes, images = c.Train.Accumulate, batch/c.Train.Accumulate
+	switch {
+	case o.together:
+	case c.Data.Share == "same":
+		passes *= o.Workers
+	default:
+		passes, images = passes*o.Workers, images/o.Workers
+	}
+	return passes, max(images, 1)
 }

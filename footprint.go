@@ -1,0 +1,300 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"strings"
+
+	"lte/bench"
+	"lte/collective"
+	"lte/config"
+	"lte/data"
+	"lte/internal/memory"
+	"lte/mpi"
+	"lte/plan"
+
+	"github.com/dustin/go-humanize"
+)
+
+// footprint is what a rank is about to hold, in bytes.
+type footprint struct {
+	memory plan.Memory // of a run; what is there already (Program) is not counted
+	what   string      // what is held beside it
+	beside float64
+}
+
+func (f footprint) total() float64 { return f.memory.Total() - f.memory.Program + f.beside }
+
+// largest is what most of it is for, where so many ranks share a node's memory.
+func (f footprint) largest(ranks int) (what string, bytes float64) {
+	if what, bytes = f.memory.Each(ranks).Largest(); f.beside > bytes {
+		return f.what, f.beside
+	}
+	return what, bytes
+}
+
+// task is what is checked before memory is given to it.
+type task struct {
+	name   string // in messages, such as "the run"
+	config config.Config
+	set    *data.Set // the sizes of its images, and the number of classes
+	// Of each run, fewer than all where every rank makes one alone, and those of them that share a node's memory.
+	ranks, perNode int
+	count          func(config.Config, *data.Set) (footprint, error)
+	flags          map[string]string // keys, also plan.ImageKey and plan.ClassesKey, that have another name
+	advice         string            // what else helps; may be empty
+}
+
+// runOf is the training run of a configuration on images of that set's sizes.
+func runOf(c config.Config, ranks, perNode int, set *data.Set) task {
+	flags := map[string]string{plan.ImageKey: "data.size", plan.ClassesKey: "the number of classes"}
+	if c.Data.Kind == "synthetic" {
+		flags[plan.ClassesKey] = "synthetic.classes"
+		if c.Data.Size == 0 {
+			flags[plan.ImageKey] = "synthetic.height and synthetic.width"
+		}
+	}
+	return task{name: "the run", config: c, set: set, ranks: ranks, perNode: perNode, flags: flags, count: func(c config.Config, set *data.Set) (f footprint, err error) {
+		f.memory, err = plan.Footprint(c, ranks, perNode, set)
+		return f, err
+	}}
+}
+
+// dataSet is what a footprint's data set is called.
+const dataSet = "data set"
+
+// checkSizes is an error, on all ranks, where what is known of a run before its data set is opened does not fit into memory. What else
+// is wrong with the configuration is found later.
+func checkSizes(w *mpi.World, c config.Config) error {
+	set := &data.Set{Channels: 1, Height: c.Data.Size, Width: c.Data.Size, Classes: 1} // at least
+	if y := c.Synthetic; c.Data.Kind == "synthetic" {
+		set = &data.Set{Channels: y.Channels, Height: cmp.Or(c.Data.Size, y.Height), Width: cmp.Or(c.Data.Size, y.Width), Classes: y.Classes}
+	}
+	if set.Height == 0 {
+		return nil
+	}
+	t := runOf(c, w.Size(), w.NodeSize(), set)
+	run := t.count
+	t.count = func(c config.Config, set *data.Set) (footprint, error) {
+		f, err := run(c, set)
+		if err != nil {
+			return footprint{}, nil
+		}
+		if y := c.Synthetic; c.Data.Kind == "synthetic" {
+			f.what, f.beside = dataSet, float64(y.Channels*y.Height*y.Width)+orderBytes*float64(y.Images)
+		}
+		return f, nil
+	}
+	return t.fits(w)
+}
+
+// checkRun is an error, on all ranks, where a run on an open data set does not fit into memory.
+func checkRun(w *mpi.World, c config.Config, set *data.Set) error {
+	t := runOf(c, w.Size(), w.NodeSize(), set)
+	run := t.count
+	t.count = func(c config.Config, set *data.Set) (footprint, error) {
+		f, err := run(c, set)
+		f.what, f.beside = dataSet, orderBytes*float64(set.Train.Len())
+		return f, err
+	}
+	return t.fits(w)
+}
+
+// What a benchmark holds on a rank: what a run does, the batches that are prepared ahead alone, or operands of its own products.
+const (
+	aRun = 1 << iota
+	aFeed
+	products
+)
+
+// ofBench is a benchmark of runs of so many ranks.
+func ofBench(o bench.Options, ranks, perNode, holds int) task {
+	set := &data.Set{Channels: 3, Height: o.Image, Width: o.Image, Classes: o.Classes}
+	flags := map[string]string{plan.ImageKey: "--image", plan.ClassesKey: "--classes", "train.batch": "--batch", "lora.rank": "--rank", "model.preset": "--model"}
+	return task{name: "the benchmark", config: o.Config, set: set, ranks: ranks, perNode: perNode, flags: flags,
+		count: func(c config.Config, set *data.Set) (f footprint, err error) {
+			if holds&aRun != 0 {
+				f.memory, err = plan.Footprint(c, ranks, perNode, set)
+			}
+			if holds&aFeed != 0 {
+				f.memory.Images = data.Ahead * 4 * float64(c.Train.Batch) * float64(set.Channels*set.Height*set.Width)
+			}
+			if holds&products != 0 && err == nil {
+				o := o
+				o.Config, o.Image, o.Classes = c, set.Height, set.Classes
+				f.what = "operands of products"
+				f.beside, err = o.OperandBytes()
+			}
+			return f, err
+		}}
+}
+
+// orderBytes is what the order of the training images takes for each of them.
+const orderBytes = 8
+
+// fits is an error, on all ranks of the group, unless the task's footprint fits into the memory that each of them may use.
+func (t task) fits(g collective.Group) error {
+	var f footprint
+	var err error
+	if g.Rank() == 0 { // who counts for all: they have the same configuration
+		f, err = t.count(t.config, t.set)
+	}
+	if err := collective.Agree(g, err); err != nil {
+		return err
+	}
+	need := memory.Need{Own: f.total() - f.memory.Common, Common: f.memory.Common, Node: t.perNode}
+	if need.Own, need.Common, err = first(g, need.Own, need.Common); err != nil {
+		return err
+	}
+	return enough(g, need, func(s shortage) error {
+		f, err := t.count(t.config, t.set)
+		if err != nil {
+			return err
+		}
+		keys := plan.Blame(t.config, t.ranks, t.set, func(c config.Config, set *data.Set) (float64, error) {
+			f, err := t.count(c, set)
+			return f.total(), err
+		})
+		sharers := t.perNode
+		if s.need == need.Own+need.Common {
+			sharers = 1
+		}
+		what, bytes := f.largest(sharers)
+		return &config.Error{Keys: keys, Problem: fmt.Sprintf("%s needs %s (%s %s)%s: %s", t.subject(keys), s.needs(), what, amount(bytes), s.has(), t.remedy(keys, what))}
+	})
+}
+
+// first brings rank 0's numbers to all ranks.
+func first(g collective.Group, x, y float64) (float64, float64, error) {
+	all := make([]uint64, 2*g.Size())
+	err := collective.Allgather(g, all, []uint64{math.Float64bits(x), math.Float64bits(y)})
+	return math.Float64frombits(all[0]), math.Float64frombits(all[1]), err
+}
+
+// subject is the key that is most to blame, with its value.
+func (t task) subject(keys []string) string {
+	if len(keys) == 0 {
+		return t.name
+	}
+	value := t.config.Value(keys[0])
+	switch keys[0] {
+	case plan.ImageKey:
+		value = fmt.Sprint(max(t.set.Height, t.set.Width))
+	case plan.ClassesKey:
+		value = fmt.Sprint(t.set.Classes)
+	}
+	name := t.called(keys[0])
+	if strings.HasPrefix(name, "--") {
+		return name + " " + value
+	}
+	return name + " = " + value
+}
+
+func (t task) called(key string) string {
+	if name, ok := t.flags[key]; ok {
+		return name
+	}
+	return key
+}
+
+// remedy says what would make it fit.
+func (t task) remedy(keys []string, what string) string {
+	var all []string
+	verb := "lower "
+	for _, key := range keys {
+		if key == "model.preset" {
+			all, verb = append(all, "choose a smaller "+t.called(key)), "lower "
+			continue
+		}
+		all, verb = append(all, verb+t.called(key)), ""
+		if key == "train.batch" && what == "activations" && t.called(key) == key {
+			all, verb = append(all, "raise train.accumulate"), "lower "
+		}
+	}
+	switch {
+	case len(all) > 0:
+	case what == dataSet:
+		all = []string{"choose a smaller data set"}
+	default:
+		all = []string{"choose a smaller model or smaller batches"}
+	}
+	if t.advice != "" {
+		all = append(all, t.advice)
+	}
+	if n := len(all) - 1; n > 0 {
+		return strings.Join(all[:n], ", ") + " or " + all[n]
+	}
+	return all[0]
+}
+
+// shortage is memory that a rank lacks.
+type shortage struct {
+	ranks      int
+	need, free float64 // bytes of each
+	bound      string  // why there is no more
+}
+
+// needs is what each rank needs, and has what it may use.
+func (s shortage) needs() string {
+	if s.ranks == 1 {
+		return amount(s.need)
+	}
+	return fmt.Sprintf("%s on each of %d ranks", amount(s.need), s.ranks)
+}
+
+func (s shortage) has() string {
+	each := ""
+	if s.ranks > 1 {
+		each = " to each"
+	}
+	return fmt.Sprintf(", and %s is available%s (%s)", amount(s.free), each, s.bound)
+}
+
+// enough is an error, on all ranks of the group, unless each of them may take what it needs: the first that may not says why. What
+// bounds the memory of several ranks is shared out among them.
+func enough(g collective.Group, need memory.Need, explain func(shortage) error) error {
+	const most = 16 // groups of a rank
+	bounds := memory.Bounds(os.DirFS("/"))
+	mine, all := make([]uint64, most), make([]uint64, most*g.Size())
+	for i, b := range bounds[:min(most, len(bounds))] {
+		mine[i] = b.Group
+	}
+	if err := collective.Allgather(g, all, mine); err != nil {
+		return err
+	}
+	worst, needs, free := need.Worst(bounds, func(group uint64) (n int) {
+		for rank := range g.Size() {
+			if slices.Contains(all[rank*most:(rank+1)*most], group) {
+				n++
+			}
+		}
+		return n
+	})
+	lacks := uint64(0)
+	if needs > free {
+		lacks = 1
+	}
+	who, err := collective.Numbers(g, lacks)
+	if err != nil {
+		return err
+	}
+	if first := slices.Index(who, 1); first == g.Rank() {
+		err = explain(shortage{g.Size(), needs, free, worst.What})
+	} else if first < 0 {
+		return nil
+	}
+	return collective.Agree(g, err)
+}
+
+// enoughFor is enough, for what a flag asks.
+func enoughFor(g collective.Group, flag string, need memory.Need) error {
+	return enough(g, need, func(s shortage) error {
+		return &config.Error{Problem: fmt.Sprintf("%s needs %s%s: lower it, or use fewer ranks", flag, s.needs(), s.has())}
+	})
+}
+
+// amount words bytes.
+func amount(bytes float64) string { return humanize.SIWithDigits(bytes, 1, "B") }
