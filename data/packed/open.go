@@ -1,7 +1,6 @@
 package packed
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -19,28 +18,6 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 )
-
-// manifest is manifest.json.
-type manifest struct {
-	Format      string               `json:"format"` // magic
-	Name        string               `json:"name"`
-	Classes     int                  `json:"classes"`
-	ClassNames  []string             `json:"class_names,omitempty"`
-	Channels    int                  `json:"channels"`
-	White       int                  `json:"white"` // the byte that stands for 1
-	Size        int                  `json:"size"`  // pixels, of the shorter side at most; 0: as the pictures were
-	Compression string               `json:"compression"`
-	Skipped     int                  `json:"skipped"` // images that could not be read
-	Splits      map[string][]listing `json:"splits"`
-}
-
-// listing is a shard as the manifest knows it.
-type listing struct {
-	File     string `json:"file"`
-	Images   int    `json:"images"`
-	Bytes    int64  `json:"bytes"`
-	Checksum string `json:"checksum"` // of its index, hexadecimal
-}
 
 // Set is a packed set that is open. It stays so until the process ends.
 type Set struct {
@@ -107,39 +84,6 @@ func (s *Set) check() error {
 		}
 	}
 	return nil
-}
-
-func readManifest(folder string) (m manifest, err error) {
-	b, err := file.Read(filepath.Join(folder, manifestName), limit.Manifest)
-	if e := new(os.PathError); errors.As(err, &e) {
-		err = e.Err // its name is said by the caller
-	}
-	if err != nil {
-		return m, err
-	}
-	if err := json.Unmarshal(b, &m); err != nil {
-		return m, fmt.Errorf("expected JSON: %w", err)
-	}
-	switch {
-	case m.Format != magic:
-		return m, fmt.Errorf("format %q, expected %q", m.Format, magic)
-	case m.Classes < 1 || m.Classes > limit.Classes:
-		return m, fmt.Errorf("%d classes, expected 1 to %d", m.Classes, limit.Classes)
-	case m.ClassNames != nil && len(m.ClassNames) != m.Classes:
-		return m, fmt.Errorf("%d classes with %d names", m.Classes, len(m.ClassNames))
-	case m.Channels < 1 || m.Channels > mostChannels || m.White < 1 || m.White > 255:
-		return m, fmt.Errorf("%d channels up to %d, expected 1 to %d channels up to 1 to 255", m.Channels, m.White, mostChannels)
-	}
-	listed := map[string]bool{}
-	for _, shards := range m.Splits {
-		for _, l := range shards {
-			if listed[l.File] {
-				return m, fmt.Errorf("shard %q twice", l.File)
-			}
-			listed[l.File] = true
-		}
-	}
-	return m, nil
 }
 
 // open maps a shard and checks it against the manifest.

@@ -2,14 +2,12 @@ package packed
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 
 	"lte/data/limit"
@@ -126,44 +124,6 @@ func lock(folder string) (unlock func(), err error) {
 		return nil, fmt.Errorf("%s: another process packs into it: wait for it, or choose another folder (%w)", folder, err)
 	}
 	return func() { f.Close() }, nil
-}
-
-// prepare removes what packings that were killed have left in a folder, which is locked. A manifest.json there that is none of a
-// packed set, which would be replaced at the end, is an error.
-func prepare(folder string) error {
-	name := filepath.Join(folder, manifestName)
-	b, err := file.Read(name, limit.Manifest)
-	var m struct{ Format string }
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-	case err != nil:
-		return err
-	case json.Unmarshal(b, &m) != nil || !strings.HasPrefix(m.Format, magic[:7]):
-		return fmt.Errorf("%s is there already, and no packed set's: choose another folder, or remove it", name)
-	}
-	return file.RemoveTemporaries(folder)
-}
-
-// fits refuses what would come to a manifest that Open refuses.
-func (m manifest) fits(src Source, shard int) error {
-	names, err := json.Marshal(m.ClassNames)
-	shards := src.Train.Len()/shard + src.Test.Len()/shard + 2
-	if err == nil && len(names)+8*len(m.ClassNames)+200*shards > limit.Manifest { // with its indentation
-		err = fmt.Errorf("%d shards and the names of %d classes, expected as many as a %s of %d bytes can list: pack with a larger --shard",
-			shards, m.Classes, manifestName, limit.Manifest)
-	}
-	return err
-}
-
-func (m manifest) write(folder string) error {
-	b, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return err
-	}
-	return file.Write(filepath.Join(folder, manifestName), func(f io.Writer) error {
-		_, err := f.Write(append(b, '\n'))
-		return err
-	})
 }
 
 // writer packs one split.
