@@ -29,7 +29,6 @@ import (
 	"lte/train"
 
 	"github.com/alecthomas/kong"
-	"github.com/mattn/go-isatty"
 )
 
 // version is set by the Makefile from git.
@@ -68,7 +67,35 @@ type trainCommand struct {
 	settings
 	Resume    string         `help:"Go on with the run in that directory, from its newest whole checkpoint; auto: with that of --run-dir, or begin it." placeholder:"DIR|auto"`
 	TimeLimit *time.Duration `help:"When the job will be ended, from now: before that the run writes a checkpoint and exits with 75." placeholder:"1h30m"`
-	Quiet     bool           `help:"No progress; the table at the end stays."`
+	progressFlags
+}
+
+// progressFlags say how runs show how far they are.
+type progressFlags struct {
+	Progress string `help:"How progress is shown: bar, redrawn in its line; lines, a few a minute; none; auto: the bar where a terminal shows standard error, also by way of a launcher, else lines. Warnings and the table at the end are printed always." enum:"auto,bar,lines,none" default:"auto" placeholder:"MODE"`
+	Quiet    bool   `help:"The same as --progress none."`
+}
+
+// check finds flags that contradict one another.
+func (f progressFlags) check() error {
+	if f.Quiet && f.Progress != "auto" && f.Progress != "none" {
+		return &config.Error{Problem: fmt.Sprintf("--quiet and --progress %s contradict one another: leave one of the two out", f.Progress)}
+	}
+	return nil
+}
+
+// console is what shows the progress of a run.
+func (f progressFlags) console(stderr io.Writer, steps int) *report.Console {
+	mode, terminal := report.Mode(f.Progress), mpi.StandardError()
+	switch {
+	case f.Quiet:
+		mode = report.None
+	case f.Progress == "auto" && terminal != nil:
+		mode = report.Bar
+	case f.Progress == "auto":
+		mode = report.Lines
+	}
+	return report.NewConsole(stderr, mode, terminal.Width, steps)
 }
 
 // Help lists every key, for lte train --help.
@@ -172,6 +199,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	c, err := cli.Train.load()
 	if err == nil {
+		err = cli.Train.check()
+	}
+	if err == nil {
 		waitPolitely(c.Compute.Threads)
 	}
 	return launch(os.Stderr, func(w *mpi.World) error {
@@ -232,6 +262,9 @@ func launch(stderr io.Writer, task func(*mpi.World) error) (code int) {
 // aborter makes what names this rank, says why, and ends all ranks.
 func aborter(world *mpi.World, stderr io.Writer) func(cause any) {
 	return func(cause any) {
+		if world.Rank() > 0 && mpi.StandardError() != nil { // rank 0's bar may stand in the terminal's last line
+			fmt.Fprintln(stderr)
+		}
 		fmt.Fprintf(stderr, "rank %d/%d %s: %v\n", world.Rank(), world.Size(), world.Host(), cause)
 		world.Abort(failed)
 	}
@@ -260,6 +293,8 @@ func complainOnce(stderr io.Writer, err error, rank int) int {
 // trainOn is the run of one rank.
 func trainOn(world *mpi.World, c config.Config, command trainCommand, stdout, stderr io.Writer) error {
 	runtime.LockOSThread() // OpenMP's threads belong to the thread that computes
+	console := command.console(stderr, c.Train.Steps)
+	stderr = console // until the run is over
 	if command.Resume != "" {
 		if done, err := finished(world, c, stderr); done || err != nil {
 			return err
@@ -279,7 +314,7 @@ func trainOn(world *mpi.World, c config.Config, command trainCommand, stdout, st
 			return err
 		}
 	}
-	return s.train(c, from, end, command.Quiet, stdout, stderr)
+	return s.train(c, from, end, console, stdout)
 }
 
 // site is where runs take place that differ neither in data nor in how they compute.
@@ -330,8 +365,9 @@ func source(c config.Config, threads int) data.Source {
 
 // train makes a run of a resolved configuration, or goes on with one; stdout gets the table at its end. end says why the run is
 // to be interrupted.
-func (s site) train(c config.Config, from *train.Saved, end *ending, quiet bool, stdout, stderr io.Writer) error {
+func (s site) train(c config.Config, from *train.Saved, end *ending, console *report.Console, stdout io.Writer) error {
 	world := s.world
+	defer console.Finish()
 	t, err := s.trainer(c, from)
 	if err := collective.Agree(world, err); err != nil {
 		return err
@@ -339,7 +375,7 @@ func (s site) train(c config.Config, from *train.Saved, end *ending, quiet bool,
 	var o *output
 	var observer train.Observer
 	if world.Rank() == 0 {
-		if o, err = newOutput(c, s.set.Name, from, quiet, stderr); err == nil {
+		if o, err = newOutput(c, s.set.Name, from, console); err == nil {
 			observer = o
 			defer o.files.Close()
 		}
@@ -356,13 +392,11 @@ func (s site) train(c config.Config, from *train.Saved, end *ending, quiet bool,
 		}
 	}
 	if c.Run.Watchdog > 0 && world.Size() > 1 {
-		defer s.watchdog(t, c, stderr).start()()
+		defer s.watchdog(t, c, console).start()()
 	}
 
 	summary, err := t.Run(observer)
-	if o != nil {
-		o.console.Finish()
-	}
+	console.Finish()
 	if stop := new(train.InterruptedError); errors.As(err, &stop) {
 		return &stopped{InterruptedError: stop, why: end.why(stop.Reason)}
 	}
@@ -414,14 +448,12 @@ func threadsPerRank(configured int, w *mpi.World) (int, error) {
 // output is what rank 0 writes while it trains: the console and the run directory.
 type output struct {
 	train.Observer
-	dir     string
-	console *report.Console
-	files   *report.Files
+	dir   string
+	files *report.Files
 }
 
 // newOutput makes the run directory of a run, or takes up that of one that goes on: from is nil where it begins.
-func newOutput(c config.Config, dataset string, from *train.Saved, quiet bool, stderr io.Writer) (*output, error) {
-	console := report.NewConsole(stderr, isatty.IsTerminal(os.Stderr.Fd()), c.Train.Steps, quiet)
+func newOutput(c config.Config, dataset string, from *train.Saved, console *report.Console) (*output, error) {
 	dir, err := runDir(c, dataset, from, console)
 	if err != nil {
 		return nil, err
@@ -433,5 +465,5 @@ func newOutput(c config.Config, dataset string, from *train.Saved, quiet bool, s
 	if err != nil {
 		return nil, err
 	}
-	return &output{Observer: report.Multi(console, files), dir: dir, console: console, files: files}, nil
+	return &output{Observer: report.Multi(console, files), dir: dir, files: files}, nil
 }

@@ -59,6 +59,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"data", "info", "nowhere"}, failed, "", "nowhere: no such file or directory; correct data.path"},
 		{[]string{"data", "fetch", "imagenet"}, usage, "", "register at https://image-net.org"},
 		{[]string{"train", "--help"}, 0, "Usage: lte train", ""},
+		{[]string{"train", "--progress", "loud"}, usage, "", `--progress must be one of "auto","bar","lines","none" but got "loud"`},
 		{[]string{"report", "nowhere"}, usage, "", "nowhere: cannot read runs there"},
 		{[]string{"report", t.TempDir()}, usage, "", "holds no run; expected a run directory"},
 		{[]string{"report", "--expect", "nowhere", "."}, usage, "", "nowhere: cannot read the list of expected runs"},
