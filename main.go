@@ -230,7 +230,9 @@ func complain(stderr io.Writer, err error) int {
 // launch brings MPI up and does the task on this rank. An error that all ranks share is printed once and all leave in order; whatever
 // befalls one rank alone, a panic too, is printed by that rank and ends the whole job at once, so that none waits.
 func launch(stderr io.Writer, task func(*mpi.World) error) (code int) {
+	started := mpi.Announce(stderr)
 	world, err := mpi.Start()
+	started()
 	if err != nil { // the wrong launcher: every process takes itself for rank 0, the launcher knows better
 		if !mpi.FirstOfLaunch() {
 			return 0
@@ -336,6 +338,10 @@ func openSite(world *mpi.World, c config.Config, stderr io.Writer) (s site, err 
 		fmt.Fprintf(stderr, "lte: warning: %d ranks of %d threads share %d cores of this machine: slower than one thread a rank; lower compute.threads or OMP_NUM_THREADS\n",
 			world.MachineSize(), s.threads, cores)
 	}
+	ranks, cores := world.Fullest()
+	if text := tooMany(ranks, cores, c); text != "" && world.Rank() == 0 {
+		fmt.Fprintf(stderr, "lte: warning: %s\n", text)
+	}
 	if err := world.Unshared(); err != nil && world.Rank() == 0 {
 		fmt.Fprintf(stderr, "lte: warning: every rank holds W for itself, as those of a node cannot share memory: %v\n", err)
 	}
@@ -348,6 +354,22 @@ func openSite(world *mpi.World, c config.Config, stderr io.Writer) (s site, err 
 	}
 	s.set, err = data.Open(source(c, s.threads), splitSeed)
 	return s, collective.Agree(world, err)
+}
+
+// tooMany says what to do where so many ranks share the cores of a machine, if they are more than 8 a core.
+func tooMany(ranks, cores int, c config.Config) string {
+	if ranks <= 8*cores {
+		return ""
+	}
+	instead := ""
+	switch {
+	case c.Method != "lte":
+		instead = " and raise train.batch for as many images a step"
+	case c.LoRA.Heads > 0: // resolved
+		instead = fmt.Sprintf(" and give each several heads (lora.heads = %d)", c.LoRA.Heads)
+	}
+	return fmt.Sprintf("ranks on a machine: %d; cores that they may use: %d; more than 8 ranks a core start slowly and wait for one another: start fewer%s",
+		ranks, cores, instead)
 }
 
 // source is where the configuration says that images come from.

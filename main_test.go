@@ -92,3 +92,31 @@ func TestHelpHasEveryKey(t *testing.T) {
 		}
 	}
 }
+
+// Ranks may be 8 times the cores; beyond that the warning names both, and what the method has to offer instead.
+func TestTooManyRanks(t *testing.T) {
+	c := config.Default()
+	c.LoRA.Heads = 200
+	full := c
+	full.Method = "full"
+	for _, test := range []struct {
+		ranks, cores int
+		c            config.Config
+		want         []string
+	}{
+		{8, 1, c, nil}, {16, 2, c, nil}, {1, 1, c, nil}, {0, 1, c, nil},
+		{9, 1, c, []string{"machine: 9;", "use: 1;", "lora.heads = 200"}},
+		{200, 2, c, []string{"machine: 200;", "use: 2;", "lora.heads = 200"}},
+		{17, 2, full, []string{"machine: 17;", "use: 2;", "train.batch"}},
+	} {
+		got := tooMany(test.ranks, test.cores, test.c)
+		if (got == "") != (test.want == nil) || strings.Contains(got, "\n") {
+			t.Errorf("%d ranks, %d cores: %q", test.ranks, test.cores, got)
+		}
+		for _, part := range test.want {
+			if !strings.Contains(got, part) {
+				t.Errorf("%d ranks, %d cores: %q lacks %q", test.ranks, test.cores, got, part)
+			}
+		}
+	}
+}

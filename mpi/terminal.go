@@ -59,13 +59,11 @@ func launcherError(proc string, pid int) string {
 	if !strings.HasPrefix(pipe, "pipe:") {
 		return ""
 	}
-	p, name := parent(proc, pid)
-	for p > 1 && kindOf(name) == notMPI {
-		p, name = parent(proc, p)
-	}
-	if p <= 1 || !reads(proc, p, pipe) { // a wrapper has sent standard error elsewhere
+	p := starter(proc, pid)
+	if p == 0 || !reads(proc, p, pipe) { // a wrapper has sent standard error elsewhere
 		return ""
 	}
+	name, _ := stat(proc, p)
 	for kindOf(name) == daemon {
 		p, name = parent(proc, p)
 	}
@@ -95,6 +93,19 @@ func kindOf(name string) int {
 		return launcher
 	}
 	return notMPI
+}
+
+// starter is the process of MPI that started this one, perhaps by way of wrapper scripts: a daemon or the launcher; 0 where there is
+// none on this host.
+func starter(proc string, pid int) int {
+	p, name := parent(proc, pid)
+	for p > 1 && kindOf(name) == notMPI {
+		p, name = parent(proc, p)
+	}
+	if p <= 1 {
+		return 0
+	}
+	return p
 }
 
 // labels says whether a launcher is told to put marks before what ranks write, or to put it into files or windows.
