@@ -33,10 +33,10 @@ type observationsCommand struct {
 	Only   []string           `help:"Train these alone (${runs}); what is finished is judged." placeholder:"NAME"`
 	More   bool               `help:"Also lte with 40 % more images."`
 	Set    []string           `help:"Set one key in all runs. Repeatable." placeholder:"SECTION.KEY=VALUE" sep:"none"`
-	Quiet  bool               `help:"No progress within a run."`
 	List   bool               `help:"Print the runs, each its name and what lte train is to --set for it, between tabs; train nothing." xor:"what"`
 	Judge  bool               `help:"Judge what is finished; train nothing." xor:"what"`
 	Ranks  int                `help:"Ranks that train, for --list and --judge, which need no launcher." default:"1"`
+	progressFlags
 }
 
 func (o observationsCommand) options() experiment.Options {
@@ -48,6 +48,9 @@ func (o observationsCommand) options() experiment.Options {
 func runObservations(command observationsCommand, stdout, stderr io.Writer) int {
 	o := command.options()
 	common, err := o.Common()
+	if err == nil {
+		err = command.check()
+	}
 	if err == nil {
 		waitPolitely(common.Compute.Threads)
 	}
@@ -73,7 +76,7 @@ func runObservations(command observationsCommand, stdout, stderr io.Writer) int 
 		for i := range plan {
 			plan[i].Wanted = plan[i].Wanted && !command.Judge
 		}
-		return observe(w, plan, o.Out, common, command.Quiet, stdout, os.Stderr)
+		return observe(w, plan, o.Out, common, command.progressFlags, stdout, os.Stderr)
 	})
 }
 
@@ -89,7 +92,7 @@ func list(o experiment.Options, ranks int, stdout io.Writer) error {
 }
 
 // observe is the experiment on one rank.
-func observe(world *mpi.World, plan []experiment.Run, out string, common config.Config, quiet bool, stdout, stderr io.Writer) error {
+func observe(world *mpi.World, plan []experiment.Run, out string, common config.Config, progress progressFlags, stdout, stderr io.Writer) error {
 	site, err := openSite(world, common, stderr)
 	if err != nil {
 		return err
@@ -106,12 +109,13 @@ func observe(world *mpi.World, plan []experiment.Run, out string, common config.
 		if err := agreeToResume(world, how, c.Run.Dir); err != nil {
 			return err
 		}
-		e, err := enter(world, c, how, stderr)
+		console := progress.console(stderr, c.Train.Steps)
+		e, err := enter(world, c, how, console)
 		if err != nil {
 			return err
 		}
 		defer e.leave()
-		return site.train(c, e, new(ending), quiet, io.Discard, stderr)
+		return site.train(c, e, new(ending), console, io.Discard)
 	}, say)
 	if err != nil {
 		return err

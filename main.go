@@ -31,7 +31,6 @@ import (
 	"lte/train"
 
 	"github.com/alecthomas/kong"
-	"github.com/mattn/go-isatty"
 )
 
 // version is set by the Makefile from git.
@@ -70,7 +69,35 @@ type trainCommand struct {
 	settings
 	Resume    string         `help:"Resume the run in that directory from its newest valid checkpoint; auto: that of --run-dir, or start it." placeholder:"DIR|auto"`
 	TimeLimit *time.Duration `help:"When the job will be ended, from now: before that the run writes a checkpoint and exits with 75." placeholder:"1h30m"`
-	Quiet     bool           `help:"No progress; the table at the end stays."`
+	progressFlags
+}
+
+// progressFlags say how runs show how far they are.
+type progressFlags struct {
+	Progress string `help:"How progress is shown: bar, redrawn in its line; lines, a few a minute; none; auto: the bar where a terminal shows standard error, also by way of a launcher, else lines. Warnings and the table at the end are printed always." enum:"auto,bar,lines,none" default:"auto" placeholder:"MODE"`
+	Quiet    bool   `help:"The same as --progress none."`
+}
+
+// check finds flags that contradict one another.
+func (f progressFlags) check() error {
+	if f.Quiet && f.Progress != "auto" && f.Progress != "none" {
+		return &config.Error{Problem: fmt.Sprintf("--quiet and --progress %s contradict one another: leave one of the two out", f.Progress)}
+	}
+	return nil
+}
+
+// console is what shows the progress of a run.
+func (f progressFlags) console(stderr io.Writer, steps int) *report.Console {
+	mode, terminal := report.Mode(f.Progress), mpi.StandardError()
+	switch {
+	case f.Quiet:
+		mode = report.None
+	case f.Progress == "auto" && terminal != nil:
+		mode = report.Bar
+	case f.Progress == "auto":
+		mode = report.Lines
+	}
+	return report.NewConsole(stderr, mode, terminal.Width, steps)
 }
 
 // Help lists every key, for lte train --help.
@@ -174,6 +201,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	c, err := cli.Train.load()
 	if err == nil {
+		err = cli.Train.check()
+	}
+	if err == nil {
 		waitPolitely(c.Compute.Threads)
 	}
 	return launch(os.Stderr, func(w *mpi.World) error {
@@ -202,7 +232,9 @@ func complain(stderr io.Writer, err error) int {
 // launch brings MPI up and does the task on this rank. An error that all ranks share is printed once and all leave in order; whatever
 // befalls one rank alone, a panic too, is printed by that rank and ends the whole job at once, so that none waits.
 func launch(stderr io.Writer, task func(*mpi.World) error) (code int) {
+	started := mpi.Announce(stderr)
 	world, err := mpi.Start()
+	started()
 	if err != nil { // the wrong launcher: every process takes itself for rank 0, the launcher knows better
 		if !mpi.FirstOfLaunch() {
 			return 0
@@ -235,6 +267,9 @@ func launch(stderr io.Writer, task func(*mpi.World) error) (code int) {
 // aborter returns a function that names this rank, says why, and ends all ranks with that exit code.
 func aborter(world *mpi.World, stderr io.Writer, code int) func(cause any) {
 	return func(cause any) {
+		if world.Rank() > 0 && mpi.StandardError() != nil { // rank 0's bar may stand in the terminal's last line
+			fmt.Fprintln(stderr)
+		}
 		fmt.Fprintf(stderr, "rank %d/%d %s: %s\n", world.Rank(), world.Size(), quote.Text(world.Host()), quote.Text(fmt.Sprint(cause)))
 		world.Abort(code)
 	}
@@ -266,6 +301,8 @@ func trainOn(world *mpi.World, c config.Config, command trainCommand, stdout, st
 	if err := agreeToResume(world, command.Resume, c.Run.Dir); err != nil {
 		return err
 	}
+	console := command.console(stderr, c.Train.Steps)
+	stderr = console // until the run is over
 	if command.Resume != "" {
 		if done, err := finished(world, c, stderr); done || err != nil {
 			return err
@@ -284,7 +321,7 @@ func trainOn(world *mpi.World, c config.Config, command trainCommand, stdout, st
 	if err != nil {
 		return err
 	}
-	return s.train(c, e, end, command.Quiet, stdout, stderr)
+	return s.train(c, e, end, console, stdout)
 }
 
 // site is where runs take place that differ neither in data nor in how they compute.
@@ -306,6 +343,10 @@ func openSite(world *mpi.World, c config.Config, stderr io.Writer) (s site, err 
 		fmt.Fprintf(stderr, "lte: warning: %d ranks of %d threads share %d cores of this machine: slower than one thread a rank; lower compute.threads or OMP_NUM_THREADS\n",
 			world.MachineSize(), s.threads, cores)
 	}
+	ranks, cores := world.Fullest()
+	if text := tooMany(ranks, cores, c); text != "" && world.Rank() == 0 {
+		fmt.Fprintf(stderr, "lte: warning: %s\n", text)
+	}
 	if err := world.Unshared(); err != nil && world.Rank() == 0 {
 		fmt.Fprintf(stderr, "lte: warning: every rank holds W for itself, as those of a node cannot share memory: %v\n", err)
 	}
@@ -323,6 +364,22 @@ func openSite(world *mpi.World, c config.Config, stderr io.Writer) (s site, err 
 	return s, collective.Agree(world, err)
 }
 
+// tooMany says what to do where so many ranks share the cores of a machine, if they are more than 8 a core.
+func tooMany(ranks, cores int, c config.Config) string {
+	if ranks <= 8*cores {
+		return ""
+	}
+	instead := ""
+	switch {
+	case c.Method != "lte":
+		instead = " and raise train.batch for as many images a step"
+	case c.LoRA.Heads > 0: // resolved
+		instead = fmt.Sprintf(" and give each several heads (lora.heads = %d)", c.LoRA.Heads)
+	}
+	return fmt.Sprintf("ranks on a machine: %d; cores that they may use: %d; more than 8 ranks a core start slowly and wait for one another: start fewer%s",
+		ranks, cores, instead)
+}
+
 // source is where the configuration says that images come from.
 func source(c config.Config, threads int) data.Source {
 	d := c.Data
@@ -338,8 +395,9 @@ func source(c config.Config, threads int) data.Source {
 
 // train makes a run of a resolved configuration, or resumes one; stdout gets the table at its end. end says why the run is to be
 // interrupted.
-func (s site) train(c config.Config, e *entry, end *ending, quiet bool, stdout, stderr io.Writer) error {
+func (s site) train(c config.Config, e *entry, end *ending, console *report.Console, stdout io.Writer) error {
 	world := s.world
+	defer console.Finish()
 	if err := checkRun(world, c, s.set); err != nil {
 		return err
 	}
@@ -350,7 +408,7 @@ func (s site) train(c config.Config, e *entry, end *ending, quiet bool, stdout, 
 	var o *output
 	var observer train.Observer
 	if world.Rank() == 0 {
-		if o, err = newOutput(world, c, s.set.Name, e, quiet, stderr); err == nil {
+		if o, err = newOutput(world, c, s.set.Name, e, console); err == nil {
 			observer = o
 			defer o.files.Close()
 		}
@@ -367,14 +425,12 @@ func (s site) train(c config.Config, e *entry, end *ending, quiet bool, stdout, 
 		}
 	}
 	if c.Run.Watchdog > 0 && world.Size() > 1 {
-		defer s.watchdog(t, c, stderr).start()()
+		defer s.watchdog(t, c, console).start()()
 	}
 
 	end.arm()
 	summary, err := t.Run(observer)
-	if o != nil {
-		o.console.Finish()
-	}
+	console.Finish()
 	if stop := new(train.InterruptedError); errors.As(err, &stop) {
 		return &stopped{InterruptedError: stop, why: end.why(stop.Reason)}
 	}
@@ -442,15 +498,13 @@ func checkThreads(setting string, n, cores int) error {
 // output is what rank 0 writes while it trains: the console and the run directory.
 type output struct {
 	train.Observer
-	dir     string
-	console *report.Console
-	files   *report.Files
+	dir   string
+	files *report.Files
 }
 
 // newOutput makes the run directory of a run, or prepares that of one that is resumed.
-func newOutput(world *mpi.World, c config.Config, dataset string, e *entry, quiet bool, stderr io.Writer) (*output, error) {
-	console := report.NewConsole(stderr, isatty.IsTerminal(os.Stderr.Fd()), c.Train.Steps, quiet)
-	dir, err := e.runDir(world, c, dataset, console, stderr)
+func newOutput(world *mpi.World, c config.Config, dataset string, e *entry, console *report.Console) (*output, error) {
+	dir, err := e.runDir(world, c, dataset, console)
 	if err != nil {
 		return nil, err
 	}
@@ -461,5 +515,5 @@ func newOutput(world *mpi.World, c config.Config, dataset string, e *entry, quie
 	if err != nil {
 		return nil, err
 	}
-	return &output{Observer: report.Multi(console, files), dir: dir, console: console, files: files}, nil
+	return &output{Observer: report.Multi(console, files), dir: dir, files: files}, nil
 }

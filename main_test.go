@@ -59,6 +59,7 @@ func TestCommands(t *testing.T) {
 		{[]string{"data", "info", "nowhere"}, failed, "", "nowhere: no such file or directory; correct data.path"},
 		{[]string{"data", "fetch", "imagenet"}, usage, "", "register at https://image-net.org"},
 		{[]string{"train", "--help"}, 0, "Usage: lte train", ""},
+		{[]string{"train", "--progress", "loud"}, usage, "", `--progress must be one of "auto","bar","lines","none" but got "loud"`},
 		{[]string{"report", "nowhere"}, usage, "", "nowhere: cannot read runs there"},
 		{[]string{"report", t.TempDir()}, usage, "", "holds no run; expected a run directory"},
 		{[]string{"report", "--expect", "nowhere", "."}, usage, "", "nowhere: cannot read the list of expected runs"},
@@ -88,6 +89,34 @@ func TestHelpHasEveryKey(t *testing.T) {
 		name := k.Name[strings.LastIndex(k.Name, ".")+1:]
 		if !strings.Contains(out.String(), name) {
 			t.Errorf("lte train --help does not name %s", k.Name)
+		}
+	}
+}
+
+// Ranks may be 8 times the cores; beyond that the warning names both, and what the method has to offer instead.
+func TestTooManyRanks(t *testing.T) {
+	c := config.Default()
+	c.LoRA.Heads = 200
+	full := c
+	full.Method = "full"
+	for _, test := range []struct {
+		ranks, cores int
+		c            config.Config
+		want         []string
+	}{
+		{8, 1, c, nil}, {16, 2, c, nil}, {1, 1, c, nil}, {0, 1, c, nil},
+		{9, 1, c, []string{"machine: 9;", "use: 1;", "lora.heads = 200"}},
+		{200, 2, c, []string{"machine: 200;", "use: 2;", "lora.heads = 200"}},
+		{17, 2, full, []string{"machine: 17;", "use: 2;", "train.batch"}},
+	} {
+		got := tooMany(test.ranks, test.cores, test.c)
+		if (got == "") != (test.want == nil) || strings.Contains(got, "\n") {
+			t.Errorf("%d ranks, %d cores: %q", test.ranks, test.cores, got)
+		}
+		for _, part := range test.want {
+			if !strings.Contains(got, part) {
+				t.Errorf("%d ranks, %d cores: %q lacks %q", test.ranks, test.cores, got, part)
+			}
 		}
 	}
 }

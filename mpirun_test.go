@@ -134,6 +134,7 @@ func TestBadInputOnRanks(t *testing.T) {
 		"batch":         {[]string{"--set", "train.batch=0"}, usage, "train.batch must be at least 1"},
 		"rank":          {[]string{"--set", "lora.rank=65"}, usage, "lora rank 65 is larger than layer"},
 		"flag":          {[]string{"--nonsense"}, usage, "unknown flag --nonsense"},
+		"progress":      {[]string{"--quiet", "--progress", "bar"}, usage, "--quiet and --progress bar contradict one another"},
 		"run directory": {[]string{"--run-dir", used}, usage, "holds a run already"},
 		"no folder":     {[]string{"--run-dir", "/dev/null/x"}, usage, "cannot make the run directory"},
 		"damaged data":  {[]string{"--run-dir", filepath.Join(dir, "none"), "--set", "data.path=" + damaged}, failed, `x.tar": an empty file`},

@@ -248,13 +248,13 @@ func openStore(c config.Config) *checkpoint.Store {
 }
 
 // runDir makes and locks the run directory, or prepares that of a run that is resumed.
-func (e *entry) runDir(world *mpi.World, c config.Config, dataset string, console *report.Console, stderr io.Writer) (string, error) {
+func (e *entry) runDir(world *mpi.World, c config.Config, dataset string, console *report.Console) (string, error) {
 	if !e.resume {
 		dir, err := report.CreateRunDir(c, dataset, time.Now())
 		if err != nil {
 			return "", err
 		}
-		return dir, e.acquire(world, dir, stderr)
+		return dir, e.acquire(world, dir, console)
 	}
 	records := 0
 	if e.from != nil {

@@ -307,7 +307,10 @@ static lte_result split(MPI_Comm from, int color, int key, MPI_Comm *comm) {
 	return ok;
 }
 
+// MPI's blocking collectives spin: where ranks outnumber cores many times, each of their rounds lasts until all ranks had their turn on a
+// core. MPI_Comm_split_type is the only one that all ranks need.
 lte_result lte_start(lte_place *dst) {
+	MPI_Request request;
 	prctl(PR_SET_TIMERSLACK, US); // of the thread that makes all calls: the kernel would add 50 µs to every nap
 	TRY("MPI_Comm_set_errhandler", MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
 	TRY("MPI_Comm_split_type", MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
@@ -315,16 +318,29 @@ lte_result lte_start(lte_place *dst) {
 	TRY("MPI_Comm_rank", MPI_Comm_rank(node, &place.node_rank));
 	TRY("MPI_Comm_size", MPI_Comm_size(node, &place.node_size));
 	// However the launcher dealt them out, a node's ranks are numbered one after another: by its first, and in order.
-	int first;
-	TRY("MPI_Comm_rank", MPI_Comm_rank(MPI_COMM_WORLD, &first));
-	TRY("MPI_Bcast", MPI_Bcast(&first, 1, MPI_INT, 0, node));
-	RETURN_UNLESS_OK(split(MPI_COMM_WORLD, 0, first, &world));
+	int rank, first;
+	TRY("MPI_Comm_rank", MPI_Comm_rank(MPI_COMM_WORLD, &rank));
+	first = rank;
+	TRY("MPI_Ibcast", MPI_Ibcast(&first, 1, MPI_INT, 0, node, &request));
+	TRY("MPI_Ibcast", lte_wait(&request, 50 * US, MS));
+	int mine[2] = {place.node_rank == 0, rank != first + place.node_rank}, all[2]; // nodes, and ranks that need another number
+	TRY("MPI_Iallreduce", MPI_Iallreduce(mine, all, 2, MPI_INT, MPI_SUM, MPI_COMM_WORLD, &request));
+	TRY("MPI_Iallreduce", lte_wait(&request, 50 * US, MS));
+	place.nodes = all[0];
+	if (all[1] == 0) {
+		TRY("MPI_Comm_idup", MPI_Comm_idup(MPI_COMM_WORLD, &world, &request));
+		TRY("MPI_Comm_idup", lte_wait(&request, 50 * US, MS));
+		TRY("MPI_Comm_set_errhandler", MPI_Comm_set_errhandler(world, MPI_ERRORS_RETURN));
+	} else {
+		RETURN_UNLESS_OK(split(MPI_COMM_WORLD, 0, first, &world));
+	}
 	TRY("MPI_Comm_rank", MPI_Comm_rank(world, &place.rank));
 	TRY("MPI_Comm_size", MPI_Comm_size(world, &place.size));
-	RETURN_UNLESS_OK(split(world, place.node_rank == 0 ? 0 : MPI_UNDEFINED, 0, &leaders));
-	place.nodes = 0;
+	if (place.nodes > 1)
+		RETURN_UNLESS_OK(split(world, place.node_rank == 0 ? 0 : MPI_UNDEFINED, 0, &leaders));
+	else if (place.node_rank == 0)
+		RETURN_UNLESS_OK(split(MPI_COMM_SELF, 0, 0, &leaders));
 	if (leaders != MPI_COMM_NULL) {
-		TRY("MPI_Comm_size", MPI_Comm_size(leaders, &place.nodes));
 		TRY("MPI_Comm_rank", MPI_Comm_rank(leaders, &here));
 		ranks_of = calloc(place.nodes, sizeof *ranks_of);
 		first_of = calloc(place.nodes, sizeof *first_of);
@@ -334,7 +350,6 @@ lte_result lte_start(lte_place *dst) {
 		for (int i = 1; i < place.nodes; i++)
 			first_of[i] = first_of[i - 1] + ranks_of[i - 1];
 	}
-	TRY("MPI_Bcast", MPI_Bcast(&place.nodes, 1, MPI_INT, 0, node));
 	*dst = place;
 	return ok;
 }

@@ -92,19 +92,20 @@ func share(places []place, rank int) (ranks, cores int) {
 	return ranks, max(1, min(cores, int(allowed/1000)))
 }
 
-// crowded says whether ranks outnumber cores on any machine.
-func crowded(places []place) bool {
+// fullest is the ranks and cores of the machine with the most ranks for each core.
+func fullest(places []place) (ranks, cores int) {
+	ranks, cores = 0, 1
 	seen := map[uint64]bool{}
 	for rank, p := range places {
 		if seen[p.machine] {
 			continue
 		}
 		seen[p.machine] = true
-		if ranks, cores := share(places, rank); ranks > cores {
-			return true
+		if r, c := share(places, rank); r*cores > ranks*c {
+			ranks, cores = r, c
 		}
 	}
-	return false
+	return ranks, cores
 }
 
 // turn is how long a thread of a crowded machine may compute before another one's turn comes.

@@ -98,8 +98,9 @@ func TestShare(t *testing.T) {
 		{"one without", []place{on(1, limit{7, 1000}, 0b11), on(1, none, 0b11)}, 2, 2, false},
 	} {
 		ranks, cores := share(c.places, 0)
-		if ranks != c.ranks || cores != c.cores || crowded(c.places) != c.crowded {
-			t.Errorf("%s: %d ranks, %d cores, crowded: %v; want %d, %d, %v", c.name, ranks, cores, crowded(c.places), c.ranks, c.cores, c.crowded)
+		most, of := fullest(c.places)
+		if ranks != c.ranks || cores != c.cores || most > of != c.crowded || most*cores < ranks*of {
+			t.Errorf("%s: %d ranks, %d cores, on the fullest machine %d and %d; want %d, %d, crowded: %v", c.name, ranks, cores, most, of, c.ranks, c.cores, c.crowded)
 		}
 	}
 }

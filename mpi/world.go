@@ -30,6 +30,7 @@ type World struct {
 	nodeRank, nodeSize        int // 0 ≤ nodeRank < nodeSize ≤ machineSize
 	nodes                     int // 0 < nodes ≤ size
 	machineSize, machineCores int // machineSize ≤ size
+	fullestSize, fullestCores int // of the machine with the most ranks for each core
 	host                      string
 	unshared                  error
 
@@ -84,6 +85,9 @@ func (w *World) MachineSize() int { return w.machineSize }
 // MachineCores is the number of cores that the ranks of this machine may use together, however the launcher bound each of them, and
 // no more than their control groups' limit of CPU time.
 func (w *World) MachineCores() int { return w.machineCores }
+
+// Fullest is MachineSize and MachineCores of the machine with the most ranks for each core.
+func (w *World) Fullest() (ranks, cores int) { return w.fullestSize, w.fullestCores }
 
 // Host is the name by which this process knows its machine.
 func (w *World) Host() string { return w.host }

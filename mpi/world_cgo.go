@@ -188,10 +188,11 @@ func (w *World) survey() error {
 		}
 	}
 	w.machineSize, w.machineCores = share(places, w.rank)
+	w.fullestSize, w.fullestCores = fullest(places)
 	if w.machineSize > w.machineCores {
 		takeTurns()
 	}
-	C.lte_waiting(C.bool(w.machineSize > w.machineCores), C.bool(crowded(places)))
+	C.lte_waiting(C.bool(w.machineSize > w.machineCores), C.bool(w.fullestSize > w.fullestCores))
 	if w.nodes == w.size {
 		return nil
 	}

@@ -21,6 +21,7 @@ func Start() (*World, error) {
 		p.cores = append(p.cores, 1)
 	}
 	w.machineSize, w.machineCores = share([]place{p}, 0)
+	w.fullestSize, w.fullestCores = w.machineSize, w.machineCores
 	return w, nil
 }
 

@@ -2,6 +2,7 @@ package report
 
 import (
 	stdbytes "bytes"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,9 @@ import (
 func at(s float64) time.Time {
 	return time.Unix(1_000_000, 0).Add(time.Duration(s * float64(time.Second)))
 }
+
+// columns is a terminal that wide.
+func columns(n int) func() int { return func() int { return n } }
 
 func evaluated(top1, loss float64) (a, b *float64) { return &top1, &loss }
 
@@ -48,7 +52,7 @@ func TestConsoleLines(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out stdbytes.Buffer
-			console := NewConsole(&out, false, 1000, false)
+			console := NewConsole(&out, Lines, nil, 1000)
 			for _, e := range c.events {
 				console.now = func() time.Time { return at(e.at) }
 				console.Progress(e.record.Step, 99) // draws nothing
@@ -78,7 +82,7 @@ func TestConsoleLines(t *testing.T) {
 // TestConsoleBar runs a terminal's bar to its end; what is on the screen is what follows the last carriage return.
 func TestConsoleBar(t *testing.T) {
 	var out stdbytes.Buffer
-	console := NewConsole(&out, true, 200, false)
+	console := NewConsole(&out, Bar, columns(100), 200)
 	clock := 0.0
 	console.now = func() time.Time { return at(clock) }
 	screen := func() string {
@@ -122,54 +126,117 @@ func TestConsoleBar(t *testing.T) {
 }
 
 func TestConsoleQuiet(t *testing.T) {
-	for _, terminal := range []bool{false, true} {
-		var out stdbytes.Buffer
-		console := NewConsole(&out, terminal, 10, true)
-		console.Progress(10, 1)
-		r := train.Record{Step: 10}
-		r.TestTop1, r.TestLoss = evaluated(1, 0)
-		_ = console.Record(r)
-		console.Finish()
-		if out.Len() != 0 {
-			t.Errorf("terminal %t: %q", terminal, out.String())
-		}
+	var out stdbytes.Buffer
+	console := NewConsole(&out, None, columns(80), 10)
+	console.Progress(10, 1)
+	r := train.Record{Step: 10}
+	r.TestTop1, r.TestLoss = evaluated(1, 0)
+	_ = console.Record(r)
+	console.Finish()
+	if out.Len() != 0 {
+		t.Errorf("%q", out.String())
 	}
 }
 
 // Fails if a note is lost, or a quiet console tells of it.
 func TestConsoleNote(t *testing.T) {
-	for quiet, want := range map[bool]string{false: "lte: listen\n", true: ""} {
+	for mode, want := range map[Mode]string{Lines: "lte: listen\n", Bar: "lte: listen\n", None: ""} {
 		var out stdbytes.Buffer
-		NewConsole(&out, false, 10, quiet).Note("listen")
+		NewConsole(&out, mode, columns(80), 10).Note("listen")
 		if out.String() != want {
-			t.Errorf("quiet %t: %q", quiet, out.String())
+			t.Errorf("%s: %q", mode, out.String())
 		}
 	}
 }
 
-// Fails if a quiet console keeps a warning to itself, or if one stands in the line of a bar.
+// Fails if a quiet console keeps a warning to itself, or if a line stands in that of a bar.
 func TestConsoleWarn(t *testing.T) {
-	for _, quiet := range []bool{false, true} {
-		for _, terminal := range []bool{false, true} {
+	for _, mode := range []Mode{None, Lines, Bar} {
+		for want, write := range map[string]func(*Console){
+			"lte: warning: beware\n": func(c *Console) { c.Warn("beware") },
+			"lte: listen\n":          func(c *Console) { c.Note("listen") },
+			"rank 0/2 here: out\n":   func(c *Console) { _, _ = io.WriteString(c, "rank 0/2 here: out\n") },
+		} {
+			if mode == None && strings.Contains(want, "listen") {
+				continue
+			}
 			var out stdbytes.Buffer
-			console := NewConsole(&out, terminal, 10, quiet)
+			console := NewConsole(&out, mode, columns(80), 10)
 			console.Progress(5, 1)
-			console.Warn("beware")
-			const want = "lte: warning: beware\n"
+			bar := out.Len() - 1
+			write(console)
 			frames := strings.Split(out.String(), "\r")
-			if last := frames[len(frames)-1]; last != want || (len(frames) > 1) != (terminal && !quiet) {
-				t.Errorf("quiet %t, terminal %t: %q", quiet, terminal, out.String())
+			if last := frames[len(frames)-1]; last != want || (len(frames) > 1) != (mode == Bar) {
+				t.Errorf("%s: %q", mode, out.String())
+			}
+			if blank := frames[max(0, len(frames)-2)]; mode == Bar && (len([]rune(blank)) > bar || strings.Trim(blank, " ") != "") {
+				t.Errorf("%s: the bar is blotted out by %q", mode, blank)
 			}
 		}
 	}
 }
 
-func TestConsoleUntouched(t *testing.T) {
-	for _, terminal := range []bool{false, true} {
+// writes counts what is written at once.
+type writes []string
+
+func (w *writes) Write(p []byte) (int, error) {
+	*w = append(*w, string(p))
+	return len(p), nil
+}
+
+// What a terminal of any width shows of a bar is one line, changed in place: no frame reaches the last column, each covers the one
+// before it and is written at once, as a launcher may put the words of other ranks between two writes.
+func TestConsoleBarFitsTheTerminal(t *testing.T) {
+	for _, width := range []int{1, 2, 10, 40, 60, 79, 80, 81, 100, 250} {
+		var out writes
+		console := NewConsole(&out, Bar, func() int { return width }, 18400)
+		clock := 0.0
+		console.now = func() time.Time { return at(clock) }
+		before, most := 0, 0
+		for _, step := range []int{1, 2, 9000, 18399, 18400} {
+			clock++
+			console.Progress(step, 1e6/float64(step*step))
+			r := train.Record{Step: step, ImagesPerSecond: float64(123456 * (1 + step%2))}
+			r.TestTop1, r.TestLoss = evaluated(1, 1)
+			_ = console.Record(r)
+		}
+		console.Finish()
+		for i, frame := range out[:len(out)-1] {
+			text, ok := strings.CutPrefix(frame, "\r")
+			n := len([]rune(text))
+			if !ok || strings.ContainsAny(text, "\r\n") || n > max(1, width-1) || n < min(before, width-1) {
+				t.Errorf("%d columns, frame %d of %d columns behind one of %d: %q", width, i, n, before, frame)
+			}
+			before, most = len([]rune(strings.TrimRight(text, " "))), max(most, n)
+		}
+		if out[len(out)-1] != "\n" || width >= 60 && (most < 57 || !strings.Contains(out[len(out)-2], "(18400/18400) [0s]")) {
+			t.Errorf("%d columns: %d of them used, at last %q", width, most, out[len(out)-2:])
+		}
+	}
+}
+
+// Fails if what is finished is written again.
+func TestConsoleFinishesOnce(t *testing.T) {
+	for _, mode := range []Mode{None, Lines, Bar} {
 		var out stdbytes.Buffer
-		NewConsole(&out, terminal, 0, false).Finish()
+		console := NewConsole(&out, mode, columns(80), 10)
+		console.Progress(5, 1)
+		_ = console.Record(train.Record{Step: 5})
+		console.Finish()
+		n := out.Len()
+		console.Finish()
+		if out.Len() != n {
+			t.Errorf("%s: %q", mode, out.String())
+		}
+	}
+}
+
+func TestConsoleUntouched(t *testing.T) {
+	for _, mode := range []Mode{None, Lines, Bar} {
+		var out stdbytes.Buffer
+		NewConsole(&out, mode, columns(80), 0).Finish()
 		if out.Len() != 0 {
-			t.Errorf("terminal %t: %q", terminal, out.String())
+			t.Errorf("%s: %q", mode, out.String())
 		}
 	}
 }

@@ -1,0 +1,160 @@
+package mpi
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Terminal is the terminal that shows what this process writes to standard error.
+type Terminal struct {
+	path string // of the file that is the terminal; "": standard error itself
+}
+
+// StandardError finds that terminal: it is standard error, or that of the launcher on this host, to which launchers pass on what
+// ranks write to their pipes. nil: there is none, or none that can be seen from here, as where srun or ssh started this process.
+func StandardError() *Terminal {
+	if _, err := unix.IoctlGetTermios(2, unix.TCGETS); err == nil {
+		return &Terminal{}
+	}
+	if at := launcherError("/proc", os.Getpid()); at != "" {
+		return &Terminal{path: at}
+	}
+	return nil
+}
+
+// Width is the number of columns now; 80 where the system does not tell, and of no terminal.
+func (t *Terminal) Width() int {
+	if t == nil {
+		return defaultWidth
+	}
+	fd := 2
+	if t.path != "" {
+		var err error
+		if fd, err = unix.Open(t.path, unix.O_RDONLY|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err != nil {
+			return defaultWidth
+		}
+		defer unix.Close(fd)
+	}
+	if size, err := unix.IoctlGetWinsize(fd, unix.TIOCGWINSZ); err == nil && size.Col > 0 {
+		return int(size.Col)
+	}
+	return defaultWidth
+}
+
+const defaultWidth = 80
+
+// launcherError follows the pipe that is a process's standard error to the MPI launcher that started it, and returns the path of the
+// launcher's own standard error if that is a terminal, else "".
+//
+//	lte ← (wrapper scripts) ← hydra_pmi_proxy ← mpiexec.hydra     MPICH
+//	lte ← (wrapper scripts) ← orterun or prterun                  Open MPI
+func launcherError(proc string, pid int) string {
+	pipe := link(proc, pid, 2)
+	if !strings.HasPrefix(pipe, "pipe:") {
+		return ""
+	}
+	p := starter(proc, pid)
+	if p == 0 || !reads(proc, p, pipe) { // a wrapper has sent standard error elsewhere
+		return ""
+	}
+	name, _ := stat(proc, p)
+	for kindOf(name) == daemon {
+		p, name = parent(proc, p)
+	}
+	if kindOf(name) != launcher || labels(proc, p) {
+		return ""
+	}
+	for _, of := range []string{"/dev/pts/", "/dev/tty", "/dev/console", "/dev/hvc"} {
+		if strings.HasPrefix(link(proc, p, 2), of) {
+			return path.Join(proc, strconv.Itoa(p), "fd/2")
+		}
+	}
+	return ""
+}
+
+// What a process of that name is to MPI.
+const (
+	notMPI   = iota
+	daemon   // of a node: it passes on the ranks' output
+	launcher // what the user called
+)
+
+func kindOf(name string) int {
+	switch {
+	case slices.Contains([]string{"hydra_pmi_proxy", "orted", "prted"}, name):
+		return daemon
+	case strings.HasPrefix(name, "mpirun"), strings.HasPrefix(name, "mpiexec"), name == "orterun", name == "prterun":
+		return launcher
+	}
+	return notMPI
+}
+
+// starter is the process of MPI that started this one, perhaps by way of wrapper scripts: a daemon or the launcher; 0 where there is
+// none on this host.
+func starter(proc string, pid int) int {
+	p, name := parent(proc, pid)
+	for p > 1 && kindOf(name) == notMPI {
+		p, name = parent(proc, p)
+	}
+	if p <= 1 {
+		return 0
+	}
+	return p
+}
+
+// labels says whether a launcher is told to put marks before what ranks write, or to put it into files or windows.
+func labels(proc string, pid int) bool {
+	line, _ := os.ReadFile(path.Join(proc, strconv.Itoa(pid), "cmdline"))
+	return slices.ContainsFunc(strings.Split(string(line), "\x00"), func(arg string) bool {
+		option, ok := strings.CutPrefix(arg, "-")
+		option, _, _ = strings.Cut(strings.TrimPrefix(option, "-"), "=")
+		return ok && slices.Contains([]string{"l", "prepend-rank", "prepend-pattern", "outfile-pattern", "errfile-pattern", // MPICH
+			"tag-output", "timestamp-output", "output-filename", "merge-stderr-to-stdout", "output", "xml", "xterm"}, option)
+	})
+}
+
+// parent returns a process's parent and that one's name; 0 where there is none to be seen.
+func parent(proc string, pid int) (int, string) {
+	_, fields := stat(proc, pid)
+	if len(fields) < 2 {
+		return 0, ""
+	}
+	p, err := strconv.Atoi(fields[1])
+	if err != nil {
+		return 0, ""
+	}
+	name, _ := stat(proc, p)
+	return p, name
+}
+
+// stat reads what the kernel says of a process: 4711 (name, of anything) S 4710 …; the fields are those behind the name.
+func stat(proc string, pid int) (name string, fields []string) {
+	text, _ := os.ReadFile(path.Join(proc, strconv.Itoa(pid), "stat"))
+	line := string(text)
+	from, to := strings.Index(line, "("), strings.LastIndex(line, ")")
+	if from < 0 || to < from {
+		return "", nil
+	}
+	return line[from+1 : to], strings.Fields(line[to+1:])
+}
+
+// link is what a process's file descriptor refers to; "" where this process may not know.
+func link(proc string, pid, fd int) string {
+	to, _ := os.Readlink(path.Join(proc, fmt.Sprintf("%d/fd/%d", pid, fd)))
+	return to
+}
+
+// reads says whether a process holds that pipe.
+func reads(proc string, pid int, pipe string) bool {
+	files, _ := os.ReadDir(path.Join(proc, strconv.Itoa(pid), "fd"))
+	return slices.ContainsFunc(files, func(f os.DirEntry) bool {
+		fd, err := strconv.Atoi(f.Name())
+		return err == nil && link(proc, pid, fd) == pipe
+	})
+}
