@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -256,7 +257,8 @@ func (s shortage) has() string {
 // enough is an error, on all ranks of the group, unless each of them may take what it needs: the first that may not says why. What
 // bounds the memory of several ranks is shared out among them.
 func enough(g collective.Group, need memory.Need, explain func(shortage) error) error {
-	const most = 16 // groups of a rank
+	const most = 16      // groups of a rank
+	debug.FreeOSMemory() // what an earlier run has left is free
 	bounds := memory.Bounds(os.DirFS("/"))
 	mine, all := make([]uint64, most), make([]uint64, most*g.Size())
 	for i, b := range bounds[:min(most, len(bounds))] {

@@ -67,6 +67,7 @@ var sizes = []size{
 		}
 	}},
 	{ImageKey, func(c *config.Config, set *data.Set, _ int) {
+		lower(&c.Model.Patch, 16) // the embedding's weights grow with it
 		lower(&set.Height, 4*c.Model.Patch)
 		lower(&set.Width, 4*c.Model.Patch)
 	}},
