@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -19,55 +20,61 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// footprint is what a rank is about to hold, in bytes.
+// footprint is the memory that a rank is about to allocate.
 type footprint struct {
-	memory plan.Memory // of a run; what is there already (Program) is not counted
-	what   string      // what is held beside it
-	beside float64
+	run      plan.Memory // its Program is allocated already
+	extra    float64     // bytes that plan does not count
+	extraFor string      // what they are for
 }
 
-func (f footprint) total() float64 { return f.memory.Total() - f.memory.Program + f.beside }
+// total is in bytes.
+func (f footprint) total() float64 { return f.run.Total() - f.run.Program + f.extra }
 
-// largest is what most of it is for, where so many ranks share a node's memory.
+// largest is the largest part of a rank's footprint, in words, and its bytes, where so many ranks share the memory of a node.
 func (f footprint) largest(ranks int) (what string, bytes float64) {
-	if what, bytes = f.memory.Each(ranks).Largest(); f.beside > bytes {
-		return f.what, f.beside
+	if what, bytes = f.run.Each(ranks).Largest(); f.extra > bytes {
+		return f.extraFor, f.extra
 	}
 	return what, bytes
 }
 
-// task is what is checked before memory is given to it.
+// task is a run or a benchmark whose footprint is checked before it starts.
 type task struct {
-	name   string // in messages, such as "the run"
-	config config.Config
-	set    *data.Set // the sizes of its images, and the number of classes
-	// Of each run, fewer than all where every rank makes one alone, and those of them that share a node's memory.
-	ranks, perNode int
-	count          func(config.Config, *data.Set) (footprint, error)
-	flags          map[string]string // keys, also plan.ImageKey and plan.ClassesKey, that have another name
-	advice         string            // what else helps; may be empty
+	name    string // in messages, such as "the run"
+	config  config.Config
+	set     *data.Set // sizes of the images and number of classes
+	ranks   int       // of one run: 1 where every rank makes a run alone
+	perNode int       // of these, those that share the memory of a node
+	count   func(config.Config, *data.Set) (footprint, error)
+	names   map[string]string // of keys, also plan.ImageKey and plan.ClassesKey, in messages; others stand for themselves
+	advice  string            // what else helps; may be empty
 }
 
 // runOf is the training run of a configuration on images of that set's sizes.
 func runOf(c config.Config, ranks, perNode int, set *data.Set) task {
-	flags := map[string]string{plan.ImageKey: "data.size", plan.ClassesKey: "the number of classes"}
-	if c.Data.Kind == "synthetic" {
-		flags[plan.ClassesKey] = "synthetic.classes"
-		if c.Data.Size == 0 {
-			flags[plan.ImageKey] = "synthetic.height and synthetic.width"
-		}
+	names := map[string]string{plan.ImageKey: "data.size", plan.ClassesKey: "the number of classes"}
+	synthetic := c.Data.Kind == "synthetic"
+	if synthetic {
+		names[plan.ClassesKey] = "synthetic.classes"
 	}
-	return task{name: "the run", config: c, set: set, ranks: ranks, perNode: perNode, flags: flags, count: func(c config.Config, set *data.Set) (f footprint, err error) {
-		f.memory, err = plan.Footprint(c, ranks, perNode, set)
+	switch {
+	case c.Data.Size > 0:
+	case synthetic:
+		names[plan.ImageKey] = "synthetic.height and synthetic.width"
+	default:
+		names[plan.ImageKey] = "the images' side (data.size)"
+	}
+	return task{name: "the run", config: c, set: set, ranks: ranks, perNode: perNode, names: names, count: func(c config.Config, set *data.Set) (f footprint, err error) {
+		f.run, err = plan.Footprint(c, ranks, perNode, set)
 		return f, err
 	}}
 }
 
-// dataSet is what a footprint's data set is called.
+// dataSet is the data set in messages.
 const dataSet = "data set"
 
-// checkSizes is an error, on all ranks, where what is known of a run before its data set is opened does not fit into memory. What else
-// is wrong with the configuration is found later.
+// checkSizes is an error, on all ranks, if a run does not fit into memory by the sizes that are known before its data set is opened.
+// Other errors of the configuration are left to later checks.
 func checkSizes(w *mpi.World, c config.Config) error {
 	set := &data.Set{Channels: 1, Height: c.Data.Size, Width: c.Data.Size, Classes: 1} // at least
 	if y := c.Synthetic; c.Data.Kind == "synthetic" {
@@ -84,68 +91,68 @@ func checkSizes(w *mpi.World, c config.Config) error {
 			return footprint{}, nil
 		}
 		if y := c.Synthetic; c.Data.Kind == "synthetic" {
-			f.what, f.beside = dataSet, float64(y.Channels*y.Height*y.Width)+orderBytes*float64(y.Images)
+			f.extraFor, f.extra = dataSet, float64(y.Channels*y.Height*y.Width)+orderBytes*float64(y.Images)
 		}
 		return f, nil
 	}
 	return t.fits(w)
 }
 
-// checkRun is an error, on all ranks, where a run on an open data set does not fit into memory.
+// checkRun is an error, on all ranks, if a run on an open data set does not fit into memory.
 func checkRun(w *mpi.World, c config.Config, set *data.Set) error {
 	t := runOf(c, w.Size(), w.NodeSize(), set)
 	run := t.count
 	t.count = func(c config.Config, set *data.Set) (footprint, error) {
 		f, err := run(c, set)
-		f.what, f.beside = dataSet, orderBytes*float64(set.Train.Len())
+		f.extraFor, f.extra = dataSet, orderBytes*float64(set.Train.Len())
 		return f, err
 	}
 	return t.fits(w)
 }
 
-// What a benchmark holds on a rank: what a run does, the batches that are prepared ahead alone, or operands of its own products.
+// What a benchmark allocates on a rank.
 const (
-	aRun = 1 << iota
-	aFeed
-	products
+	aRun     = 1 << iota // the memory of a run
+	aFeed                // of it only the batches that are prepared ahead
+	products             // operands of matrix products
 )
 
-// ofBench is a benchmark of runs of so many ranks.
+// ofBench is a benchmark, of runs of so many ranks, that allocates what holds says.
 func ofBench(o bench.Options, ranks, perNode, holds int) task {
 	set := &data.Set{Channels: 3, Height: o.Image, Width: o.Image, Classes: o.Classes}
-	flags := map[string]string{plan.ImageKey: "--image", plan.ClassesKey: "--classes", "train.batch": "--batch", "lora.rank": "--rank", "model.preset": "--model"}
-	return task{name: "the benchmark", config: o.Config, set: set, ranks: ranks, perNode: perNode, flags: flags,
+	names := map[string]string{plan.ImageKey: "--image", plan.ClassesKey: "--classes", "train.batch": "--batch", "lora.rank": "--rank", "model.preset": "--model"}
+	return task{name: "the benchmark", config: o.Config, set: set, ranks: ranks, perNode: perNode, names: names,
 		count: func(c config.Config, set *data.Set) (f footprint, err error) {
 			if holds&aRun != 0 {
-				f.memory, err = plan.Footprint(c, ranks, perNode, set)
+				f.run, err = plan.Footprint(c, ranks, perNode, set)
 			}
 			if holds&aFeed != 0 {
-				f.memory.Images = data.Ahead * 4 * float64(c.Train.Batch) * float64(set.Channels*set.Height*set.Width)
+				f.run.Images = data.Ahead * 4 * float64(c.Train.Batch) * float64(set.Channels*set.Height*set.Width)
 			}
 			if holds&products != 0 && err == nil {
 				o := o
 				o.Config, o.Image, o.Classes = c, set.Height, set.Classes
-				f.what = "operands of products"
-				f.beside, err = o.OperandBytes()
+				f.extraFor = "operands of products"
+				f.extra, err = o.OperandBytes()
 			}
 			return f, err
 		}}
 }
 
-// orderBytes is what the order of the training images takes for each of them.
+// orderBytes is the memory of data.Sampler for each training image.
 const orderBytes = 8
 
 // fits is an error, on all ranks of the group, unless the task's footprint fits into the memory that each of them may use.
 func (t task) fits(g collective.Group) error {
 	var f footprint
 	var err error
-	if g.Rank() == 0 { // who counts for all: they have the same configuration
+	if g.Rank() == 0 { // all ranks have the same configuration
 		f, err = t.count(t.config, t.set)
 	}
 	if err := collective.Agree(g, err); err != nil {
 		return err
 	}
-	need := memory.Need{Own: f.total() - f.memory.Common, Common: f.memory.Common, Node: t.perNode}
+	need := memory.Need{Own: f.total() - f.run.Common, Common: f.run.Common, Node: t.perNode}
 	if need.Own, need.Common, err = first(g, need.Own, need.Common); err != nil {
 		return err
 	}
@@ -167,14 +174,14 @@ func (t task) fits(g collective.Group) error {
 	})
 }
 
-// first brings rank 0's numbers to all ranks.
+// first returns rank 0's numbers on all ranks.
 func first(g collective.Group, x, y float64) (float64, float64, error) {
 	all := make([]uint64, 2*g.Size())
 	err := collective.Allgather(g, all, []uint64{math.Float64bits(x), math.Float64bits(y)})
 	return math.Float64frombits(all[0]), math.Float64frombits(all[1]), err
 }
 
-// subject is the key that is most to blame, with its value.
+// subject is the first of the keys, with its value.
 func (t task) subject(keys []string) string {
 	if len(keys) == 0 {
 		return t.name
@@ -194,7 +201,7 @@ func (t task) subject(keys []string) string {
 }
 
 func (t task) called(key string) string {
-	if name, ok := t.flags[key]; ok {
+	if name, ok := t.names[key]; ok {
 		return name
 	}
 	return key
@@ -230,14 +237,14 @@ func (t task) remedy(keys []string, what string) string {
 	return all[0]
 }
 
-// shortage is memory that a rank lacks.
+// shortage is a need of memory that exceeds what is available.
 type shortage struct {
 	ranks      int
-	need, free float64 // bytes of each
-	bound      string  // why there is no more
+	need, free float64 // bytes of each rank
+	bound      string  // what limits free
 }
 
-// needs is what each rank needs, and has what it may use.
+// needs words what each rank needs, and has what is available to it.
 func (s shortage) needs() string {
 	if s.ranks == 1 {
 		return amount(s.need)
@@ -253,10 +260,11 @@ func (s shortage) has() string {
 	return fmt.Sprintf(", and %s is available%s (%s)", amount(s.free), each, s.bound)
 }
 
-// enough is an error, on all ranks of the group, unless each of them may take what it needs: the first that may not says why. What
-// bounds the memory of several ranks is shared out among them.
+// enough is an error, on all ranks of the group, unless each of them may allocate what it needs; explain makes that of the first rank
+// that may not. A limit that holds for several ranks together is shared out among them.
 func enough(g collective.Group, need memory.Need, explain func(shortage) error) error {
-	const most = 16 // groups of a rank
+	const most = 16      // bounds of a rank
+	debug.FreeOSMemory() // garbage of an earlier run does not count as used
 	bounds := memory.Bounds(os.DirFS("/"))
 	mine, all := make([]uint64, most), make([]uint64, most*g.Size())
 	for i, b := range bounds[:min(most, len(bounds))] {
@@ -289,7 +297,7 @@ func enough(g collective.Group, need memory.Need, explain func(shortage) error) 
 	return collective.Agree(g, err)
 }
 
-// enoughFor is enough, for what a flag asks.
+// enoughFor is enough for a need that a flag sets.
 func enoughFor(g collective.Group, flag string, need memory.Need) error {
 	return enough(g, need, func(s shortage) error {
 		return &config.Error{Problem: fmt.Sprintf("%s needs %s%s: lower it, or use fewer ranks", flag, s.needs(), s.has())}

@@ -233,8 +233,8 @@ func (p planCommand) measure(o *plan.Options, w *mpi.World) error {
 		}
 		t := ofBench(b, 1, 1, aRun)
 		t.name, t.advice = "measuring the speed of "+method, "say the speed of a rank with --images-per-second"
-		delete(t.flags, "train.batch")
-		delete(t.flags, "lora.rank")
+		delete(t.names, "train.batch")
+		delete(t.names, "lora.rank")
 		if err := t.fits(w); err != nil {
 			return 0, err
 		}

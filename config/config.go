@@ -191,7 +191,7 @@ type Optimizer struct {
 	LR          float64 `toml:"lr" resume:"may" above:"0" max:"1e30" doc:"peak learning rate"`
 	Beta1       float64 `toml:"beta1" min:"0" below:"1" doc:"adamw: decay of the first moment"`
 	Beta2       float64 `toml:"beta2" min:"0" below:"1" doc:"adamw: decay of the second moment"`
-	Eps         float64 `toml:"eps" above:"0" max:"1" doc:"adamw: term added to the denominator"`
+	Eps         float64 `toml:"eps" min:"1e-30" max:"1" doc:"adamw: term added to the denominator"`
 	Momentum    float64 `toml:"momentum" min:"0" below:"1" doc:"sgd: momentum"`
 	WeightDecay float64 `toml:"weight_decay" resume:"may" min:"0" max:"1e6" doc:"weight decay: of the factors where heads train (or of W: merge.decay), else of the weight matrices; never of norms, biases and tokens"`
 	ClipNorm    float64 `toml:"clip_norm" resume:"may" min:"0" max:"1e30" doc:"largest 2-norm of a step's gradient; 0: not clipped"`
@@ -215,7 +215,7 @@ type Measure struct {
 type Compute struct {
 	Backend string `toml:"backend" resume:"may" enum:"auto,onednn,gonum" doc:"back end: onednn, gonum (pure Go), or auto: the fastest that was built in"`
 	DType   string `toml:"dtype" enum:"f32,bf16" doc:"precision in which matrix products read weights and activations: f32, or bf16 (back end onednn, CPUs with AVX512_BF16 or AMX); factors, moments, norms, softmax and merges are float32 always"`
-	Threads int    `toml:"threads" resume:"may" min:"0" max:"4096" doc:"compute threads of a rank; 0: OMP_NUM_THREADS, else cores of the machine / ranks on it"`
+	Threads int    `toml:"threads" resume:"may" min:"0" max:"4096" doc:"compute threads of a rank; 0: OMP_NUM_THREADS, else cores of the machine / ranks on it. At most 16 for each core of the machine, or 64 where that is more"`
 }
 
 // Default returns the built-in configuration: what `lte` without arguments trains.

@@ -130,11 +130,11 @@ func TestCheckByItself(t *testing.T) {
 			m.Width, m.Positions, m.TokenMLP = 100, "learned", 1
 			c.Model = m
 		},
-		"optimizer.eps must be above 0 and at most 1, not -1.0":   func(c *Config) { c.Optimizer.Eps = -1 },
-		"optimizer.lr must be finite, not inf":                    func(c *Config) { c.Optimizer.LR = math.Inf(1) },
-		"optimizer.clip_norm must be finite, not nan":             func(c *Config) { c.Optimizer.ClipNorm = math.NaN() },
-		"model.heads must be at least 1 and at most 65536, not 0": func(c *Config) { c.Model.Heads = 0 },
-		`replicas.train[0] must be UTF-8 text, not "\xff"`:        func(c *Config) { c.Replicas.Train = []string{"\xff"} },
+		"optimizer.eps must be at least 1e-30 and at most 1, not -1.0": func(c *Config) { c.Optimizer.Eps = -1 },
+		"optimizer.lr must be finite, not inf":                         func(c *Config) { c.Optimizer.LR = math.Inf(1) },
+		"optimizer.clip_norm must be finite, not nan":                  func(c *Config) { c.Optimizer.ClipNorm = math.NaN() },
+		"model.heads must be at least 1 and at most 65536, not 0":      func(c *Config) { c.Model.Heads = 0 },
+		`replicas.train[0] must be UTF-8 text, not "\xff"`:             func(c *Config) { c.Replicas.Train = []string{"\xff"} },
 		"lora.layers[1].alpha must be finite, not nan": func(c *Config) {
 			c.LoRA.Layers = []LayerRule{{Match: "a"}, {Match: "b", Alpha: math.NaN()}}
 		},

@@ -223,11 +223,11 @@ func (f field) allowed() string {
 	return strings.Join(parts, " and ")
 }
 
-// figure writes a bound: whole millions as 1e6, other numbers as they are.
+// figure writes a bound: whole millions and what is very small as 1e6 and 1e-6, other numbers as they are.
 func figure(x float64) string {
 	text := strconv.FormatFloat(x, 'f', -1, 64)
-	if strings.HasSuffix(text, "000000") {
-		text = strings.NewReplacer("e+0", "e", "e+", "e").Replace(strconv.FormatFloat(x, 'e', -1, 64))
+	if strings.HasSuffix(text, "000000") || strings.HasPrefix(text, "0.00000") {
+		text = strings.NewReplacer("e+0", "e", "e+", "e", "e-0", "e-").Replace(strconv.FormatFloat(x, 'e', -1, 64))
 	}
 	return text
 }

@@ -12,8 +12,8 @@ import (
 	"lte/train"
 )
 
-// Footprint is what one rank of a run of a resolved configuration holds, on images of the set's sizes. Where the transport of the
-// heads' updates is left to a measurement it is that of the transport which takes least. Errors are train.NewOutline's.
+// Footprint is the memory of one rank of a run of a resolved configuration, on images of the set's sizes. For a transport that is
+// chosen by measurement it is the smallest of all transports. Errors are train.NewOutline's.
 func Footprint(c config.Config, ranks, perNode int, set *data.Set) (Memory, error) {
 	outline, err := train.NewOutline(c, ranks, set)
 	if err != nil {
@@ -45,11 +45,11 @@ func Footprint(c config.Config, ranks, perNode int, set *data.Set) (Memory, erro
 // size is a key that a footprint grows with.
 type size struct {
 	key string
-	// shrink sets it as small as the built-in configuration has it, or as what else is configured allows, on so many ranks.
+	// shrink sets it to its built-in value, or to the smallest that the rest of the configuration allows on so many ranks.
 	shrink func(c *config.Config, set *data.Set, ranks int)
 }
 
-// sizes are the keys by which a footprint can be made smaller. Of two that are to blame alike the first is named first. ImageKey and
+// sizes are the keys by which a footprint can be made smaller; of keys of equal effect the first is named first. ImageKey and
 // ClassesKey stand for what sets the images' side and the number of classes, which is not always a key.
 var sizes = []size{
 	{"train.batch", func(c *config.Config, _ *data.Set, _ int) {
@@ -67,6 +67,7 @@ var sizes = []size{
 		}
 	}},
 	{ImageKey, func(c *config.Config, set *data.Set, _ int) {
+		lower(&c.Model.Patch, 16) // the embedding's weights grow with it
 		lower(&set.Height, 4*c.Model.Patch)
 		lower(&set.Width, 4*c.Model.Patch)
 	}},
@@ -107,9 +108,8 @@ var builtIn = config.Default()
 
 func lower(x *int, to int) { *x = min(*x, to) }
 
-// Blame returns the keys that make what a rank of a run holds as much as it is: those without which it would be a quarter less at
-// least, were they alone as small as they can be, the one that matters most first; at most three. bytes counts what a rank holds of a
-// configuration on images of a set's sizes.
+// Blame returns the keys that account for a large footprint: those that shrink it by a quarter or more when they alone are shrunk, the
+// most effective first; at most three. bytes is the footprint of a configuration on images of a set's sizes.
 func Blame(c config.Config, ranks int, set *data.Set, bytes func(config.Config, *data.Set) (float64, error)) (keys []string) {
 	whole, err := bytes(c, set)
 	if err != nil {

@@ -59,9 +59,12 @@ func TestBlame(t *testing.T) {
 		"heads":          {func(c *config.Config, _ *data.Set) { c.LoRA.Heads = 1 << 20 }, []string{"lora.heads"}},
 		"heads, stacked": {func(c *config.Config, _ *data.Set) { c.Method, c.LoRA.Heads = "mhlora", 1<<16 }, []string{"lora.heads"}},
 		"images":         {func(c *config.Config, set *data.Set) { set.Height, set.Width = 8192, 8192 }, []string{ImageKey}},
-		"classes":        {func(c *config.Config, set *data.Set) { set.Classes = 1e6 }, []string{ClassesKey}},
-		"weights":        {func(c *config.Config, _ *data.Set) { c.Method, c.Model.Width = "full", 65536 }, []string{"model.width"}},
-		"token MLP":      {func(c *config.Config, _ *data.Set) { c.Model.Kind, c.Model.TokenMLP = "mixer", 262144 }, []string{"model.token_mlp"}},
+		"one patch an image": {func(c *config.Config, set *data.Set) {
+			set.Height, set.Width, c.Model.Patch = 8192, 8192, 8192
+		}, []string{ImageKey}},
+		"classes":   {func(c *config.Config, set *data.Set) { set.Classes = 1e6 }, []string{ClassesKey}},
+		"weights":   {func(c *config.Config, _ *data.Set) { c.Method, c.Model.Width = "full", 65536 }, []string{"model.width"}},
+		"token MLP": {func(c *config.Config, _ *data.Set) { c.Model.Kind, c.Model.TokenMLP = "mixer", 262144 }, []string{"model.token_mlp"}},
 		"a rule": {func(c *config.Config, _ *data.Set) {
 			c.Model.Width, c.Model.MLP, c.LoRA.Layers = 4096, 4096, []config.LayerRule{{Match: "*", Rank: 4096}}
 		}, []string{"lora.layers"}},

@@ -17,7 +17,7 @@ type Memory struct {
 	Images   float64 `json:"images"`   // mini-batches that are prepared ahead
 	Program  float64 `json:"program"`  // the program itself and its libraries
 
-	commonWeights float64 // of Common, what is of Weights
+	commonWeights float64 // of Common, the part in Weights
 }
 
 // Total is all of it.
@@ -25,7 +25,7 @@ func (m Memory) Total() float64 {
 	return m.Weights + m.Training + m.Passes + m.Exchange + m.Images + m.Program // Common is counted
 }
 
-// Each is a rank's part where so many ranks of a node share Common: nothing is in common then.
+// Each is the memory of one of so many ranks of a node, with an equal share of Common for each.
 func (m Memory) Each(ranks int) Memory {
 	others := 1 - 1/float64(ranks)
 	m.Weights -= others * m.commonWeights
@@ -34,7 +34,7 @@ func (m Memory) Each(ranks int) Memory {
 	return m
 }
 
-// Largest is what most of it is for, in words, and its bytes.
+// Largest is the largest part, in words, and its bytes.
 func (m Memory) Largest() (what string, bytes float64) {
 	for _, part := range []struct {
 		what  string

@@ -1,5 +1,4 @@
-// Package cgroup finds the control groups of this process, of the first version or the second. What their limits are it leaves to
-// others.
+// Package cgroup finds the control groups of this process, of version 1 and of version 2. Reading their limits is left to its users.
 package cgroup
 
 import (
@@ -12,11 +11,11 @@ import (
 // Group is the folder of a control group below the root.
 type Group struct {
 	Dir    string // in the root, without a leading slash
-	Second bool   // of the second version
+	Second bool   // of version 2
 }
 
-// Of returns this process's groups in the hierarchy of a controller, such as "memory", and in that of the second version: in each of
-// them its own first, then those around it up to the outermost that it can see. What cannot be read is left out.
+// Of returns this process's groups in the hierarchy of a controller, such as "memory", and in that of version 2: in each of them its own
+// group first, then the enclosing ones up to the outermost that it can see. What cannot be read is left out.
 func Of(root fs.FS, controller string) (all []Group) {
 	mounts, _ := fs.ReadFile(root, "proc/self/mountinfo")
 	for line := range strings.Lines(string(mounts)) {
@@ -49,7 +48,7 @@ func Of(root fs.FS, controller string) (all []Group) {
 	return all
 }
 
-// own is this process's group in the hierarchy of a controller; "" names the second version's only one.
+// own is this process's group in the hierarchy of a controller; "" stands for version 2, which has a single one.
 func own(root fs.FS, controller string) string {
 	groups, _ := fs.ReadFile(root, "proc/self/cgroup")
 	for line := range strings.Lines(string(groups)) { // 4:cpu,cpuacct:/name, 0::/name

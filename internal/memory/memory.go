@@ -1,5 +1,6 @@
-// Package memory says how much memory this process may still take, by what bounds it. It reads the files of Linux; where these are
-// not there, nothing is bounded but the address space. That of processes which share a bound each has a part is for the caller to know.
+// Package memory reports how much memory this process may still allocate, by each limit that bounds it. It reads Linux's files below
+// /proc and the folders of control groups; where there are none, only the size of an address remains. How many processes share a
+// limit is for the caller to know.
 package memory
 
 import (
@@ -14,18 +15,18 @@ import (
 	"lte/internal/cgroup"
 )
 
-// Bound is a limit of memory, and what is left of it.
+// Bound is a limit of memory and what is available below it.
 type Bound struct {
 	What  string
 	Free  float64 // bytes
-	Group uint64  // of processes that share it: the same number in each of them, and in no other; 0: of this process alone
+	Group uint64  // identifies the processes that share the limit, the same number in each of them; 0: it is this process's alone
 }
 
-// Bounds returns what bounds this process's memory, with "/" as root: the control groups that it is in, the machine's memory with
-// free swap space, the limit of its address space (RLIMIT_AS), and what an address can be at all.
+// Bounds returns the limits of this process's memory, of a system whose files are below root: the control groups that it is in, the
+// machine's available memory with free swap space, RLIMIT_AS, and the size of an address.
 //
-// Of a control group is free what its limit leaves beside what its processes hold now, page cache that can be given up not
-// counted, and free swap space that it may use.
+// Available to a control group is its limit less what its processes use, not counting page cache that the kernel can reclaim, plus free
+// swap space that the group may use.
 func Bounds(root fs.FS) (all []Bound) {
 	machine := machine(root)
 	swap := fields(root, "proc/meminfo")["SwapFree:"] << 10
@@ -35,7 +36,7 @@ func Bounds(root fs.FS) (all []Bound) {
 			all = append(all, Bound{"cgroup limit", float64(free), number(machine, folder(root, g.Dir))})
 		}
 	}
-	// Some kernels that are none of Linux's say that nothing is available.
+	// Systems that only imitate Linux's files report 0.
 	if free := fields(root, "proc/meminfo")["MemAvailable:"] << 10; free > 0 {
 		all = append(all, Bound{"memory of this machine", float64(free + swap), number(machine)})
 	}
@@ -46,7 +47,7 @@ func Bounds(root fs.FS) (all []Bound) {
 	return append(all, Bound{"address space", 1 << 47, 0})
 }
 
-// groupFree is what a group's processes may still take; ok is false for a group without a limit.
+// groupFree is what is available to a group, in bytes; ok is false for a group without a limit.
 //
 //	memory.max              512000000, or max           first version: memory.limit_in_bytes, a number near 2^63 for none
 //	memory.current          300000000                   memory.usage_in_bytes
@@ -117,7 +118,7 @@ func fields(root fs.FS, name string) map[string]uint64 {
 // left is what is left of a limit, nothing where more is used.
 func left(limit, used uint64) uint64 { return limit - min(limit, used) }
 
-// machine is a text that no other machine has.
+// machine identifies the machine.
 func machine(root fs.FS) string {
 	for _, name := range []string{"random/boot_id", "hostname"} {
 		if text, err := fs.ReadFile(root, "proc/sys/kernel/"+name); err == nil && len(text) > 0 {
@@ -127,7 +128,7 @@ func machine(root fs.FS) string {
 	return ""
 }
 
-// folder is a text that no other folder of the machine has, in whatever container: its number.
+// folder identifies a folder of the machine in all of its containers: by its inode.
 func folder(root fs.FS, dir string) string {
 	if info, err := fs.Stat(root, dir); err == nil {
 		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
@@ -147,19 +148,19 @@ func number(texts ...string) uint64 {
 	return max(1, sum.Sum64())
 }
 
-// Need is what a process is about to take.
+// Need is what a process is about to allocate.
 type Need struct {
-	Own    float64 // bytes of its own
-	Common float64 // bytes that the processes of a node share, and take once
-	Node   int     // how many these are; at least 1
+	Own    float64 // bytes for itself
+	Common float64 // bytes that it shares with the other processes of its node
+	Node   int     // number of these processes, this one too; at least 1
 }
 
-// Worst returns the bound that leaves least of what is needed, with what is needed of it and what is free of it, both for one
-// process. sharers is how many processes share the bound of a group.
+// Worst returns the bound with the largest ratio of need to free memory, and both of them, in bytes for one process. sharers returns
+// the number of processes with that Group.
 func (n Need) Worst(bounds []Bound, sharers func(group uint64) int) (worst Bound, need, free float64) {
 	for i, b := range bounds {
 		needs, has := n.Own+n.Common/float64(n.Node), b.Free
-		if b.Group == 0 { // what is shared is in every process's address space
+		if b.Group == 0 { // each process maps all of the shared memory
 			needs = n.Own + n.Common
 		} else {
 			has /= float64(max(1, sharers(b.Group)))
