@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -124,10 +125,12 @@ func TestLargestRuns(t *testing.T) {
 			}
 			plans++
 			p, err := Predict(o, method)
-			if method == "mhlora" && err != nil && wrong(err) { // more values in a stack of heads than are counted
+			if err != nil && wrong(err) && strings.Contains(err.Error(), "are more values than any memory holds") {
 				continue
 			}
-			must(t, err)
+			if err != nil {
+				t.Fatalf("%s, %s: %v", method, name, err)
+			}
 			m, err := Footprint(o.Config, o.Cluster.Ranks, o.Cluster.PerNode, o.Set)
 			if o.Config.LoRA.Heads > 0 || o.Config.Method == "full" {
 				must(t, err)
