@@ -100,8 +100,9 @@ type Run struct {
 }
 
 // imageSettings are for photographs of 32×32 pixels or so: a ViT that learns something within minutes on two cores, and
-// the usual augmentation. The embedded digits keep the built-in ones.
-var imageSettings = []string{"data.rotate=0", "data.shift=0", "data.scale=0", "data.shear=0", "data.flip=true", "data.crop=4"}
+// the usual augmentation, with the second moment for which the learning rates were looked for. The embedded digits keep the built-in ones.
+var imageSettings = []string{"data.rotate=0", "data.shift=0", "data.scale=0", "data.shear=0", "data.flip=true", "data.crop=4",
+	"optimizer.beta2=0.999"}
 var imageModel = []string{"model.patch=4", "model.depth=6", "model.width=192", "model.mlp=768", "model.heads=3"}
 
 // planned are the keys that the comparison itself sets, and what sets them.
