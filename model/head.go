@@ -70,7 +70,7 @@ func (m *Model) Layout(c HeadConfig) (*Layout, error) {
 	if c.Init != "kaiming" && c.Init != "orthogonal" {
 		return nil, fmt.Errorf("unknown initialisation %q of the factor A: expected orthogonal or kaiming", c.Init)
 	}
-	const most = 1 << 50 // values of a head
+	const most = 1 << 60 // values of a head
 	values := 0.0
 	l := &Layout{config: c, work: &lowRankWork{}, model: m}
 	for _, layer := range m.layers {

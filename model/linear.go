@@ -18,6 +18,8 @@ type Linear struct {
 	GradW blas32.General
 	GradB []float32
 
+	trainsWeight, trainsBias bool
+
 	index    int  // of W among the model's parameters; b follows it
 	perImage int  // rows of a pass for one image
 	outer    bool // a side of W is set by the images or classes, not by the model's configuration
@@ -29,6 +31,9 @@ type Linear struct {
 	fresh   bool            // the next backward pass replaces gradients instead of adding to them
 	backend compute.Backend
 }
+
+// Trains says whether W and b train as they are.
+func (l *Linear) Trains() (weight, bias bool) { return l.trainsWeight, l.trainsBias }
 
 // use makes passes compute with the effective weights of those heads' adapters, or with W. The next forward pass forms
 // them, layer by layer: what it then reads is still in the cache.

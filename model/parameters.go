@@ -17,6 +17,7 @@ type Parameter struct {
 	Decay bool      // a matrix of a linear layer: weight decay applies
 
 	fixed  bool // never trains
+	trains bool
 	offset int  // in Flat
 }
 
@@ -31,24 +32,30 @@ func (m *Model) Parameters() []Parameter { return m.parameters }
 func (m *Model) Flat() []float32 { return m.weights[:m.trainable] }
 
 // Train makes backward passes add up the gradients of the parameters, of those that can train, whose names match, and
-// of no others. It returns them; their gradients lie one after another in grads.
+// of no others. It returns them; their gradients lie one after another in grads, which an Outline has none of.
 func (m *Model) Train(match func(name string) bool) (trained []Parameter, grads []float32) {
 	total := 0
 	for i := range m.parameters {
 		p := &m.parameters[i]
-		if p.Grad = nil; !p.fixed && match(p.Name) {
+		p.Grad, p.trains = nil, !p.fixed && match(p.Name)
+		if p.trains {
 			total += p.Len()
 		}
 	}
-	grads = make([]float32, total)
+	outline := m.weights == nil
+	if !outline {
+		grads = make([]float32, total)
+	}
 	at := 0
 	for i := range m.parameters {
 		p := &m.parameters[i]
-		if p.fixed || !match(p.Name) {
+		if !p.trains {
 			continue
 		}
-		p.Grad = grads[at : at+p.Len()]
-		at += p.Len()
+		if !outline {
+			p.Grad = grads[at : at+p.Len()]
+			at += p.Len()
+		}
 		trained = append(trained, *p)
 	}
 	m.handOut()
@@ -60,6 +67,7 @@ func (m *Model) handOut() {
 	for _, l := range m.layers {
 		w, b := &m.parameters[l.index], &m.parameters[l.index+1]
 		l.GradW.Data, l.GradB = w.Grad, b.Grad
+		l.trainsWeight, l.trainsBias = w.trains, b.trains
 		if w.Grad != nil {
 			l.GradW = compute.Matrix(l.W.Rows, l.W.Cols, w.Grad)
 		}

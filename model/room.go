@@ -232,7 +232,7 @@ func (m *Model) Products(l *Layout, images int) (all []Product) {
 		if i > 0 { // the images need no gradient
 			all = append(all, Product{layer, InputGradient, rows, in, out})
 		}
-		if l == nil || layer.GradW.Data != nil {
+		if l == nil || layer.trainsWeight {
 			all = append(all, Product{layer, WeightGradient, out, in, rows})
 		}
 	}

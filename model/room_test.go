@@ -130,10 +130,18 @@ func TestOutline(t *testing.T) {
 			t.Errorf("a head of %d numbers in %d layers; the outline says %d, %d", real.Length, len(real.Layers), drawn.Length, len(drawn.Layers))
 		}
 		match := func(name string) bool { return name == v.parameters[v.layers[1].index].Name }
-		_, grads := v.Train(match)
-		_, outlined := o.Train(match)
-		if len(grads) == 0 || len(grads) != len(outlined) {
-			t.Errorf("%d gradients, %d of the outline", len(grads), len(outlined))
+		trained, grads := v.Train(match)
+		drawnTrained, none := o.Train(match)
+		outlined := 0
+		for _, p := range drawnTrained {
+			outlined += p.Len()
+		}
+		if len(grads) == 0 || len(grads) != outlined || len(trained) != len(drawnTrained) || none != nil {
+			t.Errorf("%d gradients, %d of the outline", len(grads), outlined)
+		}
+		weight, bias := o.layers[1].Trains()
+		if w, b := v.layers[1].Trains(); !weight || bias || !w || b {
+			t.Errorf("weight and bias train: %v, %v; of the outline %v, %v", w, b, weight, bias)
 		}
 	}
 }

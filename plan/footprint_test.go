@@ -115,6 +115,7 @@ func TestLargestRuns(t *testing.T) {
 			"one rank":         func(o *Options) { o.Cluster.Ranks = 1; o.Config.LoRA.Heads = 1 },
 			"any transport":    func(o *Options) { o.Config.Exchange.Transport = "auto" },
 			"rows":             func(o *Options) { o.Config.Exchange.Transport = "rows" },
+			"replicas":         func(o *Options) { o.Config.Replicas.Train = []string{"*bias", "*mlp.0.weight"} },
 			"mixer":            func(o *Options) { o.Config.Model.Kind = "mixer" },
 			"many heads":       func(o *Options) { o.Cluster.Ranks = 2; o.Config.LoRA.Heads = 1 << 20 },
 		} {

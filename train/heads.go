@@ -64,7 +64,7 @@ func layOut(c config.Config, m *model.Model, stack int, base model.Base) (layout
 	}
 	weights := map[string]bool{} // of linear layers that are replicas
 	for _, l := range m.Layers() {
-		weights[l.Name] = l.GradW.Data != nil
+		weights[l.Name], _ = l.Trains()
 	}
 	matched := make([]bool, len(c.LoRA.Layers))
 	rule := func(layer string) (rank int, alpha float64, skip bool) {
@@ -89,7 +89,7 @@ func layOut(c config.Config, m *model.Model, stack int, base model.Base) (layout
 		}
 	}
 	for _, l := range layout.Layers {
-		if c.LoRA.Bias && l.Layer.GradB != nil {
+		if _, bias := l.Layer.Trains(); c.LoRA.Bias && bias {
 			return nil, nil, nil, &config.Error{Keys: []string{"replicas.train", "lora.bias"}, Problem: fmt.Sprintf(
 				"replicas.train and lora.bias would both move the bias of layer %q: leave it out of replicas.train, or set lora.bias = false", l.Layer.Name)}
 		}

@@ -58,11 +58,14 @@ func NewOutline(c config.Config, ranks int, set *data.Set) (*Outline, error) {
 			base = model.FormedBase
 		}
 	}
-	var grads []float32
-	if o.Layout, _, grads, err = layOut(c, m, stack, base); err != nil {
+	var trained []model.Parameter
+	if o.Layout, trained, _, err = layOut(c, m, stack, base); err != nil {
 		return nil, err
 	}
-	o.Factors, o.Replicas, o.Trained = factorsOf(o.Layout), len(grads), o.Layout.Length+len(grads)
+	for _, p := range trained {
+		o.Replicas += p.Len()
+	}
+	o.Factors, o.Trained = factorsOf(o.Layout), o.Layout.Length+o.Replicas
 	if o.Workers > 1 && c.Train.Accumulate == 1 && c.Data.Share != "same" && o.Replicas == 0 && o.Layout.Thin() { // see together
 		o.together = true
 		o.Pass = max(o.Workers*perPass(c), c.Train.EvalBatch)
