@@ -18,7 +18,7 @@ type Parameter struct {
 
 	fixed  bool // never trains
 	trains bool
-	offset int  // in Flat
+	offset int // in Flat
 }
 
 // Len is the number of the parameter's values.
