@@ -126,7 +126,7 @@ func TestLargestRuns(t *testing.T) {
 			}
 			plans++
 			p, err := Predict(o, method)
-			if err != nil && wrong(err) && strings.Contains(err.Error(), "are more values than any memory holds") {
+			if method == "mhlora" && err != nil && wrong(err) && strings.Contains(err.Error(), "are more values than any memory holds") {
 				continue
 			}
 			if err != nil {
