@@ -41,7 +41,7 @@ type Roofline struct {
 // product is a shape and its memory. Products of like layers with the same shape in the same pass are one.
 type product struct {
 	model.Product
-	layer   string // the layer's name, or what the names of like layers have in common: encoder.layers.encoder_layer_*.mlp.0
+	layer   string // the layer's name, or the common part of the names of like layers: encoder.layers.encoder_layer_*.mlp.0
 	tA, tB  blas.Transpose
 	count   int
 	a, b, c compute.Operand

@@ -306,7 +306,7 @@ func TestManyRuns(t *testing.T) {
 	}
 }
 
-// A report goes on without the lines that are not valid. Fails if one of them is drawn, or keeps the run from being one.
+// A report leaves out the lines that are not valid. Fails if one of them is drawn, or keeps the run from being one.
 func TestInvalidRecordsAreLeftOut(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
 	writeRun(t, made("lte", 1, 0.5), dir, true)

@@ -13,7 +13,7 @@ type Memory struct {
 	Training float64 `json:"training"` // gradients, moments, factors, and what W_k is formed of
 	Passes   float64 `json:"passes"`   // what forward and backward passes leave for each other
 	Exchange float64 `json:"exchange"` // what is sent, what comes, and room to add it up
-	Common   float64 `json:"common"`   // of Weights and Exchange, what the ranks of a node have in common
+	Common   float64 `json:"common"`   // of Weights and Exchange, what the ranks of a node share
 	Images   float64 `json:"images"`   // mini-batches that are prepared ahead
 	Program  float64 `json:"program"`  // the program itself and its libraries
 

@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) { mpitest.Main(m) }
 
-// The law of bytes on real ranks, where no rank sends what another does. Fails if a run sends other than what is foreseen.
+// The law of bytes on real ranks, where no rank sends what another does. Fails if a run sends other than what is planned.
 func TestBytesOnRanks(t *testing.T) {
 	mpitest.Run(t, []int{2, 3, 4}, func(t *testing.T, w *mpi.World) {
 		be, err := compute.New("gonum", 1, compute.Float32)
@@ -30,7 +30,7 @@ func TestBytesOnRanks(t *testing.T) {
 			must(t, err)
 			if got := s.Traffic; float64(got.Merge.Sent) != 2*p.MergeBytes || float64(got.Gradients.Sent) != 2*p.GradientBytes ||
 				float64(got.Control.Sent) != 2*p.ControlBytes {
-				t.Errorf("%s: %+v sent, foreseen twice %+v", method, got, p)
+				t.Errorf("%s: %+v sent, planned twice %+v", method, got, p)
 			}
 		}
 	})

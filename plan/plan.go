@@ -76,7 +76,7 @@ type Prediction struct {
 	BytesPerImage  float64 `json:"bytes_per_image"` // that all ranks send, over the images that they see
 	AveragingBytes float64 `json:"averaging_bytes"` // that a ring allreduce of all gradients makes a rank send in K steps
 
-	MemoryPerRank float64 `json:"memory_per_rank"` // bytes, with what the node's ranks have in common; without the images of the data set
+	MemoryPerRank float64 `json:"memory_per_rank"` // bytes, with what the node's ranks share; without the images of the data set
 	MemoryPerNode float64 `json:"memory_per_node"` // that only once
 	Memory        Memory  `json:"memory"`          // MemoryPerRank, by what it is for
 }

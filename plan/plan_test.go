@@ -113,15 +113,15 @@ func TestBytesAreThoseOfARun(t *testing.T) {
 			must(t, err)
 			if got := s.Traffic; float64(got.Merge.Sent) != 2*p.MergeBytes || float64(got.Gradients.Sent) != 2*p.GradientBytes ||
 				float64(got.Control.Sent) != 2*p.ControlBytes {
-				t.Errorf("%s, %d ranks: %d, %d, %d bytes sent, foreseen 2 × %v, %v, %v", name, ranks, got.Merge.Sent, got.Gradients.Sent,
+				t.Errorf("%s, %d ranks: %d, %d, %d bytes sent, planned 2 × %v, %v, %v", name, ranks, got.Merge.Sent, got.Gradients.Sent,
 					got.Control.Sent, p.MergeBytes, p.GradientBytes, p.ControlBytes)
 			}
 			if got := s.DDPBytesPerRank; float64(got) != 2*p.AveragingBytes {
-				t.Errorf("%s, %d ranks: %d bytes of gradient averaging, foreseen 2 × %v", name, ranks, got, p.AveragingBytes)
+				t.Errorf("%s, %d ranks: %d bytes of gradient averaging, planned 2 × %v", name, ranks, got, p.AveragingBytes)
 			}
 			sent := total(s.Traffic)
 			if each := float64(sent*int64(ranks)) / float64(s.Images); math.Abs(each-p.BytesPerImage) > 1e-9*each {
-				t.Errorf("%s, %d ranks: %v bytes an image, foreseen %v", name, ranks, each, p.BytesPerImage)
+				t.Errorf("%s, %d ranks: %v bytes an image, planned %v", name, ranks, each, p.BytesPerImage)
 			}
 		}
 	})
@@ -183,7 +183,7 @@ func TestMemoryIsThatOfATrainer(t *testing.T) {
 		m := p.Memory
 		m.Images, m.Program = 0, 0
 		if want := m.Total(); math.Abs(float64(held)-want) > 0.02*want+30e3 {
-			t.Errorf("%s: %d bytes held, %.0f foreseen: %+v", name, held, want, m)
+			t.Errorf("%s: %d bytes held, %.0f planned: %+v", name, held, want, m)
 		}
 		o.Cluster.Ranks = 4
 		for _, perNode := range []int{2, 4} {

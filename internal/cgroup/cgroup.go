@@ -19,7 +19,7 @@ type Group struct {
 func Of(root fs.FS, controller string) (all []Group) {
 	mounts, _ := fs.ReadFile(root, "proc/self/mountinfo")
 	for line := range strings.Lines(string(mounts)) {
-		// 36 35 98:0 /root/in/the/hierarchy /mounted/at rw,noatime shared:1 - cgroup cgroup rw,cpu,cpuacct
+		// 36 35 98:0 /path/in/the/hierarchy /mounted/at rw,noatime shared:1 - cgroup cgroup rw,cpu,cpuacct
 		place, kind, ok := strings.Cut(line, " - ")
 		at, what := strings.Fields(place), strings.Fields(kind)
 		if !ok || len(at) < 5 || len(what) < 3 {
