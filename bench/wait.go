@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"runtime"
 	"time"
 
 	"lte/collective"
@@ -57,6 +58,8 @@ func RunWait(g collective.Group, cores int, work time.Duration, bytes, rounds in
 
 // burn takes that many seconds of this thread's processor time.
 func burn(seconds float64) {
+	runtime.LockOSThread() // another thread's time would end it early or late
+	defer runtime.UnlockOSThread()
 	for end := threadSeconds() + seconds; threadSeconds() < end; {
 	}
 }
