@@ -88,7 +88,7 @@ bf16-products 2 compute.dtype=bf16
 bf16-products-full 2 compute.dtype=bf16 method=full
 END
 
-# A run that is stopped in the middle of an interval and resumed, and one that goes on with other ranks.
+# A run that is stopped in the middle of an interval and resumed, and one that is resumed on other ranks.
 for wire in fp32 int8; do
   set_ "exchange.wire=$wire" checkpoint.merges=3 train.steps=18
   run "resumed-$wire" 2 "${set[@]}"
