@@ -25,6 +25,7 @@ import (
 	"lte/experiment"
 	"lte/internal/quote"
 	"lte/internal/session"
+	"lte/method"
 	"lte/model"
 	"lte/mpi"
 	"lte/report"
@@ -371,7 +372,7 @@ func tooMany(ranks, cores int, c config.Config) string {
 	}
 	instead := ""
 	switch {
-	case c.Method != "lte":
+	case c.Spec().Trains != method.OwnHeads:
 		instead = " and raise train.batch for as many images a step"
 	case c.LoRA.Heads > 0: // resolved
 		instead = fmt.Sprintf(" and give each several heads (lora.heads = %d)", c.LoRA.Heads)

@@ -387,7 +387,7 @@ func TestMethodsBeside(t *testing.T) {
 			if err := beside.Check(); err != nil {
 				t.Errorf("%s beside %s: %v", method, name, err)
 			}
-			if p := predict(t, o, method); p.Method != method || (p.Heads > 0) != beside.HasHeads() {
+			if p := predict(t, o, method); p.Method != method || (p.Heads > 0) != beside.Spec().HasHeads() {
 				t.Errorf("%s beside %s: %+v", method, name, p)
 			}
 		}

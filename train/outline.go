@@ -4,6 +4,7 @@ import (
 	"lte/collective"
 	"lte/config"
 	"lte/data"
+	"lte/method"
 	"lte/model"
 )
 
@@ -39,17 +40,17 @@ func NewOutline(c config.Config, ranks int, set *data.Set) (*Outline, error) {
 			}
 		}
 	}
-	if !c.HasHeads() {
+	if !c.Spec().HasHeads() {
 		_, o.Trained = m.Sizes()
 		return o, nil
 	}
 	stack, base := 1, model.OwnBase
-	switch c.Method {
-	case "mhlora":
+	switch spec := c.Spec(); {
+	case spec.Trains == method.HeadStack:
 		stack = c.LoRA.Heads
-	case "sequential":
+	case spec.Merges == method.Head:
 		base = model.MainBase
-	case "lte":
+	case spec.Trains == method.OwnHeads:
 		o.Workers = c.LoRA.Heads / ranks
 		switch {
 		case c.Merge.Reset != "none":

@@ -9,6 +9,7 @@ import (
 	"lte/collective"
 	"lte/config"
 	"lte/data"
+	"lte/method"
 	"lte/model"
 )
 
@@ -88,7 +89,7 @@ func imagesPerStep(c config.Config, ranks int) int {
 	switch {
 	case c.Data.Share == "same":
 		return c.Train.Batch
-	case c.Method == "lte":
+	case c.Spec().Trains == method.OwnHeads:
 		return c.Train.Batch * c.LoRA.Heads
 	}
 	return c.Train.Batch * ranks
@@ -108,12 +109,12 @@ func (t *Trainer) summary() Summary {
 		PeakMemory:      PeakMemory(),
 		WeightsDigest:   t.digest(), Parameters: int64(weights), Trained: int64(t.Trained()),
 		Seed: c.Seed, Backend: t.backend.Name()}
-	if c.HasHeads() {
+	if c.Spec().HasHeads() {
 		s.Heads, s.LoRARank, s.LoRAAlpha = c.LoRA.Heads, c.LoRA.Rank, c.LoRA.Alpha
 	}
 	r := t.route()
 	s.Transports, s.Network = r.Transports, r.Network
-	if c.Merges() {
+	if c.Spec().Merges != method.Nothing {
 		s.MergeEvery = c.Merge.Every
 	}
 	return s

@@ -24,7 +24,7 @@ type Trainer struct {
 	set      *data.Set
 	backend  compute.Backend
 	model    *model.Model
-	method   method
+	method   algorithm
 	workers  []*worker
 	together *crew    // all workers, where one pass serves them
 	average  *average // nil: none
@@ -87,7 +87,7 @@ func build(c config.Config, g collective.Group, set *data.Set, be compute.Backen
 			return nil, err
 		}
 	}
-	m, err := newMethod(c, meter, be, v, as)
+	m, err := newAlgorithm(c, meter, be, v, as)
 	if err != nil {
 		return nil, err
 	}
