@@ -57,7 +57,10 @@ type counts struct {
 
 // newAlgorithm makes the configured method's. It changes the model: what trains, and which heads it carries.
 func newAlgorithm(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model, as *Route) (algorithm, error) {
-	switch spec := c.Spec(); {
+	spec, ok := method.Named(c.Method)
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("method = %q is not known: expected one of %v", c.Method, method.Names())
 	case spec.Merges == method.Heads:
 		return newLTE(c, g, be, m, as)
 	case spec.Merges == method.Weights && spec.Outer:
