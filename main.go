@@ -28,6 +28,7 @@ import (
 	"lte/method"
 	"lte/model"
 	"lte/mpi"
+	"lte/record"
 	"lte/report"
 	"lte/train"
 
@@ -407,7 +408,7 @@ func (s site) train(c config.Config, e *entry, end *ending, console *report.Cons
 		return err
 	}
 	var o *output
-	var observer train.Observer
+	var observer record.Observer
 	if world.Rank() == 0 {
 		if o, err = newOutput(world, c, s.set.Name, e, console); err == nil {
 			observer = o
@@ -467,7 +468,7 @@ func (s site) trainer(c config.Config, from *train.Saved) (*train.Trainer, error
 
 // output is what rank 0 writes while it trains: the console and the run directory.
 type output struct {
-	train.Observer
+	record.Observer
 	dir   string
 	files *report.Files
 }
