@@ -133,7 +133,7 @@ func waitPolitely(threads int) {
 	}
 	_, count := os.LookupEnv("GOMP_SPINCOUNT")
 	_, policy := os.LookupEnv("OMP_WAIT_POLICY")
-	if count || policy || !compute.Crowded(mpi.LaunchedHere(), threads) {
+	if count || policy || !compute.Oversubscribed(mpi.LaunchedHere(), threads) {
 		return
 	}
 	if self, err := os.Executable(); err == nil {
