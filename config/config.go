@@ -142,7 +142,6 @@ type Merge struct {
 	Combine  string     `toml:"combine" enum:"mean,sum" doc:"lte: W moves by the mean or by the sum of the heads' updates"`
 	Momentum float64    `toml:"momentum" min:"0" below:"1" doc:"lte: Nesterov momentum of what merges move W by; 0: none"`
 	Decay    string     `toml:"decay" enum:"factors,weights" doc:"lte: weight decay acts on the factors every step, or on W at every merge for all steps since the last"`
-	Lockstep string     `toml:"lockstep" resume:"may" enum:"stop,repair" doc:"where ranks hold different bits of W after a merge (full, lora, mhlora: every run.log_every steps): stop the run, or repair: warn, and give all of them rank 0's"`
 }
 
 // Interval is a stretch of the merge schedule.
@@ -232,7 +231,7 @@ func Default() Config {
 		Synthetic: Synthetic{Images: 1024, Classes: 10, Channels: 3, Height: 224, Width: 224},
 		Model:     Model{Kind: "vit", Patch: 2, Depth: 4, Width: 64, MLP: 256, TokenMLP: 32, Heads: 4, Positions: "sincos"},
 		LoRA:      LoRA{Rank: 16, Init: "orthogonal"},
-		Merge:     Merge{Every: 10, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors", Lockstep: "stop"},
+		Merge:     Merge{Every: 10, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors"},
 		Exchange:  Exchange{Wire: "fp32", Transport: "factors", ShareMemory: true},
 		Replicas:  Replicas{Sync: "auto"},
 		Outer:     Outer{LR: 0.7, Momentum: 0.9},

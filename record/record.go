@@ -35,7 +35,6 @@ type Record struct {
 	BytesSent       int64    `json:"bytes_sent_per_rank"` // by rank 0, since the start
 	Traffic         Traffic  `json:"traffic"`             // of rank 0, since the start
 	MomentsCleared  int      `json:"moments_cleared"`     // numbers of optimizers' moments that were not 0 and that merges made 0, on rank 0
-	Repairs         int      `json:"repairs"`             // parameters that were not the same on all ranks and were made so, where merge.lockstep = "repair"
 	TestTop1        *float64 `json:"test_top1,omitempty"` // fraction right, on records that follow an evaluation
 	TestLoss        *float64 `json:"test_loss,omitempty"`
 	AverageTop1     *float64 `json:"ema_test_top1,omitempty"` // of the moving average of W, where ema.decay is not 0
@@ -65,7 +64,6 @@ type Summary struct {
 	Steps            int                 `json:"steps"`
 	Merges           int                 `json:"merges"`
 	MomentsCleared   int                 `json:"moments_cleared"` // numbers of optimizers' moments that were not 0 and that merges made 0, on rank 0
-	Repairs          int                 `json:"repairs"`         // parameters that were not the same on all ranks and were made so, where merge.lockstep = "repair"
 	Images           int64               `json:"images"`
 	Seconds          float64             `json:"seconds"` // wall time of training, evaluation included
 	ImagesPerSecond  float64             `json:"images_per_second"`

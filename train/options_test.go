@@ -10,6 +10,7 @@ import (
 	"lte/collective"
 	"lte/config"
 	"lte/data"
+	"lte/merge"
 	"lte/model"
 	"lte/random"
 )
@@ -363,7 +364,7 @@ func TestLoRABias(t *testing.T) {
 		}
 	}
 	before := biases(tr)
-	_, err := tr.Merge(2, collective.Status{})
+	_, err := tr.Merge(2, merge.Status{})
 	must(t, err)
 	distant(t, "b", biases(tr), before)
 	plain := newTrainer(t, tinyConfig("full"), collective.Alone{}, set)
