@@ -192,7 +192,7 @@ func TestProductsOfEveryPreset(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, want := listed(t, o)+images*(parts.lora+parts.attention), images*outline.Model.Operations(outline.Layout); math.Abs(got-want) > 1e-9*want {
+			if got, want := listed(t, o)+images*(parts.lora+parts.attention), images*outline.Model.FLOPs(outline.Layout); math.Abs(got-want) > 1e-9*want {
 				t.Errorf("%s, %s: %v FLOPs a step with attention and head, the model counts %v", name, method, got, want)
 			}
 		}

@@ -1,7 +1,7 @@
 // Package model holds networks as explicit forward and backward passes: the vision transformer after torchvision's
-// VisionTransformer (Dosovitskiy et al., arXiv 2010.11929), the MLP-Mixer after timm's (Tolstikhin et al., arXiv
-// 2105.01601), the LoRA heads that their linear layers can carry (Huh et al., arXiv 2402.16828), and the loss. It leaves
-// arithmetic to package compute, and what is done with gradients to train.
+// VisionTransformer (Dosovitskiy et al., arXiv 2010.11929) and the MLP-Mixer after timm's (Tolstikhin et al., arXiv
+// 2105.01601). Their layers are package nn's, the heads that their linear layers can carry lora's; what is done with gradients is
+// left to train.
 //
 // Parameters have torchvision's (timm's) names, shapes and order. A model's passes use buffers that it owns: one
 // goroutine.
@@ -12,6 +12,8 @@ import (
 	"math/rand/v2"
 
 	"lte/compute"
+	"lte/lora"
+	"lte/nn"
 
 	"gonum.org/v1/gonum/blas/blas32"
 )
@@ -28,8 +30,8 @@ type Config struct {
 	NormAffine               bool
 
 	// Of training passes, each from 0 to below 1.
-	Dropout  float64 // the rate of numbers dropped behind GELU, behind every branch and, in a vit, behind the positions
-	DropPath float64 // the rate of images that pass the last block's branches by; it grows linearly from 0 at the first block
+	Dropout  float64 // the rate of elements dropped behind GELU, behind every branch and, in a vit, behind the positions
+	DropPath float64 // the rate of images that skip the branches of the last block (drop-path rate); it grows linearly from 0 at the first block
 
 	Batch int // the largest batch of a pass
 }
@@ -62,17 +64,19 @@ type Model struct {
 	config  Config
 	backend compute.Backend
 	network network
-	layers  []*Linear // all linear layers, input to output
-	norms   []*norm   // likewise
+	layers  []*nn.Linear    // all linear layers, input to output
+	norms   []*nn.LayerNorm // likewise
+
+	layerIndex, normIndex []int // of a layer's W and of a norm's γ among the parameters; b and β follow
 
 	weights    []float32 // (total): all parameters flat, those that never train last
 	total      int
 	trainable  int               // how many can train
 	parameters []Parameter       // in the library's order
-	lay        []func([]float32) // a parameter each: gives it its memory
-	using      [][]*Adapter      // a layer each: the adapters in use
+	setValue   []func([]float32) // for each parameter: sets the layer's memory of it
+	using      [][]nn.Adapter    // for each layer: the adapters in use
 	batch      int               // of the last forward pass
-	drop       dropout
+	drop       nn.Dropout
 }
 
 // network is a kind of model.
@@ -83,10 +87,10 @@ type network interface {
 	initialise(rng *rand.Rand)
 	// allocate makes the buffers of passes with up to that many images.
 	allocate(batch int)
-	// room counts what allocate makes.
-	room(r *room, batch float64)
-	// attention is the operations of attention's products, forward and backward, for one image.
-	attention() float64
+	// count adds what allocate allocates.
+	count(f *nn.Footprint, batch float64)
+	// attentionFLOPs is that of attention's products, forward and backward, for one image.
+	attentionFLOPs() float64
 	// forward returns the logits (n, classes) of n images, valid until the next call.
 	forward(images []float32, n int) blas32.General
 	// backward adds the gradients of what trains, from dlogits (n, classes) of the last forward.
@@ -101,9 +105,9 @@ func New(c Config, backend compute.Backend, rng *rand.Rand) (*Model, error) {
 	}
 	m := b.model
 	b.allocate()
-	if d := backend.DType(); d != compute.Float32 {
+	if backend.DType() != compute.Float32 {
 		for _, l := range m.layers {
-			l.own = compute.NewOperand(d, l.W.Rows, l.W.Cols)
+			l.ReserveWeight()
 		}
 	}
 	m.network.initialise(rng)
@@ -128,7 +132,7 @@ func build(c Config, backend compute.Backend) (*builder, error) {
 		return nil, err
 	}
 	m := &Model{config: c, backend: backend}
-	m.drop = dropout{rate: c.Dropout, path: c.DropPath, backend: backend}
+	m.drop = nn.NewDropout(c.Dropout, c.DropPath, backend)
 	switch c.Kind {
 	case "vit":
 		m.network = &vit{config: c, backend: backend, drop: &m.drop}
@@ -139,24 +143,46 @@ func build(c Config, backend compute.Backend) (*builder, error) {
 	}
 	b := &builder{model: m}
 	m.network.build(b)
-	b.layOut()
-	m.using = make([][]*Adapter, len(m.layers))
+	b.assignOffsets()
+	m.using = make([][]nn.Adapter, len(m.layers))
 	return b, nil
 }
 
-// Reserve makes room for passes of up to that many images.
+// Reserve allocates the buffers of passes of up to that many images.
 func (m *Model) Reserve(batch int) {
 	m.config.Batch = batch
 	m.network.allocate(batch)
 }
 
 // Layers returns all linear layers, input to output.
-func (m *Model) Layers() []*Linear { return m.layers }
+func (m *Model) Layers() []*nn.Linear { return m.layers }
+
+// Layout lays out heads of that kind over the model's linear layers; of the model's largest batch where c says no number of images.
+func (m *Model) Layout(c lora.Config) (*lora.Layout, error) {
+	if c.Images == 0 {
+		c.Images = m.config.Batch
+	}
+	return lora.NewLayout(m.layers, m.backend, c)
+}
 
 // UseMerged makes passes read the main weights W, as evaluation does.
 func (m *Model) UseMerged() {
 	for _, l := range m.layers {
-		l.use(nil)
+		l.Use(nil)
+	}
+}
+
+// UseLocal makes passes compute with the effective weights of a head, or of several, all Factored and of RecomputedBase, each
+// for an equal share of the images. It is called again when factors have changed.
+func (m *Model) UseLocal(heads ...*lora.Head) {
+	for i, l := range m.layers {
+		m.using[i] = m.using[i][:0]
+		for _, h := range heads {
+			if a := h.Adapter(l); a != nil {
+				m.using[i] = append(m.using[i], a)
+			}
+		}
+		l.Use(m.using[i])
 	}
 }
 
@@ -164,15 +190,15 @@ func (m *Model) UseMerged() {
 // next call.
 func (m *Model) Forward(images []float32) blas32.General {
 	m.setBatch(images)
-	m.drop.noise = m.drop.noise[:0]
+	m.drop.Off()
 	return m.network.forward(images, m.batch)
 }
 
 // ForwardTraining is Forward with dropout and stochastic depth, whose masks noise draws: of several heads in one pass
 // each for an equal share of the images, in order. Where both rates are 0 it is Forward, and draws nothing.
-func (m *Model) ForwardTraining(images []float32, noise ...*Noise) blas32.General {
+func (m *Model) ForwardTraining(images []float32, noise ...*nn.Noise) blas32.General {
 	m.setBatch(images)
-	m.drop.use(noise, m.batch)
+	m.drop.Use(noise, m.batch)
 	return m.network.forward(images, m.batch)
 }
 
@@ -196,6 +222,6 @@ func (m *Model) ZeroGrad() {
 		}
 	}
 	for _, l := range m.layers {
-		l.fresh = true
+		l.ZeroGrad()
 	}
 }

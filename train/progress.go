@@ -9,7 +9,7 @@ import (
 	"lte/collective"
 	"lte/config"
 	"lte/data"
-	"lte/model"
+	"lte/nn"
 )
 
 // report evaluates, measures and records where one of the last k steps was a multiple of the interval for it, or the
@@ -67,7 +67,7 @@ func (t *Trainer) evaluate() (loss, top1 float64, err error) {
 	sums := make([]float64, 3) // loss, right, images
 	err = data.EachBatch(t.set, t.set.Test, t.config.Train.EvalBatch, t.meter.Rank(), t.meter.Size(), func(b *data.Batch) error {
 		t.activity.begin(evaluating, t.step)
-		l, right := model.CrossEntropy(nil, t.model.Forward(b.Images).Data, targets(b, 0), len(b.Labels))
+		l, right := nn.CrossEntropy(nil, t.model.Forward(b.Images).Data, targets(b, 0), len(b.Labels))
 		sums[0], sums[1], sums[2] = sums[0]+l, sums[1]+float64(right), sums[2]+float64(len(b.Labels))
 		return nil
 	})

@@ -127,7 +127,7 @@ func share(m *model.Model, g collective.Group) error {
 	if err != nil {
 		return fmt.Errorf("room for W: %w", err)
 	}
-	m.Lay(weights)
+	m.SetStorage(weights)
 	return nil
 }
 
