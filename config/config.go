@@ -4,16 +4,18 @@
 //
 // The struct tags are the one source of what a key is called, allows and means: toml names it, enum lists its values,
 // pattern wants what path.Match takes, min, max, above and below bound it, resume says that it may change when a run goes on,
-// unit and doc explain it. Reading, checking,
+// table names the table of tables that lists its values and describes them, unit and doc explain it. Reading, checking,
 // printing and help all go through them, for the keys of tables in a list too.
 //
 // What depends on the data or the model (a rank larger than a layer, a patch larger than an image) is checked where
 // the model is built, in package train; this package checks what a key allows by itself and beside other keys.
 package config
 
+import "lte/method"
+
 // Config is a run. The doc tags are the text of `lte train --help` and of the comments of `lte config`.
 type Config struct {
-	Method string `toml:"method" enum:"lte,full,lora,mhlora,sequential,localsgd,diloco" doc:"training method: lte (parallel low-rank heads, merged every merge.every steps), full (all weights, gradients averaged every step), lora (one head, gradients averaged every step), mhlora (several heads in every pass, gradients averaged every step), sequential (one head, merged and begun anew every merge.every steps), localsgd (all weights alone, averaged every merge.every steps) or diloco (localsgd with an outer Nesterov step)"`
+	Method string `toml:"method" table:"method" doc:"training method, with N = lora.heads, K = merge.every and W the main weights"`
 	Seed   uint64 `toml:"seed" doc:"seed of every random stream: split, initialisation, order, augmentation"`
 
 	Run        Run        `toml:"run"`
@@ -221,7 +223,7 @@ type Compute struct {
 // Default returns the built-in configuration: what `lte` without arguments trains.
 func Default() Config {
 	return Config{
-		Method:     "lte",
+		Method:     method.Default().Name,
 		Seed:       1,
 		Run:        Run{LogEvery: 20, EvalEvery: 200, Watchdog: 120},
 		Checkpoint: Checkpoint{Minutes: 15, Keep: 2, Best: true, OnError: "stop", Signals: []string{"TERM", "USR1", "USR2"}, Grace: 25},

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+
+	"lte/method"
 )
 
 // Key describes one key of a configuration.
@@ -84,6 +86,17 @@ type field struct {
 	min, max, above, below float64
 }
 
+// tables are those whose rows are a key's values: their names, and what the documentation of the key says of them.
+var tables = map[string]func() (names []string, doc string){
+	"method": func() ([]string, string) {
+		var all []string
+		for _, m := range method.All() {
+			all = append(all, fmt.Sprintf("%s (%s)", m.Name, strings.ReplaceAll(m.Summary, "`", "")))
+		}
+		return method.Names(), strings.Join(all, ", ")
+	},
+}
+
 // fields lists the top-level keys, then each section's, as TOML wants them.
 var fields = fieldsOf(reflect.TypeFor[Config](), "", nil)
 
@@ -137,6 +150,11 @@ func fieldsOf(t reflect.Type, section string, index []int) []field {
 		}
 		if enum, ok := sf.Tag.Lookup("enum"); ok {
 			f.enum = strings.Split(enum, ",")
+		}
+		if table, ok := sf.Tag.Lookup("table"); ok {
+			var doc string
+			f.enum, doc = tables[table]()
+			f.doc += ": " + doc
 		}
 		if f.kind == reflect.Slice {
 			item := f // the tags of a list hold for each element

@@ -78,7 +78,7 @@ func (n *LayerNorm) SetGrad(gamma, beta []float32) {
 func (n *LayerNorm) Forward(x blas32.General) compute.Operand {
 	gamma, beta := n.scaleAndShift()
 	y := n.Output(x.Rows)
-	n.backend.Normalize(y, compute.First(n.xhat, x.Rows), n.rstd[:x.Rows], x, gamma, beta, LayerNormEps)
+	n.backend.LayerNorm(y, compute.First(n.xhat, x.Rows), n.rstd[:x.Rows], x, gamma, beta, LayerNormEps)
 	return y
 }
 
@@ -89,8 +89,8 @@ func (n *LayerNorm) Output(rows int) compute.Operand { return n.y.First(rows) }
 func (n *LayerNorm) Backward(dx blas32.General, dy compute.Operand) {
 	xhat := compute.First(n.xhat, dy.Rows)
 	if n.gradGamma != nil {
-		n.backend.AffineBackward(n.gradGamma, n.gradBeta, dy, xhat)
+		n.backend.LayerNormBackwardParams(n.gradGamma, n.gradBeta, dy, xhat)
 	}
 	gamma, _ := n.scaleAndShift()
-	n.backend.NormalizeBackward(dx, dy, xhat, n.rstd[:dy.Rows], gamma)
+	n.backend.LayerNormBackward(dx, dy, xhat, n.rstd[:dy.Rows], gamma)
 }

@@ -100,12 +100,12 @@ func (l *Linear) Forward(y, x compute.Operand, beta float32) {
 		l.formWeight()
 	}
 	if len(l.adapters) == 0 || l.adapters[0].Bias() == nil { // one product for all adapters
-		l.backend.Affine(y, x, l.weight, l.B, beta)
+		l.backend.Linear(y, x, l.weight, l.B, beta)
 	}
 	for i, a := range l.adapters {
 		y, x := share(y, i, len(l.adapters)), share(x, i, len(l.adapters))
 		if bias := a.Bias(); bias != nil {
-			l.backend.Affine(y, x, l.weight, bias, beta)
+			l.backend.Linear(y, x, l.weight, bias, beta)
 		}
 		a.Forward(y, x)
 	}
@@ -119,7 +119,7 @@ func (l *Linear) Backward(dx, dy, x compute.Operand) {
 		beta, l.fresh = 0, false
 	}
 	if dx.Rows > 0 {
-		l.backend.AffineInput(dx, dy, l.weight)
+		l.backend.LinearBackwardInput(dx, dy, l.weight)
 	}
 	if l.GradW.Data != nil {
 		l.backend.Gemm(blas.Trans, blas.NoTrans, 1, dy, x, beta, compute.F32(l.GradW))

@@ -5,6 +5,7 @@ import (
 
 	"lte/collective"
 	"lte/lora"
+	"lte/method"
 )
 
 // message is a collective that an interval makes, that many times.
@@ -65,16 +66,16 @@ func (r *rank) proofs(times float64) message {
 // messages are those of one interval.
 func (r *rank) messages() (all []message) {
 	k := float64(r.config.Merge.Every)
-	switch r.config.Method {
-	case "lte":
+	switch r.config.Spec().Merges {
+	case method.Heads:
 		all = append(r.factors(), r.mean(collective.Merging, r.outline.Replicas, 1)...)
 		return append(all, r.proofs(1))
-	case "localsgd", "diloco":
+	case method.Weights:
 		all = append(all, message{collective.Merging, allgatherShared, statusBytes, 1})
 		return append(append(all, r.mean(collective.Merging, r.trainable, 1)...), r.proofs(1))
 	}
 	times := k / float64(r.config.Run.LogEvery)
-	if r.config.Method == "sequential" { // which merges, every rank by itself
+	if r.config.Spec().Merges == method.Head { // every rank by itself
 		times = 1
 	}
 	return append(r.mean(collective.Gradients, r.outline.Trained+1, k), r.proofs(times)) // the loss travels behind the gradients
@@ -127,8 +128,9 @@ func (r *rank) work() (w work) {
 	n, k := float64(r.trainable), float64(r.config.Merge.Every)
 	proof := 4 * float64(r.all) // all parameters are read
 	alone := r.Cluster.Ranks == 1
-	switch r.config.Method {
-	case "lte":
+	spec := r.config.Spec()
+	switch spec.Merges {
+	case method.Heads:
 		w = r.merge()
 		w.add(0, proof)
 		if r.config.Merge.Momentum > 0 { // W is kept, then three are read and written
@@ -136,19 +138,19 @@ func (r *rank) work() (w work) {
 				w.add(0, 32*float64(f.M)*float64(f.N)/float64(r.sharers()))
 			}
 		}
-	case "localsgd", "diloco":
+	case method.Weights:
 		w.add(0, 8*n+proof) // the merged weights are kept
 		if !alone {
 			w.add(0, 20*n) // into the padding, the sum, and back
 		}
-		if r.config.Method == "diloco" {
+		if spec.Outer {
 			w.add(0, 20*n) // three vectors read, two written
 		}
 	default:
 		if trained := float64(r.outline.Trained); !alone {
 			w.add(0, k*36*trained) // into the message and its padding, the sum, back twice, and a norm
 		}
-		if r.config.Method == "sequential" {
+		if spec.Merges == method.Head {
 			for _, f := range r.outline.Factors {
 				w.add(2*float64(f.M)*float64(f.N)*float64(f.R), 8*float64(f.M)*float64(f.N))
 			}

@@ -5,6 +5,7 @@ import (
 
 	"lte/collective"
 	"lte/data"
+	"lte/method"
 )
 
 // Memory is what one rank holds, in bytes, by what it is for.
@@ -75,7 +76,7 @@ func (r *rank) memory() (m Memory) {
 	if c.Optimizer.Name == "sgd" {
 		moments = 1
 	}
-	if c.HasHeads() {
+	if c.Spec().HasHeads() {
 		head, shared := o.Layout.Bytes(r.dtype)
 		m.Training = workers*(head+4*(1+moments)*float64(o.Layout.Length)) + shared
 		// A worker has its own replicas, whose gradients are the model's.
@@ -84,8 +85,8 @@ func (r *rank) memory() (m Memory) {
 		m.Training = 4 * (1 + moments) * trained
 	}
 
-	switch c.Method {
-	case "lte":
+	switch spec := c.Spec(); spec.Merges {
+	case method.Heads:
 		if c.Merge.Reset == "none" { // W⁰
 			for _, p := range o.Layout.Layers {
 				n := float64(p.Layer.W.Rows * p.Layer.W.Cols)
@@ -115,9 +116,9 @@ func (r *rank) memory() (m Memory) {
 			m.Common += common
 			m.commonWeights = common
 		}
-	case "localsgd", "diloco":
+	case method.Weights:
 		m.Weights += 4 * trainable // as merged last
-		if c.Method == "diloco" {
+		if spec.Outer {
 			m.Training += 4 * trainable
 		}
 		m.Exchange, m.Common = r.meanBuffers(r.trainable)

@@ -14,6 +14,7 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
+	"lte/record"
 	"lte/train"
 )
 
@@ -127,7 +128,7 @@ func TestBytesAreThoseOfARun(t *testing.T) {
 	})
 }
 
-func total(t train.Traffic) int64 { return t.Merge.Sent + t.Gradients.Sent + t.Control.Sent }
+func total(t record.Traffic) int64 { return t.Merge.Sent + t.Gradients.Sent + t.Control.Sent }
 
 // live is the bytes of what can be reached.
 func live() int64 {
@@ -387,7 +388,7 @@ func TestMethodsBeside(t *testing.T) {
 			if err := beside.Check(); err != nil {
 				t.Errorf("%s beside %s: %v", method, name, err)
 			}
-			if p := predict(t, o, method); p.Method != method || (p.Heads > 0) != beside.HasHeads() {
+			if p := predict(t, o, method); p.Method != method || (p.Heads > 0) != beside.Spec().HasHeads() {
 				t.Errorf("%s beside %s: %+v", method, name, p)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"lte/collective"
 	"lte/compute"
 	"lte/config"
+	"lte/method"
 )
 
 // An elastic resume goes on with another number of ranks, or of lte's heads N. All that is a head's goes by the head's number to
@@ -30,23 +31,23 @@ func (s Saved) Elastic(c config.Config, ranks int) (said []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	was, is := about.Heads, heldHeads(c)
+	was, is, spec := about.Heads, heldHeads(c), c.Spec()
 	elastic := s.Manifest.Ranks != ranks || was != is
 	refuse := func(key, format string, values ...any) ([]string, error) {
 		return nil, &config.Error{Keys: []string{key}, Problem: fmt.Sprintf(format, values...)}
 	}
 	step, saw, sees := "a step", about.ImagesPerStep, imagesPerStep(c, ranks)
-	if c.Method == "lte" && c.Data.Share != "same" {
+	if spec.Trains == method.OwnHeads && c.Data.Share != "same" {
 		step, saw, sees = "a head's step", saw/max(1, was), sees/is
 	}
 	switch {
-	case was != is && c.Method != "lte":
+	case was != is && spec.Trains != method.OwnHeads:
 		return refuse("lora.heads", "lora.heads = %d, and the checkpoint has %d: only those of method lte are added or retired; leave it", c.LoRA.Heads, was)
 	case was != is && c.Data.Share == "shard":
 		return refuse("lora.heads", "lora.heads = %d, and the checkpoint has %d: with data.share = %q each has its own part of the images; leave it", is, was, c.Data.Share)
-	case s.Manifest.Ranks != ranks && (c.Method == "localsgd" || c.Method == "diloco"):
+	case s.Manifest.Ranks != ranks && spec.Merges == method.Weights:
 		return refuse("method", "the checkpoint is of %d ranks, not %d, and with method = %q each has trained alone, with moments of its own: start as many", s.Manifest.Ranks, ranks, c.Method)
-	case s.Manifest.Ranks != ranks && c.Method != "lte" && c.Data.Share == "shard":
+	case s.Manifest.Ranks != ranks && spec.Trains != method.OwnHeads && c.Data.Share == "shard":
 		return refuse("data.share", "the checkpoint is of %d ranks, not %d, and with data.share = %q each has its own part of the images: start as many", s.Manifest.Ranks, ranks, c.Data.Share)
 	case saw != sees:
 		return refuse("train.batch", "train.batch = %d on %d ranks: %s would see %d images, and it saw %d until the checkpoint; set train.batch so that it sees as many", c.Train.Batch, ranks, step, sees, saw)
@@ -66,7 +67,7 @@ func (s Saved) Elastic(c config.Config, ranks int) (said []string, err error) {
 
 // heldHeads is how many heads ranks carry each its own of; 0 for the methods whose ranks all have the same.
 func heldHeads(c config.Config) int {
-	if c.Method == "lte" || c.Method == "mhlora" {
+	if c.Spec().SeveralHeads() {
 		return c.LoRA.Heads
 	}
 	return 0

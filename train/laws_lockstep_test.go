@@ -150,7 +150,7 @@ func wrongBits(ranks int) []wrongBit {
 			end := len(p.value)
 			switch {
 			case part == 1: // the one replica
-			case tr.config.HasHeads():
+			case tr.config.Spec().HasHeads():
 				end = ownHeads(tr).layout.Layers[wrongLayer].BiasA
 			default:
 				end = flatEnd(tr, linear(tr))

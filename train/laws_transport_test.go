@@ -11,6 +11,7 @@ import (
 	"lte/collective"
 	"lte/config"
 	"lte/mpi"
+	"lte/record"
 )
 
 func TestLawsOfTransports(t *testing.T) {
@@ -110,7 +111,7 @@ func choiceIsTold(t *testing.T, w *mpi.World) {
 		c.Measure = config.Measure{Every: 3, Images: 4, Layers: []string{"*.mlp.0"}}
 		tr := newTrainer(t, c, w, tinySet(300))
 		seen := &observed{}
-		var obs Observer // of rank 0
+		var obs record.Observer // of rank 0
 		if w.Rank() == 0 {
 			obs = seen
 		}

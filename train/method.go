@@ -7,11 +7,12 @@ import (
 	"lte/collective"
 	"lte/compute"
 	"lte/config"
+	"lte/method"
 	"lte/model"
 )
 
-// method decides who trains on this rank and what crosses the network when. The loop knows nothing else of it.
-type method interface {
+// algorithm is a training method at work: what trains on this rank, and what crosses the network when.
+type algorithm interface {
 	// workers are those who train on this rank.
 	workers() []*worker
 	// interval is K, the local steps until the next merge, after so many steps.
@@ -54,25 +55,26 @@ type counts struct {
 	repaired string // which they were the last time, and where
 }
 
-// newMethod makes the configured method. It changes the model: what trains, and which heads it carries.
-func newMethod(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model, as *Route) (method, error) {
-	switch c.Method {
-	case "lte":
+// newAlgorithm makes the configured method's. It changes the model: what trains, and which heads it carries.
+func newAlgorithm(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model, as *Route) (algorithm, error) {
+	spec, ok := method.Named(c.Method)
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("method = %q is not known: expected one of %v", c.Method, method.Names())
+	case spec.Merges == method.Heads:
 		return newLTE(c, g, be, m, as)
-	case "full":
-		return newFull(c, g, be, m)
-	case "lora":
-		return newLoRA(c, g, be, m, 1)
-	case "mhlora":
-		return newMHLoRA(c, g, be, m)
-	case "sequential":
-		return newSequential(c, g, be, m)
-	case "localsgd":
-		return newLocalSGD(c, g, be, m)
-	case "diloco":
+	case spec.Merges == method.Weights && spec.Outer:
 		return newDiLoCo(c, g, be, m)
+	case spec.Merges == method.Weights:
+		return newLocalSGD(c, g, be, m)
+	case spec.Merges == method.Head:
+		return newSequential(c, g, be, m)
+	case spec.Trains == method.HeadStack:
+		return newMHLoRA(c, g, be, m)
+	case spec.Trains == method.OneHead:
+		return newLoRA(c, g, be, m, 1)
 	}
-	return nil, fmt.Errorf("method = %q is not known", c.Method)
+	return newFull(c, g, be, m)
 }
 
 // NonFiniteError stops a run whose loss or gradient is not a finite number. All ranks return the same one.

@@ -220,7 +220,7 @@ func TestMomentsAtMerge(t *testing.T) {
 					if method == "lte" {
 						c.LoRA.Heads = 2
 					}
-					if c.HasHeads() {
+					if c.Spec().HasHeads() {
 						c.Replicas.Train = []string{"class_token", "*.bias"}
 					}
 					tr := started(t, c, collective.Alone{}, tinySet(60))
@@ -258,7 +258,7 @@ func TestMomentsAtMerge(t *testing.T) {
 						}
 					}
 					if how == "clear" {
-						if counts[0] == 0 || c.HasHeads() && counts[0] == len(tr.workers)*len(moments(tr.workers[0], 0)) {
+						if counts[0] == 0 || c.Spec().HasHeads() && counts[0] == len(tr.workers)*len(moments(tr.workers[0], 0)) {
 							t.Fatalf("%d moments not 0 after a step: the count would say nothing", counts[0])
 						}
 						asNew(t, tr)

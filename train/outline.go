@@ -5,6 +5,7 @@ import (
 	"lte/config"
 	"lte/data"
 	"lte/lora"
+	"lte/method"
 	"lte/model"
 )
 
@@ -40,17 +41,17 @@ func NewOutline(c config.Config, ranks int, set *data.Set) (*Outline, error) {
 			}
 		}
 	}
-	if !c.HasHeads() {
+	if !c.Spec().HasHeads() {
 		_, o.Trained = m.Sizes()
 		return o, nil
 	}
 	stack, base := 1, lora.CachedBase
-	switch c.Method {
-	case "mhlora":
+	switch spec := c.Spec(); {
+	case spec.Trains == method.HeadStack:
 		stack = c.LoRA.Heads
-	case "sequential":
+	case spec.Merges == method.Head:
 		base = lora.MainWeightBase
-	case "lte":
+	case spec.Trains == method.OwnHeads:
 		o.Workers = c.LoRA.Heads / ranks
 		switch {
 		case c.Merge.Reset != "none":

@@ -12,6 +12,7 @@ import (
 	"lte/collective"
 	"lte/data"
 	"lte/mpi"
+	"lte/record"
 )
 
 // Fails if two runs of a seed differ, or the ranks do.
@@ -141,7 +142,7 @@ func runTraffic(t *testing.T, w *mpi.World) {
 		c := tinyConfig(method)
 		c.Train.Steps, c.Run.LogEvery, c.Run.EvalEvery = 10, 4, 6
 		tr := newTrainer(t, c, w, tinySet(50))
-		var obs Observer
+		var obs record.Observer
 		told := &observed{}
 		if w.Rank() == 0 {
 			obs = told

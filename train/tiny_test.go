@@ -13,6 +13,7 @@ import (
 	"lte/config"
 	"lte/data"
 	"lte/lora"
+	"lte/record"
 )
 
 // pictures are synthetic images in memory.
@@ -255,7 +256,7 @@ func far[G, W float32 | float64](got []G, want []W, tol float64) error {
 type observed struct {
 	steps   []int
 	losses  []float64
-	records []Record
+	records []record.Record
 	fail    error // of Record
 	noted   []string
 	warned  []string
@@ -265,7 +266,7 @@ func (o *observed) Progress(step int, loss float64) {
 	o.steps, o.losses = append(o.steps, step), append(o.losses, loss)
 }
 
-func (o *observed) Record(r Record) error {
+func (o *observed) Record(r record.Record) error {
 	o.records = append(o.records, r)
 	return o.fail
 }

@@ -15,6 +15,7 @@ import (
 	"lte/data"
 	"lte/model"
 	"lte/random"
+	"lte/record"
 )
 
 // Trainer is one rank's part of a run.
@@ -24,12 +25,12 @@ type Trainer struct {
 	set      *data.Set
 	backend  compute.Backend
 	model    *model.Model
-	method   method
+	method   algorithm
 	workers  []*worker
-	together *crew    // all workers, where one pass serves them
-	average  *average // nil: none
-	probe    *probe   // nil: none
-	observer Observer // nil but on rank 0
+	together *crew           // all workers, where one pass serves them
+	average  *average        // nil: none
+	probe    *probe          // nil: none
+	observer record.Observer // nil but on rank 0
 	feed     feed
 
 	step       int      // local steps done
@@ -45,7 +46,7 @@ type Trainer struct {
 	records    int
 	best       float64 // largest test_top1
 	better     bool    // the last step's is the largest
-	last       Record
+	last       record.Record
 	keeper     *keeper // nil: no checkpoints
 	activity   Activity
 	good       []float32 // on rank 0: the weights that can train, at the last record at which they were finite
@@ -87,7 +88,7 @@ func build(c config.Config, g collective.Group, set *data.Set, be compute.Backen
 			return nil, err
 		}
 	}
-	m, err := newMethod(c, meter, be, v, as)
+	m, err := newAlgorithm(c, meter, be, v, as)
 	if err != nil {
 		return nil, err
 	}
@@ -163,10 +164,10 @@ func (t *Trainer) Activity() *Activity { return &t.activity }
 func (t *Trainer) Sent() int64 { return t.meter.Sent() }
 
 // Traffic is what this rank has sent and received so far, by purpose.
-func (t *Trainer) Traffic() Traffic {
+func (t *Trainer) Traffic() record.Traffic {
 	m := t.meter
-	return Traffic{Merge: m.Traffic(collective.Merging), Gradients: m.Traffic(collective.Gradients),
-		Evaluation: m.Traffic(collective.Evaluation), Control: m.Traffic(collective.Control)}
+	return record.Traffic{Merge: record.Bytes(m.Traffic(collective.Merging)), Gradients: record.Bytes(m.Traffic(collective.Gradients)),
+		Evaluation: record.Bytes(m.Traffic(collective.Evaluation)), Control: record.Bytes(m.Traffic(collective.Control))}
 }
 
 // Trained is how many numbers the optimizers move on this rank.
@@ -202,7 +203,7 @@ func (t *Trainer) withAverage(f func() error) error {
 // Run trains to the configured number of steps and returns the summary, but for what the caller knows (threads, MPI,
 // version). obs, nil on all ranks but 0, is told what happens. On a *NonFiniteError rank 0's model has the last good
 // weights: those of the last merge, or where they overflowed too, of the last record.
-func (t *Trainer) Run(obs Observer) (Summary, error) {
+func (t *Trainer) Run(obs record.Observer) (record.Summary, error) {
 	f := t.newFeed()
 	defer f.Close()
 	t.feed, t.observer = f, obs
@@ -229,7 +230,7 @@ func (t *Trainer) finiteWeights() bool {
 	return finite(t.backend.SumSquares(t.model.Flat()))
 }
 
-func (t *Trainer) run() (Summary, error) {
+func (t *Trainer) run() (record.Summary, error) {
 	if r := t.route(); r.Network != nil && t.observer != nil {
 		t.observer.Note(r.String())
 	}
@@ -237,16 +238,16 @@ func (t *Trainer) run() (Summary, error) {
 	for t.step < t.config.Train.Steps || t.merging > 0 {
 		if t.merging == 0 {
 			if err := t.trainInterval(); err != nil {
-				return Summary{}, err
+				return record.Summary{}, err
 			}
 		}
 		k := t.merging
 		t.merging = 0
 		if err := t.report(k); err != nil {
-			return Summary{}, err
+			return record.Summary{}, err
 		}
 		if err := t.keepMerge(k); err != nil {
-			return Summary{}, err
+			return record.Summary{}, err
 		}
 	}
 	return t.summary(), nil

@@ -65,12 +65,12 @@ func (h SoftBF16) Gemm(tA, tB blas.Transpose, alpha float32, a, b compute.Operan
 	write(c, func(c compute.Operand) { h.Backend.Gemm(tA, tB, alpha, Widen(a), Widen(b), beta, c) })
 }
 
-func (h SoftBF16) Affine(y, x, w compute.Operand, bias []float32, beta float32) {
-	write(y, func(y compute.Operand) { h.Backend.Affine(y, Widen(x), Widen(w), bias, beta) })
+func (h SoftBF16) Linear(y, x, w compute.Operand, bias []float32, beta float32) {
+	write(y, func(y compute.Operand) { h.Backend.Linear(y, Widen(x), Widen(w), bias, beta) })
 }
 
-func (h SoftBF16) AffineInput(dx, dy, w compute.Operand) {
-	write(dx, func(dx compute.Operand) { h.Backend.AffineInput(dx, Widen(dy), Widen(w)) })
+func (h SoftBF16) LinearBackwardInput(dx, dy, w compute.Operand) {
+	write(dx, func(dx compute.Operand) { h.Backend.LinearBackwardInput(dx, Widen(dy), Widen(w)) })
 }
 
 func (h SoftBF16) AddProduct(dst compute.Operand, c blas32.General, alpha float32, a, b blas32.General) {
@@ -100,16 +100,16 @@ func (h SoftBF16) Multiply(dst, x, y compute.Operand) {
 	write(dst, func(dst compute.Operand) { h.Backend.Multiply(dst, Widen(x), Widen(y)) })
 }
 
-func (h SoftBF16) Normalize(y compute.Operand, xhat blas32.General, rstd []float32, x blas32.General, gamma, beta []float32, eps float32) {
-	write(y, func(y compute.Operand) { h.Backend.Normalize(y, xhat, rstd, x, gamma, beta, eps) })
+func (h SoftBF16) LayerNorm(y compute.Operand, xhat blas32.General, rstd []float32, x blas32.General, gamma, beta []float32, eps float32) {
+	write(y, func(y compute.Operand) { h.Backend.LayerNorm(y, xhat, rstd, x, gamma, beta, eps) })
 }
 
-func (h SoftBF16) NormalizeBackward(dx blas32.General, dy compute.Operand, xhat blas32.General, rstd, gamma []float32) {
-	h.Backend.NormalizeBackward(dx, Widen(dy), xhat, rstd, gamma)
+func (h SoftBF16) LayerNormBackward(dx blas32.General, dy compute.Operand, xhat blas32.General, rstd, gamma []float32) {
+	h.Backend.LayerNormBackward(dx, Widen(dy), xhat, rstd, gamma)
 }
 
-func (h SoftBF16) AffineBackward(dgamma, dbeta []float32, dy compute.Operand, xhat blas32.General) {
-	h.Backend.AffineBackward(dgamma, dbeta, Widen(dy), xhat)
+func (h SoftBF16) LayerNormBackwardParams(dgamma, dbeta []float32, dy compute.Operand, xhat blas32.General) {
+	h.Backend.LayerNormBackwardParams(dgamma, dbeta, Widen(dy), xhat)
 }
 
 func (h SoftBF16) Attention(out compute.Operand, probs []float32, qkv compute.Operand, shape compute.AttentionShape) {
