@@ -2,10 +2,13 @@ package model
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 
 	"lte/compute"
 	"lte/lora"
+	"lte/model/family"
 	"lte/nn/nntest"
 )
 
@@ -62,6 +65,13 @@ func TestUnknownKind(t *testing.T) {
 	_, err := New(c, nil, nntest.Source(1))
 	if want := `model.kind = "gru" is not known: expected vit or mixer`; message(err) != want {
 		t.Errorf("got %s", message(err))
+	}
+}
+
+// Fails if a family of the table has no networks, or networks are of no family.
+func TestEveryFamilyHasNetworks(t *testing.T) {
+	if got, want := slices.Sorted(maps.Keys(families)), slices.Sorted(slices.Values(family.Kinds())); !slices.Equal(got, want) {
+		t.Errorf("networks of %v, families %v", got, want)
 	}
 }
 

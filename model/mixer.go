@@ -31,9 +31,10 @@ type mixer struct {
 	dlogits compute.Operand // (batch, classes): where products do not read float32
 }
 
-func (m *mixer) build(b *builder) {
-	c := m.config
+func newMixer(b *builder) network {
+	c := b.model.config
 	t := c.patches()
+	m := &mixer{config: c, backend: b.model.backend, drop: &b.model.drop}
 	m.embed = b.linear("stem.proj", c.Width, c.Channels*c.Patch*c.Patch, t, c.Width, c.Channels, c.Patch, c.Patch)
 	m.embed.DataSized = true
 	for i := range c.Depth {
@@ -42,6 +43,7 @@ func (m *mixer) build(b *builder) {
 	m.ln = b.norm("norm")
 	m.head = b.linear("head", c.Classes, c.Width, 1)
 	m.head.DataSized = true
+	return m
 }
 
 func (m *mixer) allocate(batch int) {

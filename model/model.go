@@ -10,9 +10,11 @@ package model
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 
 	"lte/compute"
 	"lte/lora"
+	"lte/model/family"
 	"lte/nn"
 
 	"gonum.org/v1/gonum/blas/blas32"
@@ -22,7 +24,7 @@ import (
 type Config struct {
 	ImageHeight, ImageWidth, Channels, Classes int
 
-	Kind                     string // "vit" or "mixer"
+	Kind                     string // of package family's table
 	Patch, Depth, Width, MLP int
 	Heads                    int    // vit: attention heads
 	Positions                string // vit: "learned" or "sincos"
@@ -44,19 +46,18 @@ func (c Config) patches() int { return c.images(1).Patches() }
 
 // Check returns an error where no model of that shape can be.
 func (c Config) Check() error {
+	f, ok := families[c.Kind]
 	switch {
+	case !ok:
+		return fmt.Errorf("model.kind = %q is not known: expected %s", c.Kind, strings.Join(family.Kinds(), " or "))
 	case c.Patch > c.ImageHeight || c.Patch > c.ImageWidth:
 		return fmt.Errorf("model.patch = %d is larger than the images, which are %d×%d: choose a patch that divides both sides", c.Patch, c.ImageHeight, c.ImageWidth)
 	case c.ImageHeight%c.Patch != 0 || c.ImageWidth%c.Patch != 0:
 		return fmt.Errorf("model.patch = %d does not divide the images, which are %d×%d", c.Patch, c.ImageHeight, c.ImageWidth)
-	case c.Kind != "vit":
+	case f.check == nil:
 		return nil
-	case c.Width%c.Heads != 0:
-		return fmt.Errorf("model.width = %d is not a multiple of model.heads = %d", c.Width, c.Heads)
-	case c.Positions == "sincos" && c.Width%4 != 0:
-		return fmt.Errorf("model.width = %d is not a multiple of 4, which model.positions = \"sincos\" needs", c.Width)
 	}
-	return nil
+	return f.check(c)
 }
 
 // Model is a network and all its parameters.
@@ -79,10 +80,22 @@ type Model struct {
 	drop       nn.Dropout
 }
 
-// network is a kind of model.
+// families has the networks of every kind in package family's table.
+var families = map[string]networks{
+	"vit":   {build: newViT, check: checkViT},
+	"mixer": {build: newMixer},
+}
+
+// networks are those of a family.
+type networks struct {
+	// build registers a network's parameters and layers, in the library's order and from input to output.
+	build func(b *builder) network
+	// check returns an error where no network of that shape can be; nil: any of a patch that fits the images can.
+	check func(c Config) error
+}
+
+// network is a model's passes.
 type network interface {
-	// build registers parameters and layers, in the library's order and from input to output.
-	build(b *builder)
 	// initialise draws the parameters, which are 0.
 	initialise(rng *rand.Rand)
 	// allocate makes the buffers of passes with up to that many images.
@@ -133,16 +146,8 @@ func build(c Config, backend compute.Backend) (*builder, error) {
 	}
 	m := &Model{config: c, backend: backend}
 	m.drop = nn.NewDropout(c.Dropout, c.DropPath, backend)
-	switch c.Kind {
-	case "vit":
-		m.network = &vit{config: c, backend: backend, drop: &m.drop}
-	case "mixer":
-		m.network = &mixer{config: c, backend: backend, drop: &m.drop}
-	default:
-		return nil, fmt.Errorf("model.kind = %q is not known: expected vit or mixer", c.Kind)
-	}
 	b := &builder{model: m}
-	m.network.build(b)
+	m.network = families[c.Kind].build(b)
 	b.assignOffsets()
 	m.using = make([][]nn.Adapter, len(m.layers))
 	return b, nil

@@ -37,10 +37,20 @@ type vit struct {
 
 func (c Config) tokens() int { return 1 + c.patches() }
 
-func (v *vit) build(b *builder) {
-	c := v.config
+func checkViT(c Config) error {
+	switch {
+	case c.Width%c.Heads != 0:
+		return fmt.Errorf("model.width = %d is not a multiple of model.heads = %d", c.Width, c.Heads)
+	case c.Positions == "sincos" && c.Width%4 != 0:
+		return fmt.Errorf("model.width = %d is not a multiple of 4, which model.positions = \"sincos\" needs", c.Width)
+	}
+	return nil
+}
+
+func newViT(b *builder) network {
 	m := b.model
-	v.parameters = func(i int) *Parameter { return &m.parameters[i] }
+	c := m.config
+	v := &vit{config: c, backend: m.backend, drop: &m.drop, parameters: func(i int) *Parameter { return &m.parameters[i] }}
 	b.add(Parameter{Name: "class_token", Shape: []int{1, 1, c.Width}}, func(x []float32) { v.classToken = x })
 	v.embed = b.linear("conv_proj", c.Width, c.Channels*c.Patch*c.Patch, c.patches(), c.Width, c.Channels, c.Patch, c.Patch)
 	b.add(Parameter{Name: "encoder.pos_embedding", Shape: []int{1, c.tokens(), c.Width}, fixed: c.Positions == "sincos"},
@@ -63,6 +73,7 @@ func (v *vit) build(b *builder) {
 	v.ln = b.norm("encoder.ln")
 	v.head = b.linear("heads.head", c.Classes, c.Width, 1)
 	v.embed.DataSized, v.head.DataSized = true, true
+	return v
 }
 
 // The place of two parameters among the model's.

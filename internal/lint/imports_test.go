@@ -18,7 +18,7 @@ var table = map[string][]string{
 	"mpi/mpitest":      {"mpi"},
 	"random":           {},
 	"measure":          {},
-	"config":           {"method"},
+	"config":           {"method", "model/family"},
 	"method":           {},
 	"compute":          {},
 	"collective":       {}, // the ranks come to it as an interface
@@ -34,7 +34,8 @@ var table = map[string][]string{
 	"nn":               {"compute"},
 	"nn/nntest":        {"compute"},
 	"lora":             {"nn", "compute"},
-	"model":            {"lora", "nn", "compute"},
+	"model":            {"lora", "nn", "compute", "model/family"},
+	"model/family":     {},
 	"train":            {"config", "method", "model", "lora", "nn", "data", "collective", "checkpoint", "compute", "measure", "random", "record"},
 	"record":           {},
 	"report":           {"config", "record"},
