@@ -12,7 +12,6 @@ import (
 	"lte/data"
 	"lte/lora"
 	"lte/mpi"
-	"lte/nn"
 
 	"gonum.org/v1/gonum/mat"
 )
@@ -202,7 +201,7 @@ func fullRank(t *testing.T, w *mpi.World, n int, share string) {
 	batch, err := common(set, 4).Next()
 	must(t, err)
 	y := full.model.Forward(batch.Images)
-	nn.CrossEntropy(y.Data, y.Data, targets(batch, c.Train.LabelSmoothing), len(batch.Labels))
+	full.task.Loss(y, y, batch, len(batch.Labels))
 	full.model.Backward(y)
 	for i, l := range tr.model.Layers() {
 		if a := head(tr).Adapter(l).A; n*a.Rows < a.Cols {

@@ -128,7 +128,7 @@ func (t *Trainer) mergedGradients() (gradients []blas32.General, err error) {
 		err = data.EachBatch(t.set, images, t.config.Train.EvalBatch, 0, 1, func(b *data.Batch) error {
 			t.activity.begin(evaluating, t.step)
 			logits := t.model.Forward(b.Images)
-			nn.CrossEntropy(logits.Data, logits.Data, targets(b, t.config.Train.LabelSmoothing), images.Len())
+			t.task.Loss(logits, logits, b, images.Len())
 			t.model.Backward(logits)
 			return nil
 		})

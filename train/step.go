@@ -106,7 +106,7 @@ func (t *Trainer) pass(batch *data.Batch, heads []*lora.Head, masks []*nn.Noise)
 	t.model.UseLocal(heads...)
 	logits := t.model.ForwardTraining(batch.Images, masks...)
 	dlogits := logits // the logits are not needed again
-	loss, _ := nn.CrossEntropy(dlogits.Data, logits.Data, targets(batch, t.config.Train.LabelSmoothing), t.config.Train.Batch)
+	loss := t.task.Loss(dlogits, logits, batch, t.config.Train.Batch)
 	t.model.Backward(dlogits)
 	return loss
 }

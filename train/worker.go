@@ -145,11 +145,6 @@ func (w *worker) trained() int {
 	return n
 }
 
-// targets are a batch's images' labels as the loss takes them.
-func targets(b *data.Batch, smoothing float64) nn.Targets {
-	return nn.Targets{Labels: b.Labels, Others: b.Others, Lambda: b.Lambda, Smoothing: smoothing}
-}
-
 // cut returns the i-th of n equal parts of a batch.
 func cut(b *data.Batch, i, n int) *data.Batch {
 	images, pixels := len(b.Labels)/n, len(b.Images)/len(b.Labels)
