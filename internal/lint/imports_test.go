@@ -18,12 +18,10 @@ var table = map[string][]string{
 	"mpi/mpitest":          {"mpi"},
 	"random":               {},
 	"measure":              {},
-	"config":               {"method"},
+	"config":               {"method", "model/family"},
 	"method":               {},
 	"compute":              {},
 	"collective":           {}, // the ranks come to it as an interface
-	"collective/grouptest": {"collective"},
-	"merge":                {"collective"},
 	"checkpoint":           {}, // a run's state comes to it as memory
 	"data":                 {"data/limit", "data/packed", "data/picture", "data/source", "data/transform", "random"},
 	"data/transform":       {"data/picture"},
@@ -33,14 +31,19 @@ var table = map[string][]string{
 	"data/survey":          {"data", "data/picture"},
 	"data/picture":         {"data/limit"},
 	"data/limit":           {},
-	"model":                {"compute", "random"},
-	"train":                {"config", "method", "model", "data", "collective", "merge", "checkpoint", "compute", "measure", "random", "record"},
+	"nn":                   {"compute"},
+	"nn/nntest":            {"compute"},
+	"lora":                 {"nn", "compute"},
+	"model":                {"lora", "nn", "compute", "model/family"},
+	"model/family":         {},
+	"train":                {"config", "method", "model", "lora", "nn", "data", "collective", "checkpoint", "compute", "measure", "random", "record", "task", "merge"},
+	"task":                 {"data", "nn"},
 	"record":               {},
 	"report":               {"config", "record"},
 	"compare":              {"config", "method", "record", "report"},
 	"experiment":           {"config", "method", "collective", "compare", "report"},
-	"bench":                {"config", "model", "data", "data/packed", "collective", "merge", "compute", "random", "train"},
-	"plan":                 {"config", "method", "model", "data", "collective", "merge", "compute", "train"},
+	"bench":                {"config", "model", "data", "data/packed", "collective", "compute", "random", "train", "merge"},
+	"plan":                 {"config", "method", "model", "lora", "data", "collective", "compute", "train", "merge"},
 	"internal/lint":        {},
 	"internal/cgroup":      {},
 	"internal/memory":      {"internal/cgroup"},
@@ -48,6 +51,8 @@ var table = map[string][]string{
 	"internal/quote":       {},
 	"internal/session":     {},
 	".":                    {"*"}, // main wires all of them
+	"collective/grouptest": {"collective"},
+	"merge":                {"collective"},
 }
 
 // leaves are packages that any other may import: they import none of ours.

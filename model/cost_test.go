@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -9,6 +10,9 @@ import (
 	"testing"
 
 	"lte/compute"
+	"lte/lora"
+	"lte/nn"
+	"lte/nn/nntest"
 )
 
 // live is the bytes of what can be reached.
@@ -46,7 +50,7 @@ func shapes() (all []Config) {
 // base that pass by W_k, by G and through the factors. Fails if a buffer is left out, or is another size.
 func TestRoom(t *testing.T) {
 	for _, c := range shapes() {
-		for name, be := range map[string]compute.Backend{"f32": gonum(t), "bf16": half{gonum(t)}} {
+		for name, be := range map[string]compute.Backend{"f32": gonum(t), "bf16": nntest.SoftBF16{Backend: gonum(t)}} {
 			if name == "bf16" && c.Dropout > 0 {
 				continue
 			}
@@ -70,7 +74,7 @@ func TestRoom(t *testing.T) {
 				}
 				run := func(v *Model) {
 					v.ZeroGrad()
-					step(v, images, labels, 0, NewNoise(source(1)))
+					step(v, images, labels, 0, nn.NewNoise(nntest.Source(1)))
 				}
 				d := be.DType()
 				begin := live()
@@ -78,8 +82,8 @@ func TestRoom(t *testing.T) {
 				run(v)
 				model := int64(outline.WeightBytes(d) + outline.PassBytes(d, c.Batch))
 				check("model", begin, model, v)
-				for _, h := range []HeadConfig{
-					{Rank: 16, Base: OwnBase}, {Rank: 192, Base: MainBase, Bias: true}, {Rank: 2, Base: FormedBase}, {Rank: 48, Stack: 2},
+				for _, h := range []lora.Config{
+					{Rank: 16, Base: lora.CachedBase}, {Rank: 192, Base: lora.MainWeightBase, Bias: true}, {Rank: 2, Base: lora.RecomputedBase}, {Rank: 48, Stack: 2},
 				} {
 					h.Alpha, h.Init = 1, "kaiming"
 					l, err := outline.Layout(h)
@@ -89,12 +93,12 @@ func TestRoom(t *testing.T) {
 					v = nil
 					begin := live()
 					v = newModel(t, c, be)
-					head, err := newHead(v, h, []*rand.Rand{source(1), source(2)}[:max(1, h.Stack)]...)
+					head, err := newHead(v, h, []*rand.Rand{nntest.Source(1), nntest.Source(2)}[:max(1, h.Stack)]...)
 					if err != nil {
 						t.Fatal(err)
 					}
-					if head.Thin() != l.Thin() {
-						t.Errorf("%+v: thin %v, foreseen %v", h, head.Thin(), l.Thin())
+					if head.Factored() != l.Factored() {
+						t.Errorf("%+v: thin %v, foreseen %v", h, head.Factored(), l.Factored())
 					}
 					v.UseLocal(head)
 					run(v)
@@ -117,7 +121,7 @@ func TestOutline(t *testing.T) {
 		if all != len(v.weights) || trainable != len(v.Flat()) {
 			t.Errorf("%d values, %d of them trainable; the outline says %d, %d", len(v.weights), len(v.Flat()), all, trainable)
 		}
-		h := HeadConfig{Rank: 4, Alpha: 1, Init: "kaiming", Bias: true}
+		h := lora.Config{Rank: 4, Alpha: 1, Init: "kaiming", Bias: true}
 		real, err := v.Layout(h)
 		if err != nil {
 			t.Fatal(err)
@@ -129,7 +133,7 @@ func TestOutline(t *testing.T) {
 		if real.Length != drawn.Length || len(real.Layers) != len(drawn.Layers) {
 			t.Errorf("a head of %d numbers in %d layers; the outline says %d, %d", real.Length, len(real.Layers), drawn.Length, len(drawn.Layers))
 		}
-		match := func(name string) bool { return name == v.parameters[v.layers[1].index].Name }
+		match := func(name string) bool { return name == v.parameters[v.layerIndex[1]].Name }
 		trained, grads := v.Train(match)
 		drawnTrained, none := o.Train(match)
 		outlined := 0
@@ -185,16 +189,16 @@ func TestOperations(t *testing.T) {
 		}
 		v, o := newModel(t, c, meter), outlineOf(t, c)
 		trainAll(v)
-		check("all weights", o.Operations(nil), counted(v, c.Batch))
-		for _, h := range []HeadConfig{
-			{Rank: 16, Base: OwnBase}, {Rank: 192, Base: MainBase}, {Rank: 2, Base: FormedBase, Images: 1}, {Rank: 2, Base: FormedBase}, {Rank: 8, Stack: 2},
+		check("all weights", o.FLOPs(nil), counted(v, c.Batch))
+		for _, h := range []lora.Config{
+			{Rank: 16, Base: lora.CachedBase}, {Rank: 192, Base: lora.MainWeightBase}, {Rank: 2, Base: lora.RecomputedBase, Images: 1}, {Rank: 2, Base: lora.RecomputedBase}, {Rank: 8, Stack: 2},
 		} {
 			h.Alpha, h.Init = 1, "kaiming"
 			v, o := newModel(t, c, meter), outlineOf(t, c)
 			beside := func(name string) bool { return name == v.layers[2].Name+".weight" }
 			v.Train(beside)
 			o.Train(beside)
-			head, err := newHead(v, h, []*rand.Rand{source(1), source(2)}[:max(1, h.Stack)]...)
+			head, err := newHead(v, h, []*rand.Rand{nntest.Source(1), nntest.Source(2)}[:max(1, h.Stack)]...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -202,11 +206,11 @@ func TestOperations(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if head.Thin() != l.Thin() || h.Images == 1 && l.Thin() != (c.Kind == "vit") {
-				t.Errorf("%+v: thin %v, foreseen %v", h, head.Thin(), l.Thin())
+			if head.Factored() != l.Factored() || h.Images == 1 && l.Factored() != (c.Kind == "vit") {
+				t.Errorf("%+v: thin %v, foreseen %v", h, head.Factored(), l.Factored())
 			}
 			v.UseLocal(head)
-			check(fmt.Sprintf("%+v", h), o.Operations(l), counted(v, l.config.Images))
+			check(fmt.Sprintf("%+v", h), o.FLOPs(l), counted(v, cmp.Or(h.Images, c.Batch)))
 		}
 	}
 }
@@ -233,7 +237,7 @@ func TestTooManyHeadsForAnyMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = m.Layout(HeadConfig{Rank: 128, Alpha: 1, Init: "kaiming", Stack: 1 << 58})
+	_, err = m.Layout(lora.Config{Rank: 128, Alpha: 1, Init: "kaiming", Stack: 1 << 58})
 	if err == nil || !strings.Contains(err.Error(), "lower lora.heads or lora.rank") {
 		t.Error(err)
 	}

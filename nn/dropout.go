@@ -1,4 +1,4 @@
-package model
+package nn
 
 import (
 	"math"
@@ -71,8 +71,8 @@ func (n *Noise) fill(dst compute.Operand, o odds) {
 	}
 }
 
-// dropout is what all places of a network share where something is dropped. A pass without noise drops nothing.
-type dropout struct {
+// Dropout is shared by all places of a network where something is dropped. A pass without noise drops nothing.
+type Dropout struct {
 	rate    float64
 	path    float64  // stochastic depth's rate at the last block
 	noise   []*Noise // of the last forward pass, each for an equal share of its images
@@ -85,13 +85,21 @@ type dropout struct {
 
 // Misuse inside the program.
 const (
-	errNoNoise    = "model: a training pass with dropout needs noise"
-	errNoiseShare = "model: the images of a pass are no multiple of its noises"
+	errNoNoise    = "nn: a training pass with dropout needs noise"
+	errNoiseShare = "nn: the images of a pass are no multiple of its noises"
 )
 
-// use makes passes of that many images draw from noise.
-func (d *dropout) use(noise []*Noise, images int) {
-	d.noise = d.noise[:0]
+// NewDropout returns dropout of that rate, and stochastic depth of that rate at the last block.
+func NewDropout(rate, path float64, backend compute.Backend) Dropout {
+	return Dropout{rate: rate, path: path, backend: backend}
+}
+
+// Off makes passes drop nothing.
+func (d *Dropout) Off() { d.noise = d.noise[:0] }
+
+// Use makes passes of that many images draw from noise, each for an equal share of them, in order.
+func (d *Dropout) Use(noise []*Noise, images int) {
+	d.Off()
 	if d.rate == 0 && d.path == 0 {
 		return
 	}
@@ -104,8 +112,8 @@ func (d *dropout) use(noise []*Noise, images int) {
 	d.noise = append(d.noise, noise...)
 }
 
-// allocate makes scratch for branches (rows, width) and hidden layers of up to that length.
-func (d *dropout) allocate(rows, width, hidden int) {
+// Allocate makes scratch for branches (rows, width) and hidden layers of up to that many elements.
+func (d *Dropout) Allocate(rows, width, hidden int) {
 	if d.rate > 0 || d.path > 0 {
 		d.branch = compute.NewMatrix(rows, width)
 	}
@@ -116,132 +124,55 @@ func (d *dropout) allocate(rows, width, hidden int) {
 	}
 }
 
-// drops says whether the pass is one with dropout.
-func (d *dropout) drops() bool { return d.rate > 0 && len(d.noise) > 0 }
+// Count adds what Allocate allocates.
+func (d *Dropout) Count(f *Footprint, rows, width, hidden float64) {
+	if d.rate > 0 || d.path > 0 {
+		f.Floats(rows * width)
+	}
+	if d.rate > 0 {
+		f.Operands(hidden)
+	}
+}
+
+// Drops says whether the pass is one with dropout.
+func (d *Dropout) Drops() bool { return d.rate > 0 && len(d.noise) > 0 }
 
 // draw fills mask, whose rows are the images' in order.
-func (d *dropout) draw(mask compute.Operand, o odds) {
+func (d *Dropout) draw(mask compute.Operand, o odds) {
 	for i, n := range d.noise {
 		n.fill(share(mask, i, len(d.noise)), o)
 	}
 }
 
-// streamMask makes a mask (rows, width) of the residual stream, kept for the backward pass; without dropout none.
-func (d *dropout) streamMask(rows, width int) (mask compute.Operand) {
+// NewMask makes a mask (rows, width) of the residual stream, kept for the backward pass; without dropout none.
+func (d *Dropout) NewMask(rows, width int) (mask compute.Operand) {
 	if d.rate > 0 {
 		mask = compute.NewOperand(compute.Float32, rows, width)
 	}
 	return mask
 }
 
-// apply draws mask and computes x = mask∘x.
-func (d *dropout) apply(x blas32.General, mask compute.Operand) {
+// CountMask adds what NewMask allocates for n elements.
+func (d *Dropout) CountMask(f *Footprint, n float64) {
+	if d.rate > 0 {
+		f.Floats(n)
+	}
+}
+
+// Apply draws mask and computes x = mask∘x.
+func (d *Dropout) Apply(x blas32.General, mask compute.Operand) {
 	d.draw(mask, d.stream)
 	d.backend.Multiply(compute.F32(x), compute.F32(x), mask)
 }
 
 // hidden is dropout behind GELU: y = mask∘gelu(z). Its derivative by z, dydx, takes the mask too, so that the backward
 // pass needs no mask.
-func (d *dropout) hidden(y, dydx compute.Operand) {
-	if !d.drops() {
+func (d *Dropout) hidden(y, dydx compute.Operand) {
+	if !d.Drops() {
 		return
 	}
 	mask := d.mask.Shape(y.Rows, y.Cols)
 	d.draw(mask, d.inner)
 	d.backend.Multiply(y, y, mask)
 	d.backend.Multiply(dydx, dydx, mask)
-}
-
-// residual is where a branch joins the residual stream: x += keep·(mask∘branch), with dropout's mask, and keep an
-// image's 0 or 1/(1 − p) of stochastic depth.
-type residual struct {
-	drop  *dropout
-	path  float64 // p
-	odds  odds    // of keep
-	keep  compute.Operand
-	mask  compute.Operand // (images·rows, width)
-	width int
-}
-
-// residual makes the place where a branch of that block joins: p grows linearly from 0 at the first block to the
-// configured rate at the last (Huang et al., section 3; timm's VisionTransformer. timm's MlpMixer gives all blocks one
-// rate).
-func (b *builder) residual(block int) residual {
-	d, c := &b.model.drop, b.model.config
-	p := d.path * float64(block) / float64(max(1, c.Depth-1))
-	return residual{drop: d, path: p, odds: newOdds(p, compute.Float32), width: c.Width}
-}
-
-func (r *residual) allocate(batch, rows int) {
-	r.mask = r.drop.streamMask(batch*rows, r.width)
-	if r.path > 0 {
-		r.keep = compute.NewOperand(compute.Float32, batch, 1)
-	}
-}
-
-// noisy says whether the pass drops anything here.
-func (r *residual) noisy() bool {
-	return len(r.drop.noise) > 0 && (r.drop.rate > 0 || r.path > 0)
-}
-
-// forward computes x += layer(in) for n images, with what is dropped of it.
-func (r *residual) forward(x blas32.General, layer *Linear, in compute.Operand, n int) {
-	if !r.noisy() {
-		layer.Forward(compute.F32(x), in, 1)
-		return
-	}
-	branch := compute.First(r.drop.branch, x.Rows)
-	layer.Forward(compute.F32(branch), in, 0)
-	r.join(x, branch, n)
-}
-
-// add computes x += branch, dense, with what is dropped of it; it may change branch.
-func (r *residual) add(x, branch blas32.General, n int) {
-	if !r.noisy() {
-		r.drop.backend.Add(x.Data, branch.Data)
-		return
-	}
-	r.join(x, branch, n)
-}
-
-// join computes x += keep·(mask∘branch), and changes branch. A pass's draws are in this order: mask, keep.
-func (r *residual) join(x, branch blas32.General, n int) {
-	if r.drop.drops() {
-		r.drop.apply(branch, r.mask.First(x.Rows))
-	}
-	if r.path > 0 {
-		r.drop.draw(r.keep.First(n), r.odds)
-	}
-	for i := range x.Rows {
-		blas32.Axpy(r.factor(i, x.Rows/n), row(branch, i), row(x, i))
-	}
-}
-
-// gradient returns that of the branch from dx, the gradient of the stream: keep·(mask∘dx).
-func (r *residual) gradient(dx blas32.General, n int) blas32.General {
-	if !r.noisy() {
-		return dx
-	}
-	branch := compute.First(r.drop.branch, dx.Rows)
-	for i := range dx.Rows {
-		to := row(branch, i)
-		copy(to.Data, row(dx, i).Data)
-		blas32.Scal(r.factor(i, dx.Rows/n), to)
-	}
-	if r.drop.drops() {
-		r.drop.backend.Multiply(compute.F32(branch), compute.F32(branch), r.mask.First(dx.Rows))
-	}
-	return branch
-}
-
-// factor is keep of the image of row i.
-func (r *residual) factor(i, rows int) float32 {
-	if r.path == 0 {
-		return 1
-	}
-	return r.keep.F32[i/rows]
-}
-
-func row(x blas32.General, i int) blas32.Vector {
-	return blas32.Vector{N: x.Cols, Inc: 1, Data: x.Data[i*x.Stride:][:x.Cols]}
 }

@@ -1,8 +1,8 @@
-package model
+package nn
 
 import "math"
 
-// Targets are what the logits of a batch are held against: a label an image, or two where images were mixed.
+// Targets are what the logits of a batch are compared with: a label an image, or two where images were mixed.
 type Targets struct {
 	Labels    []int
 	Others    []int     // the second labels; nil: labels alone
@@ -11,7 +11,7 @@ type Targets struct {
 }
 
 // errTargets is misuse inside the program.
-const errTargets = "model: targets of unequal length"
+const errTargets = "nn: targets of unequal length"
 
 // CrossEntropy returns the sum over a pass of −Σ_c q_c·log softmax(logits)_c, and the number of images whose largest
 // logit is the label, the first of two. Both labels' one-hots are mixed with the uniform distribution:

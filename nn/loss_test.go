@@ -1,10 +1,12 @@
-package model
+package nn
 
 import (
 	"fmt"
 	"math"
 	"slices"
 	"testing"
+
+	"lte/nn/nntest"
 )
 
 // Fails when the loss is not −Σ q·log softmax (of a mean where it should be a sum, say) of one label or of two, overflows
@@ -19,8 +21,8 @@ func TestCrossEntropy(t *testing.T) {
 				for _, mixed := range []bool{false, true} {
 					name := fmt.Sprintf("logits to ±%v, smoothing %v, batch %d, mixed %v", size, smoothing, batch, mixed)
 					t.Run(name, func(t *testing.T) {
-						logits, rng := make([]float32, batch*classes), source(uint64(batch))
-						uniform(logits, size, rng)
+						logits, rng := make([]float32, batch*classes), nntest.Source(uint64(batch))
+						Uniform(logits, size, rng)
 						logits[0], logits[1] = float32(size), float32(-size)
 						targets := Targets{Smoothing: smoothing}
 						for i := range batch {
@@ -41,7 +43,7 @@ func TestCrossEntropy(t *testing.T) {
 
 func checkCrossEntropy(t *testing.T, logits []float32, targets Targets, images int) {
 	t.Helper()
-	z, classes := wide(logits), len(logits)/len(targets.Labels)
+	z, classes := nntest.Wide(logits), len(logits)/len(targets.Labels)
 	sum := func() (loss float64) {
 		for i, label := range targets.Labels {
 			lambda, other := 1.0, label
@@ -49,7 +51,7 @@ func checkCrossEntropy(t *testing.T, logits []float32, targets Targets, images i
 				lambda, other = float64(targets.Lambda[i]), targets.Others[i]
 			}
 			row := z[i*classes:][:classes]
-			loss += lambda*entropy(row, label, targets.Smoothing) + (1-lambda)*entropy(row, other, targets.Smoothing)
+			loss += lambda*nntest.Entropy(row, label, targets.Smoothing) + (1-lambda)*nntest.Entropy(row, other, targets.Smoothing)
 		}
 		return loss
 	}
@@ -64,11 +66,11 @@ func checkCrossEntropy(t *testing.T, logits []float32, targets Targets, images i
 		dlogits[i] = 9 // to be overwritten
 	}
 	loss, right := CrossEntropy(dlogits, logits, targets, images)
-	near(t, "loss", []float64{loss}, []float64{sum()}, 1e-13)
+	nntest.Near(t, "loss", []float64{loss}, []float64{sum()}, 1e-13)
 	if right != rightOnes {
 		t.Errorf("%d right, want %d", right, rightOnes)
 	}
-	want := differences(z, 1e-5, func() float64 { return sum() / float64(images) })
+	want := nntest.Differences(z, 1e-5, func() float64 { return sum() / float64(images) })
 	for i := range want {
 		if !(math.Abs(float64(dlogits[i])-want[i]) <= 7e-8) {
 			t.Errorf("gradient[%d] = %v, want %v", i, dlogits[i], want[i])
@@ -83,7 +85,7 @@ func checkCrossEntropy(t *testing.T, logits []float32, targets Targets, images i
 // they are without second labels, and when targets that do not belong together pass.
 func TestCrossEntropyOfOneLabel(t *testing.T) {
 	logits := make([]float32, 4*5)
-	normal(logits, 3, source(1))
+	Normal(logits, 3, nntest.Source(1))
 	labels := []int{4, 0, 2, 1}
 	run := func(t Targets) (float64, []float32) {
 		t.Labels, t.Smoothing = labels, 0.1
