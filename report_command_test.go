@@ -26,7 +26,7 @@ func writeRun(t *testing.T, dir string, finished bool) {
 	}
 	err = errors.Join(files.Record(record.Record{Step: 20, Images: 2560}), files.Close())
 	if finished {
-		err = errors.Join(err, report.WriteSummary(dir, record.Summary{Method: c.Method, Model: "vit-64x4/2", Dataset: "digits", Steps: 1600}))
+		err = errors.Join(err, record.WriteSummary(dir, record.Summary{Method: c.Method, Model: "vit-64x4/2", Dataset: "digits", Steps: 1600}))
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -16,11 +16,28 @@ import (
 	"lte/internal/file"
 	"lte/internal/quote"
 	"lte/method"
-	"lte/report"
+	"lte/record"
 )
 
-// Run is a finished run.
-type Run = report.Run
+// Run is a finished run. A number that was not finite reads as NaN.
+type Run struct {
+	Config  config.Config
+	Summary record.Summary
+	Records []record.Record
+	Skipped []string // invalid lines of metrics.jsonl that were left out, and why
+}
+
+// Read reads the directory of a finished run. The error is fs.ErrNotExist if there is no run, or if it is not finished.
+func Read(dir string) (r Run, err error) {
+	if r.Summary, err = record.ReadSummary(dir); err != nil {
+		return r, err
+	}
+	if r.Records, r.Skipped, err = record.ReadMetrics(dir); err != nil {
+		return r, err
+	}
+	r.Config, err = config.Load(filepath.Join(dir, record.ConfigFile), nil)
+	return r, err
+}
 
 // Missing is a run that should be there and did not come to its end, or cannot be read; both texts as quote.Text has them.
 type Missing struct{ Dir, Why string }
@@ -50,7 +67,7 @@ func Collect(paths, expected []string) (runs []Run, missing []Missing, err error
 			continue
 		}
 		seen[place] = true
-		r, err := report.Read(dir)
+		r, err := Read(dir)
 		switch {
 		case err == nil:
 			runs = append(runs, r)
@@ -69,7 +86,7 @@ func below(path string) (dirs []string, closed []Missing, err error) {
 		case err != nil && at != root:
 			closed = append(closed, Missing{quote.Text(at), quote.Text(err.Error())})
 			return nil
-		case err == nil && !d.IsDir() && d.Name() == report.ConfigFile:
+		case err == nil && !d.IsDir() && d.Name() == record.ConfigFile:
 			dirs = append(dirs, filepath.Dir(at))
 		}
 		return err
@@ -86,8 +103,8 @@ func below(path string) (dirs []string, closed []Missing, err error) {
 // why words how far a run came that cannot be read to its end.
 func why(dir string, err error) string {
 	var parts []string
-	c, left := config.Load(report.ConfigPath(dir), nil)
-	records, skipped, broken := report.Records(dir)
+	c, left := config.Load(filepath.Join(dir, record.ConfigFile), nil)
+	records, skipped, broken := record.ReadMetrics(dir)
 	switch {
 	case !errors.Is(err, fs.ErrNotExist):
 		parts = append(parts, err.Error())

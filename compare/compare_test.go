@@ -3,9 +3,11 @@ package compare
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -60,9 +62,57 @@ func writeRun(t *testing.T, r Run, dir string, finished bool) {
 		}
 	}
 	if finished {
-		if err := report.WriteSummary(dir, r.Summary); err != nil {
+		if err := record.WriteSummary(dir, r.Summary); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// Fails if a run does not read as it was written, if one that is missing or not finished is anything but fs.ErrNotExist, or if an
+// invalid line is not named.
+func TestRead(t *testing.T) {
+	full := made("full", 1, 0.5)
+	c := full.Config
+	c.Run.Dir = filepath.Join(t.TempDir(), "run")
+	if _, err := Read(c.Run.Dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no directory: %v", err)
+	}
+	dir, err := report.CreateRunDir(c, "digits", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := report.NewFiles(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, r := range full.Records {
+		if err := f.Record(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Read(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no summary: %v", err)
+	}
+	if steps, ok := report.Finished(dir); ok || !report.HoldsRun(dir) || report.HoldsRun(t.TempDir()) {
+		t.Errorf("no summary: %d steps are finished; a run: %t", steps, report.HoldsRun(dir))
+	}
+	want := record.Summary{Method: "full", Steps: 300, TestTop1: 0.5}
+	if err := record.WriteSummary(dir, want); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Read(dir)
+	if err != nil || !reflect.DeepEqual(got, Run{Config: c, Summary: want, Records: full.Records}) {
+		t.Errorf("%v, %+v", err, got)
+	}
+	if steps, ok := report.Finished(dir); !ok || steps != 300 {
+		t.Errorf("finished %t, %d steps", ok, steps)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "metrics.jsonl"), []byte("{}\n{\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Read(dir); err != nil || len(r.Skipped) != 2 || !strings.Contains(r.Skipped[1], "metrics.jsonl: line 2 ") {
+		t.Errorf("damaged: %q, %v", r.Skipped, err)
 	}
 }
 
@@ -117,8 +167,8 @@ func TestWhy(t *testing.T) {
 		{"damaged records", "metrics.jsonl", "{}\n{", "not finished: no record yet of 1600 steps; DIR/metrics.jsonl: line 1 is skipped: \"step\" is 0: expected more than 0; " +
 			"DIR/metrics.jsonl: line 2 is skipped: unexpected end of JSON input"},
 		{"damaged configuration", "config.toml", "[lora]\nrnk = 3\n", `DIR/config.toml:2: unknown key "lora.rnk"; did you mean "lora.rank"?`},
-		{"damaged summary", "summary.json", "{", "report: reading DIR/summary.json: unexpected end of JSON input"},
-		{"another summary", "summary.json", "{}", "report: reading DIR/summary.json: \"steps\" is 0: expected the summary of a finished run"},
+		{"damaged summary", "summary.json", "{", "record: reading DIR/summary.json: unexpected end of JSON input"},
+		{"another summary", "summary.json", "{}", "record: reading DIR/summary.json: \"steps\" is 0: expected the summary of a finished run"},
 	} {
 		dir := filepath.Join(t.TempDir(), "lte-1")
 		writeRun(t, made("lte", 1, 0.8), dir, false)

@@ -15,6 +15,7 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
+	"lte/record"
 	"lte/report"
 	"lte/train"
 )
@@ -166,7 +167,7 @@ func trainer(t *testing.T, trained *[]string) func(config.Config) error {
 		if err != nil {
 			return err
 		}
-		return report.WriteSummary(dir, s)
+		return record.WriteSummary(dir, s)
 	}
 }
 

@@ -115,7 +115,7 @@ func differences(a, b config.Config) []string {
 // another run is a *config.Error.
 func (r Run) find() (*Result, error) {
 	dir := r.Config.Run.Dir
-	found, err := report.Read(dir)
+	found, err := compare.Read(dir)
 	_, finished := report.Finished(dir)
 	switch {
 	case err == nil:

@@ -1,5 +1,13 @@
-// Package record describes what a run records: its progress, the lines of metrics.jsonl and summary.json.
+// Package record describes what a run records: the lines of metrics.jsonl and summary.json (docs/run-directory.md), their reading,
+// checking and writing. Everything that trains a run or reads finished ones shares these types; the package imports neither.
 package record
+
+// Files of a run directory.
+const (
+	ConfigFile  = "config.toml" // a directory with this file holds a run
+	MetricsFile = "metrics.jsonl"
+	SummaryFile = "summary.json"
+)
 
 // Bytes counts the bytes of messages.
 type Bytes struct {

@@ -1,7 +1,7 @@
 package report
 
 import (
-	stdbytes "bytes"
+	"bytes"
 	"io"
 	"strings"
 	"testing"
@@ -51,7 +51,7 @@ func TestConsoleLines(t *testing.T) {
 			}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var out stdbytes.Buffer
+			var out bytes.Buffer
 			console := NewConsole(&out, Lines, nil, 1000)
 			for _, e := range c.events {
 				console.now = func() time.Time { return at(e.at) }
@@ -81,7 +81,7 @@ func TestConsoleLines(t *testing.T) {
 
 // TestConsoleBar runs a terminal's bar to its end; what is on the screen is what follows the last carriage return.
 func TestConsoleBar(t *testing.T) {
-	var out stdbytes.Buffer
+	var out bytes.Buffer
 	console := NewConsole(&out, Bar, columns(100), 200)
 	clock := 0.0
 	console.now = func() time.Time { return at(clock) }
@@ -126,7 +126,7 @@ func TestConsoleBar(t *testing.T) {
 }
 
 func TestConsoleQuiet(t *testing.T) {
-	var out stdbytes.Buffer
+	var out bytes.Buffer
 	console := NewConsole(&out, None, columns(80), 10)
 	console.Progress(10, 1)
 	r := record.Record{Step: 10}
@@ -141,7 +141,7 @@ func TestConsoleQuiet(t *testing.T) {
 // Fails if a note is lost, or a quiet console tells of it.
 func TestConsoleNote(t *testing.T) {
 	for mode, want := range map[Mode]string{Lines: "lte: listen\n", Bar: "lte: listen\n", None: ""} {
-		var out stdbytes.Buffer
+		var out bytes.Buffer
 		NewConsole(&out, mode, columns(80), 10).Note("listen")
 		if out.String() != want {
 			t.Errorf("%s: %q", mode, out.String())
@@ -160,7 +160,7 @@ func TestConsoleWarn(t *testing.T) {
 			if mode == None && strings.Contains(want, "listen") {
 				continue
 			}
-			var out stdbytes.Buffer
+			var out bytes.Buffer
 			console := NewConsole(&out, mode, columns(80), 10)
 			console.Progress(5, 1)
 			bar := out.Len() - 1
@@ -218,7 +218,7 @@ func TestConsoleBarFitsTheTerminal(t *testing.T) {
 // Fails if what is finished is written again.
 func TestConsoleFinishesOnce(t *testing.T) {
 	for _, mode := range []Mode{None, Lines, Bar} {
-		var out stdbytes.Buffer
+		var out bytes.Buffer
 		console := NewConsole(&out, mode, columns(80), 10)
 		console.Progress(5, 1)
 		_ = console.Record(record.Record{Step: 5})
@@ -233,7 +233,7 @@ func TestConsoleFinishesOnce(t *testing.T) {
 
 func TestConsoleUntouched(t *testing.T) {
 	for _, mode := range []Mode{None, Lines, Bar} {
-		var out stdbytes.Buffer
+		var out bytes.Buffer
 		NewConsole(&out, mode, columns(80), 0).Finish()
 		if out.Len() != 0 {
 			t.Errorf("%s: %q", mode, out.String())
