@@ -151,9 +151,9 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// TensorBoard forgets what older files have from the step on that a SessionLog.START names (its event_accumulator.py, _Purge): of a run
-// that goes on after step 300, step 301. Shown to fail with step 300, and without the status.
-func TestEventsOfARunThatGoesOn(t *testing.T) {
+// TensorBoard drops the events of older files from the step of a SessionLog.START on (event_accumulator.py, _Purge): step 301 of a run
+// that resumes after step 300.
+func TestEventsOfAResumedRun(t *testing.T) {
 	dir := t.TempDir()
 	f, err := NewFiles(dir)
 	if err != nil {
