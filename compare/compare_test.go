@@ -139,7 +139,7 @@ func TestCollect(t *testing.T) {
 	if err != nil || len(runs) != 2 {
 		t.Fatalf("%d runs, %v", len(runs), err)
 	}
-	want := []Missing{{at("a/lte-2"), "not finished: last record at step 40 of 1600"}, {at("a/lte-3"), "not begun; exit code 2"}}
+	want := []Missing{{at("a/lte-2"), "not finished: last record at step 40 of 1600"}, {at("a/lte-3"), "not started; exit code 2"}}
 	if !slices.Equal(missing, want) {
 		t.Errorf("missing %q, want %q", missing, want)
 	}
@@ -194,7 +194,7 @@ func TestPanels(t *testing.T) {
 	})
 	var got []string
 	for _, p := range panels {
-		for _, l := range p.Lines {
+		for _, l := range p.Variants {
 			got = append(got, p.Model+" "+l.Name)
 		}
 	}
@@ -203,7 +203,7 @@ func TestPanels(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("\n got %q\nwant %q", got, want)
 	}
-	if runs := panels[1].Lines[0].Runs; len(runs) != 2 {
+	if runs := panels[1].Variants[0].Runs; len(runs) != 2 {
 		t.Errorf("full of two seeds is a line of %d", len(runs))
 	}
 	other := made("full", 3, 0.7)
@@ -214,7 +214,7 @@ func TestPanels(t *testing.T) {
 		"lte data.rotate=3.0, lte data.rotate=4.0":                               {made("lte", 1, 0.7, "data.rotate=3"), made("lte", 2, 0.7, "data.rotate=4")},
 	} {
 		var names []string
-		for _, l := range Panels(runs)[0].Lines {
+		for _, l := range Panels(runs)[0].Variants {
 			names = append(names, l.Name)
 		}
 		if got := strings.Join(names, ", "); got != want {
@@ -225,12 +225,12 @@ func TestPanels(t *testing.T) {
 
 // Of 0.3, 0.5 and 0.7 the mean is 0.5 and the deviation √(0.08/2); a run without the number is left out. Fails with n for n − 1.
 func TestOver(t *testing.T) {
-	l := Line{Runs: []Run{made("full", 1, 0.3), made("full", 2, 0.5), made("full", 3, math.NaN()), made("full", 4, 0.7)}}
-	mean, spread := l.Over(Top1)
+	l := Variant{Runs: []Run{made("full", 1, 0.3), made("full", 2, 0.5), made("full", 3, math.NaN()), made("full", 4, 0.7)}}
+	mean, spread := l.MeanStd(Top1)
 	if math.Abs(mean-0.5) > 1e-15 || math.Abs(spread-0.2) > 1e-15 {
 		t.Errorf("%v ± %v", mean, spread)
 	}
-	if mean, _ := l.Over(Largest(Alignment)); !math.IsNaN(mean) {
+	if mean, _ := l.MeanStd(Largest(Alignment)); !math.IsNaN(mean) {
 		t.Errorf("mean %v of nothing", mean)
 	}
 }
