@@ -40,7 +40,7 @@ var table = map[string][]string{
 	"task":                 {"data", "nn"},
 	"record":               {},
 	"report":               {"config", "record"},
-	"compare":              {"config", "method", "record", "report"},
+	"compare":              {"config", "method", "record"},
 	"experiment":           {"config", "method", "collective", "compare", "report"},
 	"bench":                {"config", "model", "data", "data/packed", "collective", "compute", "random", "train", "merge"},
 	"plan":                 {"config", "method", "model", "lora", "data", "collective", "compute", "train", "merge"},
@@ -131,5 +131,54 @@ func TestUnlisted(t *testing.T) {
 		if strings.Join(bad, " ") != c.bad || ok != c.ok {
 			t.Errorf("%s imports %q: %q, %v; want %q, %v", c.name, c.imports, bad, ok, c.bad, c.ok)
 		}
+	}
+}
+
+// training lists what a reader of run records must not depend on, directly or not.
+var training = []string{"compute", "model", "train", "mpi"}
+
+// dependencies lists what the packages depend on outside the standard library, and those of them that use cgo.
+func dependencies(t *testing.T, packages ...string) (all, cgo []string) {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-deps", "-f", `{{if not .Standard}}{{.ImportPath}} {{len .CgoFiles}}{{end}}`}, packages...)...)
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		name, files, _ := strings.Cut(strings.TrimSpace(line), " ")
+		all = append(all, strings.TrimPrefix(name, "lte/"))
+		if files != "0" {
+			cgo = append(cgo, name)
+		}
+	}
+	return all, cgo
+}
+
+// Reports are read and compared on machines without MPI or BLAS. Fails if a reader of run records depends on what trains, or on cgo.
+func TestReadersOfRecordsDoNotDependOnTraining(t *testing.T) {
+	for packages, forbidden := range map[string][]string{
+		"./record ./report ./compare ./measure": append(training, "collective"),
+		"./experiment":                          training, // its ranks agree through package collective
+	} {
+		all, cgo := dependencies(t, strings.Fields(packages)...)
+		for _, name := range forbidden {
+			if slices.Contains(all, name) {
+				t.Errorf("%s depend on %s", packages, name)
+			}
+		}
+		if cgo != nil {
+			t.Errorf("%s use cgo in %v", packages, cgo)
+		}
+	}
+	all, cgo := dependencies(t, "./train", "./mpi")
+	for _, name := range append(training, "collective") {
+		if !slices.Contains(all, name) {
+			t.Errorf("the dependencies of ./train and ./mpi are listed without %s", name)
+		}
+	}
+	if !slices.Contains(cgo, "lte/mpi") {
+		t.Errorf("packages with cgo are listed without lte/mpi: %v", cgo)
 	}
 }

@@ -1,22 +1,20 @@
-package report
+package record
 
 import (
 	"fmt"
 	"math"
 	"reflect"
 	"strings"
-
-	"lte/record"
 )
 
-// What numbers of a record or a summary may be. JSON has no number that is not finite, and a float that is not there is NaN.
+// Bounds of the numbers of a record or a summary.
 const (
 	maxCount   = 1 << 53 // float64 holds all smaller ones
 	maxSeconds = 1e9     // 32 years
-	maxName    = 256     // bytes, as those of a file's name
+	maxName    = 256     // bytes
 )
 
-// limits of the floats under a key; of all others only that they are not negative is known.
+// limits of floats by JSON key; all others must be at least 0. NaN, which stands for a missing number, is always accepted.
 var limits = map[string]struct{ least, most float64 }{
 	"seconds":       {0, maxSeconds},
 	"data_wait":     {0, maxSeconds},
@@ -29,16 +27,16 @@ var limits = map[string]struct{ least, most float64 }{
 	"grassmann":     {0, 1 + 1e-6},
 }
 
-// checkRecord says what of a record cannot be; before is the step of the record before it, 0 where it is the first.
-func checkRecord(r record.Record, before int) error {
+// checkRecord returns an error for an impossible value; before is the step of the previous record, 0 if there is none.
+func checkRecord(r Record, before int) error {
 	if r.Step <= before {
 		return fmt.Errorf(`"step" is %d: expected more than %d`, r.Step, before)
 	}
 	return checkNumbers(reflect.ValueOf(r))
 }
 
-// checkSummary says what of a summary cannot be.
-func checkSummary(s record.Summary) error {
+// checkSummary returns an error for an impossible value.
+func checkSummary(s Summary) error {
 	if s.Steps < 1 {
 		return fmt.Errorf(`"steps" is %d: expected the summary of a finished run`, s.Steps)
 	}
@@ -50,7 +48,7 @@ func checkSummary(s record.Summary) error {
 	return checkNumbers(reflect.ValueOf(s))
 }
 
-// checkNumbers checks the numbers of a struct by its json keys, and those of the structs in it.
+// checkNumbers checks the numbers of a struct and of the structs in it against their limits.
 func checkNumbers(v reflect.Value) error {
 	for i := range v.NumField() {
 		key, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("json"), ",")

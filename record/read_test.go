@@ -1,70 +1,21 @@
-package report
+package record
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
-	"reflect"
 	"runtime"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
-	"lte/config"
 	"lte/internal/file"
 	"lte/internal/quote"
-	"lte/record"
 )
-
-// What is written is read again; a run without its end, or no run, does not exist; a damaged one names its place.
-func TestRead(t *testing.T) {
-	c := config.Default()
-	c.Run.Dir = filepath.Join(t.TempDir(), "run")
-	if _, err := Read(c.Run.Dir); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("no directory: %v", err)
-	}
-	dir, err := CreateRunDir(c, "digits", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := NewFiles(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for _, r := range records() {
-		if err := f.Record(r); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := Read(dir); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("no summary: %v", err)
-	}
-	if steps, ok := Finished(dir); ok || !HoldsRun(dir) || HoldsRun(t.TempDir()) {
-		t.Errorf("no summary: %d steps are finished; a run: %t", steps, HoldsRun(dir))
-	}
-	want := record.Summary{Method: "full", Steps: 300, TestTop1: 0.5}
-	if err := WriteSummary(dir, want); err != nil {
-		t.Fatal(err)
-	}
-	got, err := Read(dir)
-	if err != nil || !reflect.DeepEqual(got, Run{Config: c, Summary: want, Records: records()}) {
-		t.Errorf("%v, %+v", err, got)
-	}
-	if steps, ok := Finished(dir); !ok || steps != 300 {
-		t.Errorf("finished %t, %d steps", ok, steps)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "metrics.jsonl"), []byte("{}\n{\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if r, err := Read(dir); err != nil || len(r.Skipped) != 2 || !strings.Contains(r.Skipped[1], "metrics.jsonl: line 2 ") {
-		t.Errorf("damaged: %q, %v", r.Skipped, err)
-	}
-}
 
 // A run that diverged, or one of a version that did not write a number yet, has none: fails if it reads as 0, the best of all losses.
 func TestReadOfNoNumber(t *testing.T) {
@@ -77,31 +28,34 @@ func TestReadOfNoNumber(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s, err := readSummary(dir)
+	s, err := ReadSummary(dir)
 	if err != nil || s.TestTop1 != 0.1 || !math.IsNaN(s.TestLoss) || !math.IsNaN(s.TrainLoss) || s.Images != 7 {
 		t.Errorf("%v, %+v", err, s)
 	}
-	got, skipped, err := Records(dir)
+	got, skipped, err := ReadMetrics(dir)
 	if err != nil || skipped != nil || len(got) != 1 || !math.IsNaN(got[0].TrainLoss) || got[0].LR != 0.5 || got[0].TestTop1 != nil {
 		t.Errorf("%v, %+v", err, got)
 	}
 }
 
-// runOf makes a run directory of these files; what they lack is that of a valid run.
+// runOf makes a run directory of these files and valid ones for those that they lack.
 func runOf(t *testing.T, files map[string]string) string {
 	t.Helper()
-	c := config.Default()
-	c.Run.Dir = filepath.Join(t.TempDir(), "run")
-	dir, err := CreateRunDir(c, "digits", time.Now())
-	must(t, err)
-	all := map[string]string{"summary.json": `{"method": "full", "steps": 30}`, "metrics.jsonl": `{"step": 10}` + "\n" + `{"step": 30}` + "\n"}
-	for name, text := range files {
-		all[name] = text
-	}
+	dir := t.TempDir()
+	all := map[string]string{SummaryFile: `{"method": "full", "steps": 30}`, MetricsFile: `{"step": 10}` + "\n" + `{"step": 30}` + "\n"}
+	maps.Copy(all, files)
 	for name, text := range all {
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
 	return dir
+}
+
+// read reads both files of a run directory.
+func read(dir string) (s Summary, records []Record, skipped []string, err error) {
+	if s, err = ReadSummary(dir); err == nil {
+		records, skipped, err = ReadMetrics(dir)
+	}
+	return s, records, skipped, err
 }
 
 func must(t *testing.T, err error) {
@@ -144,12 +98,12 @@ func TestInvalidLinesAreSkippedAndNamed(t *testing.T) {
 		strings.Repeat(`{"x":`, 12000):                           "exceeded max depth",
 	} {
 		dir := runOf(t, map[string]string{"metrics.jsonl": `{"step": 10}` + "\n" + line + "\n" + `{"step": 30, "train_loss": -1e308}` + "\n"})
-		r, err := Read(dir)
-		if err != nil || len(r.Records) != 2 || r.Records[1].Step != 30 || r.Records[1].TrainLoss != -1e308 {
-			t.Errorf("%.60q: %+v, %v", line, r.Records, err)
+		_, records, skipped, err := read(dir)
+		if err != nil || len(records) != 2 || records[1].Step != 30 || records[1].TrainLoss != -1e308 {
+			t.Errorf("%.60q: %+v, %v", line, records, err)
 		}
-		if len(r.Skipped) != 1 || !strings.Contains(r.Skipped[0], "metrics.jsonl: line 2 is skipped: ") || !strings.Contains(r.Skipped[0], want) || quote.Text(r.Skipped[0]) != r.Skipped[0] || len(r.Skipped[0]) > 300+len(dir) {
-			t.Errorf("%.60q: %q, want %q", line, r.Skipped, want)
+		if len(skipped) != 1 || !strings.Contains(skipped[0], "metrics.jsonl: line 2 is skipped: ") || !strings.Contains(skipped[0], want) || quote.Text(skipped[0]) != skipped[0] || len(skipped[0]) > 300+len(dir) {
+			t.Errorf("%.60q: %q, want %q", line, skipped, want)
 		}
 	}
 }
@@ -157,24 +111,24 @@ func TestInvalidLinesAreSkippedAndNamed(t *testing.T) {
 // Fails if a file of nothing but invalid lines is read to its end, or each of them is warned of.
 func TestInvalidLinesAreBounded(t *testing.T) {
 	const bad = 100
-	r, err := Read(runOf(t, map[string]string{"metrics.jsonl": strings.Repeat("{\n", bad) + `{"step": 1}`}))
-	if err != nil || len(r.Records) != 1 || len(r.Skipped) != maxWarned+1 || !strings.HasSuffix(r.Skipped[maxWarned], fmt.Sprintf(": %d more lines are skipped", bad-maxWarned)) {
-		t.Errorf("%v, %q", err, r.Skipped)
+	_, records, skipped, err := read(runOf(t, map[string]string{"metrics.jsonl": strings.Repeat("{\n", bad) + `{"step": 1}`}))
+	if err != nil || len(records) != 1 || len(skipped) != maxWarned+1 || !strings.HasSuffix(skipped[maxWarned], fmt.Sprintf(": %d more lines are skipped", bad-maxWarned)) {
+		t.Errorf("%v, %q", err, skipped)
 	}
 	for text, want := range map[string]string{
 		strings.Repeat("\n", maxSkipped+1):                            fmt.Sprintf("line %d: more than %d lines are not valid", maxSkipped+1, maxSkipped),
 		strings.Repeat(strings.Repeat("x", 99)+"\n", 10*maxSkipped+1): fmt.Sprintf("line %d: ", maxSkipped+1),
 	} {
-		if _, err := Read(runOf(t, map[string]string{"metrics.jsonl": text})); err == nil || !strings.Contains(err.Error(), want) {
+		if _, _, _, err := read(runOf(t, map[string]string{"metrics.jsonl": text})); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
-	if r, err := Read(runOf(t, map[string]string{"metrics.jsonl": ""})); err != nil || r.Records != nil || r.Skipped != nil {
-		t.Errorf("an empty file: %+v, %v", r, err)
+	if _, records, skipped, err := read(runOf(t, map[string]string{"metrics.jsonl": ""})); err != nil || records != nil || skipped != nil {
+		t.Errorf("an empty file: %+v, %q, %v", records, skipped, err)
 	}
 	large := runOf(t, nil) // sparse: nothing of it is to be read
-	must(t, os.Truncate(filepath.Join(large, metricsFile), maxMetrics+1))
-	if _, err := Read(large); !errors.Is(err, file.ErrTooLarge) {
+	must(t, os.Truncate(filepath.Join(large, MetricsFile), maxMetrics+1))
+	if _, _, _, err := read(large); !errors.Is(err, file.ErrTooLarge) {
 		t.Errorf("%v, want %v", err, file.ErrTooLarge)
 	}
 }
@@ -182,13 +136,13 @@ func TestInvalidLinesAreBounded(t *testing.T) {
 // Fails if memory is taken by the length of a line.
 func TestLongLinesAreNotHeld(t *testing.T) {
 	dir := runOf(t, nil)
-	must(t, os.Truncate(filepath.Join(dir, metricsFile), 1<<28)) // sparse
+	must(t, os.Truncate(filepath.Join(dir, MetricsFile), 1<<28)) // sparse
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	r, err := Read(dir)
+	_, records, skipped, err := read(dir)
 	runtime.ReadMemStats(&after)
-	if err != nil || len(r.Records) != 2 || len(r.Skipped) != 1 || !strings.Contains(r.Skipped[0], "line 3 is skipped: it has ") {
-		t.Errorf("%v, %+v", err, r)
+	if err != nil || len(records) != 2 || len(skipped) != 1 || !strings.Contains(skipped[0], "line 3 is skipped: it has ") {
+		t.Errorf("%v, %+v, %q", err, records, skipped)
 	}
 	if took := after.TotalAlloc - before.TotalAlloc; took > 1<<25 {
 		t.Errorf("%d bytes were allocated", took)
@@ -215,16 +169,13 @@ func TestInvalidSummaries(t *testing.T) {
 		`{"steps": 1, "network": {"latency": null, "allgather": 1e999}}`: "expected a",
 	} {
 		dir := runOf(t, map[string]string{"summary.json": text})
-		if _, err := Read(dir); err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "summary.json: ") || !strings.Contains(err.Error(), want) {
+		if _, _, _, err := read(dir); err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "summary.json: ") || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.60s: %v, want %q", text, err, want)
 		}
-		if _, ok := Finished(dir); ok {
-			t.Errorf("%.60s: finished", text)
-		}
 	}
-	r, err := Read(runOf(t, map[string]string{"summary.json": `{"steps": 1, "dataset": "a\nb\u001b[2J"}`}))
-	if err != nil || r.Summary.Dataset != `a\nb\x1b[2J` {
-		t.Errorf("%q, %v", r.Summary.Dataset, err)
+	s, _, _, err := read(runOf(t, map[string]string{"summary.json": `{"steps": 1, "dataset": "a\nb\u001b[2J"}`}))
+	if err != nil || s.Dataset != `a\nb\x1b[2J` {
+		t.Errorf("%q, %v", s.Dataset, err)
 	}
 }
 
@@ -240,7 +191,7 @@ func TestOnlyRegularFilesOfARun(t *testing.T) {
 			dir := runOf(t, nil)
 			must(t, os.Remove(filepath.Join(dir, name)))
 			must(t, make(filepath.Join(dir, name)))
-			if _, err := Read(dir); err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), kind) {
+			if _, _, _, err := read(dir); err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), kind) {
 				t.Errorf("%s is %s: %v", name, kind, err)
 			}
 		}

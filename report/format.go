@@ -3,12 +3,13 @@ package report
 import (
 	"fmt"
 	"math"
-	"strconv"
 	"time"
+
+	"github.com/dustin/go-humanize"
 )
 
-// bytes words n in decimal units, as networks and disks are sold: 1 kB = 1000 B.
-func bytes(n int64) string {
+// formatBytes formats n in decimal units: 1 kB = 1000 B.
+func formatBytes(n int64) string {
 	x, units := float64(n), []string{"B", "kB", "MB", "GB", "TB", "PB"}
 	i := 0
 	for i+1 < len(units) && x >= 999.95 { // which prints as 1000.0
@@ -21,20 +22,7 @@ func bytes(n int64) string {
 	return fmt.Sprintf("%.1f %s", x, units[i])
 }
 
-// count groups the digits of n by threes: 1,234,567.
-func count(n int64) string {
-	s := strconv.FormatInt(n, 10)
-	first := 0 // digit
-	if n < 0 {
-		first = 1
-	}
-	for i := len(s) - 3; i > first; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
-
-// percent words a fraction; "-" where it is no number.
+// percent formats a fraction, "-" if it is not finite.
 func percent(fraction float64) string {
 	if !finite(fraction) {
 		return "-"
@@ -42,18 +30,18 @@ func percent(fraction float64) string {
 	return fmt.Sprintf("%.1f %%", 100*fraction)
 }
 
-// rate words a number a second: three digits, or all before the point.
+// rate formats a number per second: three digits, or all before the decimal point.
 func rate(perSecond float64) string {
 	switch {
 	case !finite(perSecond):
 		return "-"
 	case perSecond >= 100:
-		return count(int64(math.Round(perSecond)))
+		return humanize.Comma(int64(math.Round(perSecond)))
 	}
 	return fmt.Sprintf("%.3g", perSecond)
 }
 
-// seconds words a span of time, such as 1h2m3s; "-" where it is no number.
+// seconds formats a duration such as 1h2m3s, "-" if it is not finite.
 func seconds(s float64) string {
 	if !finite(s) {
 		return "-"
