@@ -72,6 +72,15 @@ func operand(b compute.Backend, rows, cols int, x []float32) compute.Operand {
 	return o
 }
 
+// unset returns an operand of NaN: a kernel that reads it, or leaves some of it as it was, shows it.
+func unset(d compute.DType, rows, cols int) compute.Operand {
+	o := compute.NewOperand(d, rows, cols)
+	for i := range rows * cols {
+		put(o, i, float32(math.NaN()))
+	}
+	return o
+}
+
 // strided returns x (rows, cols) in that precision with a stride of twice as many columns. The memory between rows is NaN: a kernel that
 // reads it shows it.
 func (s suite) strided(d compute.DType, rows, cols int, x []float32) compute.Operand {

@@ -31,7 +31,7 @@ func gelu(s suite) {
 			phi := 0.5 * math.Erfc(-z/math.Sqrt2)
 			y64[i], dydx64[i] = z*phi, phi+z*math.Exp(-z*z/2)/math.Sqrt(2*math.Pi)
 		}
-		y, dydx, in := compute.NewOperand(s.b.DType(), 1, n), compute.NewOperand(s.b.DType(), 1, n), s.operand(1, n, x)
+		y, dydx, in := unset(s.b.DType(), 1, n), unset(s.b.DType(), 1, n), s.operand(1, n, x)
 		s.b.GELU(y, dydx, in)
 		s.near("y", y, y64, 1e-6) // 1 + erf cancels: an error of a few ulp of 1, times |x| ≤ 6
 		s.near("derivative", dydx, dydx64, 2e-6)
@@ -58,7 +58,7 @@ func multiply(s suite) {
 		for i := range want {
 			want[i] = float64(x[i]) * float64(y[i])
 		}
-		a, b, dst := s.operand(1, n, x), s.operand(1, n, y), compute.NewOperand(s.b.DType(), 1, n)
+		a, b, dst := s.operand(1, n, x), s.operand(1, n, y), unset(s.b.DType(), 1, n)
 		s.b.Multiply(dst, a, b)
 		s.near("x∘y", dst, want, 1e-7)
 		s.b.Multiply(a, a, b)
@@ -126,7 +126,7 @@ func round(s suite) {
 	}
 	for _, shape := range shapes {
 		rows, cols := shape[0], shape[1]
-		x, dst := s.randoms(rows*cols), compute.NewOperand(s.b.DType(), rows, cols)
+		x, dst := s.randoms(rows*cols), unset(s.b.DType(), rows, cols)
 		s.b.Round(dst, compute.Every(matrix(2*rows, cols, spread(x, cols)), 2))
 		if !slices.Equal(values(dst), x) {
 			s.Errorf("%v: every other row: not a copy", shape)
@@ -148,7 +148,7 @@ func spread(x []float32, cols int) (all []float32) {
 func transpose(s suite) {
 	for _, shape := range shapes {
 		rows, cols := shape[0], shape[1]
-		x, dst := s.randoms(rows*cols), compute.NewOperand(s.b.DType(), cols, rows)
+		x, dst := s.randoms(rows*cols), unset(s.b.DType(), cols, rows)
 		s.b.Transpose(dst, matrix(rows, cols, x))
 		across := values(dst)
 		for i, v := range x {
@@ -165,7 +165,7 @@ func patches(s suite) {
 		side := shape.Patch
 		across, size := shape.Width/side, shape.Channels*side*side
 		x := s.randoms(shape.Images * shape.Channels * shape.Height * shape.Width)
-		dst := compute.NewOperand(s.b.DType(), shape.Images*shape.Patches(), size)
+		dst := unset(s.b.DType(), shape.Images*shape.Patches(), size)
 		s.b.Patches(dst, x, shape)
 		for i, v := range values(dst) {
 			patch, at := i/size, i%size
@@ -213,7 +213,7 @@ func layerNorm(s suite) {
 					wantDx[i*cols+j] = float64(before[i*cols+j]) + r*(g[j]-mean-xhat[j]*dot)
 				}
 			}
-			xhat, y, rstd := compute.NewMatrix(rows, cols), compute.NewOperand(s.b.DType(), rows, cols), make([]float32, rows)
+			xhat, y, rstd := matrixOf(unset(compute.Float32, rows, cols)), unset(s.b.DType(), rows, cols), unset(compute.Float32, 1, rows).F32
 			in := compute.Every(matrix(2*rows, cols, spread(x, cols)), 2)
 			s.b.LayerNorm(y, xhat, rstd, in, gamma, beta, eps)
 			s.nearVector(sprint(shape, "x̂"), xhat.Data, wantX, 1e-5)

@@ -131,7 +131,7 @@ func addProduct(s suite) {
 		x, y, c := s.randoms(m*k), s.randoms(k*n), s.randoms(m*n)
 		want, size := product(blas.NoTrans, blas.NoTrans, 0.7, x, y, float64s(c), m, n, k)
 		for _, d := range s.precisions() {
-			dst := compute.NewOperand(d, m, n)
+			dst := unset(d, m, n)
 			s.b.AddProduct(dst, matrix(m, n, c), 0.7, matrix(m, k, x), matrix(k, n, y))
 			s.near(sprint(dims, d), dst, want, size*tolerance)
 		}
@@ -172,10 +172,10 @@ func linearBackwardInput(s suite) {
 		dy, w := s.randoms(m*k), s.randoms(k*n)
 		want, size := product(blas.NoTrans, blas.NoTrans, 1, dy, w, nil, m, n, k)
 		for _, d := range s.precisions() {
-			dense := compute.NewOperand(d, m, n)
+			dense := unset(d, m, n)
 			s.b.LinearBackwardInput(dense, s.operand(m, k, dy), s.operand(k, n, w))
 			s.near(sprint(dims, d), dense, want, size*tolerance)
-			dst := s.strided(d, m, n, make([]float32, m*n))
+			dst := s.strided(d, m, n, values(unset(compute.Float32, m, n)))
 			what := sprint(dims, d, "every other row")
 			s.b.LinearBackwardInput(dst, s.strided(s.b.DType(), m, k, dy), s.operand(k, n, w))
 			s.near(what, dst, want, size*tolerance)

@@ -14,37 +14,38 @@ import (
 
 // table says what of ours each package may import outside its tests: imports run downward only. A package not listed fails.
 var table = map[string][]string{
-	"mpi":                 {"internal/cgroup"},
-	"mpi/mpitest":         {"mpi"},
-	"random":              {},
-	"measure":             {},
-	"config":              {},
-	"compute":             {},
+	"mpi":              {"internal/cgroup"},
+	"mpi/mpitest":      {"mpi"},
+	"random":           {},
+	"measure":          {},
+	"config":           {},
+	"compute":          {},
+	"collective":       {}, // the ranks come to it as an interface
+	"checkpoint":       {}, // a run's state comes to it as memory
+	"data":             {"data/limit", "data/packed", "data/picture", "data/source", "data/transform", "random"},
+	"data/transform":   {"data/picture"},
+	"data/source":      {"data/limit", "random"},
+	"data/packed":      {"data/limit", "data/picture"},
+	"data/fetch":       {},
+	"data/survey":      {"data", "data/picture"},
+	"data/picture":     {"data/limit"},
+	"data/limit":       {},
+	"model":            {"compute", "random"},
+	"train":            {"config", "model", "data", "collective", "checkpoint", "compute", "measure", "random"},
+	"report":           {"config", "train"},
+	"compare":          {"config", "train", "report"},
+	"experiment":       {"config", "collective", "compare", "report"},
+	"bench":            {"config", "model", "data", "data/packed", "collective", "compute", "random", "train"},
+	"plan":             {"config", "model", "data", "collective", "compute", "train"},
+	"internal/lint":    {},
+	"internal/cgroup":  {},
+	"internal/memory":  {"internal/cgroup"},
+	"internal/file":    {},
+	"internal/quote":   {},
+	"internal/session": {},
+	".":                {"*"}, // main wires all of them
+
 	"compute/backendtest": {"compute"},
-	"collective":          {}, // the ranks come to it as an interface
-	"checkpoint":          {}, // a run's state comes to it as memory
-	"data":                {"data/limit", "data/packed", "data/picture", "data/source", "data/transform", "random"},
-	"data/transform":      {"data/picture"},
-	"data/source":         {"data/limit", "random"},
-	"data/packed":         {"data/limit", "data/picture"},
-	"data/fetch":          {},
-	"data/survey":         {"data", "data/picture"},
-	"data/picture":        {"data/limit"},
-	"data/limit":          {},
-	"model":               {"compute", "random"},
-	"train":               {"config", "model", "data", "collective", "checkpoint", "compute", "measure", "random"},
-	"report":              {"config", "train"},
-	"compare":             {"config", "train", "report"},
-	"experiment":          {"config", "collective", "compare", "report"},
-	"bench":               {"config", "model", "data", "data/packed", "collective", "compute", "random", "train"},
-	"plan":                {"config", "model", "data", "collective", "compute", "train"},
-	"internal/lint":       {},
-	"internal/cgroup":     {},
-	"internal/memory":     {"internal/cgroup"},
-	"internal/file":       {},
-	"internal/quote":      {},
-	"internal/session":    {},
-	".":                   {"*"}, // main wires all of them
 }
 
 // leaves are packages that any other may import: they import none of ours.
