@@ -11,6 +11,7 @@ const (
 	errShape  = "compute: matrix shapes do not fit"
 	errStride = "compute: matrix is not of its stride"
 	errDType  = "compute: operands of this precision are not for this back end"
+	errFormat = "compute: unknown storage format of weights"
 )
 
 // checkGemm panics unless op(a)·op(b) fits c; it returns the product's sizes.
