@@ -53,6 +53,7 @@ var table = map[string][]string{
 	".":                    {"*"}, // main wires all of them
 	"collective/grouptest": {"collective"},
 	"merge":                {"collective"},
+	"compute/backendtest":  {"compute"},
 }
 
 // leaves are packages that any other may import: they import none of ours.
