@@ -1,22 +1,21 @@
-// Package session is the runtime of a job around its training: what keeps two jobs out of one run directory.
 package session
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"lte/internal/file"
+	"lte/internal/machine"
 	"lte/internal/quote"
 )
 
@@ -84,7 +83,8 @@ var usual = timing{beat: 2 * time.Second, watch: 7 * time.Second, queue: time.Mi
 // Acquire locks a directory, which exists. A *HeldError says who holds it. note is told of a wait of some seconds. lost is called, at
 // most once and from another goroutine, where the lock is found to be lost: the process must stop writing to the directory.
 func Acquire(dir string, note func(string), lost func(error)) (*Lock, error) {
-	return acquire(dir, note, lost, usual, machine(), syscall.Flock)
+	host, _ := os.Hostname()
+	return acquire(dir, note, lost, usual, cmp.Or(machine.ID(os.DirFS("/")), host), syscall.Flock)
 }
 
 // flock is syscall.Flock, or what a test puts in its place.
@@ -254,16 +254,4 @@ func (l *Lock) Release() error {
 		err = os.Remove(l.path)
 	}
 	return errors.Join(err, l.f.Close())
-}
-
-// machine names the running kernel.
-func machine() string {
-	f, err := os.Open("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		host, _ := os.Hostname()
-		return host
-	}
-	defer f.Close()
-	id, _ := io.ReadAll(f)
-	return strings.TrimSpace(string(id))
 }

@@ -14,8 +14,8 @@ import (
 
 const heldBy = "LTE_TEST_LOCK_DIR"
 
-// TestMain is also a process that holds a lock until it is killed.
-func TestMain(m *testing.M) {
+// HoldLock makes a process that hold started keep a lock until it is killed.
+func HoldLock() {
 	if dir := os.Getenv(heldBy); dir != "" {
 		if _, err := acquire(dir, ignore, func(error) {}, quick, os.Getenv("LTE_TEST_MACHINE"), syscall.Flock); err != nil {
 			panic(err)
@@ -23,7 +23,6 @@ func TestMain(m *testing.M) {
 		os.Stdout.WriteString("held\n")
 		select {}
 	}
-	os.Exit(m.Run())
 }
 
 var quick = timing{beat: 20 * time.Millisecond, watch: 200 * time.Millisecond, queue: 10 * time.Second}
