@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// scales are the sizes of "An Image is Worth 16x16 Words" (table 1), for T and S those of DeiT (table 1), and for
-// mixers those of "MLP-Mixer" (arXiv 2105.01601, table 1).
+// scales holds the model sizes of "An Image is Worth 16x16 Words" (table 1), for T and S those of DeiT (table 1), and for
+// Mixers those of "MLP-Mixer" (arXiv 2105.01601, table 1).
 var scales = map[string]Model{
 	"vit-t":   {Kind: "vit", Depth: 12, Width: 192, MLP: 768, Heads: 3},
 	"vit-s":   {Kind: "vit", Depth: 12, Width: 384, MLP: 1536, Heads: 6},
@@ -19,8 +19,8 @@ var scales = map[string]Model{
 	"mixer-l": {Kind: "mixer", Depth: 24, Width: 1024, TokenMLP: 512, MLP: 4096},
 }
 
-// Preset returns the scale called name, such as "vit-s/32": Preset, Kind, Patch, Depth, Width and MLP are set, and
-// Heads in a vit, TokenMLP in a mixer. The second result is false where there is none of that name.
+// Preset returns the model size of that name, such as "vit-s/32": Preset, Kind, Patch, Depth, Width and MLP are set, and
+// Heads for a vit, TokenMLP for a mixer. The second result is false for an unknown name.
 func Preset(name string) (Model, bool) {
 	scale, patch, _ := strings.Cut(name, "/")
 	m, ok := scales[scale]
@@ -32,7 +32,7 @@ func Preset(name string) (Model, bool) {
 	return m, true
 }
 
-// presetKeys returns the keys that a preset of that kind stands for.
+// presetKeys returns the keys that a preset of that kind sets.
 func presetKeys(kind string) []field {
 	last := "model.heads"
 	if kind == "mixer" {
@@ -45,18 +45,18 @@ func presetKeys(kind string) []field {
 	return keys
 }
 
-// OfPreset says whether a preset stands for that key.
+// OfPreset reports whether a preset sets that key.
 func OfPreset(key string) bool {
 	of := func(f field) bool { return f.name == key }
 	return slices.ContainsFunc(presetKeys("vit"), of) || slices.ContainsFunc(presetKeys("mixer"), of)
 }
 
-// preset fills the keys that model.preset stands for. A key that was set explicitly must agree, unless the preset is
-// a setting and the key is the file's: settings win, so that a finished run's config.toml can be scaled by one --set.
+// preset fills in the keys that model.preset sets. A key that was set explicitly must agree, unless the preset is a setting and the
+// key is in the file: settings take precedence, so that a finished run's config.toml can be scaled with one --set.
 func (l *loader) preset() error {
 	preset, ok := Preset(l.config.Model.Preset)
 	if !ok {
-		return nil // none, or unknown, which Check tells
+		return nil // none, or unknown, which Check reports
 	}
 	from := l.origin["model.preset"]
 	for _, key := range presetKeys(preset.Kind) {
@@ -71,13 +71,13 @@ func (l *loader) preset() error {
 	return nil
 }
 
-// contradiction names both keys; where and presetWhere, the places where they were set, may be empty.
+// contradiction returns an *Error that names both keys; where and presetWhere, the places where they were set, may be empty.
 func contradiction(key, where string, got any, preset, presetWhere string, want any) error {
-	beside := ""
+	presetAt := ""
 	if presetWhere != "" && presetWhere != where {
-		beside = " (" + presetWhere + ")"
+		presetAt = " (" + presetWhere + ")"
 	}
 	return &Error{Where: where, Keys: []string{key, "model.preset"},
 		Problem: fmt.Sprintf("%s = %s contradicts model.preset = %q%s, which sets %s; leave one of the two out",
-			key, literal(got), preset, beside, literal(want))}
+			key, literal(got), preset, presetAt, literal(want))}
 }
