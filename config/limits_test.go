@@ -75,7 +75,7 @@ func TestLimitsOfKeys(t *testing.T) {
 		"model.depth must be at least 1 and at most 1024, not 100000000":                      "model.depth=100000000",
 		"compute.threads must be at least 0 and at most 4096, not 1000000000":                 "compute.threads=1000000000",
 		"checkpoint.grace must be above 0 and at most 1e6, not 1e+308":                        "checkpoint.grace=1e308",
-		"run.watchdog must be 0 (off) or at least 0.1, not 1e-300":                          "run.watchdog=1e-300",
+		"run.watchdog must be 0 (off) or at least 0.1, not 1e-300":                            "run.watchdog=1e-300",
 		"optimizer.eps must be at least 1e-30 and at most 1, not 1e-300":                      "optimizer.eps=1e-300", // 0 in float32
 		"data.keep must be at least 0.01 and at most 1, not 1e-300":                           "data.keep=1e-300",
 		"lora.layers must have at most 256 items, not 300":                                    "lora.layers=[" + strings.Repeat("{match='*'},", 300) + "]",
