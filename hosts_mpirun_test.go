@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"lte/collective"
 	"lte/mpi/mpitest"
+	"lte/record"
 )
 
 // What the meter counts is what the link between two hosts of one rank carries, either way: all that and at most 0.5 % more. Two runs
@@ -23,7 +23,7 @@ func TestTrafficOnTheWire(t *testing.T) {
 	dir := t.TempDir()
 	for method, more := range map[string][]string{"lte": {"--set", "merge.every=2"}, "full": nil} {
 		t.Run(method, func(t *testing.T) {
-			run := func(steps int) (counted, carried collective.Traffic) {
+			run := func(steps int) (counted, carried record.Bytes) {
 				at, before := filepath.Join(dir, fmt.Sprint(method, steps)), hosts.Link(t, 0)
 				args := append([]string{"--run-dir", at, "--quiet", "--set", "method=" + method, "--set", "schedule.warmup=2",
 					"--set", fmt.Sprintf("train.steps=%d", steps)}, more...)
@@ -31,7 +31,7 @@ func TestTrafficOnTheWire(t *testing.T) {
 					t.Fatalf("exit code %d\n%s", code, out)
 				}
 				after, all := hosts.Link(t, 0), summary(t, at).Traffic
-				for _, t := range []collective.Traffic{all.Merge, all.Gradients, all.Evaluation, all.Control} {
+				for _, t := range []record.Bytes{all.Merge, all.Gradients, all.Evaluation, all.Control} {
 					counted.Sent += t.Sent
 					counted.Received += t.Received
 				}

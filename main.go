@@ -25,8 +25,10 @@ import (
 	"lte/experiment"
 	"lte/internal/quote"
 	"lte/internal/session"
+	"lte/method"
 	"lte/model"
 	"lte/mpi"
+	"lte/record"
 	"lte/report"
 	"lte/train"
 
@@ -131,7 +133,7 @@ func waitPolitely(threads int) {
 	}
 	_, count := os.LookupEnv("GOMP_SPINCOUNT")
 	_, policy := os.LookupEnv("OMP_WAIT_POLICY")
-	if count || policy || !compute.Crowded(mpi.LaunchedHere(), threads) {
+	if count || policy || !compute.Oversubscribed(mpi.LaunchedHere(), threads) {
 		return
 	}
 	if self, err := os.Executable(); err == nil {
@@ -371,7 +373,7 @@ func tooMany(ranks, cores int, c config.Config) string {
 	}
 	instead := ""
 	switch {
-	case c.Method != "lte":
+	case c.Spec().Trains != method.OwnHeads:
 		instead = " and raise train.batch for as many images a step"
 	case c.LoRA.Heads > 0: // resolved
 		instead = fmt.Sprintf(" and give each several heads (lora.heads = %d)", c.LoRA.Heads)
@@ -406,7 +408,7 @@ func (s site) train(c config.Config, e *entry, end *ending, console *report.Cons
 		return err
 	}
 	var o *output
-	var observer train.Observer
+	var observer record.Observer
 	if world.Rank() == 0 {
 		if o, err = newOutput(world, c, s.set.Name, e, console); err == nil {
 			observer = o
@@ -466,7 +468,7 @@ func (s site) trainer(c config.Config, from *train.Saved) (*train.Trainer, error
 
 // output is what rank 0 writes while it trains: the console and the run directory.
 type output struct {
-	train.Observer
+	record.Observer
 	dir   string
 	files *report.Files
 }

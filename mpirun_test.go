@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"lte/mpi/mpitest"
-	"lte/train"
+	"lte/record"
 
 	"github.com/nlpodyssey/safetensors"
 )
@@ -33,7 +33,7 @@ func lte(t *testing.T, n int, mode string, args ...string) (string, int) {
 	return out, 0
 }
 
-func summary(t *testing.T, dir string) (s train.Summary) {
+func summary(t *testing.T, dir string) (s record.Summary) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(dir, "summary.json"))
 	if err == nil {

@@ -16,6 +16,7 @@ import (
 	"lte/collective"
 	"lte/config"
 	"lte/data"
+	"lte/method"
 	"lte/mpi"
 	"lte/plan"
 
@@ -226,13 +227,13 @@ func (p planCommand) measure(o *plan.Options, w *mpi.World) error {
 	if err := collective.Agree(w, err); err != nil {
 		return err
 	}
-	rate := func(method string, k int) (float64, error) {
-		b := bench.Options{Config: plan.Beside(c, method), Image: o.Set.Height, Classes: o.Set.Classes, Threads: threads, Warmup: 2}
+	rate := func(name string, k int) (float64, error) {
+		b := bench.Options{Config: plan.Beside(c, name), Image: o.Set.Height, Classes: o.Set.Classes, Threads: threads, Warmup: 2}
 		if err := collective.Agree(w, b.Config.Resolve(1)); err != nil {
 			return 0, err
 		}
 		t := ofBench(b, 1, 1, aRun)
-		t.name, t.advice = "measuring the speed of "+method, "say the speed of a rank with --images-per-second"
+		t.name, t.advice = "measuring the speed of "+name, "say the speed of a rank with --images-per-second"
 		delete(t.names, "train.batch")
 		delete(t.names, "lora.rank")
 		if err := t.fits(w); err != nil {
@@ -241,17 +242,17 @@ func (p planCommand) measure(o *plan.Options, w *mpi.World) error {
 		return bench.IntervalRate(b, w, k, rateTime)
 	}
 	heads := c.Method
-	if !c.HasHeads() {
-		heads = "lte"
+	if !c.Spec().HasHeads() {
+		heads = method.Default().Name
 	}
 	if o.Speed.Heads, err = rate(heads, c.Merge.Every); err != nil {
 		return err
 	}
-	if o.Speed.Weights, err = rate("full", c.Merge.Every); err != nil {
+	if o.Speed.Weights, err = rate(method.Baseline().Name, c.Merge.Every); err != nil {
 		return err
 	}
 	if w.Size() > 1 {
-		lockstep, err := rate("full", 1)
+		lockstep, err := rate(method.Baseline().Name, 1)
 		if err != nil {
 			return err
 		}

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"lte/config"
+	"lte/record"
 	"lte/report"
-	"lte/train"
 )
 
 // writeRun makes the directory of a run, which is finished or not.
@@ -24,9 +24,9 @@ func writeRun(t *testing.T, dir string, finished bool) {
 	if err := errors.Join(err, opened); err != nil {
 		t.Fatal(err)
 	}
-	err = errors.Join(files.Record(train.Record{Step: 20, Images: 2560}), files.Close())
+	err = errors.Join(files.Record(record.Record{Step: 20, Images: 2560}), files.Close())
 	if finished {
-		err = errors.Join(err, report.WriteSummary(dir, train.Summary{Method: c.Method, Model: "vit-64x4/2", Dataset: "digits", Steps: 1600}))
+		err = errors.Join(err, report.WriteSummary(dir, record.Summary{Method: c.Method, Model: "vit-64x4/2", Dataset: "digits", Steps: 1600}))
 	}
 	if err != nil {
 		t.Fatal(err)

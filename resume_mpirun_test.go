@@ -18,7 +18,7 @@ import (
 
 	"lte/mpi"
 	"lte/mpi/mpitest"
-	"lte/train"
+	"lte/record"
 )
 
 // lively is a run with state of many kinds that takes a second or two, in which something is always under way.
@@ -77,14 +77,14 @@ func within(t *testing.T, what string, ok func() bool) {
 }
 
 // records are the lines of metrics.jsonl, the last one perhaps not whole yet.
-func records(t *testing.T, dir string) (all []train.Record) {
+func records(t *testing.T, dir string) (all []record.Record) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(dir, "metrics.jsonl"))
 	if err != nil {
 		return nil
 	}
 	for line := range bytes.Lines(text) {
-		var r train.Record
+		var r record.Record
 		if json.Unmarshal(line, &r) == nil {
 			all = append(all, r)
 		}

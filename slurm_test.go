@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"lte/compare"
-	"lte/train"
+	"lte/record"
 )
 
 // The scripts of jobs/ on a SLURM of two nodes, which tools/slurm.sh starts on this machine: `make test-slurm`.
@@ -156,7 +156,7 @@ func (j job) training(name string, records int) {
 // digest is that of a finished run's weights.
 func (j job) digest(name string) string {
 	j.t.Helper()
-	var s train.Summary
+	var s record.Summary
 	if err := json.Unmarshal([]byte(text(filepath.Join(j.out, name, "summary.json"))), &s); err != nil {
 		j.t.Fatalf("%s: %v\n%s", name, err, j.logs())
 	}

@@ -210,14 +210,14 @@ type made struct {
 	m, n, k int
 }
 
-func (r recorder) Affine(y, x, w compute.Operand, bias []float32, beta float32) {
+func (r recorder) Linear(y, x, w compute.Operand, bias []float32, beta float32) {
 	r.made[made{model.Forward, y.Rows, y.Cols, x.Cols}]++
-	r.Backend.Affine(y, x, w, bias, beta)
+	r.Backend.Linear(y, x, w, bias, beta)
 }
 
-func (r recorder) AffineInput(dx, dy, w compute.Operand) {
+func (r recorder) LinearBackwardInput(dx, dy, w compute.Operand) {
 	r.made[made{model.InputGradient, dx.Rows, dx.Cols, dy.Cols}]++
-	r.Backend.AffineInput(dx, dy, w)
+	r.Backend.LinearBackwardInput(dx, dy, w)
 }
 
 // Fails when the products of a step are listed with other shapes, or as another number of them, than a step makes: in several passes,

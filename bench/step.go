@@ -91,7 +91,7 @@ func RunStep(o Options, g collective.Group) (Step, error) {
 		Backend: meter.Name(), DType: o.Config.Compute.DType, Ranks: g.Size(), Threads: o.Threads, Steps: o.Rounds,
 		StepMS: 1e3 * median(seconds), RooflineGFLOPS: roofline(products), MS: map[string]float64{},
 		Allocations: median(allocations), PeakBytes: train.PeakMemory(), GrowthBytes: train.PeakMemory() - start}
-	if o.Config.HasHeads() {
+	if o.Config.Spec().HasHeads() {
 		s.Rank = o.Config.LoRA.Rank
 	}
 	flops, other := 0.0, total

@@ -15,6 +15,7 @@ import (
 	"lte/config"
 	"lte/internal/file"
 	"lte/internal/quote"
+	"lte/method"
 	"lte/report"
 )
 
@@ -150,7 +151,7 @@ type Panel struct {
 
 // full is the line that all others stand beside: the first of method full; nil where there is none.
 func (p Panel) full() *Line {
-	i := slices.IndexFunc(p.Lines, func(l Line) bool { return l.Runs[0].Config.Method == "full" })
+	i := slices.IndexFunc(p.Lines, func(l Line) bool { return l.method() == method.Baseline().Name })
 	if i < 0 {
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"lte/config"
+	"lte/record"
 	"lte/report"
 	"lte/train"
 )
@@ -23,7 +24,7 @@ func made(method string, seed int, top1 float64, set ...string) Run {
 		panic(err)
 	}
 	c.Seed, c.Run.Dir = uint64(seed), fmt.Sprintf("runs/%s-%d", method, seed)
-	r := Run{Config: c, Summary: train.Summary{Method: method, Model: train.ModelName(c.Model), Dataset: "digits", Ranks: 2, Seed: c.Seed,
+	r := Run{Config: c, Summary: record.Summary{Method: method, Model: train.ModelName(c.Model), Dataset: "digits", Ranks: 2, Seed: c.Seed,
 		Heads: 2, LoRARank: c.LoRA.Rank, LoRAAlpha: c.LoRA.Alpha, MergeEvery: c.Merge.Every,
 		Steps: 40, Images: 1000, Seconds: 8, ImagesPerSecond: 125, TestTop1: top1, TestLoss: 0.25, TrainLoss: 0.5,
 		Parameters: int64(1000 * c.Model.Width), BytesSentPerRank: 4e6, PeakMemory: 5e7}}
@@ -31,7 +32,7 @@ func made(method string, seed int, top1 float64, set ...string) Run {
 	cosines, distances := []float64{0.03, 0.01, 0.02, 0.011}, []float64{0.9, 0.85, 0.95, 0.8}
 	for i := range 4 {
 		now := top1 * float64(i+1) / 4
-		record := train.Record{Step: 10 * (i + 1), Images: int64(250 * (i + 1)), Seconds: float64(2 * (i + 1)), BytesSent: int64(1e6 * (i + 1)),
+		record := record.Record{Step: 10 * (i + 1), Images: int64(250 * (i + 1)), Seconds: float64(2 * (i + 1)), BytesSent: int64(1e6 * (i + 1)),
 			TrainLoss: 2 * losses[i], TestTop1: &now, TestLoss: &losses[i], GradientRank: &ranks[i], UpdateRank: &updates[i]}
 		if method == "lte" {
 			record.Alignment, record.Grassmann = &cosines[i], &distances[i]

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"lte/internal/quote"
-	"lte/train"
+	"lte/record"
 )
 
 // writeResults writes a row a run.
@@ -50,7 +50,7 @@ func writeRecords(to io.Writer, panels []Panel) error {
 	return w.Error()
 }
 
-func testLoss(r train.Record) float64 { return value(r.TestLoss) }
+func testLoss(r record.Record) float64 { return value(r.TestLoss) }
 
 // cell is text that no spreadsheet takes for a formula: one that begins like one gets an apostrophe before it.
 func cell(text string) string {

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"lte/train"
+	"lte/record"
 )
 
 // The files that others read on, to the letter. Fails if a column is left out, moved, or filled from another number, or if one that was
@@ -16,7 +16,7 @@ func TestCSV(t *testing.T) {
 	full := made("full", 7, 0.5, "lora.rank=4", "lora.alpha=32.5")
 	full.Summary.Dataset, full.Summary.TestLoss, full.Summary.PeakMemory = "a, b", math.NaN(), 0
 	full.Summary.Heads, full.Summary.LoRARank, full.Summary.LoRAAlpha, full.Summary.MergeEvery = 0, 0, 0, 0
-	full.Records = []train.Record{{Step: 20, Images: 500, Seconds: 0.5, TrainLoss: math.NaN(), BytesSent: 9}}
+	full.Records = []record.Record{{Step: 20, Images: 500, Seconds: 0.5, TrainLoss: math.NaN(), BytesSent: 9}}
 	panels := Panels([]Run{lte, full})
 	var got strings.Builder
 	if err := writeResults(&got, panels); err != nil {

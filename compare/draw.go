@@ -17,6 +17,8 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgimg"
 	"gonum.org/v1/plot/vg/vgsvg"
+
+	"lte/method"
 )
 
 // The size of a figure: what a phone shows without shrinking its letters, and half a page of paper.
@@ -49,7 +51,7 @@ func looks(names []string) map[string]look {
 		if _, ok := all[name]; ok {
 			continue
 		}
-		if name == "full" {
+		if name == method.Baseline().Name {
 			all[name] = look{color: black}
 			continue
 		}

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"lte/train"
+	"lte/record"
 )
 
 // figure is one diagram.
@@ -32,7 +32,7 @@ type point struct{ x, y, spread float64 }
 type curve struct {
 	title, file string
 	x, y        axis
-	ofX, ofY    func(train.Record) float64
+	ofX, ofY    func(record.Record) float64
 }
 
 var (
@@ -52,9 +52,9 @@ var curves = []curve{
 	{"Alignment of heads", "alignment", byImages, asCosine, imagesSeen, Alignment},
 }
 
-func imagesSeen(r train.Record) float64 { return float64(r.Images) }
-func bytesSent(r train.Record) float64  { return positive(float64(r.BytesSent)) }
-func elapsed(r train.Record) float64    { return r.Seconds }
+func imagesSeen(r record.Record) float64 { return float64(r.Images) }
+func bytesSent(r record.Record) float64  { return positive(float64(r.BytesSent)) }
+func elapsed(r record.Record) float64    { return r.Seconds }
 
 // figures are those of a panel for which there is anything to show. name is what their files' names begin with.
 func (p Panel) figures(name string) (all []figure) {
@@ -88,9 +88,9 @@ func (c curve) points(l Line) (points []point) {
 	}
 	slices.Sort(steps)
 	for _, step := range slices.Compact(steps) {
-		of := func(number func(train.Record) float64) func(Run) float64 {
+		of := func(number func(record.Record) float64) func(Run) float64 {
 			return func(r Run) float64 {
-				i, ok := slices.BinarySearchFunc(r.Records, step, func(at train.Record, step int) int { return at.Step - step })
+				i, ok := slices.BinarySearchFunc(r.Records, step, func(at record.Record, step int) int { return at.Step - step })
 				if !ok {
 					return math.NaN()
 				}

@@ -9,6 +9,7 @@ import (
 
 	"lte/config"
 	"lte/internal/quote"
+	"lte/method"
 )
 
 // Setting is a key that tells lines of one method apart, and its value.
@@ -115,9 +116,9 @@ func Panels(runs []Run) (panels []Panel) {
 
 func (l Line) method() string { return l.Runs[0].Config.Method }
 
-// place of a method among the lines of a panel.
-func place(method string) int {
-	if i := slices.Index([]string{"full", "lte"}, method); i >= 0 {
+// place of a method among the lines of a panel: the baseline and the default method come first.
+func place(name string) int {
+	if i := slices.Index([]string{method.Baseline().Name, method.Default().Name}, name); i >= 0 {
 		return i
 	}
 	return 2

@@ -3,7 +3,7 @@ package compare
 import (
 	"math"
 
-	"lte/train"
+	"lte/record"
 )
 
 // Line is one line of a comparison: finished runs that differ by their seed alone.
@@ -59,11 +59,11 @@ func positive(x float64) float64 {
 }
 
 // What of a record is drawn and judged; NaN where it was not measured.
-func TestTop1(r train.Record) float64     { return value(r.TestTop1) }
-func GradientRank(r train.Record) float64 { return value(r.GradientRank) }
-func UpdateRank(r train.Record) float64   { return value(r.UpdateRank) }
-func Alignment(r train.Record) float64    { return value(r.Alignment) }
-func Grassmann(r train.Record) float64    { return value(r.Grassmann) }
+func TestTop1(r record.Record) float64     { return value(r.TestTop1) }
+func GradientRank(r record.Record) float64 { return value(r.GradientRank) }
+func UpdateRank(r record.Record) float64   { return value(r.UpdateRank) }
+func Alignment(r record.Record) float64    { return value(r.Alignment) }
+func Grassmann(r record.Record) float64    { return value(r.Grassmann) }
 
 func value(x *float64) float64 {
 	if x == nil {
@@ -73,7 +73,7 @@ func value(x *float64) float64 {
 }
 
 // First returns a number of the first record after the warm-up that has it, NaN where none has.
-func First(number func(train.Record) float64) func(Run) float64 {
+func First(number func(record.Record) float64) func(Run) float64 {
 	return func(r Run) float64 {
 		for _, record := range r.Records {
 			if x := number(record); record.Step >= r.Config.Schedule.Warmup && !math.IsNaN(x) {
@@ -85,7 +85,7 @@ func First(number func(train.Record) float64) func(Run) float64 {
 }
 
 // Last returns a number of the last record that has it.
-func Last(number func(train.Record) float64) func(Run) float64 {
+func Last(number func(record.Record) float64) func(Run) float64 {
 	return func(r Run) float64 {
 		found := math.NaN()
 		for _, record := range r.Records {
@@ -98,7 +98,7 @@ func Last(number func(train.Record) float64) func(Run) float64 {
 }
 
 // Largest returns the largest of a number over all records.
-func Largest(number func(train.Record) float64) func(Run) float64 {
+func Largest(number func(record.Record) float64) func(Run) float64 {
 	return func(r Run) float64 {
 		found := math.NaN()
 		for _, record := range r.Records {
@@ -114,7 +114,7 @@ func Largest(number func(train.Record) float64) func(Run) float64 {
 // straight line and at the first one at the earliest; NaN where it never did.
 func Reached(accuracy float64) func(Run) float64 {
 	return func(r Run) float64 {
-		var before *train.Record
+		var before *record.Record
 		for i, record := range r.Records {
 			x := TestTop1(record)
 			if math.IsNaN(x) {

@@ -99,8 +99,8 @@ func TestKernelsRoundWhatTheyWrite(t *testing.T) {
 			b.GELU(NewOperand(b.DType(), rows, cols), dst, dst) // in place
 		})
 		check("Multiply", func(b Backend, dst, y Operand) { b.Multiply(dst, y, y) })
-		check("Normalize", func(b Backend, dst, _ Operand) {
-			b.Normalize(dst, NewMatrix(rows, cols), make([]float32, rows), Matrix(rows, cols, x), gamma, beta, 1e-6)
+		check("LayerNorm", func(b Backend, dst, _ Operand) {
+			b.LayerNorm(dst, NewMatrix(rows, cols), make([]float32, rows), Matrix(rows, cols, x), gamma, beta, 1e-6)
 		})
 		check("Transpose", func(b Backend, dst, _ Operand) {
 			b.Transpose(Operand{Rows: cols, Cols: rows, Stride: rows, F32: dst.F32, BF16: dst.BF16}, Matrix(rows, cols, x))
@@ -122,8 +122,8 @@ func TestKernelsRoundWhatTheyWrite(t *testing.T) {
 		// What reads dy in bf16 and writes float32 gives the float32 of the same numbers.
 		backward := func(b Backend, dy Operand) []float32 {
 			dx, h, dg, db := Matrix(rows, cols, slices.Clone(x)), Matrix(rows, cols, x), make([]float32, cols), make([]float32, cols)
-			b.NormalizeBackward(dx, dy, h, x[:rows], gamma)
-			b.AffineBackward(dg, db, dy, h)
+			b.LayerNormBackward(dx, dy, h, x[:rows], gamma)
+			b.LayerNormBackwardParams(dg, db, dy, h)
 			return slices.Concat(dx.Data, dg, db)
 		}
 		if !slices.Equal(backward(half, halfOf(half, rows, cols, y)), backward(single, F32(Matrix(rows, cols, y)))) {

@@ -7,7 +7,7 @@
 // Back ends: "onednn" (built with cgo: oneDNN's products, and C kernels compiled for AVX-512, AVX2 and the baseline,
 // chosen for the CPU at run time) and "gonum" (pure Go, always there).
 //
-// Whatever the number of threads, every kernel but Gemm, Affine and AffineInput gives the same bits: threads share out rows, never a
+// Whatever the number of threads, every kernel but Gemm, Linear and LinearBackwardInput gives the same bits: threads share out rows, never a
 // sum. AddProduct is what ranks merge by: theirs may differ.
 package compute
 
@@ -34,10 +34,10 @@ type Backend interface {
 
 	// Gemm computes c = alpha·op(a)·op(b) + beta·c, for beta 0 (c is not read) or 1.
 	Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta float32, c Operand)
-	// Affine computes y = x·wᵀ + bias + beta·y, bias added to every row, for beta 0 or 1.
-	Affine(y, x, w Operand, bias []float32, beta float32)
-	// AffineInput computes the gradient of Affine's x: dx = dy·w.
-	AffineInput(dx, dy, w Operand)
+	// Linear computes y = x·wᵀ + bias + beta·y, bias added to every row, for beta 0 or 1.
+	Linear(y, x, w Operand, bias []float32, beta float32)
+	// LinearBackwardInput computes the gradient of Linear's x: dx = dy·w.
+	LinearBackwardInput(dx, dy, w Operand)
 	// AddProduct computes dst = c + alpha·a·b, for an inner side that is short beside the others. c may be dst's memory.
 	AddProduct(dst Operand, c blas32.General, alpha float32, a, b blas32.General)
 	// Round copies x into dst, in dst's precision, to nearest even.
@@ -58,14 +58,14 @@ type Backend interface {
 	// Multiply computes dst = x∘y, element by element, of one precision. dst may be x's memory.
 	Multiply(dst, x, y Operand)
 
-	// Normalize computes x̂ = (x − mean)·rstd over every row, with rstd = 1/√(var + eps), and y = x̂·gamma + beta; y =
+	// LayerNorm computes x̂ = (x − mean)·rstd over every row, with rstd = 1/√(var + eps), and y = x̂·gamma + beta; y =
 	// x̂ where gamma is nil, and may then be x̂'s memory. rstd has a number a row.
-	Normalize(y Operand, xhat blas32.General, rstd []float32, x blas32.General, gamma, beta []float32, eps float32)
-	// NormalizeBackward adds the gradient of Normalize's input, with g = dy·gamma (dy where gamma is nil):
+	LayerNorm(y Operand, xhat blas32.General, rstd []float32, x blas32.General, gamma, beta []float32, eps float32)
+	// LayerNormBackward adds the gradient of LayerNorm's input, with g = dy·gamma (dy where gamma is nil):
 	// dx += rstd·(g − mean(g) − x̂·mean(g·x̂)).
-	NormalizeBackward(dx blas32.General, dy Operand, xhat blas32.General, rstd, gamma []float32)
-	// AffineBackward adds the gradients of gamma and beta: dgamma += Σ_i dy·x̂, dbeta += Σ_i dy.
-	AffineBackward(dgamma, dbeta []float32, dy Operand, xhat blas32.General)
+	LayerNormBackward(dx blas32.General, dy Operand, xhat blas32.General, rstd, gamma []float32)
+	// LayerNormBackwardParams adds the gradients of gamma and beta: dgamma += Σ_i dy·x̂, dbeta += Σ_i dy.
+	LayerNormBackwardParams(dgamma, dbeta []float32, dy Operand, xhat blas32.General)
 
 	// Attention computes softmax(Q Kᵀ/√d) V for every image and attention head.
 	Attention(out Operand, probs []float32, qkv Operand, shape AttentionShape)

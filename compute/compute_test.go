@@ -132,7 +132,7 @@ func TestAddProduct(t *testing.T) {
 	}
 }
 
-// Affine is x·wᵀ + bias, beside what y holds or instead of it; y's rows may lie apart.
+// Linear is x·wᵀ + bias, beside what y holds or instead of it; y's rows may lie apart.
 func TestAffine(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
 	for name, b := range backends(t) {
@@ -154,14 +154,14 @@ func TestAffine(t *testing.T) {
 					}
 					want[i], size = sum, max(size, abs)
 				}
-				b.Affine(F32(Every(Matrix(2*m, n, y), 2)), F32(Matrix(m, k, x)), F32(Matrix(n, k, w)), bias, beta)
+				b.Linear(F32(Every(Matrix(2*m, n, y), 2)), F32(Matrix(m, k, x)), F32(Matrix(n, k, w)), bias, beta)
 				near(t, fmt.Sprint(name, s, beta), y, want, size*0x1p-22)
 			}
 		}
 	}
 }
 
-// AffineInput is dy·w; its rows, and dy's, may lie apart.
+// LinearBackwardInput is dy·w; its rows, and dy's, may lie apart.
 func TestAffineInput(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 8))
 	for name, b := range backends(t) {
@@ -169,7 +169,7 @@ func TestAffineInput(t *testing.T) {
 			m, n, k := s[0], s[1], s[2]
 			dy, w, dx := randoms(r, 2*m*k), randoms(r, k*n), randoms(r, 2*m*n)
 			before := slices.Clone(dx)
-			b.AffineInput(F32(Every(Matrix(2*m, n, dx), 2)), F32(Every(Matrix(2*m, k, dy), 2)), F32(Matrix(k, n, w)))
+			b.LinearBackwardInput(F32(Every(Matrix(2*m, n, dx), 2)), F32(Every(Matrix(2*m, k, dy), 2)), F32(Matrix(k, n, w)))
 			x := make([]float32, 0, m*k)
 			for i := range m {
 				x = append(x, dy[2*i*k:][:k]...)
@@ -281,9 +281,9 @@ func TestNaNGoesThrough(t *testing.T) {
 		if y[3] == y[3] {
 			t.Errorf("%s: GELU hides a NaN", name)
 		}
-		b.Normalize(F32(Matrix(1, 40, y)), Matrix(1, 40, y), rstd, Matrix(1, 40, x), nil, nil, 1e-6)
+		b.LayerNorm(F32(Matrix(1, 40, y)), Matrix(1, 40, y), rstd, Matrix(1, 40, x), nil, nil, 1e-6)
 		if y[3] == y[3] {
-			t.Errorf("%s: Normalize hides a NaN", name)
+			t.Errorf("%s: LayerNorm hides a NaN", name)
 		}
 		out, probs, qkv := make([]float32, 12), make([]float32, s.Probs()), make([]float32, 36)
 		qkv[0] = nan
@@ -329,7 +329,7 @@ func TestRows(t *testing.T) {
 				}
 				xhat, y, rstd := make([]float32, rows*cols), make([]float32, rows*cols), make([]float32, rows)
 				out, h := F32(Matrix(rows, cols, y)), Matrix(rows, cols, xhat)
-				b.Normalize(out, h, rstd, Every(Matrix(2*rows, cols, wide), 2), gamma, beta, 1e-6)
+				b.LayerNorm(out, h, rstd, Every(Matrix(2*rows, cols, wide), 2), gamma, beta, 1e-6)
 				dy, before := randoms(r, rows*cols), slices.Clone(dx)
 				wantDx, wantY := make([]float64, 2*rows*cols), make([]float64, rows*cols)
 				dgamma, dbeta := randoms(r, cols), randoms(r, cols)
@@ -361,17 +361,17 @@ func TestRows(t *testing.T) {
 						wantDx[2*i*cols+j] += r64 * (g[j] - mean - twin[j]*dot)
 					}
 				}
-				near(t, name+" Normalize x̂", xhat, want, 1e-5)
-				near(t, name+" Normalize y", y, wantY, 1e-5)
-				b.AffineBackward(dgamma, dbeta, F32(Matrix(rows, cols, dy)), h)
-				near(t, name+" AffineBackward γ", dgamma, wantGamma, 2e-5)
-				near(t, name+" AffineBackward β", dbeta, wantBeta, 2e-5)
+				near(t, name+" LayerNorm x̂", xhat, want, 1e-5)
+				near(t, name+" LayerNorm y", y, wantY, 1e-5)
+				b.LayerNormBackwardParams(dgamma, dbeta, F32(Matrix(rows, cols, dy)), h)
+				near(t, name+" LayerNormBackwardParams γ", dgamma, wantGamma, 2e-5)
+				near(t, name+" LayerNormBackwardParams β", dbeta, wantBeta, 2e-5)
 				if cols > 1 { // of one column, rstd is 1/√eps and multiplies rounding by a thousand
-					b.NormalizeBackward(Every(Matrix(2*rows, cols, dx), 2), F32(Matrix(rows, cols, dy)), h, rstd, gamma)
-					near(t, name+" NormalizeBackward", dx, wantDx, 4e-5)
+					b.LayerNormBackward(Every(Matrix(2*rows, cols, dx), 2), F32(Matrix(rows, cols, dy)), h, rstd, gamma)
+					near(t, name+" LayerNormBackward", dx, wantDx, 4e-5)
 					for i := range rows {
 						if !slices.Equal(dx[(2*i+1)*cols:(2*i+2)*cols], before[(2*i+1)*cols:(2*i+2)*cols]) {
-							t.Fatalf("%s NormalizeBackward wrote between the rows", name)
+							t.Fatalf("%s LayerNormBackward wrote between the rows", name)
 						}
 					}
 				}
@@ -411,10 +411,10 @@ func TestThreadsKeepBits(t *testing.T) {
 		b.Multiply(F32(y), F32(y), F32(Matrix(rows, cols, d)))
 		all = append(all, y.Data...)
 		all = append(all, float32(b.SumSquares(y.Data)))
-		b.Normalize(F32(y), y, rstd, x, nil, nil, 1e-6)
+		b.LayerNorm(F32(y), y, rstd, x, nil, nil, 1e-6)
 		b.SumRows(sums, F32(y))
-		b.AffineBackward(sums, sums[:cols:cols], F32(dy), y)
-		b.NormalizeBackward(y, F32(dy), x, rstd, nil)
+		b.LayerNormBackwardParams(sums, sums[:cols:cols], F32(dy), y)
+		b.LayerNormBackward(y, F32(dy), x, rstd, nil)
 		all = append(append(append(all, y.Data...), rstd...), sums...)
 		out, probs, dqkv := make([]float32, len(dout)), make([]float32, s.Probs()), make([]float32, len(qkv))
 		b.Attention(F32(Matrix(1, len(out), out)), probs, F32(Matrix(1, len(qkv), qkv)), s)

@@ -37,7 +37,7 @@ func (gonumBackend) Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, bet
 	blas32.Gemm(tA, tB, alpha, a.general(), b.general(), beta, c.general())
 }
 
-func (g gonumBackend) Affine(y, x, w Operand, bias []float32, beta float32) {
+func (g gonumBackend) Linear(y, x, w Operand, bias []float32, beta float32) {
 	checkRows(y, bias, y.Cols)
 	g.Gemm(blas.NoTrans, blas.Trans, 1, x, w, beta, y)
 	for i := range y.Rows {
@@ -45,7 +45,7 @@ func (g gonumBackend) Affine(y, x, w Operand, bias []float32, beta float32) {
 	}
 }
 
-func (g gonumBackend) AffineInput(dx, dy, w Operand) {
+func (g gonumBackend) LinearBackwardInput(dx, dy, w Operand) {
 	g.Gemm(blas.NoTrans, blas.NoTrans, 1, dy, w, 0, dx)
 }
 
@@ -115,7 +115,7 @@ func (gonumBackend) Multiply(dst, x, y Operand) {
 	}
 }
 
-func (gonumBackend) Normalize(y Operand, xhat blas32.General, rstd []float32, x blas32.General, gamma, beta []float32, eps float32) {
+func (gonumBackend) LayerNorm(y Operand, xhat blas32.General, rstd []float32, x blas32.General, gamma, beta []float32, eps float32) {
 	checkRows(F32(x), rstd, x.Rows)
 	checkSame(x, xhat)
 	checkSame(y.general(), xhat)
@@ -142,7 +142,7 @@ func (gonumBackend) Normalize(y Operand, xhat blas32.General, rstd []float32, x 
 	}
 }
 
-func (gonumBackend) NormalizeBackward(dx blas32.General, dy Operand, xhat blas32.General, rstd, gamma []float32) {
+func (gonumBackend) LayerNormBackward(dx blas32.General, dy Operand, xhat blas32.General, rstd, gamma []float32) {
 	checkRows(F32(xhat), rstd, xhat.Rows)
 	checkSame(dx, xhat)
 	checkSame(dy.general(), xhat)
@@ -165,7 +165,7 @@ func (gonumBackend) NormalizeBackward(dx blas32.General, dy Operand, xhat blas32
 	}
 }
 
-func (gonumBackend) AffineBackward(dgamma, dbeta []float32, dy Operand, xhat blas32.General) {
+func (gonumBackend) LayerNormBackwardParams(dgamma, dbeta []float32, dy Operand, xhat blas32.General) {
 	checkRows(F32(xhat), dgamma, xhat.Cols)
 	checkEqual(len(dgamma), dbeta)
 	checkSame(dy.general(), xhat)

@@ -18,33 +18,33 @@ typedef struct {
   float rest, lr, decay, clip; // see sgdScalars
 } lte_sgd_step;
 
-// What products read is float, or bfloat16 where half is set.
+// What products read is float, or bfloat16 where bf16 is set.
 typedef struct {
   const char *isa;
   void (*round)(void *dst, const float *x, long ldx, long rows, long cols, int threads); // to bfloat16
-  void (*transpose)(void *dst, int half, const float *src, float beta, long rows, long cols, int threads);
-  void (*add_product)(void *dst, int half, const float *c, float alpha, const float *a, const float *b, long m, long n,
+  void (*transpose)(void *dst, int bf16, const float *src, float beta, long rows, long cols, int threads);
+  void (*add_product)(void *dst, int bf16, const float *c, float alpha, const float *a, const float *b, long m, long n,
                       long k, int threads);
   // The sums of strassen.c.
   void (*strassen_left)(float *s, const float *a, long lda, long rows, long half_k);
   void (*strassen_right)(float *t, const float *b, long ldb, long half_k, long half_n, int transposed, int threads);
   void (*strassen_sum)(float *c, long ldc, const float *m, const float *bias, int accumulate, long rows, long half_n);
   void (*add_rows)(float *dst, long ld, const float *bias, long rows, long cols, int threads);
-  void (*sum_rows)(float *dst, const void *x, int half, long ldx, long rows, long cols, int threads);
+  void (*sum_rows)(float *dst, const void *x, int bf16, long ldx, long rows, long cols, int threads);
   void (*add)(float *dst, const float *x, long n, int threads);
   double (*sum_squares)(const float *x, long n, int threads);
-  void (*gelu)(void *y, void *dydx, int half, const void *x, long n, int threads);
-  void (*multiply)(void *dst, int half, const void *x, const void *y, long n, int threads);
-  void (*normalize)(void *y, int half, float *xhat, float *rstd, const float *x, long ldx, const float *gamma,
+  void (*gelu)(void *y, void *dydx, int bf16, const void *x, long n, int threads);
+  void (*multiply)(void *dst, int bf16, const void *x, const void *y, long n, int threads);
+  void (*layer_norm)(void *y, int bf16, float *xhat, float *rstd, const float *x, long ldx, const float *gamma,
                     const float *beta, float eps, long rows, long cols, int threads);
-  void (*normalize_backward)(float *dx, long ldx, const void *dy, int half, const float *xhat, const float *rstd,
+  void (*layer_norm_backward)(float *dx, long ldx, const void *dy, int bf16, const float *xhat, const float *rstd,
                              const float *gamma, long rows, long cols, int threads);
-  void (*affine_backward)(float *dgamma, float *dbeta, const void *dy, int half, const float *xhat, long rows, long cols,
+  void (*layer_norm_backward_params)(float *dgamma, float *dbeta, const void *dy, int bf16, const float *xhat, long rows, long cols,
                           int threads);
-  void (*attention)(void *out, int half, float *probs, const void *qkv, lte_attention_shape s, int threads);
-  void (*attention_backward)(void *dqkv, int half, const void *dout, const float *probs, const void *qkv,
+  void (*attention)(void *out, int bf16, float *probs, const void *qkv, lte_attention_shape s, int threads);
+  void (*attention_backward)(void *dqkv, int bf16, const void *dout, const float *probs, const void *qkv,
                              lte_attention_shape s, int threads);
-  void (*patches)(void *dst, int half, const float *images, lte_image_shape s, int threads);
+  void (*patches)(void *dst, int bf16, const float *images, lte_image_shape s, int threads);
   void (*adamw)(float *p, float *m, float *v, const float *g, lte_adamw_step s, long n, int threads);
   void (*sgd)(float *p, float *buf, const float *g, lte_sgd_step s, long n, int threads);
 } lte_kernels;

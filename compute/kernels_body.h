@@ -56,7 +56,7 @@ INLINE float exp_(float x) {
 }
 
 // x in bfloat16, to nearest even; a NaN stays one.
-INLINE uint16_t half_(float x) {
+INLINE uint16_t to_bf16(float x) {
   union {
     float f;
     uint32_t i;
@@ -65,7 +65,7 @@ INLINE uint16_t half_(float x) {
   return x == x ? rounded : 0x7fc0;
 }
 
-INLINE float single(uint16_t h) {
+INLINE float from_bf16(uint16_t h) {
   union {
     uint32_t i;
     float f;
@@ -74,10 +74,10 @@ INLINE float single(uint16_t h) {
 }
 
 // n elements of y from i on, in its precision: y[at+i] = VALUE.
-#define STORE(y, half, at, n, VALUE)                                                                                   \
-  if (half) {                                                                                                          \
+#define STORE(y, bf16, at, n, VALUE)                                                                                   \
+  if (bf16) {                                                                                                          \
     uint16_t *y_ = (uint16_t *)(y) + (at);                                                                             \
-    _Pragma("GCC ivdep") for (long i = 0; i < (n); i++) y_[i] = half_(VALUE);                                          \
+    _Pragma("GCC ivdep") for (long i = 0; i < (n); i++) y_[i] = to_bf16(VALUE);                                        \
   } else {                                                                                                             \
     float *y_ = (float *)(y) + (at);                                                                                   \
     _Pragma("GCC ivdep") for (long i = 0; i < (n); i++) y_[i] = VALUE;                                                 \
@@ -104,7 +104,7 @@ static void add_rows(float *dst, long ld, const float *bias, long rows, long col
       dst[i * ld + j] += bias[j];
 }
 
-static void sum_rows(float *dst, const void *x, int half, long ldx, long rows, long cols, int threads) {
+static void sum_rows(float *dst, const void *x, int bf16, long ldx, long rows, long cols, int threads) {
   // Columns are shared out: every column's sum keeps its order.
   const long width = SHARE(cols);
   PARALLEL(rows * cols)
@@ -113,9 +113,9 @@ static void sum_rows(float *dst, const void *x, int half, long ldx, long rows, l
     for (long r = 0; r < rows; r++) {
       const uint16_t *h = (const uint16_t *)x + r * ldx + j0;
       const float *f = (const float *)x + r * ldx + j0;
-      if (half)
+      if (bf16)
         for (long j = 0; j < n; j++)
-          dst[j0 + j] += single(h[j]);
+          dst[j0 + j] += from_bf16(h[j]);
       else
         for (long j = 0; j < n; j++)
           dst[j0 + j] += f[j];
@@ -157,15 +157,15 @@ INLINE void gelu_of(float *y, float *dydx, const float *x, long n) {
   }
 }
 
-static void gelu(void *y, void *dydx, int half, const void *x, long n, int threads) {
+static void gelu(void *y, void *dydx, int bf16, const void *x, long n, int threads) {
   enum { PART = 256 }; // stays in the nearest cache until it is rounded
   FOR_BLOCKS(n) {
-    if (half)
+    if (bf16)
       for (long from = at; from < END(n); from += PART) {
         float in[PART], value[PART], slope[PART];
         long m = END(n) - from < PART ? END(n) - from : PART;
         for (long i = 0; i < m; i++)
-          in[i] = single(((const uint16_t *)x)[from + i]);
+          in[i] = from_bf16(((const uint16_t *)x)[from + i]);
         gelu_of(value, slope, in, m);
         STORE(y, 1, from, m, value[i])
         STORE(dydx, 1, from, m, slope[i])
@@ -175,20 +175,20 @@ static void gelu(void *y, void *dydx, int half, const void *x, long n, int threa
   }
 }
 
-static void multiply(void *dst, int half, const void *x, const void *y, long n, int threads) {
+static void multiply(void *dst, int bf16, const void *x, const void *y, long n, int threads) {
   FOR_BLOCKS(n) {
     const uint16_t *h = (const uint16_t *)x + at, *k = (const uint16_t *)y + at;
     const float *f = (const float *)x + at, *g = (const float *)y + at;
     long m = END(n) - at;
-    if (half) {
-      STORE(dst, 1, at, m, single(h[i]) * single(k[i]))
+    if (bf16) {
+      STORE(dst, 1, at, m, from_bf16(h[i]) * from_bf16(k[i]))
     } else {
       STORE(dst, 0, at, m, f[i] * g[i])
     }
   }
 }
 
-static void normalize(void *y, int half, float *xhat, float *rstd, const float *x, long ldx, const float *gamma,
+static void layer_norm(void *y, int bf16, float *xhat, float *rstd, const float *x, long ldx, const float *gamma,
                       const float *beta, float eps, long rows, long cols, int threads) {
   PARALLEL(rows * cols)
   for (long r = 0; r < rows; r++) {
@@ -205,23 +205,23 @@ static void normalize(void *y, int half, float *xhat, float *rstd, const float *
     for (long j = 0; j < cols; j++)
       h[j] = (in[j] - mean) * scale;
     if (gamma) {
-      STORE(y, half, r * cols, cols, h[i] * gamma[i] + beta[i])
+      STORE(y, bf16, r * cols, cols, h[i] * gamma[i] + beta[i])
     } else if (y != xhat) {
-      STORE(y, half, r * cols, cols, h[i])
+      STORE(y, bf16, r * cols, cols, h[i])
     }
   }
 }
 
-static void normalize_backward(float *restrict dx, long ldx, const void *dy, int half, const float *restrict xhat,
+static void layer_norm_backward(float *restrict dx, long ldx, const void *dy, int bf16, const float *restrict xhat,
                                const float *restrict rstd, const float *restrict gamma, long rows, long cols,
                                int threads) {
   PARALLEL(rows * cols)
   for (long i = 0; i < rows; i++) {
-    float wide[half ? cols : 1];
+    float wide[bf16 ? cols : 1];
     const float *g = (const float *)dy + i * cols, *h = xhat + i * cols;
-    if (half) {
+    if (bf16) {
       for (long j = 0; j < cols; j++)
-        wide[j] = single(((const uint16_t *)dy)[i * cols + j]);
+        wide[j] = from_bf16(((const uint16_t *)dy)[i * cols + j]);
       g = wide;
     }
     float *out = dx + i * ldx;
@@ -246,7 +246,7 @@ static void normalize_backward(float *restrict dx, long ldx, const void *dy, int
   }
 }
 
-static void affine_backward(float *restrict dgamma, float *restrict dbeta, const void *dy, int half,
+static void layer_norm_backward_params(float *restrict dgamma, float *restrict dbeta, const void *dy, int bf16,
                             const float *restrict xhat, long rows, long cols, int threads) {
   const long width = SHARE(cols); // as in sum_rows
   PARALLEL(rows * cols)
@@ -254,14 +254,14 @@ static void affine_backward(float *restrict dgamma, float *restrict dbeta, const
     long j1 = j0 + width < cols ? j0 + width : cols;
     for (long i = 0; i < rows; i++)
       for (long j = j0; j < j1; j++) {
-        float g = half ? single(((const uint16_t *)dy)[i * cols + j]) : ((const float *)dy)[i * cols + j];
+        float g = bf16 ? from_bf16(((const uint16_t *)dy)[i * cols + j]) : ((const float *)dy)[i * cols + j];
         dgamma[j] += g * xhat[i * cols + j];
         dbeta[j] += g;
       }
   }
 }
 
-static void patches(void *dst, int half, const float *images, lte_image_shape s, int threads) {
+static void patches(void *dst, int bf16, const float *images, lte_image_shape s, int threads) {
   const long across = s.width / s.patch, down = s.height / s.patch, p = s.patch, cols = s.channels * p * p;
   PARALLEL(s.images * across * down * cols)
   for (long k = 0; k < s.images * down * across; k++) {
@@ -270,7 +270,7 @@ static void patches(void *dst, int half, const float *images, lte_image_shape s,
     for (long c = 0; c < s.channels; c++)
       for (long row = 0; row < p; row++) {
         const float *restrict in = corner + (c * s.height + row) * s.width;
-        STORE(dst, half, k * cols + (c * p + row) * p, p, in[i])
+        STORE(dst, bf16, k * cols + (c * p + row) * p, p, in[i])
       }
   }
 }
@@ -329,9 +329,9 @@ const lte_kernels LTE_TABLE = {
     .sum_squares = sum_squares,
     .gelu = gelu,
     .multiply = multiply,
-    .normalize = normalize,
-    .normalize_backward = normalize_backward,
-    .affine_backward = affine_backward,
+    .layer_norm = layer_norm,
+    .layer_norm_backward = layer_norm_backward,
+    .layer_norm_backward_params = layer_norm_backward_params,
     .attention = attention,
     .attention_backward = attention_backward,
     .patches = patches,

@@ -52,7 +52,7 @@ INLINE void product(float *c, long ldc, const float *a, long rs, long cs, const 
 }
 
 // dst (m, n) = c + alpha·a·b for a short inner side k: c streams through once, b (k, n) stays in the cache.
-static void add_product(void *dst, int half, const float *c, float alpha, const float *a, const float *b, long m, long n,
+static void add_product(void *dst, int bf16, const float *c, float alpha, const float *a, const float *b, long m, long n,
                         long k, int threads) {
   PARALLEL(m *n)
   for (long i0 = 0; i0 < m; i0 += 10) {
@@ -68,35 +68,35 @@ static void add_product(void *dst, int half, const float *c, float alpha, const 
             sum[r * PANEL + j] += a[(i0 + r) * k + l] * b[l * n + j0 + j];
         }
         const float *in = c + (i0 + r) * n + j0;
-        STORE(dst, half, (i0 + r) * n + j0, cols, in[i] + alpha * sum[r * PANEL + i])
+        STORE(dst, bf16, (i0 + r) * n + j0, cols, in[i] + alpha * sum[r * PANEL + i])
       }
     }
   }
 }
 
-typedef uint16_t halves __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
+typedef uint16_t bf16_lanes __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
 typedef uint32_t words __attribute__((vector_size(4 * LANES)));
 
 // LANES numbers of src, in its precision, from at on.
-INLINE lanes load(const void *src, int half, long at) {
-  if (half)
-    return (lanes)(__builtin_convertvector(*(const halves *)((const uint16_t *)src + at), words) << 16);
+INLINE lanes load(const void *src, int bf16, long at) {
+  if (bf16)
+    return (lanes)(__builtin_convertvector(*(const bf16_lanes *)((const uint16_t *)src + at), words) << 16);
   return *(const lanes *)((const float *)src + at);
 }
 
-INLINE float load1(const void *src, int half, long at) {
-  return half ? single(((const uint16_t *)src)[at]) : ((const float *)src)[at];
+INLINE float load1(const void *src, int bf16, long at) {
+  return bf16 ? from_bf16(((const uint16_t *)src)[at]) : ((const float *)src)[at];
 }
 
 // dst (tokens, PAD(dim)) from rows of src that lie ld apart, the first at at.
-INLINE void pack(float *dst, const void *src, int half, long at, long ld, long tokens, long dim) {
+INLINE void pack(float *dst, const void *src, int bf16, long at, long ld, long tokens, long dim) {
   long pad = PAD(dim);
   for (long i = 0; i < tokens; i++) {
     long j = 0;
     for (; j + LANES <= dim; j += LANES)
-      *(lanes *)(dst + i * pad + j) = load(src, half, at + i * ld + j);
+      *(lanes *)(dst + i * pad + j) = load(src, bf16, at + i * ld + j);
     for (; j < pad; j++)
-      dst[i * pad + j] = j < dim ? load1(src, half, at + i * ld + j) : 0;
+      dst[i * pad + j] = j < dim ? load1(src, bf16, at + i * ld + j) : 0;
   }
 }
 
@@ -127,14 +127,14 @@ typedef int32_t indices __attribute__((vector_size(4 * LANES)));
 
 // t = the transpose of LANES rows and columns of src from at on, or 0 beyond the last: blocks of half the lanes,
 // then of a quarter, … change sides.
-INLINE void transpose_tile(lanes *t, const void *src, int half, long at, long ld, long rows, long cols) {
+INLINE void transpose_tile(lanes *t, const void *src, int bf16, long at, long ld, long rows, long cols) {
   for (int i = 0; i < LANES; i++) {
     t[i] = (lanes){0};
     if (i < rows && cols >= LANES)
-      t[i] = load(src, half, at + i * ld);
+      t[i] = load(src, bf16, at + i * ld);
     else if (i < rows)
       for (int j = 0; j < cols; j++)
-        t[i][j] = load1(src, half, at + i * ld + j);
+        t[i][j] = load1(src, bf16, at + i * ld + j);
   }
 #if LANES == 16
   SWAP(8)
@@ -148,7 +148,7 @@ INLINE void transpose_tile(lanes *t, const void *src, int half, long at, long ld
 
 // dst (cols, rows), in its precision, = beta·dst + the transpose of src (rows, cols), beta 0 (dst is not read) or, in
 // float32, 1.
-static void transpose(void *dst, int half, const float *src, float beta, long rows, long cols, int threads) {
+static void transpose(void *dst, int bf16, const float *src, float beta, long rows, long cols, int threads) {
   PARALLEL(rows * cols)
   for (long c = 0; c < cols; c += LANES)
     for (long r = 0; r < rows; r += LANES) {
@@ -160,7 +160,7 @@ static void transpose(void *dst, int half, const float *src, float beta, long ro
         if (beta) {
           STORE(dst, 0, (c + j) * rows + r, n, row[i] + old[i])
         } else {
-          STORE(dst, half, (c + j) * rows + r, n, row[i])
+          STORE(dst, bf16, (c + j) * rows + r, n, row[i])
         }
       }
     }
@@ -254,32 +254,32 @@ static void strassen_sum(float *c, long ldc, const float *m, const float *bias, 
 }
 
 // dst (dim, PAD(tokens)): the transpose of the same, tile by tile.
-INLINE void pack_transposed(float *dst, const void *src, int half, long at, long ld, long tokens, long dim) {
+INLINE void pack_transposed(float *dst, const void *src, int bf16, long at, long ld, long tokens, long dim) {
   long pad = PAD(tokens);
   for (long r = 0; r < pad; r += LANES)
     for (long c = 0; c < dim; c += LANES) {
       lanes t[LANES];
-      transpose_tile(t, src, half, at + r * ld + c, ld, tokens - r, dim - c);
+      transpose_tile(t, src, bf16, at + r * ld + c, ld, tokens - r, dim - c);
       for (int j = 0; j < LANES && c + j < dim; j++)
         *(lanes *)(dst + (c + j) * pad + r) = t[j];
     }
 }
 
 // The first dim columns of src (tokens, PAD(dim)) to dst[at …], whose rows lie ld apart.
-INLINE void unpack(void *dst, int half, long at, long ld, const float *src, long tokens, long dim) {
+INLINE void unpack(void *dst, int bf16, long at, long ld, const float *src, long tokens, long dim) {
   for (long t = 0; t < tokens; t++) {
     const float *row = src + t * PAD(dim);
     long j = 0;
-    if (!half)
+    if (!bf16)
       for (float *y = (float *)dst + at + t * ld; j + LANES <= dim; j += LANES)
         *(lanes *)(y + j) = *(const lanes *)(row + j);
-    STORE(dst, half, at + t * ld + j, dim - j, row[j + i])
+    STORE(dst, bf16, at + t * ld + j, dim - j, row[j + i])
   }
 }
 
 // Asks for dim columns of rows that lie ld apart, too far for the CPU to see a pattern.
-INLINE void prefetch(const void *src, int half, long at, long ld, long tokens, long dim) {
-  const long size = half ? 2 : 4;
+INLINE void prefetch(const void *src, int bf16, long at, long ld, long tokens, long dim) {
+  const long size = bf16 ? 2 : 4;
   for (long i = 0; i < tokens; i++)
     for (long j = 0; j < dim * size; j += 64)
       __builtin_prefetch((const char *)src + (at + i * ld) * size + j, 0, 2);
@@ -322,7 +322,7 @@ INLINE void softmax(float *row, const float *on, const float *off, float factor,
     row[j] *= inverse;
 }
 
-static void attention(void *out, int half, float *probs, const void *qkv, lte_attention_shape s, int threads) {
+static void attention(void *out, int bf16, float *probs, const void *qkv, lte_attention_shape s, int threads) {
   const long T = s.tokens, Q = s.queries, d = s.dim, width = (long)s.heads * d, ld = 3 * width, Tp = PAD(T), dp = PAD(d);
   const float factor = 1.0f / sqrtf((float)d);
 #pragma omp parallel num_threads(threads) if (threads > 1)
@@ -340,26 +340,26 @@ static void attention(void *out, int half, float *probs, const void *qkv, lte_at
         float *p = probs + (b * s.heads + h) * T * Tp;
         if (b * s.heads + h + 1 < s.batch * s.heads)
           for (int i = 0; i < 3; i++)
-            prefetch(qkv, half, next + i * width, ld, T, d);
+            prefetch(qkv, bf16, next + i * width, ld, T, d);
         const float *rows = q;
         long lead = dp;
-        if (half)
-          pack(q, qkv, half, at, ld, Q, d);
+        if (bf16)
+          pack(q, qkv, bf16, at, ld, Q, d);
         else
           rows = (const float *)qkv + at, lead = ld;
-        pack_transposed(kt, qkv, half, at + width, ld, T, d);
-        pack(v, qkv, half, at + 2 * width, ld, T, d);
+        pack_transposed(kt, qkv, bf16, at + width, ld, T, d);
+        pack(v, qkv, bf16, at + 2 * width, ld, T, d);
         product(p, Tp, rows, lead, 1, kt, Tp, Q, Tp, d); // S = Q Kᵀ
         for (long i = 0; i < Q; i++)
           softmax(p + i * Tp, on, off, factor, Tp);
         product(o, dp, p, Tp, 1, v, dp, Q, dp, T); // O = P V
-        unpack(out, half, b * T * width + h * d, width, o, Q, d);
+        unpack(out, bf16, b * T * width + h * d, width, o, Q, d);
       }
     free(kt);
   }
 }
 
-static void attention_backward(void *dqkv, int half, const void *dout, const float *probs, const void *qkv,
+static void attention_backward(void *dqkv, int bf16, const void *dout, const float *probs, const void *qkv,
                                lte_attention_shape s, int threads) {
   const long T = s.tokens, Q = s.queries, d = s.dim, width = (long)s.heads * d, ld = 3 * width, Tp = PAD(T), dp = PAD(d);
   const float factor = 1.0f / sqrtf((float)d);
@@ -375,14 +375,14 @@ static void attention_backward(void *dqkv, int half, const void *dout, const flo
         if (b * s.heads + h + 1 < s.batch * s.heads) {
           const int last = h + 1 == s.heads;
           for (int i = 0; i < 3; i++)
-            prefetch(qkv, half, (last ? q + T * ld - h * d : q + d) + i * width, ld, T, d);
-          prefetch(dout, half, last ? out + T * width - h * d : out + d, width, T, d);
+            prefetch(qkv, bf16, (last ? q + T * ld - h * d : q + d) + i * width, ld, T, d);
+          prefetch(dout, bf16, last ? out + T * width - h * d : out + d, width, T, d);
         }
-        pack(go, dout, half, out, width, Q, d);
+        pack(go, dout, bf16, out, width, Q, d);
         product(res, dp, p, 1, Tp, go, dp, T, dp, Q); // dV = Pᵀ dO
-        unpack(dqkv, half, v, ld, res, T, d);
+        unpack(dqkv, bf16, v, ld, res, T, d);
 
-        pack_transposed(vt, qkv, half, v, ld, T, d);
+        pack_transposed(vt, qkv, bf16, v, ld, T, d);
         product(ds, Tp, go, dp, 1, vt, Tp, Q, Tp, d); // dP = dO Vᵀ
         for (long i = 0; i < Q; i++) {                // dS = P∘(dP − rowsum(P∘dP))/√d
           float sum = 0;
@@ -392,14 +392,14 @@ static void attention_backward(void *dqkv, int half, const void *dout, const flo
             ds[i * Tp + j] = factor * p[i * Tp + j] * (ds[i * Tp + j] - sum);
         }
 
-        pack(in, qkv, half, k, ld, T, d);
+        pack(in, qkv, bf16, k, ld, T, d);
         product(res, dp, ds, Tp, 1, in, dp, Q, dp, T); // dQ = dS K
         memset(res + Q * dp, 0, (T - Q) * dp * sizeof *res);
-        unpack(dqkv, half, q, ld, res, T, d);
+        unpack(dqkv, bf16, q, ld, res, T, d);
 
-        pack(in, qkv, half, q, ld, Q, d);
+        pack(in, qkv, bf16, q, ld, Q, d);
         product(res, dp, ds, 1, Tp, in, dp, T, dp, Q); // dK = dSᵀ Q
-        unpack(dqkv, half, k, ld, res, T, d);
+        unpack(dqkv, bf16, k, ld, res, T, d);
       }
     free(vt);
   }

@@ -43,10 +43,10 @@ void *lte_borrow(int use, size_t bytes) {
   return all[use].at;
 }
 
-static dnnl_memory_desc_t matrix(long rows, long cols, long ld, int transposed, int half) {
+static dnnl_memory_desc_t matrix(long rows, long cols, long ld, int transposed, int bf16) {
   dnnl_memory_desc_t d;
   dnnl_dims_t dims = {rows, cols}, strides = {transposed ? 1 : ld, transposed ? ld : 1};
-  dnnl_memory_desc_init_by_strides(&d, 2, dims, half ? dnnl_bf16 : dnnl_f32, strides);
+  dnnl_memory_desc_init_by_strides(&d, 2, dims, bf16 ? dnnl_bf16 : dnnl_f32, strides);
   return d;
 }
 
@@ -60,9 +60,9 @@ lte_matmul *lte_matmul_new(const lte_product *s) {
   pthread_once(&once, make_engine);
   omp_set_num_threads(s->threads); // the primitive is made for them
 
-  dnnl_memory_desc_t a = matrix(s->m, s->k, s->lda, s->ta, s->half), b = matrix(s->k, s->n, s->ldb, s->tb, s->half),
-                     c = matrix(s->m, s->n, s->ldc, 0, s->half_out), bias = matrix(1, s->n, s->n, 0, 0), right = b;
-  if (s->half && !s->ta && s->m >= LARGE && s->n >= LARGE && s->k >= LARGE)
+  dnnl_memory_desc_t a = matrix(s->m, s->k, s->lda, s->ta, s->bf16), b = matrix(s->k, s->n, s->ldb, s->tb, s->bf16),
+                     c = matrix(s->m, s->n, s->ldc, 0, s->bf16_out), bias = matrix(1, s->n, s->n, 0, 0), right = b;
+  if (s->bf16 && !s->ta && s->m >= LARGE && s->n >= LARGE && s->k >= LARGE)
     dnnl_memory_desc_init_by_tag(&right, 2, b.dims, b.data_type, dnnl_format_tag_any);
   dnnl_post_ops_t post;
   dnnl_post_ops_create(&post);

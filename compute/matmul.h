@@ -11,11 +11,11 @@ enum { LTE_SCRATCHPAD, LTE_PACKED, LTE_FORMED, LTE_BLOCKS, LTE_BORROWED };
 void *lte_borrow(int use, size_t bytes);
 
 // c = alpha·op(a)·op(b) + bias, and + c where accumulate is set. a and b are bfloat16 where
-// half is set, c where half_out is.
+// bf16 is set, c where bf16_out is.
 typedef struct {
   long m, n, k, lda, ldb, ldc;
   float alpha;
-  int ta, tb, half, half_out, bias, accumulate, threads;
+  int ta, tb, bf16, bf16_out, bias, accumulate, threads;
 } lte_product;
 
 typedef struct lte_matmul lte_matmul;

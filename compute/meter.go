@@ -15,7 +15,7 @@ const (
 	Product Kind = iota
 	LoRA
 	AttentionKind
-	Normalisation
+	Normalization
 	Activation
 	Optimizer
 	Other
@@ -67,17 +67,17 @@ func (m *Meter) Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta fl
 	m.add(m.kind, began, 2*float64(c.Rows)*float64(c.Cols)*float64(inner))
 }
 
-// Affine is counted.
-func (m *Meter) Affine(y, x, w Operand, bias []float32, beta float32) {
+// Linear is counted.
+func (m *Meter) Linear(y, x, w Operand, bias []float32, beta float32) {
 	began := time.Now()
-	m.Backend.Affine(y, x, w, bias, beta)
+	m.Backend.Linear(y, x, w, bias, beta)
 	m.add(m.kind, began, 2*float64(y.Rows)*float64(y.Cols)*float64(x.Cols))
 }
 
-// AffineInput is counted.
-func (m *Meter) AffineInput(dx, dy, w Operand) {
+// LinearBackwardInput is counted.
+func (m *Meter) LinearBackwardInput(dx, dy, w Operand) {
 	began := time.Now()
-	m.Backend.AffineInput(dx, dy, w)
+	m.Backend.LinearBackwardInput(dx, dy, w)
 	m.add(m.kind, began, 2*float64(dx.Rows)*float64(dx.Cols)*float64(dy.Cols))
 }
 
@@ -120,25 +120,25 @@ func (m *Meter) Multiply(dst, x, y Operand) {
 	m.add(Activation, began, 0)
 }
 
-// Normalize is counted.
-func (m *Meter) Normalize(y Operand, xhat blas32.General, rstd []float32, x blas32.General, gamma, beta []float32, eps float32) {
+// LayerNorm is counted.
+func (m *Meter) LayerNorm(y Operand, xhat blas32.General, rstd []float32, x blas32.General, gamma, beta []float32, eps float32) {
 	began := time.Now()
-	m.Backend.Normalize(y, xhat, rstd, x, gamma, beta, eps)
-	m.add(Normalisation, began, 0)
+	m.Backend.LayerNorm(y, xhat, rstd, x, gamma, beta, eps)
+	m.add(Normalization, began, 0)
 }
 
-// NormalizeBackward is counted.
-func (m *Meter) NormalizeBackward(dx blas32.General, dy Operand, xhat blas32.General, rstd, gamma []float32) {
+// LayerNormBackward is counted.
+func (m *Meter) LayerNormBackward(dx blas32.General, dy Operand, xhat blas32.General, rstd, gamma []float32) {
 	began := time.Now()
-	m.Backend.NormalizeBackward(dx, dy, xhat, rstd, gamma)
-	m.add(Normalisation, began, 0)
+	m.Backend.LayerNormBackward(dx, dy, xhat, rstd, gamma)
+	m.add(Normalization, began, 0)
 }
 
-// AffineBackward is counted.
-func (m *Meter) AffineBackward(dgamma, dbeta []float32, dy Operand, xhat blas32.General) {
+// LayerNormBackwardParams is counted.
+func (m *Meter) LayerNormBackwardParams(dgamma, dbeta []float32, dy Operand, xhat blas32.General) {
 	began := time.Now()
-	m.Backend.AffineBackward(dgamma, dbeta, dy, xhat)
-	m.add(Normalisation, began, 0)
+	m.Backend.LayerNormBackwardParams(dgamma, dbeta, dy, xhat)
+	m.add(Normalization, began, 0)
 }
 
 // product is the operations of one product Q Kᵀ, and of each of the others, over all images and heads.

@@ -22,42 +22,42 @@ static int sgemm(int threads, char ta, char tb, long m, long n, long k, float al
 // Go cannot call a C function pointer: one line each.
 #define K const lte_kernels *k
 static void round_(K, void *d, const float *x, long ld, long r, long c, int t) { k->round(d, x, ld, r, c, t); }
-static void transpose(K, void *d, int half, const float *x, float beta, long r, long c, int t) {
-  k->transpose(d, half, x, beta, r, c, t);
+static void transpose(K, void *d, int bf16, const float *x, float beta, long r, long c, int t) {
+  k->transpose(d, bf16, x, beta, r, c, t);
 }
-static void add_product(K, void *d, int half, const float *c, float alpha, const float *a, const float *b, long m,
+static void add_product(K, void *d, int bf16, const float *c, float alpha, const float *a, const float *b, long m,
                         long n, long k_, int t) {
-  k->add_product(d, half, c, alpha, a, b, m, n, k_, t);
+  k->add_product(d, bf16, c, alpha, a, b, m, n, k_, t);
 }
 static void add_rows(K, float *d, long ld, const float *b, long r, long c, int t) { k->add_rows(d, ld, b, r, c, t); }
-static void sum_rows(K, float *d, const void *x, int half, long ld, long r, long c, int t) {
-  k->sum_rows(d, x, half, ld, r, c, t);
+static void sum_rows(K, float *d, const void *x, int bf16, long ld, long r, long c, int t) {
+  k->sum_rows(d, x, bf16, ld, r, c, t);
 }
 static void add(K, float *d, const float *x, long n, int t) { k->add(d, x, n, t); }
 static double sum_squares(K, const float *x, long n, int t) { return k->sum_squares(x, n, t); }
-static void gelu(K, void *y, void *d, int half, const void *x, long n, int t) { k->gelu(y, d, half, x, n, t); }
-static void multiply(K, void *d, int half, const void *x, const void *y, long n, int t) {
-  k->multiply(d, half, x, y, n, t);
+static void gelu(K, void *y, void *d, int bf16, const void *x, long n, int t) { k->gelu(y, d, bf16, x, n, t); }
+static void multiply(K, void *d, int bf16, const void *x, const void *y, long n, int t) {
+  k->multiply(d, bf16, x, y, n, t);
 }
-static void normalize(K, void *y, int half, float *h, float *s, const float *x, long ld, const float *g, const float *b,
+static void layer_norm(K, void *y, int bf16, float *h, float *s, const float *x, long ld, const float *g, const float *b,
                       float e, long r, long c, int t) {
-  k->normalize(y, half, h, s, x, ld, g, b, e, r, c, t);
+  k->layer_norm(y, bf16, h, s, x, ld, g, b, e, r, c, t);
 }
-static void normalize_backward(K, float *dx, long ld, const void *dy, int half, const float *h, const float *s, const float *g,
+static void layer_norm_backward(K, float *dx, long ld, const void *dy, int bf16, const float *h, const float *s, const float *g,
                                long r, long c, int t) {
-  k->normalize_backward(dx, ld, dy, half, h, s, g, r, c, t);
+  k->layer_norm_backward(dx, ld, dy, bf16, h, s, g, r, c, t);
 }
-static void affine_backward(K, float *dg, float *db, const void *dy, int half, const float *h, long r, long c, int t) {
-  k->affine_backward(dg, db, dy, half, h, r, c, t);
+static void layer_norm_backward_params(K, float *dg, float *db, const void *dy, int bf16, const float *h, long r, long c, int t) {
+  k->layer_norm_backward_params(dg, db, dy, bf16, h, r, c, t);
 }
-static void attention(K, void *o, int half, float *p, const void *qkv, lte_attention_shape s, int t) {
-  k->attention(o, half, p, qkv, s, t);
+static void attention(K, void *o, int bf16, float *p, const void *qkv, lte_attention_shape s, int t) {
+  k->attention(o, bf16, p, qkv, s, t);
 }
-static void attention_backward(K, void *d, int half, const void *o, const float *p, const void *qkv,
+static void attention_backward(K, void *d, int bf16, const void *o, const float *p, const void *qkv,
                                lte_attention_shape s, int t) {
-  k->attention_backward(d, half, o, p, qkv, s, t);
+  k->attention_backward(d, bf16, o, p, qkv, s, t);
 }
-static void patches(K, void *d, int half, const float *x, lte_image_shape s, int t) { k->patches(d, half, x, s, t); }
+static void patches(K, void *d, int bf16, const float *x, lte_image_shape s, int t) { k->patches(d, bf16, x, s, t); }
 static void adamw(K, float *p, float *m, float *v, const float *g, lte_adamw_step s, long n, int t) {
   k->adamw(p, m, v, g, s, n, t);
 }
@@ -102,8 +102,8 @@ func init() {
 	Auto = "onednn"
 }
 
-// Crowded says whether that many ranks of this machine, of that many threads, are more threads than cores.
-func Crowded(ranks, threads int) bool {
+// Oversubscribed says whether that many ranks of this machine, of that many threads, are more threads than cores.
+func Oversubscribed(ranks, threads int) bool {
 	return threads > 1 && (threads > runtime.NumCPU() || ranks*threads > int(C.sysconf(C._SC_NPROCESSORS_ONLN)))
 }
 
@@ -184,8 +184,8 @@ func (o *onednn) sgemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta 
 	}
 }
 
-// Affine is a primitive with bias.
-func (o *onednn) Affine(y, x, w Operand, bias []float32, beta float32) {
+// Linear is a primitive with bias.
+func (o *onednn) Linear(y, x, w Operand, bias []float32, beta float32) {
 	m, n, k := checkGemm(blas.NoTrans, blas.Trans, x, w, y)
 	checkEqual(n, bias)
 	p := C.lte_product{m: C.long(m), n: C.long(n), k: C.long(k), tb: 1, alpha: 1, bias: 1, accumulate: truth(beta != 0)}
@@ -199,14 +199,14 @@ func (o *onednn) Affine(y, x, w Operand, bias []float32, beta float32) {
 	}
 	if beta != 0 && y.F32 != nil && y.Stride == n {
 		sum := o.borrow(m, n)
-		o.Affine(sum, x, w, bias, 0)
+		o.Linear(sum, x, w, bias, 0)
 		o.Add(y.F32[:m*n], sum.F32)
 		return
 	}
 	o.product(p, x, w, bias, y)
 }
 
-func (o *onednn) AffineInput(dx, dy, w Operand) {
+func (o *onednn) LinearBackwardInput(dx, dy, w Operand) {
 	m, n, k := checkGemm(blas.NoTrans, blas.NoTrans, dy, w, dx)
 	if !o.strassen(C.lte_product{m: C.long(m), n: C.long(n), k: C.long(k), alpha: 1}, dy, w, nil, dx) {
 		o.Gemm(blas.NoTrans, blas.NoTrans, 1, dy, w, 0, dx)
@@ -219,21 +219,21 @@ func (o *onednn) AddProduct(dst Operand, c blas32.General, alpha float32, a, b b
 	for _, x := range []blas32.General{a, b, c} {
 		F32(x).checkDense(x.Rows * x.Cols)
 	}
-	C.add_product(o.kernels, dst.ptr(), dst.half(), ptr(c.Data), C.float(alpha), ptr(a.Data), ptr(b.Data), C.long(m), C.long(n),
+	C.add_product(o.kernels, dst.ptr(), dst.isBF16(), ptr(c.Data), C.float(alpha), ptr(a.Data), ptr(b.Data), C.long(m), C.long(n),
 		C.long(k), o.threads)
 }
 
 // fill fills in strides, precision and threads.
 func (o *onednn) fill(p C.lte_product, a, b, c Operand) C.lte_product {
 	p.lda, p.ldb, p.ldc = C.long(a.Stride), C.long(b.Stride), C.long(c.Stride)
-	p.half, p.half_out, p.threads = a.half(), c.half(), o.threads
+	p.bf16, p.bf16_out, p.threads = a.isBF16(), c.isBF16(), o.threads
 	return p
 }
 
 // strassen computes by Strassen's algorithm, or returns false where that does not pay.
 func (o *onednn) strassen(p C.lte_product, a, b Operand, bias []float32, c Operand) bool {
 	p = o.fill(p, a, b, c)
-	if p.half+p.half_out != 0 || min(p.m, p.n, p.k) < o.strassenFrom || p.n%32 != 0 || p.k%32 != 0 {
+	if p.bf16+p.bf16_out != 0 || min(p.m, p.n, p.k) < o.strassenFrom || p.n%32 != 0 || p.k%32 != 0 {
 		return false
 	}
 	s := o.large[p]
@@ -292,7 +292,7 @@ func (o Operand) ptr() unsafe.Pointer {
 	return unsafe.Pointer(unsafe.SliceData(o.F32))
 }
 
-func (o Operand) half() C.int { return truth(o.BF16 != nil) }
+func (o Operand) isBF16() C.int { return truth(o.BF16 != nil) }
 
 func (o *onednn) Round(dst Operand, x blas32.General) {
 	checkSame(blas32.General{Rows: dst.Rows, Cols: dst.Cols}, x)
@@ -308,12 +308,12 @@ func (o *onednn) Transpose(dst Operand, x blas32.General) {
 	checkSame(blas32.General{Rows: dst.Cols, Cols: dst.Rows}, x)
 	dst.checkDense(x.Rows * x.Cols)
 	F32(x).checkDense(x.Rows * x.Cols)
-	C.transpose(o.kernels, dst.ptr(), dst.half(), ptr(x.Data), 0, C.long(x.Rows), C.long(x.Cols), o.threads)
+	C.transpose(o.kernels, dst.ptr(), dst.isBF16(), ptr(x.Data), 0, C.long(x.Rows), C.long(x.Cols), o.threads)
 }
 
 func (o *onednn) SumRows(dst []float32, x Operand) {
 	checkRows(x, dst, x.Cols)
-	C.sum_rows(o.kernels, ptr(dst), x.ptr(), x.half(), C.long(x.Stride), C.long(x.Rows), C.long(x.Cols), o.threads)
+	C.sum_rows(o.kernels, ptr(dst), x.ptr(), x.isBF16(), C.long(x.Stride), C.long(x.Rows), C.long(x.Cols), o.threads)
 }
 
 func (o *onednn) Add(dst, x []float32) {
@@ -327,21 +327,21 @@ func (o *onednn) SumSquares(x []float32) float64 {
 
 func (o *onednn) GELU(y, dydx, x Operand) {
 	checkAlike(y, dydx, x)
-	C.gelu(o.kernels, y.ptr(), dydx.ptr(), y.half(), x.ptr(), C.long(x.Rows*x.Cols), o.threads)
+	C.gelu(o.kernels, y.ptr(), dydx.ptr(), y.isBF16(), x.ptr(), C.long(x.Rows*x.Cols), o.threads)
 }
 
 func (o *onednn) Multiply(dst, x, y Operand) {
 	checkAlike(dst, x, y)
-	C.multiply(o.kernels, dst.ptr(), dst.half(), x.ptr(), y.ptr(), C.long(x.Rows*x.Cols), o.threads)
+	C.multiply(o.kernels, dst.ptr(), dst.isBF16(), x.ptr(), y.ptr(), C.long(x.Rows*x.Cols), o.threads)
 }
 
-func (o *onednn) Normalize(y Operand, xhat blas32.General, rstd []float32, x blas32.General, gamma, beta []float32, eps float32) {
+func (o *onednn) LayerNorm(y Operand, xhat blas32.General, rstd []float32, x blas32.General, gamma, beta []float32, eps float32) {
 	checkRows(F32(x), rstd, x.Rows)
 	checkSame(x, xhat)
 	F32(xhat).checkDense(x.Rows * x.Cols)
 	y.checkDense(x.Rows * x.Cols)
 	checkGamma(x.Cols, gamma, beta)
-	C.normalize(o.kernels, y.ptr(), y.half(), ptr(xhat.Data), ptr(rstd), ptr(x.Data), C.long(x.Stride), ptr(gamma), ptr(beta),
+	C.layer_norm(o.kernels, y.ptr(), y.isBF16(), ptr(xhat.Data), ptr(rstd), ptr(x.Data), C.long(x.Stride), ptr(gamma), ptr(beta),
 		C.float(eps), C.long(x.Rows), C.long(x.Cols), o.threads)
 }
 
@@ -353,21 +353,21 @@ func checkGamma(cols int, gamma, beta []float32) {
 	checkEqual(cols, gamma, beta)
 }
 
-func (o *onednn) NormalizeBackward(dx blas32.General, dy Operand, xhat blas32.General, rstd, gamma []float32) {
+func (o *onednn) LayerNormBackward(dx blas32.General, dy Operand, xhat blas32.General, rstd, gamma []float32) {
 	checkRows(F32(dx), rstd, xhat.Rows)
 	checkSame(dx, xhat)
 	F32(xhat).checkDense(dx.Rows * dx.Cols)
 	dy.checkDense(dx.Rows * dx.Cols)
 	checkGamma(dx.Cols, gamma, gamma)
-	C.normalize_backward(o.kernels, ptr(dx.Data), C.long(dx.Stride), dy.ptr(), dy.half(), ptr(xhat.Data), ptr(rstd), ptr(gamma),
+	C.layer_norm_backward(o.kernels, ptr(dx.Data), C.long(dx.Stride), dy.ptr(), dy.isBF16(), ptr(xhat.Data), ptr(rstd), ptr(gamma),
 		C.long(xhat.Rows), C.long(xhat.Cols), o.threads)
 }
 
-func (o *onednn) AffineBackward(dgamma, dbeta []float32, dy Operand, xhat blas32.General) {
+func (o *onednn) LayerNormBackwardParams(dgamma, dbeta []float32, dy Operand, xhat blas32.General) {
 	checkEqual(dy.Cols, dgamma, dbeta)
 	F32(xhat).checkDense(dy.Rows * dy.Cols)
 	dy.checkDense(dy.Rows * dy.Cols)
-	C.affine_backward(o.kernels, ptr(dgamma), ptr(dbeta), dy.ptr(), dy.half(), ptr(xhat.Data), C.long(dy.Rows), C.long(dy.Cols), o.threads)
+	C.layer_norm_backward_params(o.kernels, ptr(dgamma), ptr(dbeta), dy.ptr(), dy.isBF16(), ptr(xhat.Data), C.long(dy.Rows), C.long(dy.Cols), o.threads)
 }
 
 func (s AttentionShape) c() C.lte_attention_shape {
@@ -376,19 +376,19 @@ func (s AttentionShape) c() C.lte_attention_shape {
 
 func (o *onednn) Attention(out Operand, probs []float32, qkv Operand, s AttentionShape) {
 	s.check(out, probs, qkv)
-	C.attention(o.kernels, out.ptr(), out.half(), ptr(probs), qkv.ptr(), s.c(), o.threads)
+	C.attention(o.kernels, out.ptr(), out.isBF16(), ptr(probs), qkv.ptr(), s.c(), o.threads)
 }
 
 func (o *onednn) AttentionBackward(dqkv, dout Operand, probs []float32, qkv Operand, s AttentionShape) {
 	s.checkBackward(dqkv, dout, probs, qkv)
-	C.attention_backward(o.kernels, dqkv.ptr(), dqkv.half(), dout.ptr(), ptr(probs), qkv.ptr(), s.c(), o.threads)
+	C.attention_backward(o.kernels, dqkv.ptr(), dqkv.isBF16(), dout.ptr(), ptr(probs), qkv.ptr(), s.c(), o.threads)
 }
 
 func (o *onednn) Patches(dst Operand, images []float32, s ImageShape) {
 	s.check(dst, images)
 	dst.checkDense(len(images))
 	shape := C.lte_image_shape{images: C.int(s.Images), channels: C.int(s.Channels), height: C.int(s.Height), width: C.int(s.Width), patch: C.int(s.Patch)}
-	C.patches(o.kernels, dst.ptr(), dst.half(), ptr(images), shape, o.threads)
+	C.patches(o.kernels, dst.ptr(), dst.isBF16(), ptr(images), shape, o.threads)
 }
 
 func (o *onednn) AdamW(p, m, v, g []float32, s AdamWStep) {

@@ -7,5 +7,5 @@ func Describe() string { return "gonum, pure Go (built without cgo)" }
 
 func everyISA(int, DType) map[string]Backend { return nil }
 
-// Crowded is false: no threads.
-func Crowded(ranks, threads int) bool { return false }
+// Oversubscribed is false: no threads.
+func Oversubscribed(ranks, threads int) bool { return false }

@@ -3,16 +3,19 @@
 // method and the number of ranks is filled in), and printed back as TOML that repeats the run.
 //
 // The struct tags define each key: toml is its name, enum its allowed values, pattern requires a pattern of path.Match, min, max,
-// above and below are bounds, resume:"may" lets the value change when a run is resumed, unit and doc explain it. Reading, checking,
-// printing and help all use them, for the keys of tables in a list too.
+// above and below are bounds, resume:"may" lets the value change when a run is resumed, table names the table whose rows are its allowed
+// values and their documentation, unit and doc explain it. Reading, checking, printing and help all use them, for the keys of tables in
+// a list too.
 //
 // What depends on the data or the model (a rank larger than a layer, a patch larger than an image) is checked where
 // the model is built, in package train; this package checks each key alone and in combination with other keys.
 package config
 
+import "lte/method"
+
 // Config is the configuration of a run. The doc tags are the text of `lte train --help` and of the comments of `lte config`.
 type Config struct {
-	Method string `toml:"method" enum:"lte,full,lora,mhlora,sequential,localsgd,diloco" doc:"training method: lte (parallel low-rank heads, merged every merge.every steps), full (all weights, gradients averaged every step), lora (one head, gradients averaged every step), mhlora (several heads in every pass, gradients averaged every step), sequential (one head, merged and begun anew every merge.every steps), localsgd (all weights alone, averaged every merge.every steps) or diloco (localsgd with an outer Nesterov step)"`
+	Method string `toml:"method" table:"method" doc:"training method, with N = lora.heads, K = merge.every and W the main weights"`
 	Seed   uint64 `toml:"seed" doc:"seed of all random streams: initialization, order of images, augmentation, dropout"`
 
 	Run        Run        `toml:"run"`
@@ -139,7 +142,6 @@ type Merge struct {
 	Combine  string     `toml:"combine" enum:"mean,sum" doc:"lte: add the mean or the sum of the heads' updates to W"`
 	Momentum float64    `toml:"momentum" min:"0" below:"1" doc:"lte: Nesterov momentum of the merged updates; 0: none"`
 	Decay    string     `toml:"decay" enum:"factors,weights" doc:"lte: apply weight decay to the factors at every step, or to W at every merge for all steps since the last"`
-	Lockstep string     `toml:"lockstep" resume:"may" enum:"stop,repair" doc:"if W differs between ranks after a merge (full, lora, mhlora: checked every run.log_every steps): stop the run, or repair: warn, and give all ranks the weights of rank 0"`
 }
 
 // Interval is a stretch of the merge schedule.
@@ -220,7 +222,7 @@ type Compute struct {
 // Default returns the built-in configuration: what `lte` without arguments trains.
 func Default() Config {
 	return Config{
-		Method:     "lte",
+		Method:     method.Default().Name,
 		Seed:       1,
 		Run:        Run{LogEvery: 20, EvalEvery: 200, Watchdog: 120},
 		Checkpoint: Checkpoint{Minutes: 15, Keep: 2, Best: true, OnError: "stop", Signals: []string{"TERM", "USR1", "USR2"}, Grace: 25},
@@ -229,7 +231,7 @@ func Default() Config {
 		Synthetic: Synthetic{Images: 1024, Classes: 10, Channels: 3, Height: 224, Width: 224},
 		Model:     Model{Kind: "vit", Patch: 2, Depth: 4, Width: 64, MLP: 256, TokenMLP: 32, Heads: 4, Positions: "sincos"},
 		LoRA:      LoRA{Rank: 16, Init: "orthogonal"},
-		Merge:     Merge{Every: 10, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors", Lockstep: "stop"},
+		Merge:     Merge{Every: 10, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors"},
 		Exchange:  Exchange{Wire: "fp32", Transport: "factors", ShareMemory: true},
 		Replicas:  Replicas{Sync: "auto"},
 		Outer:     Outer{LR: 0.7, Momentum: 0.9},

@@ -116,7 +116,8 @@ func draw(rng *rand.Rand, f field, v reflect.Value) {
 	default:
 		v.SetFloat(math.Ldexp(1+rng.Float64(), rng.IntN(2000)-1000))
 		if f.check(v) != nil {
-			v.SetFloat(max(0, f.min) + rng.Float64())
+			low := max(0, f.min)
+			v.SetFloat(low + rng.Float64()*(min(low+1, f.max, f.below)-low))
 		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+
+	"lte/method"
 )
 
 // Key describes one key of a configuration.
@@ -84,6 +86,17 @@ type field struct {
 	min, max, above, below float64
 }
 
+// tables maps the name of a table to its rows, which are a key's allowed values, and to their documentation.
+var tables = map[string]func() (names []string, doc string){
+	"method": func() ([]string, string) {
+		var all []string
+		for _, m := range method.All() {
+			all = append(all, fmt.Sprintf("%s (%s)", m.Name, strings.ReplaceAll(m.Summary, "`", "")))
+		}
+		return method.Names(), strings.Join(all, ", ")
+	},
+}
+
 // fields lists the top-level keys, then those of each section, as TOML requires.
 var fields = fieldsOf(reflect.TypeFor[Config](), "", nil)
 
@@ -137,6 +150,11 @@ func fieldsOf(t reflect.Type, section string, index []int) []field {
 		}
 		if enum, ok := sf.Tag.Lookup("enum"); ok {
 			f.enum = strings.Split(enum, ",")
+		}
+		if table, ok := sf.Tag.Lookup("table"); ok {
+			var doc string
+			f.enum, doc = tables[table]()
+			f.doc += ": " + doc
 		}
 		if f.kind == reflect.Slice {
 			item := f // the tags of a list apply to each element

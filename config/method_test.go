@@ -18,7 +18,7 @@ func TestMethodCannot(t *testing.T) {
 		{`lora.layers=[{match = "a", rank = 1, alpha = 0.0, skip = false}]`, "full localsgd diloco",
 			"all weights train, there are no heads; leave it out, or use method lte"},
 		{`replicas.train=["a"]`, "full localsgd diloco", "all weights train in any case; leave it out"},
-		{`merge.reset="none"`, "sequential", "a head that never begins anew is method lora; use that, or set b or ab"},
+		{`merge.reset="none"`, "sequential", "a head that is never reset is method lora; use that, or set b or ab"},
 		{`merge.reset="b"`, "full lora mhlora localsgd diloco",
 			"no head is merged on the way; set auto, or use method lte or sequential"},
 		{`merge.reset="ab"`, "full lora mhlora localsgd diloco",
@@ -36,7 +36,7 @@ func TestMethodCannot(t *testing.T) {
 		{`exchange.transport="auto"`, "full lora mhlora sequential localsgd diloco", "only lte exchanges heads; set factors"},
 		{"exchange.overlap=true", "full lora mhlora sequential localsgd diloco", "only lte exchanges heads; set false"},
 		{`replicas.sync="merge"`, "full lora mhlora sequential",
-			"its gradients are averaged every step, no replica may drift; set auto or step"},
+			"its gradients are averaged every step, so replicas are the same on all ranks; set auto or step"},
 		{`replicas.sync="step"`, "lte", "its heads train alone between merges; set auto or merge"},
 		{"ema.decay=0.9", "lora mhlora", "W does not move until the end; set 0"},
 		{`data.share="same"`, "", ""},
@@ -147,18 +147,6 @@ func TestResolveRefuses(t *testing.T) {
 		}
 		if !reflect.DeepEqual(c, before) {
 			t.Errorf("%d heads: refused, but changed", heads)
-		}
-	}
-}
-
-func TestMethodKinds(t *testing.T) {
-	for method, want := range map[string][2]bool{ // merges, has heads
-		"lte": {true, true}, "lora": {false, true}, "mhlora": {false, true}, "sequential": {true, true},
-		"full": {false, false}, "localsgd": {true, false}, "diloco": {true, false},
-	} {
-		c := Config{Method: method}
-		if got := [2]bool{c.Merges(), c.HasHeads()}; got != want {
-			t.Errorf("%s: %v, want %v", method, got, want)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"lte/config"
+	"lte/method"
 )
 
 // Options are what a user asks for.
@@ -76,8 +77,7 @@ var lines = []line{
 // learningRate is the peak rate where the user says none. That of heads is ∝ √r: A's rows have entries of about 1/√r, so
 // a step η of Adam on every entry of B moves s·BAx by s·r·η/√r = α·η/√r, which is to be the same for all r.
 func (l line) learningRate(rank int) float64 {
-	switch l.method {
-	case "full", "localsgd", "diloco":
+	if m, _ := method.Named(l.method); !m.HasHeads() {
 		return l.rate
 	}
 	return l.rate * math.Sqrt(float64(rank)/16)
@@ -167,7 +167,7 @@ func (o Options) config(l line, seed, ranks int) (config.Config, error) {
 	images := max(l.images, 1) * float64(o.Images)
 	steps := max(1, int(math.Round(images/float64(o.Batch))))
 	batch := o.Batch / ranks
-	if l.method == "lte" { // a mini-batch is a head's
+	if m, _ := method.Named(l.method); m.Trains == method.OwnHeads { // a mini-batch is a head's
 		batch = o.Batch / o.Heads
 	}
 	rank := o.Rank * max(l.rank, 1)

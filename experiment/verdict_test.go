@@ -7,7 +7,7 @@ import (
 
 	"lte/compare"
 	"lte/config"
-	"lte/train"
+	"lte/record"
 )
 
 var now = time.Unix(1.7e9, 0)
@@ -17,10 +17,10 @@ var now = time.Unix(1.7e9, 0)
 func made(line string, accuracy float64, ranks, alignments []float64) Result {
 	c := config.Default()
 	c.Schedule.Warmup = 2
-	r := Result{Line: line, Run: compare.Run{Config: c, Summary: train.Summary{TestTop1: accuracy, Images: 1000, Steps: 10}}}
+	r := Result{Line: line, Run: compare.Run{Config: c, Summary: record.Summary{TestTop1: accuracy, Images: 1000, Steps: 10}}}
 	for i := range ranks {
 		top1 := accuracy * float64(i+1) / float64(len(ranks))
-		record := train.Record{Step: 2*i + 1, Images: int64(1000 * (i + 1) / len(ranks)), TestTop1: &top1, GradientRank: &ranks[i]}
+		record := record.Record{Step: 2*i + 1, Images: int64(1000 * (i + 1) / len(ranks)), TestTop1: &top1, GradientRank: &ranks[i]}
 		if alignments != nil {
 			record.Alignment = &alignments[i]
 		}

@@ -64,12 +64,12 @@ func (h half) Gemm(tA, tB blas.Transpose, alpha float32, a, b compute.Operand, b
 	write(c, func(c compute.Operand) { h.Backend.Gemm(tA, tB, alpha, widen(a), widen(b), beta, c) })
 }
 
-func (h half) Affine(y, x, w compute.Operand, bias []float32, beta float32) {
-	write(y, func(y compute.Operand) { h.Backend.Affine(y, widen(x), widen(w), bias, beta) })
+func (h half) Linear(y, x, w compute.Operand, bias []float32, beta float32) {
+	write(y, func(y compute.Operand) { h.Backend.Linear(y, widen(x), widen(w), bias, beta) })
 }
 
-func (h half) AffineInput(dx, dy, w compute.Operand) {
-	write(dx, func(dx compute.Operand) { h.Backend.AffineInput(dx, widen(dy), widen(w)) })
+func (h half) LinearBackwardInput(dx, dy, w compute.Operand) {
+	write(dx, func(dx compute.Operand) { h.Backend.LinearBackwardInput(dx, widen(dy), widen(w)) })
 }
 
 func (h half) AddProduct(dst compute.Operand, c blas32.General, alpha float32, a, b blas32.General) {
@@ -99,16 +99,16 @@ func (h half) Multiply(dst, x, y compute.Operand) {
 	write(dst, func(dst compute.Operand) { h.Backend.Multiply(dst, widen(x), widen(y)) })
 }
 
-func (h half) Normalize(y compute.Operand, xhat blas32.General, rstd []float32, x blas32.General, gamma, beta []float32, eps float32) {
-	write(y, func(y compute.Operand) { h.Backend.Normalize(y, xhat, rstd, x, gamma, beta, eps) })
+func (h half) LayerNorm(y compute.Operand, xhat blas32.General, rstd []float32, x blas32.General, gamma, beta []float32, eps float32) {
+	write(y, func(y compute.Operand) { h.Backend.LayerNorm(y, xhat, rstd, x, gamma, beta, eps) })
 }
 
-func (h half) NormalizeBackward(dx blas32.General, dy compute.Operand, xhat blas32.General, rstd, gamma []float32) {
-	h.Backend.NormalizeBackward(dx, widen(dy), xhat, rstd, gamma)
+func (h half) LayerNormBackward(dx blas32.General, dy compute.Operand, xhat blas32.General, rstd, gamma []float32) {
+	h.Backend.LayerNormBackward(dx, widen(dy), xhat, rstd, gamma)
 }
 
-func (h half) AffineBackward(dgamma, dbeta []float32, dy compute.Operand, xhat blas32.General) {
-	h.Backend.AffineBackward(dgamma, dbeta, widen(dy), xhat)
+func (h half) LayerNormBackwardParams(dgamma, dbeta []float32, dy compute.Operand, xhat blas32.General) {
+	h.Backend.LayerNormBackwardParams(dgamma, dbeta, widen(dy), xhat)
 }
 
 func (h half) Attention(out compute.Operand, probs []float32, qkv compute.Operand, shape compute.AttentionShape) {

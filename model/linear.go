@@ -60,12 +60,12 @@ func (l *Linear) Forward(y, x compute.Operand, beta float32) {
 		l.form()
 	}
 	if len(l.heads) == 0 || l.heads[0].bias == nil { // one product for all heads
-		l.backend.Affine(y, x, l.weight, l.B, beta)
+		l.backend.Linear(y, x, l.weight, l.B, beta)
 	}
 	for i, a := range l.heads {
 		y, x := share(y, i, len(l.heads)), share(x, i, len(l.heads))
 		if a.bias != nil {
-			l.backend.Affine(y, x, l.weight, a.bias, beta)
+			l.backend.Linear(y, x, l.weight, a.bias, beta)
 		}
 		if a.thin {
 			a.forward(y, x)
@@ -81,7 +81,7 @@ func (l *Linear) Backward(dx, dy, x compute.Operand) {
 		beta, l.fresh = 0, false
 	}
 	if dx.Rows > 0 {
-		l.backend.AffineInput(dx, dy, l.weight)
+		l.backend.LinearBackwardInput(dx, dy, l.weight)
 	}
 	if l.GradW.Data != nil {
 		l.backend.Gemm(blas.Trans, blas.NoTrans, 1, dy, x, beta, compute.F32(l.GradW))

@@ -64,7 +64,7 @@ func (n *norm) train(gamma, beta []float32) {
 func (n *norm) forward(x blas32.General) compute.Operand {
 	gamma, beta := n.scaleAndShift()
 	y := n.output(x.Rows)
-	n.backend.Normalize(y, compute.First(n.xhat, x.Rows), n.rstd[:x.Rows], x, gamma, beta, eps)
+	n.backend.LayerNorm(y, compute.First(n.xhat, x.Rows), n.rstd[:x.Rows], x, gamma, beta, eps)
 	return y
 }
 
@@ -75,8 +75,8 @@ func (n *norm) output(rows int) compute.Operand { return n.y.First(rows) }
 func (n *norm) backward(dx blas32.General, dy compute.Operand) {
 	xhat := compute.First(n.xhat, dy.Rows)
 	if n.gradGamma != nil {
-		n.backend.AffineBackward(n.gradGamma, n.gradBeta, dy, xhat)
+		n.backend.LayerNormBackwardParams(n.gradGamma, n.gradBeta, dy, xhat)
 	}
 	gamma, _ := n.scaleAndShift()
-	n.backend.NormalizeBackward(dx, dy, xhat, n.rstd[:dy.Rows], gamma)
+	n.backend.LayerNormBackward(dx, dy, xhat, n.rstd[:dy.Rows], gamma)
 }

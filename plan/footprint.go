@@ -5,10 +5,11 @@ import (
 	"math"
 	"slices"
 
-	"lte/collective"
 	"lte/compute"
 	"lte/config"
 	"lte/data"
+	"lte/merge"
+	"lte/method"
 	"lte/train"
 )
 
@@ -23,9 +24,9 @@ func Footprint(c config.Config, ranks, perNode int, set *data.Set) (Memory, erro
 		dtype: compute.DType(c.Compute.DType)}
 	r.all, r.trainable = outline.Model.Sizes()
 	transports := []string{c.Exchange.Transport}
-	if c.Method == "lte" && c.Exchange.Transport == "auto" {
+	if c.Spec().ExchangesHeads() && c.Exchange.Transport == "auto" {
 		transports = nil
-		for _, t := range collective.Transports() {
+		for _, t := range merge.Transports() {
 			transports = append(transports, t.String())
 		}
 	}
@@ -73,7 +74,7 @@ var sizes = []size{
 	}},
 	{ClassesKey, func(_ *config.Config, set *data.Set, _ int) { lower(&set.Classes, 10) }},
 	{"lora.heads", func(c *config.Config, _ *data.Set, ranks int) {
-		if c.Method != "lte" {
+		if c.Spec().Trains != method.OwnHeads {
 			ranks = 1
 		}
 		lower(&c.LoRA.Heads, ranks)

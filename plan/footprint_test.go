@@ -96,7 +96,7 @@ func largest(method string) Options {
 	c.Method, c.Measure.Every = method, 0
 	c.Model.Depth, c.Model.Width, c.Model.MLP, c.Model.TokenMLP, c.Model.Heads, c.Model.Patch = 1024, 65536, 262144, 262144, 16384, 1
 	c.LoRA.Rank, c.Train.Batch, c.Train.EvalBatch, c.Merge.Every = 65536, 1<<20, 1<<20, 1e9
-	if !c.HasHeads() {
+	if !c.Spec().HasHeads() {
 		c.LoRA.Heads = 0
 	}
 	return Options{Config: c, Set: &data.Set{Channels: 1024, Height: 16384, Width: 16384, Classes: 1e6},

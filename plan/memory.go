@@ -3,8 +3,9 @@ package plan
 import (
 	"math"
 
-	"lte/collective"
 	"lte/data"
+	"lte/merge"
+	"lte/method"
 )
 
 // Memory is what one rank holds, in bytes, by what it is for.
@@ -75,7 +76,7 @@ func (r *rank) memory() (m Memory) {
 	if c.Optimizer.Name == "sgd" {
 		moments = 1
 	}
-	if c.HasHeads() {
+	if c.Spec().HasHeads() {
 		head, shared := o.Layout.Bytes(r.dtype)
 		m.Training = workers*(head+4*(1+moments)*float64(o.Layout.Length)) + shared
 		// A worker has its own replicas, whose gradients are the model's.
@@ -84,8 +85,8 @@ func (r *rank) memory() (m Memory) {
 		m.Training = 4 * (1 + moments) * trained
 	}
 
-	switch c.Method {
-	case "lte":
+	switch spec := c.Spec(); spec.Merges {
+	case method.Heads:
 		if c.Merge.Reset == "none" { // W⁰
 			for _, p := range o.Layout.Layers {
 				n := float64(p.Layer.W.Rows * p.Layer.W.Cols)
@@ -115,9 +116,9 @@ func (r *rank) memory() (m Memory) {
 			m.Common += common
 			m.commonWeights = common
 		}
-	case "localsgd", "diloco":
+	case method.Weights:
 		m.Weights += 4 * trainable // as merged last
-		if c.Method == "diloco" {
+		if spec.Outer {
 			m.Training += 4 * trainable
 		}
 		m.Exchange, m.Common = r.meanBuffers(r.trainable)
@@ -147,10 +148,10 @@ func (r *rank) meanBuffers(n int) (all, ofNode float64) {
 	return block * float64(2*ranks+1), ofNode
 }
 
-// mergeBuffers is what the exchange of factors keeps, by collective.Costs, all of it and what of it is the node's; and the largest
+// mergeBuffers is what the exchange of factors keeps, by merge.Costs, all of it and what of it is the node's; and the largest
 // stacks of A and of B that it forms.
 func (r *rank) mergeBuffers() (all, ofNode float64) {
-	costs, number := r.costs(), r.wire().PerNumber()
+	costs, number := r.costs(), r.wire().PerValue()
 	heads, ranks := float64(r.Cluster.Ranks)*float64(r.outline.Workers), float64(r.Cluster.Ranks)
 	total := costs.Heads(r.outline.Layout.Length, r.transports)
 	var a, b, whole float64
@@ -162,12 +163,12 @@ func (r *rank) mergeBuffers() (all, ofNode float64) {
 		total.Node += room.Node + biases*ranks
 		own := float64(r.outline.Workers)
 		switch t {
-		case collective.Factors:
+		case merge.Factors:
 			rows := math.Ceil(float64(f.M) / float64(r.sharers()))
 			a, b = max(a, 4*heads*float64(f.R)*float64(f.N)), max(b, 4*heads*float64(f.R)*rows)
-		case collective.Dense:
+		case merge.Dense:
 			a, b = max(a, 4*own*float64(f.R)*float64(f.N)), max(b, 4*own*float64(f.R)*float64(f.M))
-		case collective.Rows:
+		case merge.Rows:
 			rows, short := costs.Part(f)
 			forA, forB := 4*heads*float64(f.R)*short, 4*heads*float64(f.R)*rows
 			if f.N > f.M {

@@ -15,6 +15,8 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
+	"lte/merge"
+	"lte/method"
 	"lte/train"
 )
 
@@ -39,10 +41,10 @@ type Speed struct {
 // of is the operations a second of that method's steps.
 func (s Speed) of(c config.Config) float64 {
 	rate := s.Weights
-	if c.HasHeads() {
+	if c.Spec().HasHeads() {
 		rate = s.Heads
 	}
-	if c.AveragesGradients() && s.Lockstep > 0 {
+	if c.Spec().Averages && s.Lockstep > 0 {
 		rate *= s.Lockstep
 	}
 	return rate
@@ -81,30 +83,30 @@ type Prediction struct {
 	Memory        Memory  `json:"memory"`          // MemoryPerRank, by what it is for
 }
 
-// Methods are the configured method and those that stand beside it in every plan.
+// Methods are the configured method and those with which every plan compares it: all but those whose ranks train the same heads.
 func Methods(c config.Config) []string {
 	all := []string{c.Method}
-	for _, method := range []string{"lte", "full", "localsgd", "diloco"} {
-		if method != c.Method {
-			all = append(all, method)
+	for _, m := range method.All() {
+		if m.Name != c.Method && !(m.HasHeads() && m.Averages) {
+			all = append(all, m.Name)
 		}
 	}
 	return all
 }
 
 // Beside is the configuration of another method: what only the configured one can do is left out.
-func Beside(c config.Config, method string) config.Config {
-	if c.Method == method {
+func Beside(c config.Config, name string) config.Config {
+	if c.Method == name {
 		return c
 	}
-	c.Method = method
+	c.Method = name
 	c.LoRA.Heads = 0
 	c.Merge.Reset, c.Merge.Moments, c.Merge.Combine, c.Merge.Momentum, c.Merge.Decay = "auto", "auto", "mean", 0, "factors"
 	c.Replicas.Sync = "auto"
-	if method != "lte" {
+	if !c.Spec().ExchangesHeads() {
 		c.Exchange = config.Default().Exchange
 	}
-	if !c.HasHeads() {
+	if !c.Spec().HasHeads() {
 		c.LoRA.Layers, c.Replicas.Train = nil, nil
 	}
 	return c
@@ -184,13 +186,13 @@ type rank struct {
 	config         config.Config // resolved
 	outline        *train.Outline
 	dtype          compute.DType
-	all, trainable int                    // values of all parameters, and of those that can train
-	transports     []collective.Transport // of the outline's factors
+	all, trainable int               // values of all parameters, and of those that can train
+	transports     []merge.Transport // of the outline's factors
 }
 
 // costs is what a merge is counted by.
-func (r *rank) costs() collective.Costs {
-	return collective.Costs{Ranks: r.Cluster.Ranks, Own: r.outline.Workers, Sharers: r.sharers(), Number: r.wire().PerNumber()}
+func (r *rank) costs() merge.Costs {
+	return merge.Costs{Ranks: r.Cluster.Ranks, Own: r.outline.Workers, Sharers: r.sharers(), Wire: r.wire()}
 }
 
 // sharers is how many ranks of a node hold W in common and share out its merge.
@@ -202,11 +204,11 @@ func (r *rank) sharers() int {
 }
 
 // wire is the format of the heads' numbers.
-func (r *rank) wire() collective.Wire { return collective.Wire(r.config.Exchange.Wire) }
+func (r *rank) wire() merge.Wire { return merge.Wire(r.config.Exchange.Wire) }
 
 func (r *rank) choose() (err error) {
-	if r.config.Method == "lte" {
-		r.transports, err = train.Transports(r.config, r.outline.Layout, func() (collective.Costs, error) {
+	if r.config.Spec().ExchangesHeads() {
+		r.transports, err = train.Transports(r.config, r.outline.Layout, func() (merge.Costs, error) {
 			c := r.costs()
 			c.Network, c.Rate = r.Cluster.Network(), r.Speed.Heads
 			return c, nil
@@ -229,10 +231,10 @@ func (r *rank) predict() Prediction {
 	p := Prediction{Kind: "plan", Method: c.Method, Model: train.ModelName(c.Model), Ranks: l.Ranks, PerNode: min(l.PerNode, l.Ranks),
 		Steps: c.Merge.Every, Wire: "fp32", Memory: r.memory(),
 		AveragingBytes: k * float64(collective.AllreduceBytes(int64(r.trainable), l.Ranks))}
-	if c.HasHeads() {
+	if c.Spec().HasHeads() {
 		p.Heads = c.LoRA.Heads
 	}
-	if c.Method == "lte" {
+	if c.Spec().ExchangesHeads() {
 		p.Wire, p.Transports = string(r.wire()), map[string]int{}
 		for _, t := range r.transports {
 			p.Transports[t.String()]++

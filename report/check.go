@@ -6,7 +6,7 @@ import (
 	"reflect"
 	"strings"
 
-	"lte/train"
+	"lte/record"
 )
 
 // What numbers of a record or a summary may be. JSON has no number that is not finite, and a float that is not there is NaN.
@@ -30,7 +30,7 @@ var limits = map[string]struct{ least, most float64 }{
 }
 
 // checkRecord says what of a record cannot be; before is the step of the record before it, 0 where it is the first.
-func checkRecord(r train.Record, before int) error {
+func checkRecord(r record.Record, before int) error {
 	if r.Step <= before {
 		return fmt.Errorf(`"step" is %d: expected more than %d`, r.Step, before)
 	}
@@ -38,7 +38,7 @@ func checkRecord(r train.Record, before int) error {
 }
 
 // checkSummary says what of a summary cannot be.
-func checkSummary(s train.Summary) error {
+func checkSummary(s record.Summary) error {
 	if s.Steps < 1 {
 		return fmt.Errorf(`"steps" is %d: expected the summary of a finished run`, s.Steps)
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 
-	"lte/train"
+	"lte/record"
 )
 
 // The rates at which a console is written to.
@@ -47,7 +47,7 @@ type Console struct {
 
 	drawn   time.Time // of the last bar or line; zero before the first
 	loss    float64   // of the last step with a bar, of the last record with lines
-	last    train.Record
+	last    record.Record
 	top1    *float64 // of the last evaluation; nil before the first
 	pending bool     // the last record has no line yet
 }
@@ -66,7 +66,7 @@ func NewConsole(w io.Writer, mode Mode, width func() int, steps int) *Console {
 	return c
 }
 
-// Progress implements train.Observer.
+// Progress implements record.Observer.
 func (c *Console) Progress(step int, loss float64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -81,8 +81,8 @@ func (c *Console) Progress(step int, loss float64) {
 	}
 }
 
-// Record implements train.Observer; the error is nil.
-func (c *Console) Record(r train.Record) error {
+// Record implements record.Observer; the error is nil.
+func (c *Console) Record(r record.Record) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last = r
@@ -104,14 +104,14 @@ func (c *Console) Record(r train.Record) error {
 	return nil
 }
 
-// Note implements train.Observer: a line, unless the mode is None.
+// Note implements record.Observer: a line, unless the mode is None.
 func (c *Console) Note(text string) {
 	if c.mode != None {
 		fmt.Fprintf(c, "lte: %s\n", text)
 	}
 }
 
-// Warn implements train.Observer: a line in every mode.
+// Warn implements record.Observer: a line in every mode.
 func (c *Console) Warn(text string) { fmt.Fprintf(c, "lte: warning: %s\n", text) }
 
 // Write puts lines where the bar stands, if one does; its next step draws it below them.

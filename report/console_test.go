@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"lte/train"
+	"lte/record"
 )
 
 // at is a clock of the tests: seconds since the start of the test's run.
@@ -23,11 +23,11 @@ func evaluated(top1, loss float64) (a, b *float64) { return &top1, &loss }
 func TestConsoleLines(t *testing.T) {
 	type event struct {
 		at     float64 // s
-		record train.Record
+		record record.Record
 		top1   float64 // of an evaluation; 0: none
 	}
-	record := func(step int, seconds, loss float64) train.Record {
-		return train.Record{Step: step, Seconds: seconds, TrainLoss: loss, ImagesPerSecond: 1234.4}
+	record := func(step int, seconds, loss float64) record.Record {
+		return record.Record{Step: step, Seconds: seconds, TrainLoss: loss, ImagesPerSecond: 1234.4}
 	}
 	for _, c := range []struct {
 		name   string
@@ -111,7 +111,7 @@ func TestConsoleBar(t *testing.T) {
 	clock = 1
 	console.Progress(100, 1.5)
 	shows("half", "(100/200)", "loss 1.5000", " 50%", "|")
-	r := train.Record{Step: 100, ImagesPerSecond: 5000}
+	r := record.Record{Step: 100, ImagesPerSecond: 5000}
 	r.TestTop1, r.TestLoss = evaluated(0.5, 1)
 	_ = console.Record(r)
 	console.Progress(200, 0.5)
@@ -129,7 +129,7 @@ func TestConsoleQuiet(t *testing.T) {
 	var out stdbytes.Buffer
 	console := NewConsole(&out, None, columns(80), 10)
 	console.Progress(10, 1)
-	r := train.Record{Step: 10}
+	r := record.Record{Step: 10}
 	r.TestTop1, r.TestLoss = evaluated(1, 0)
 	_ = console.Record(r)
 	console.Finish()
@@ -196,7 +196,7 @@ func TestConsoleBarFitsTheTerminal(t *testing.T) {
 		for _, step := range []int{1, 2, 9000, 18399, 18400} {
 			clock++
 			console.Progress(step, 1e6/float64(step*step))
-			r := train.Record{Step: step, ImagesPerSecond: float64(123456 * (1 + step%2))}
+			r := record.Record{Step: step, ImagesPerSecond: float64(123456 * (1 + step%2))}
 			r.TestTop1, r.TestLoss = evaluated(1, 1)
 			_ = console.Record(r)
 		}
@@ -221,7 +221,7 @@ func TestConsoleFinishesOnce(t *testing.T) {
 		var out stdbytes.Buffer
 		console := NewConsole(&out, mode, columns(80), 10)
 		console.Progress(5, 1)
-		_ = console.Record(train.Record{Step: 5})
+		_ = console.Record(record.Record{Step: 5})
 		console.Finish()
 		n := out.Len()
 		console.Finish()

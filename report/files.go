@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"lte/internal/file"
-	"lte/train"
+	"lte/record"
 )
 
 // ConfigFile is the name of a run's configuration: where that is, there is a run directory.
@@ -60,11 +60,11 @@ func (f *Files) Resumed(step int) error {
 	return nil
 }
 
-// Progress implements train.Observer; it does nothing.
+// Progress implements record.Observer; it does nothing.
 func (f *Files) Progress(int, float64) {}
 
-// Record implements train.Observer.
-func (f *Files) Record(r train.Record) error {
+// Record implements record.Observer.
+func (f *Files) Record(r record.Record) error {
 	line, err := marshal(r)
 	if err != nil {
 		return fmt.Errorf("report: cannot encode the record of step %d: %w", r.Step, err)
@@ -78,10 +78,10 @@ func (f *Files) Record(r train.Record) error {
 	return nil
 }
 
-// Note implements train.Observer; it does nothing.
+// Note implements record.Observer; it does nothing.
 func (f *Files) Note(string) {}
 
-// Warn implements train.Observer; it does nothing.
+// Warn implements record.Observer; it does nothing.
 func (f *Files) Warn(string) {}
 
 // Close closes the files.
@@ -90,7 +90,7 @@ func (f *Files) Close() error {
 }
 
 // scalarsOf lists what TensorBoard is shown of a record.
-func scalarsOf(r train.Record) []scalar {
+func scalarsOf(r record.Record) []scalar {
 	scalars := []scalar{
 		{"train/loss", r.TrainLoss},
 		{"train/lr", r.LR},
@@ -98,7 +98,6 @@ func scalarsOf(r train.Record) []scalar {
 		{"train/data_wait", r.DataWait},
 		{"train/merges", float64(r.Merges)},
 		{"train/moments_cleared", float64(r.MomentsCleared)},
-		{"train/repairs", float64(r.Repairs)},
 		{"traffic/bytes_sent_per_rank", float64(r.BytesSent)},
 		{"traffic/merge/sent", float64(r.Traffic.Merge.Sent)},
 		{"traffic/merge/received", float64(r.Traffic.Merge.Received)},
@@ -133,7 +132,7 @@ func scalarsOf(r train.Record) []scalar {
 }
 
 // WriteSummary writes dir/summary.json, complete or not at all.
-func WriteSummary(dir string, s train.Summary) error {
+func WriteSummary(dir string, s record.Summary) error {
 	line, err := marshal(s)
 	if err != nil {
 		return fmt.Errorf("report: cannot encode the summary: %w", err)

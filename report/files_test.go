@@ -14,16 +14,15 @@ import (
 	"testing"
 	"time"
 
-	"lte/collective"
 	"lte/config"
 	"lte/internal/file"
-	"lte/train"
+	"lte/record"
 )
 
-func records() []train.Record {
-	first := train.Record{Step: 20, Images: 2560, Seconds: 1.5, TrainLoss: 2.25, LR: 1e-3, ImagesPerSecond: 1706.67, DataWait: 0.25, Merges: 2,
-		BytesSent: 1 << 40, Traffic: train.Traffic{Merge: collective.Traffic{Sent: 1, Received: 2}, Gradients: collective.Traffic{Sent: 3, Received: 4},
-			Evaluation: collective.Traffic{Sent: 5, Received: 6}, Control: collective.Traffic{Sent: 7, Received: 8}}}
+func records() []record.Record {
+	first := record.Record{Step: 20, Images: 2560, Seconds: 1.5, TrainLoss: 2.25, LR: 1e-3, ImagesPerSecond: 1706.67, DataWait: 0.25, Merges: 2,
+		BytesSent: 1 << 40, Traffic: record.Traffic{Merge: record.Bytes{Sent: 1, Received: 2}, Gradients: record.Bytes{Sent: 3, Received: 4},
+			Evaluation: record.Bytes{Sent: 5, Received: 6}, Control: record.Bytes{Sent: 7, Received: 8}}}
 	second := first
 	second.Step, second.Images = 300, 38400
 	second.TestTop1, second.TestLoss = evaluated(0.75, 0.5)
@@ -31,11 +30,11 @@ func records() []train.Record {
 	second.Alignment, second.Grassmann = evaluated(0.01, 0.9)
 	second.GradientNorm, second.UpdateNorm = evaluated(0.5, 2)
 	second.WeightNorm, _ = evaluated(16, 0)
-	return []train.Record{first, second}
+	return []record.Record{first, second}
 }
 
 // writeRun writes records into a new directory and returns it.
-func writeRun(t *testing.T, records ...train.Record) string {
+func writeRun(t *testing.T, records ...record.Record) string {
 	t.Helper()
 	dir := t.TempDir()
 	f, err := NewFiles(dir)
@@ -55,7 +54,7 @@ func writeRun(t *testing.T, records ...train.Record) string {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Record(train.Record{}); !errors.Is(err, os.ErrClosed) {
+	if err := f.Record(record.Record{}); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("a record after Close: %v", err)
 	}
 	return dir
@@ -75,7 +74,7 @@ func TestMetrics(t *testing.T) {
 	dir := writeRun(t, want...)
 	lines := strings.Split(strings.TrimSuffix(read(t, dir, "metrics.jsonl"), "\n"), "\n")
 	for i, line := range lines {
-		var got train.Record
+		var got record.Record
 		if err := json.Unmarshal([]byte(line), &got); err != nil {
 			t.Fatal(err)
 		}
@@ -102,8 +101,8 @@ func TestMetrics(t *testing.T) {
 
 // TestMarshal compares marshal with encoding/json, which it must equal on finite numbers.
 func TestMarshal(t *testing.T) {
-	summary := train.Summary{Method: `a"b`, Model: "vit<é>", LoRAAlpha: 1e-9, TestTop1: 0.1, Seed: math.MaxUint64, Images: -1}
-	values := []any{train.Record{}, train.Summary{}, summary}
+	summary := record.Summary{Method: `a"b`, Model: "vit<é>", LoRAAlpha: 1e-9, TestTop1: 0.1, Seed: math.MaxUint64, Images: -1}
+	values := []any{record.Record{}, record.Summary{}, summary}
 	for _, r := range records() {
 		values = append(values, r)
 	}
@@ -127,15 +126,15 @@ const none = `{"sent":0,"received":0}`
 const traffic = `"traffic":{"merge":` + none + `,"gradients":` + none + `,"evaluation":` + none + `,"control":` + none + `}`
 
 func TestNotFiniteIsNull(t *testing.T) {
-	r := train.Record{Step: 1, TrainLoss: math.NaN(), LR: math.Inf(1)}
+	r := record.Record{Step: 1, TrainLoss: math.NaN(), LR: math.Inf(1)}
 	r.TestTop1, r.TestLoss = evaluated(0, math.Inf(-1))
 	want := `{"step":1,"images":0,"seconds":0,"train_loss":null,"lr":null,"images_per_second":0,"data_wait":0,"merges":0,` +
-		`"bytes_sent_per_rank":0,` + traffic + `,"moments_cleared":0,"repairs":0,"test_top1":0,"test_loss":null}`
+		`"bytes_sent_per_rank":0,` + traffic + `,"moments_cleared":0,"test_top1":0,"test_loss":null}`
 	if got, err := marshal(r); err != nil || string(got) != want {
 		t.Errorf("\n got %s, %v\nwant %s", got, err, want)
 	}
 	dir := t.TempDir()
-	if err := WriteSummary(dir, train.Summary{TrainLoss: math.NaN()}); err != nil {
+	if err := WriteSummary(dir, record.Summary{TrainLoss: math.NaN()}); err != nil {
 		t.Fatal(err)
 	}
 	if text := read(t, dir, "summary.json"); !strings.Contains(text, `"train_loss": null`) || !json.Valid([]byte(text)) {
@@ -145,12 +144,12 @@ func TestNotFiniteIsNull(t *testing.T) {
 
 func TestWriteSummary(t *testing.T) {
 	dir := t.TempDir()
-	for _, want := range []train.Summary{{Method: "lte", Steps: 3, Seconds: 0.1}, {Method: "full"}} { // the second replaces
+	for _, want := range []record.Summary{{Method: "lte", Steps: 3, Seconds: 0.1}, {Method: "full"}} { // the second replaces
 		if err := WriteSummary(dir, want); err != nil {
 			t.Fatal(err)
 		}
 		text := read(t, dir, "summary.json")
-		var got train.Summary
+		var got record.Summary
 		if err := json.Unmarshal([]byte(text), &got); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, %v; want %+v", got, err, want)
 		}
@@ -167,13 +166,13 @@ func TestWriteSummary(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(blocked, "summary.json", "x"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if WriteSummary(blocked, train.Summary{}) == nil {
+	if WriteSummary(blocked, record.Summary{}) == nil {
 		t.Error("no error where summary.json is a folder")
 	}
 	if entries, _ := os.ReadDir(blocked); len(entries) != 1 {
 		t.Errorf("left behind: %v", entries)
 	}
-	if WriteSummary(filepath.Join(blocked, "none"), train.Summary{}) == nil {
+	if WriteSummary(filepath.Join(blocked, "none"), record.Summary{}) == nil {
 		t.Error("no error where there is no directory")
 	}
 }
@@ -187,7 +186,7 @@ func TestNewFilesErrors(t *testing.T) {
 func TestEvents(t *testing.T) {
 	r := records()
 	r[0].TrainLoss = math.NaN()
-	r[1].MomentsCleared, r[1].Repairs, r[1].AverageTop1, r[1].AverageLoss = 5, 6, new(0.875), new(0.375)
+	r[1].MomentsCleared, r[1].AverageTop1, r[1].AverageLoss = 5, new(0.875), new(0.375)
 	dir := writeRun(t, r...)
 	names, _ := filepath.Glob(filepath.Join(dir, "events.out.tfevents.*"))
 	if len(names) != 1 || !regexp.MustCompile(`^events\.out\.tfevents\.\d{10}\..+\.\d+$`).MatchString(filepath.Base(names[0])) {
@@ -213,7 +212,7 @@ func TestEvents(t *testing.T) {
 	}
 	delete(events[1].values, "train/loss")
 	want := map[string]float32{"train/lr": 1e-3, "train/images_per_second": 1706.67, "train/data_wait": 0.25, "train/merges": 2, "train/moments_cleared": 0,
-		"train/repairs": 0, "traffic/bytes_sent_per_rank": 1 << 40}
+		"traffic/bytes_sent_per_rank": 1 << 40}
 	for i, purpose := range []string{"merge", "gradients", "evaluation", "control"} {
 		want["traffic/"+purpose+"/sent"], want["traffic/"+purpose+"/received"] = float32(2*i+1), float32(2*i+2)
 	}
@@ -221,7 +220,7 @@ func TestEvents(t *testing.T) {
 		t.Errorf("step %d: %v, want %v", events[1].step, events[1].values, want)
 	}
 	want["train/loss"], want["test/top1"], want["test/loss"] = 2.25, 0.75, 0.5
-	want["train/moments_cleared"], want["train/repairs"], want["test/ema_top1"], want["test/ema_loss"] = 5, 6, 0.875, 0.375
+	want["train/moments_cleared"], want["test/ema_top1"], want["test/ema_loss"] = 5, 0.875, 0.375
 	want["measure/gradient_rank"], want["measure/update_rank"] = 7.5, 3
 	want["measure/alignment"], want["measure/grassmann"] = 0.01, 0.9
 	want["measure/gradient_norm"], want["measure/update_norm"], want["measure/weight_norm"] = 0.5, 2, 16
@@ -383,7 +382,7 @@ func TestOwnFilesFollowNoLink(t *testing.T) {
 		t.Errorf("resumed: %v", err)
 	}
 	must(t, os.Symlink(outside, filepath.Join(c.Run.Dir, summaryFile)))
-	must(t, WriteSummary(c.Run.Dir, train.Summary{}))
+	must(t, WriteSummary(c.Run.Dir, record.Summary{}))
 	now := time.Unix(1, 0)
 	e, err := newEventFile(c.Run.Dir, now)
 	must(t, err)

@@ -12,7 +12,7 @@ import (
 	"lte/config"
 	"lte/internal/file"
 	"lte/internal/quote"
-	"lte/train"
+	"lte/record"
 )
 
 // The most that is read of a run directory: what holds more was not written by this program.
@@ -28,8 +28,8 @@ const (
 // Run is what a finished run left in its directory. A number that was not finite reads as NaN.
 type Run struct {
 	Config  config.Config
-	Summary train.Summary // its texts as quote.Text has them
-	Records []train.Record
+	Summary record.Summary // its texts as quote.Text has them
+	Records []record.Record
 	Skipped []string // lines of metrics.jsonl that are not valid and were left out: where they are, and why
 }
 
@@ -45,7 +45,7 @@ func Read(dir string) (r Run, err error) {
 	return r, err
 }
 
-func readSummary(dir string) (s train.Summary, err error) {
+func readSummary(dir string) (s record.Summary, err error) {
 	text, err := file.Read(filepath.Join(dir, summaryFile), maxSummary)
 	if err == nil {
 		err = unmarshal(text, &s)
@@ -63,7 +63,7 @@ func readSummary(dir string) (s train.Summary, err error) {
 }
 
 // Records returns what a run has recorded so far, and says which lines are not valid, as Run.Skipped; with the errors of Read.
-func Records(dir string) (records []train.Record, skipped []string, err error) {
+func Records(dir string) (records []record.Record, skipped []string, err error) {
 	path := filepath.Join(dir, metricsFile)
 	f, err := file.Open(path)
 	if err != nil {
@@ -104,7 +104,7 @@ func Records(dir string) (records []train.Record, skipped []string, err error) {
 }
 
 // decodeRecord decodes and checks a line of that many bytes, nil where it was too long; before is the step of the record before.
-func decodeRecord(line []byte, length int64, before int) (r train.Record, err error) {
+func decodeRecord(line []byte, length int64, before int) (r record.Record, err error) {
 	if line == nil {
 		return r, fmt.Errorf("it has %d bytes, more than the %d that a record may have", length, maxLine)
 	}

@@ -17,7 +17,7 @@ import (
 	"lte/config"
 	"lte/internal/file"
 	"lte/internal/quote"
-	"lte/train"
+	"lte/record"
 )
 
 // What is written is read again; a run without its end, or no run, does not exist; a damaged one names its place.
@@ -47,7 +47,7 @@ func TestRead(t *testing.T) {
 	if steps, ok := Finished(dir); ok || !HoldsRun(dir) || HoldsRun(t.TempDir()) {
 		t.Errorf("no summary: %d steps are finished; a run: %t", steps, HoldsRun(dir))
 	}
-	want := train.Summary{Method: "full", Steps: 300, TestTop1: 0.5}
+	want := record.Summary{Method: "full", Steps: 300, TestTop1: 0.5}
 	if err := WriteSummary(dir, want); err != nil {
 		t.Fatal(err)
 	}

@@ -8,12 +8,12 @@ package report
 import (
 	"errors"
 
-	"lte/train"
+	"lte/record"
 )
 
 // Multi returns an observer that tells every one of observers, in order; nil ones are left out. Where one fails the
 // others are told nevertheless.
-func Multi(observers ...train.Observer) train.Observer {
+func Multi(observers ...record.Observer) record.Observer {
 	var m multi
 	for _, o := range observers {
 		if o != nil {
@@ -23,7 +23,7 @@ func Multi(observers ...train.Observer) train.Observer {
 	return m
 }
 
-type multi []train.Observer
+type multi []record.Observer
 
 func (m multi) Progress(step int, loss float64) {
 	for _, o := range m {
@@ -31,7 +31,7 @@ func (m multi) Progress(step int, loss float64) {
 	}
 }
 
-func (m multi) Record(r train.Record) error {
+func (m multi) Record(r record.Record) error {
 	var errs []error
 	for _, o := range m {
 		errs = append(errs, o.Record(r))

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"lte/config"
-	"lte/train"
+	"lte/record"
 )
 
 func TestCreateRunDirNamed(t *testing.T) {
@@ -158,8 +158,8 @@ func TestRunDirectoryPage(t *testing.T) {
 		sections[title] = text
 	}
 	for title, typ := range map[string]reflect.Type{
-		"metrics.jsonl": reflect.TypeFor[train.Record](),
-		"summary.json":  reflect.TypeFor[train.Summary](),
+		"metrics.jsonl": reflect.TypeFor[record.Record](),
+		"summary.json":  reflect.TypeFor[record.Summary](),
 	} {
 		for i := range typ.NumField() {
 			key, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
@@ -189,7 +189,7 @@ type spy struct {
 }
 
 func (s *spy) Progress(step int, _ float64) { s.steps = append(s.steps, step) }
-func (s *spy) Record(train.Record) error    { s.records++; return s.err }
+func (s *spy) Record(record.Record) error   { s.records++; return s.err }
 func (s *spy) Note(text string)             { s.noted += text }
 func (s *spy) Warn(text string)             { s.warned += text }
 
@@ -199,7 +199,7 @@ func TestMulti(t *testing.T) {
 	m.Progress(3, 1)
 	m.Note("listen")
 	m.Warn("beware")
-	if err := m.Record(train.Record{}); !errors.Is(err, broken.err) {
+	if err := m.Record(record.Record{}); !errors.Is(err, broken.err) {
 		t.Errorf("got %v", err)
 	}
 	for _, s := range []*spy{broken, whole} {
@@ -207,7 +207,7 @@ func TestMulti(t *testing.T) {
 			t.Errorf("told %+v", s)
 		}
 	}
-	if err := Multi().Record(train.Record{}); err != nil {
+	if err := Multi().Record(record.Record{}); err != nil {
 		t.Error(err)
 	}
 }

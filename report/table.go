@@ -6,11 +6,11 @@ import (
 	"text/tabwriter"
 
 	"lte/internal/quote"
-	"lte/train"
+	"lte/record"
 )
 
 // Table prints the short table at the end of a run. Like Console, it does not mind a writer that fails.
-func Table(w io.Writer, s train.Summary, dir string) {
+func Table(w io.Writer, s record.Summary, dir string) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(t, "%s\t%s\n", name, quote.Text(fmt.Sprintf(format, args...)))

@@ -5,7 +5,7 @@ import (
 	"math"
 	"testing"
 
-	"lte/train"
+	"lte/record"
 )
 
 const wantLTE = `method              lte, 4 × LoRA of rank 16, alpha 32
@@ -34,7 +34,7 @@ run directory       x
 
 func TestTable(t *testing.T) {
 	var out stdbytes.Buffer
-	Table(&out, train.Summary{Method: "lte", Model: "vit-64x4/2", Dataset: "digits", Ranks: 4, Heads: 4, LoRARank: 16,
+	Table(&out, record.Summary{Method: "lte", Model: "vit-64x4/2", Dataset: "digits", Ranks: 4, Heads: 4, LoRARank: 16,
 		LoRAAlpha: 32, MergeEvery: 10, Steps: 1000, Merges: 100, Seconds: 23.6, DataWait: 0.2, ImagesPerSecond: 5432.1, TestTop1: 0.9722,
 		TestLoss: 0.12345, BytesSentPerRank: 58_982_400, DDPBytesPerRank: 1_231_932_000, Parameters: 205_322,
 		Trained: 49_152}, "runs/lte-digits")
@@ -42,7 +42,7 @@ func TestTable(t *testing.T) {
 		t.Errorf("\ngot\n%swant\n%s", out.String(), wantLTE)
 	}
 	out.Reset()
-	Table(&out, train.Summary{Method: "full", Model: "vit-b/16", Dataset: "digits", Ranks: 1, MergeEvery: 10, Steps: 1,
+	Table(&out, record.Summary{Method: "full", Model: "vit-b/16", Dataset: "digits", Ranks: 1, MergeEvery: 10, Steps: 1,
 		Seconds: 3661, DataWait: 366.1, ImagesPerSecond: 12.34, TestTop1: math.NaN(), TestLoss: math.NaN(), Parameters: 86_567_656,
 		Trained: 86_567_656}, "x")
 	if out.String() != wantAlone {

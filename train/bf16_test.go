@@ -8,6 +8,7 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
+	"lte/record"
 )
 
 // The built-in job in bf16 learns what it learns in float32: the loss over steps 281 to 300, and the test loss, within
@@ -15,7 +16,7 @@ import (
 func TestBF16LearnsAlike(t *testing.T) {
 	set, err := data.Open(data.Source{}, 0)
 	must(t, err)
-	run := func(d compute.DType) Summary {
+	run := func(d compute.DType) record.Summary {
 		be, err := compute.New("onednn", 1, d)
 		if err != nil {
 			t.Skip(err)

@@ -9,6 +9,8 @@ import (
 	"lte/collective"
 	"lte/compute"
 	"lte/config"
+	"lte/merge"
+	"lte/method"
 )
 
 // An elastic resume goes on with another number of ranks, or of lte's heads N. All that is a head's goes by the head's number to
@@ -30,23 +32,23 @@ func (s Saved) Elastic(c config.Config, ranks int) (said []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	was, is := about.Heads, heldHeads(c)
+	was, is, spec := about.Heads, heldHeads(c), c.Spec()
 	elastic := s.Manifest.Ranks != ranks || was != is
 	refuse := func(key, format string, values ...any) ([]string, error) {
 		return nil, &config.Error{Keys: []string{key}, Problem: fmt.Sprintf(format, values...)}
 	}
 	step, saw, sees := "a step", about.ImagesPerStep, imagesPerStep(c, ranks)
-	if c.Method == "lte" && c.Data.Share != "same" {
+	if spec.Trains == method.OwnHeads && c.Data.Share != "same" {
 		step, saw, sees = "a head's step", saw/max(1, was), sees/is
 	}
 	switch {
-	case was != is && c.Method != "lte":
+	case was != is && spec.Trains != method.OwnHeads:
 		return refuse("lora.heads", "lora.heads = %d, and the checkpoint has %d: only those of method lte are added or retired; leave it", c.LoRA.Heads, was)
 	case was != is && c.Data.Share == "shard":
 		return refuse("lora.heads", "lora.heads = %d, and the checkpoint has %d: with data.share = %q each has its own part of the images; leave it", is, was, c.Data.Share)
-	case s.Manifest.Ranks != ranks && (c.Method == "localsgd" || c.Method == "diloco"):
+	case s.Manifest.Ranks != ranks && spec.Merges == method.Weights:
 		return refuse("method", "the checkpoint is of %d ranks, not %d, and with method = %q each has trained alone, with moments of its own: start as many", s.Manifest.Ranks, ranks, c.Method)
-	case s.Manifest.Ranks != ranks && c.Method != "lte" && c.Data.Share == "shard":
+	case s.Manifest.Ranks != ranks && spec.Trains != method.OwnHeads && c.Data.Share == "shard":
 		return refuse("data.share", "the checkpoint is of %d ranks, not %d, and with data.share = %q each has its own part of the images: start as many", s.Manifest.Ranks, ranks, c.Data.Share)
 	case saw != sees:
 		return refuse("train.batch", "train.batch = %d on %d ranks: %s would see %d images, and it saw %d until the checkpoint; set train.batch so that it sees as many", c.Train.Batch, ranks, step, sees, saw)
@@ -66,7 +68,7 @@ func (s Saved) Elastic(c config.Config, ranks int) (said []string, err error) {
 
 // heldHeads is how many heads ranks carry each its own of; 0 for the methods whose ranks all have the same.
 func heldHeads(c config.Config) int {
-	if c.Method == "lte" || c.Method == "mhlora" {
+	if c.Spec().SeveralHeads() {
 		return c.LoRA.Heads
 	}
 	return 0
@@ -74,7 +76,7 @@ func heldHeads(c config.Config) int {
 
 // sums says whether some layers' sums travel in place of heads.
 func (r Route) sums() bool {
-	return len(r.Transports[collective.Dense.String()])+len(r.Transports[collective.Rows.String()]) > 0
+	return len(r.Transports[merge.Dense.String()])+len(r.Transports[merge.Rows.String()]) > 0
 }
 
 // redeal restores the state from a checkpoint of other ranks or heads.
@@ -118,11 +120,12 @@ func (d *deal) added(name string) bool {
 	if d.lte == nil {
 		return false
 	}
+	if k, ok := merge.HeadOf(name); ok {
+		return k >= d.heads
+	}
 	var k int
-	for _, form := range []string{"head.%d.", "exchange.sent.%d", "exchange.held.%d"} {
-		if n, _ := fmt.Sscanf(name, form, &k); n == 1 && k >= d.heads {
-			return true
-		}
+	if n, _ := fmt.Sscanf(name, "head.%d.", &k); n == 1 {
+		return k >= d.heads
 	}
 	return strings.HasPrefix(name, flightOf)
 }
@@ -143,7 +146,7 @@ func (d *deal) restoreShared(wanted tensors) error {
 	if err = errors.Join(err, d.whole(left)); err != nil || d.lte == nil || !d.config.Exchange.Overlap {
 		return err
 	}
-	was := make([]collective.Status, d.Manifest.Ranks)
+	was := make([]merge.Status, d.Manifest.Ranks)
 	var all tensors
 	all.statuses(was)
 	if _, err = d.Shared.Take(all); err != nil {
@@ -151,7 +154,7 @@ func (d *deal) restoreShared(wanted tensors) error {
 	}
 	now, mean := d.arrived.statuses, meanLoss(was)
 	for rank := range now {
-		now[rank] = collective.Status{Loss: mean}
+		now[rank] = merge.Status{Loss: mean}
 	}
 	return nil
 }
@@ -269,15 +272,15 @@ func (l *lte) add(from int) error {
 			copy(w.replicas.value, l.merged)
 		}
 	}
-	if !l.gathering.Holds() || l.wire == collective.FP32 && !l.config.Exchange.Overlap {
+	if !l.gathering.HasEstimates() || l.wire == merge.FP32 && !l.config.Exchange.Overlap {
 		return nil
 	}
-	if err := l.gathering.Change(begin); err != nil {
+	if err := l.gathering.SetEstimates(begin); err != nil {
 		return err
 	}
 	for i, w := range l.crew {
 		if w.number >= from {
-			copy(l.gathering.Sent(i), l.gathering.Head(w.number))
+			copy(l.gathering.LocalEstimate(i), l.gathering.Estimate(w.number))
 		}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 
 	"lte/checkpoint"
 	"lte/collective"
+	"lte/method"
 )
 
 // Keeping is how a run keeps checkpoints.
@@ -139,7 +140,7 @@ func (t *Trainer) keepMerge(n int) error {
 	}
 	if every := t.config.Checkpoint.Merges; every > 0 {
 		merges := t.method.counts().merges
-		if t.config.Merges() {
+		if t.config.Spec().Merges != method.Nothing {
 			k.due = k.due || merges%every == 0
 		} else {
 			k.due = k.due || t.step/every > (t.step-n)/every

@@ -4,6 +4,7 @@ import (
 	"lte/collective"
 	"lte/compute"
 	"lte/config"
+	"lte/merge"
 	"lte/model"
 )
 
@@ -26,7 +27,6 @@ func newLoRA(c config.Config, g *collective.Meter, be compute.Backend, m *model.
 	}
 	l := &lora{gradients: all, heads: h}
 	l.worker.number = g.Rank()
-	l.guard.alongHead(h)
 	return l, nil
 }
 
@@ -55,13 +55,13 @@ func (m *lora) apart(layer *model.Linear) (all []model.Factors) {
 }
 
 // merge has nothing to merge; it proves the lockstep now and then.
-func (m *lora) merge(step, k int, status collective.Status) (ended, error) {
+func (m *lora) merge(step, k int, status merge.Status) (ended, error) {
 	if status.Failed > 0 {
 		return ended{}, m.blame(step-k+status.Failed, status.Loss)
 	}
 	if m.proveNow(step) {
 		m.settle()
-		return ended{status.Loss, k}, m.guard.prove()
+		return ended{status.Loss, k}, m.checker.check()
 	}
 	return ended{status.Loss, k}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"lte/data"
 	"lte/measure"
 	"lte/model"
+	"lte/record"
 
 	"gonum.org/v1/gonum/blas/blas32"
 )
@@ -59,7 +60,7 @@ func (s spread) Picture(dst *data.Picture, i int) error { return s.Images.Pictur
 
 // measure fills in what the record tells of the merged weights W and of the heads. Every rank takes the whole gradient,
 // which costs no message; the decompositions, a layer each, are shared out. It leaves what trains as it was.
-func (t *Trainer) measure(r *Record) error {
+func (t *Trainer) measure(r *record.Record) error {
 	gradients, err := t.mergedGradients()
 	if err != nil {
 		return err

@@ -36,7 +36,7 @@ func TestMeasurements(t *testing.T) {
 	for _, method := range []string{"lte", "full", "lora", "mhlora", "sequential", "localsgd"} {
 		t.Run(method, func(t *testing.T) {
 			c := measured(method)
-			if c.HasHeads() {
+			if c.Spec().HasHeads() {
 				c.Replicas.Train = []string{"class_token", "heads.head.*"}
 			}
 			plain := c

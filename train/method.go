@@ -7,11 +7,13 @@ import (
 	"lte/collective"
 	"lte/compute"
 	"lte/config"
+	"lte/merge"
+	"lte/method"
 	"lte/model"
 )
 
-// method decides who trains on this rank and what crosses the network when. The loop knows nothing else of it.
-type method interface {
+// algorithm is a training method at work: what trains on this rank, and what crosses the network when.
+type algorithm interface {
 	// workers are those who train on this rank.
 	workers() []*worker
 	// interval is K, the local steps until the next merge, after so many steps.
@@ -21,7 +23,7 @@ type method interface {
 	exchange(step int, loss float64) (float64, error)
 	// merge ends an interval of k steps, in lockstep on all ranks. If an exchange or the status of any rank is not
 	// finite, weights stay as they were and every rank gets the same *NonFiniteError.
-	merge(step, k int, status collective.Status) (ended, error)
+	merge(step, k int, status merge.Status) (ended, error)
 	// settle makes the model's weights those of the last merge, or step where there are no merges: what evaluation
 	// reads. Training goes on as if it had not been called, if it is called after a merge.
 	settle()
@@ -48,31 +50,30 @@ type ended struct {
 
 // counts of a run so far.
 type counts struct {
-	merges   int
-	cleared  int    // moments of optimizers that merges cleared, on this rank
-	repairs  int    // parameters that were not the same on all ranks and were made so
-	repaired string // which they were the last time, and where
+	merges  int
+	cleared int // moments of optimizers that merges cleared, on this rank
 }
 
-// newMethod makes the configured method. It changes the model: what trains, and which heads it carries.
-func newMethod(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model, as *Route) (method, error) {
-	switch c.Method {
-	case "lte":
+// newAlgorithm makes the configured method's. It changes the model: what trains, and which heads it carries.
+func newAlgorithm(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model, as *Route) (algorithm, error) {
+	spec, ok := method.Named(c.Method)
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("method = %q is not known: expected one of %v", c.Method, method.Names())
+	case spec.Merges == method.Heads:
 		return newLTE(c, g, be, m, as)
-	case "full":
-		return newFull(c, g, be, m)
-	case "lora":
-		return newLoRA(c, g, be, m, 1)
-	case "mhlora":
-		return newMHLoRA(c, g, be, m)
-	case "sequential":
-		return newSequential(c, g, be, m)
-	case "localsgd":
-		return newLocalSGD(c, g, be, m)
-	case "diloco":
+	case spec.Merges == method.Weights && spec.Outer:
 		return newDiLoCo(c, g, be, m)
+	case spec.Merges == method.Weights:
+		return newLocalSGD(c, g, be, m)
+	case spec.Merges == method.Head:
+		return newSequential(c, g, be, m)
+	case spec.Trains == method.HeadStack:
+		return newMHLoRA(c, g, be, m)
+	case spec.Trains == method.OneHead:
+		return newLoRA(c, g, be, m, 1)
 	}
-	return nil, fmt.Errorf("method = %q is not known", c.Method)
+	return newFull(c, g, be, m)
 }
 
 // NonFiniteError stops a run whose loss or gradient is not a finite number. All ranks return the same one.
@@ -90,7 +91,7 @@ func (e *NonFiniteError) Error() string {
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
 // failure finds the ranks that met the first number that is not finite, in the k steps that end with step.
-func failure(step, k int, statuses []collective.Status) error {
+func failure(step, k int, statuses []merge.Status) error {
 	var e *NonFiniteError
 	for rank, s := range statuses {
 		if s.Failed == 0 {
@@ -110,7 +111,7 @@ func failure(step, k int, statuses []collective.Status) error {
 	return e
 }
 
-func meanLoss(statuses []collective.Status) (mean float64) {
+func meanLoss(statuses []merge.Status) (mean float64) {
 	for _, s := range statuses {
 		mean += s.Loss / float64(len(statuses))
 	}

@@ -10,6 +10,7 @@ import (
 	"lte/collective"
 	"lte/config"
 	"lte/data"
+	"lte/merge"
 	"lte/model"
 	"lte/random"
 )
@@ -220,7 +221,7 @@ func TestMomentsAtMerge(t *testing.T) {
 					if method == "lte" {
 						c.LoRA.Heads = 2
 					}
-					if c.HasHeads() {
+					if c.Spec().HasHeads() {
 						c.Replicas.Train = []string{"class_token", "*.bias"}
 					}
 					tr := started(t, c, collective.Alone{}, tinySet(60))
@@ -258,7 +259,7 @@ func TestMomentsAtMerge(t *testing.T) {
 						}
 					}
 					if how == "clear" {
-						if counts[0] == 0 || c.HasHeads() && counts[0] == len(tr.workers)*len(moments(tr.workers[0], 0)) {
+						if counts[0] == 0 || c.Spec().HasHeads() && counts[0] == len(tr.workers)*len(moments(tr.workers[0], 0)) {
 							t.Fatalf("%d moments not 0 after a step: the count would say nothing", counts[0])
 						}
 						asNew(t, tr)
@@ -363,7 +364,7 @@ func TestLoRABias(t *testing.T) {
 		}
 	}
 	before := biases(tr)
-	_, err := tr.Merge(2, collective.Status{})
+	_, err := tr.Merge(2, merge.Status{})
 	must(t, err)
 	distant(t, "b", biases(tr), before)
 	plain := newTrainer(t, tinyConfig("full"), collective.Alone{}, set)

@@ -9,7 +9,9 @@ import (
 	"lte/collective"
 	"lte/config"
 	"lte/data"
+	"lte/method"
 	"lte/model"
+	"lte/record"
 )
 
 // report evaluates, measures and records where one of the last k steps was a multiple of the interval for it, or the
@@ -26,7 +28,7 @@ func (t *Trainer) report(k int) error {
 	t.method.settle()
 	now, images := time.Now(), t.images()
 	done := t.method.counts()
-	r := Record{Step: t.step, Images: int64(images), LR: t.lr, Merges: done.merges, MomentsCleared: done.cleared, Repairs: done.repairs,
+	r := record.Record{Step: t.step, Images: int64(images), LR: t.lr, Merges: done.merges, MomentsCleared: done.cleared,
 		TrainLoss:       t.losses / float64(t.merged),
 		ImagesPerSecond: float64(images-t.lastImages) / now.Sub(t.seconds.lastAt).Seconds()}
 	if evaluate {
@@ -88,18 +90,18 @@ func imagesPerStep(c config.Config, ranks int) int {
 	switch {
 	case c.Data.Share == "same":
 		return c.Train.Batch
-	case c.Method == "lte":
+	case c.Spec().Trains == method.OwnHeads:
 		return c.Train.Batch * c.LoRA.Heads
 	}
 	return c.Train.Batch * ranks
 }
 
-func (t *Trainer) summary() Summary {
+func (t *Trainer) summary() record.Summary {
 	c, size := t.config, t.meter.Size()
 	weights := len(t.model.Flat())
 	done := t.method.counts()
-	s := Summary{Method: c.Method, Model: ModelName(c.Model), Dataset: t.set.Name, Ranks: size, Wire: c.Exchange.Wire, Steps: t.step,
-		Merges: done.merges, MomentsCleared: done.cleared, Repairs: done.repairs, Images: t.last.Images, Seconds: t.last.Seconds,
+	s := record.Summary{Method: c.Method, Model: ModelName(c.Model), Dataset: t.set.Name, Ranks: size, Wire: c.Exchange.Wire, Steps: t.step,
+		Merges: done.merges, MomentsCleared: done.cleared, Images: t.last.Images, Seconds: t.last.Seconds,
 		ImagesPerSecond: float64(t.last.Images) / t.last.Seconds, DataWait: t.last.DataWait,
 		TestTop1: *t.last.TestTop1, TestLoss: *t.last.TestLoss, TrainLoss: t.last.TrainLoss,
 		AverageTop1: t.last.AverageTop1, AverageLoss: t.last.AverageLoss,
@@ -108,12 +110,12 @@ func (t *Trainer) summary() Summary {
 		PeakMemory:      PeakMemory(),
 		WeightsDigest:   t.digest(), Parameters: int64(weights), Trained: int64(t.Trained()),
 		Seed: c.Seed, Backend: t.backend.Name()}
-	if c.HasHeads() {
+	if c.Spec().HasHeads() {
 		s.Heads, s.LoRARank, s.LoRAAlpha = c.LoRA.Heads, c.LoRA.Rank, c.LoRA.Alpha
 	}
 	r := t.route()
-	s.Transports, s.Network = r.Transports, r.Network
-	if c.Merges() {
+	s.Transports, s.Network = r.Transports, (*record.Network)(r.Network)
+	if c.Spec().Merges != method.Nothing {
 		s.MergeEvery = c.Merge.Every
 	}
 	return s

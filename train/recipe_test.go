@@ -27,7 +27,7 @@ func TestAccumulate(t *testing.T) {
 			if method == "lte" {
 				c.LoRA.Heads, c.LoRA.Bias = 2, true
 			}
-			if c.HasHeads() {
+			if c.Spec().HasHeads() {
 				c.Replicas.Train = []string{"class_token", "encoder.pos_embedding", "heads.head.*"}
 			}
 			be := &counting{Backend: backend(t, "auto", 1)}
@@ -189,7 +189,7 @@ func TestAverage(t *testing.T) {
 			if method == "lte" {
 				c.LoRA.Heads = 2
 			}
-			if c.HasHeads() {
+			if c.Spec().HasHeads() {
 				c.Replicas.Train = []string{"class_token", "heads.head.*"}
 			}
 			plain, err := newTrainer(t, c, collective.Alone{}, set).Run(nil)

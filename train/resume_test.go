@@ -16,6 +16,7 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
+	"lte/record"
 )
 
 // journeys are runs that hold state of every kind.
@@ -172,7 +173,7 @@ type outcome struct {
 	observed        observed
 }
 
-func when(rank0 bool, o Observer) Observer {
+func when(rank0 bool, o record.Observer) record.Observer {
 	if rank0 {
 		return o
 	}
@@ -186,7 +187,7 @@ func TestNumbersComeBack(t *testing.T) {
 	c := tinyConfig("lte")
 	c.Run.LogEvery, c.Run.EvalEvery = 50, 0
 	tr, dir := newTrainer(t, c, collective.Alone{}, tinySet(30)), t.TempDir()
-	tr.best, tr.lastImages, tr.shift, tr.method.(*lte).done.repairs = 0.75, 3, 8, 5
+	tr.best, tr.lastImages, tr.shift = 0.75, 3, 8
 	keep(tr, checkpoint.Open(dir, 9, false), 4)
 	if _, err := tr.Run(nil); !errors.As(err, new(*InterruptedError)) {
 		t.Fatalf("%v, want an interruption", err)
@@ -196,8 +197,8 @@ func TestNumbersComeBack(t *testing.T) {
 	if again.seconds.run <= 0 || again.seconds.record <= 0 {
 		t.Errorf("the run has taken no time: %+v", again.seconds)
 	}
-	if repairs := again.method.counts().repairs; again.best != 0.75 || again.lastImages != 3 || again.shift != 8 || repairs != 5 {
-		t.Errorf("best %v, images at the last record %d, shift %d, repairs %d", again.best, again.lastImages, again.shift, repairs)
+	if again.best != 0.75 || again.lastImages != 3 || again.shift != 8 {
+		t.Errorf("best %v, images at the last record %d, shift %d", again.best, again.lastImages, again.shift)
 	}
 }
 
@@ -250,16 +251,16 @@ func readBack(t *testing.T, store *checkpoint.Store, step int, g collective.Grou
 }
 
 // sameRecords compares all but times, and bytes that are sent about once a second.
-func sameRecords(t *testing.T, what string, got, want []Record) {
+func sameRecords(t *testing.T, what string, got, want []record.Record) {
 	t.Helper()
 	if len(got) != len(want) {
 		t.Fatalf("%s%d records, want %d", what, len(got), len(want))
 	}
 	for i := range want {
 		a, b := got[i], want[i]
-		for _, r := range []*Record{&a, &b} {
+		for _, r := range []*record.Record{&a, &b} {
 			r.DataWait = 0
-			r.Seconds, r.ImagesPerSecond, r.BytesSent, r.Traffic.Control = 0, 0, 0, collective.Traffic{}
+			r.Seconds, r.ImagesPerSecond, r.BytesSent, r.Traffic.Control = 0, 0, 0, record.Bytes{}
 		}
 		if x, y := strings.ReplaceAll(text(a), "NaN", "-"), strings.ReplaceAll(text(b), "NaN", "-"); x != y {
 			t.Fatalf("%srecord %d:\n%s, want\n%s", what, i, x, y)
@@ -268,7 +269,7 @@ func sameRecords(t *testing.T, what string, got, want []Record) {
 }
 
 // text tells a record's fields, behind pointers too.
-func text(r Record) string {
+func text(r record.Record) string {
 	var b strings.Builder
 	for v, i := reflect.ValueOf(r), 0; i < v.NumField(); i++ {
 		f := v.Field(i)
@@ -302,7 +303,7 @@ func madeLonger(t *testing.T, g collective.Group, dir string, names ...string) {
 			continue // the end takes up what else is one interval late; not on every machine
 		}
 		set := tinySet(30)
-		run := func(tr *Trainer) []Record {
+		run := func(tr *Trainer) []record.Record {
 			var o observed
 			_, err := tr.Run(&o)
 			must(t, err)

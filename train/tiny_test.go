@@ -13,6 +13,7 @@ import (
 	"lte/config"
 	"lte/data"
 	"lte/model"
+	"lte/record"
 )
 
 // pictures are synthetic images in memory.
@@ -62,7 +63,7 @@ func tinyConfig(method string) config.Config {
 	c.Data = config.Data{Share: "split", Kind: "auto", TestPart: 0.2, Resize: "bicubic", Keep: 1, Norm: "auto", RRC: "off", Area: 1, Aspect: 1, MixProb: 1}
 	c.Model = config.Model{Kind: "vit", TokenMLP: 6, Patch: 2, Depth: 1, Width: 8, MLP: 12, Heads: 2, Positions: "learned"}
 	c.LoRA = config.LoRA{Rank: 2, Alpha: 4, Init: "orthogonal"}
-	c.Merge = config.Merge{Every: 3, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors", Lockstep: "stop"}
+	c.Merge = config.Merge{Every: 3, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors"}
 	c.Exchange = config.Exchange{Wire: "fp32", Transport: "factors", ShareMemory: true}
 	c.Replicas = config.Replicas{Sync: "auto"}
 	c.Outer = config.Outer{LR: 0.7, Momentum: 0.9}
@@ -255,7 +256,7 @@ func far[G, W float32 | float64](got []G, want []W, tol float64) error {
 type observed struct {
 	steps   []int
 	losses  []float64
-	records []Record
+	records []record.Record
 	fail    error // of Record
 	noted   []string
 	warned  []string
@@ -265,7 +266,7 @@ func (o *observed) Progress(step int, loss float64) {
 	o.steps, o.losses = append(o.steps, step), append(o.losses, loss)
 }
 
-func (o *observed) Record(r Record) error {
+func (o *observed) Record(r record.Record) error {
 	o.records = append(o.records, r)
 	return o.fail
 }

@@ -13,8 +13,10 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
+	"lte/merge"
 	"lte/model"
 	"lte/random"
+	"lte/record"
 )
 
 // Trainer is one rank's part of a run.
@@ -24,12 +26,12 @@ type Trainer struct {
 	set      *data.Set
 	backend  compute.Backend
 	model    *model.Model
-	method   method
+	method   algorithm
 	workers  []*worker
-	together *crew    // all workers, where one pass serves them
-	average  *average // nil: none
-	probe    *probe   // nil: none
-	observer Observer // nil but on rank 0
+	together *crew           // all workers, where one pass serves them
+	average  *average        // nil: none
+	probe    *probe          // nil: none
+	observer record.Observer // nil but on rank 0
 	feed     feed
 
 	step       int      // local steps done
@@ -45,7 +47,7 @@ type Trainer struct {
 	records    int
 	best       float64 // largest test_top1
 	better     bool    // the last step's is the largest
-	last       Record
+	last       record.Record
 	keeper     *keeper // nil: no checkpoints
 	activity   Activity
 	good       []float32 // on rank 0: the weights that can train, at the last record at which they were finite
@@ -54,7 +56,7 @@ type Trainer struct {
 // interval is what was trained since the last merge.
 type interval struct {
 	done   int // steps
-	status collective.Status
+	status merge.Status
 }
 
 // feed is where batches come from: a data.Feed, or a test's own.
@@ -79,7 +81,7 @@ func build(c config.Config, g collective.Group, set *data.Set, be compute.Backen
 		return nil, &config.Error{Problem: err.Error(), Err: err}
 	}
 	if !c.Exchange.ShareMemory {
-		g = collective.Apart(g)
+		g = collective.WithoutSharedMemory(g)
 	}
 	meter := collective.NewMeter(g)
 	if c.SharesWeights() && g.Size() > 1 {
@@ -87,7 +89,7 @@ func build(c config.Config, g collective.Group, set *data.Set, be compute.Backen
 			return nil, err
 		}
 	}
-	m, err := newMethod(c, meter, be, v, as)
+	m, err := newAlgorithm(c, meter, be, v, as)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +118,7 @@ func build(c config.Config, g collective.Group, set *data.Set, be compute.Backen
 func sharers(c config.Config, m *collective.Meter) collective.Group {
 	g := m.For(collective.Control)
 	if !c.SharesWeights() {
-		g = collective.Apart(g)
+		g = collective.WithoutSharedMemory(g)
 	}
 	return g
 }
@@ -163,10 +165,10 @@ func (t *Trainer) Activity() *Activity { return &t.activity }
 func (t *Trainer) Sent() int64 { return t.meter.Sent() }
 
 // Traffic is what this rank has sent and received so far, by purpose.
-func (t *Trainer) Traffic() Traffic {
+func (t *Trainer) Traffic() record.Traffic {
 	m := t.meter
-	return Traffic{Merge: m.Traffic(collective.Merging), Gradients: m.Traffic(collective.Gradients),
-		Evaluation: m.Traffic(collective.Evaluation), Control: m.Traffic(collective.Control)}
+	return record.Traffic{Merge: record.Bytes(m.Traffic(collective.Merging)), Gradients: record.Bytes(m.Traffic(collective.Gradients)),
+		Evaluation: record.Bytes(m.Traffic(collective.Evaluation)), Control: record.Bytes(m.Traffic(collective.Control))}
 }
 
 // Trained is how many numbers the optimizers move on this rank.
@@ -202,7 +204,7 @@ func (t *Trainer) withAverage(f func() error) error {
 // Run trains to the configured number of steps and returns the summary, but for what the caller knows (threads, MPI,
 // version). obs, nil on all ranks but 0, is told what happens. On a *NonFiniteError rank 0's model has the last good
 // weights: those of the last merge, or where they overflowed too, of the last record.
-func (t *Trainer) Run(obs Observer) (Summary, error) {
+func (t *Trainer) Run(obs record.Observer) (record.Summary, error) {
 	f := t.newFeed()
 	defer f.Close()
 	t.feed, t.observer = f, obs
@@ -229,7 +231,7 @@ func (t *Trainer) finiteWeights() bool {
 	return finite(t.backend.SumSquares(t.model.Flat()))
 }
 
-func (t *Trainer) run() (Summary, error) {
+func (t *Trainer) run() (record.Summary, error) {
 	if r := t.route(); r.Network != nil && t.observer != nil {
 		t.observer.Note(r.String())
 	}
@@ -237,16 +239,16 @@ func (t *Trainer) run() (Summary, error) {
 	for t.step < t.config.Train.Steps || t.merging > 0 {
 		if t.merging == 0 {
 			if err := t.trainInterval(); err != nil {
-				return Summary{}, err
+				return record.Summary{}, err
 			}
 		}
 		k := t.merging
 		t.merging = 0
 		if err := t.report(k); err != nil {
-			return Summary{}, err
+			return record.Summary{}, err
 		}
 		if err := t.keepMerge(k); err != nil {
-			return Summary{}, err
+			return record.Summary{}, err
 		}
 	}
 	return t.summary(), nil
@@ -304,7 +306,7 @@ func Augment(d config.Data) (a data.Augment) {
 
 // localSteps trains the rest of an interval of k steps. After a loss or gradient that is not finite it makes no further
 // update: the status tells the other ranks at the merge.
-func (t *Trainer) localSteps(k int) (collective.Status, error) {
+func (t *Trainer) localSteps(k int) (merge.Status, error) {
 	status := &t.under.status
 	for t.under.done < k {
 		if status.Failed == 0 {
@@ -320,7 +322,7 @@ func (t *Trainer) localSteps(k int) (collective.Status, error) {
 			}
 			status.Loss += loss / float64(k)
 			if !ok {
-				*status = collective.Status{Loss: loss, Failed: t.under.done + 1}
+				*status = merge.Status{Loss: loss, Failed: t.under.done + 1}
 			}
 			if t.observer != nil {
 				t.observer.Progress(t.step+1, loss)
@@ -347,16 +349,11 @@ func (t *Trainer) next() (*data.Batch, error) {
 
 // Merge ends an interval of k steps in lockstep on all ranks; it returns the mean loss of all ranks over the steps that are
 // merged with it, NaN of none.
-func (t *Trainer) Merge(k int, status collective.Status) (loss float64, err error) {
-	repairs := t.method.counts().repairs
+func (t *Trainer) Merge(k int, status merge.Status) (loss float64, err error) {
 	t.activity.begin(merging, t.step)
 	e, err := t.method.merge(t.step, k, status)
 	if err != nil {
 		return 0, err
-	}
-	if done := t.method.counts(); done.repairs > repairs && t.observer != nil {
-		t.observer.Warn(fmt.Sprintf("lockstep broken after step %d: %s; all have rank 0's numbers now, as merge.lockstep = \"repair\" says",
-			t.step, done.repaired))
 	}
 	if e.steps == 0 {
 		return math.NaN(), nil

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"lte/method"
 )
 
 const (
@@ -125,6 +127,20 @@ func TestBrokenLinksAreFound(t *testing.T) {
 	for target, want := range map[string]bool{"#a-b-1000-c": false, "#a": true, "https://example.org/none": false, "none.md": true, "README.md": false} {
 		if why := broken(all, "README.md", target); (why != "") != want {
 			t.Errorf("%s: %q", target, why)
+		}
+	}
+}
+
+// README.md and docs/algorithm.md describe the methods as package method does.
+func TestTablesOfMethods(t *testing.T) {
+	rows := "| --- | --- | --- |\n"
+	for _, m := range method.All() {
+		rows += fmt.Sprintf("| `%s` | %s | %s |\n", m.Name, m.Summary, m.Traffic)
+	}
+	all := pages(t)
+	for _, page := range []string{"README.md", "docs/algorithm.md"} {
+		if !strings.Contains(all[page], rows+"\n") {
+			t.Errorf("%s: the table of methods must have these rows and no others:\n%s", page, rows)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package collective_test
+package merge_test
 
 import (
 	"bytes"
@@ -7,15 +7,17 @@ import (
 	"slices"
 
 	"lte/collective"
+	"lte/collective/grouptest"
+	"lte/merge"
 )
 
 const wide = 200 // factors of a head: its last block is not full
 
 // walk is where a head's factors are after some moves.
 func walk(head, moves int) []float32 {
-	x := draw(head, wide)
+	x := grouptest.Draw(head, wide)
 	for move := range moves {
-		for i, v := range draw(1000+100*move+head, wide) {
+		for i, v := range grouptest.Draw(1000+100*move+head, wide) {
 			x[i] += v / 10
 		}
 	}
@@ -32,7 +34,7 @@ func same(got, want []float32) bool { return collective.Digest(got) == collectiv
 func lawWires(g collective.Group) error {
 	for _, w := range wires {
 		for own := 1; own*g.Size() <= 8; own *= 2 {
-			for _, group := range []collective.Group{g, collective.Compressed(g, w)} {
+			for _, group := range []collective.Group{g, merge.Compressed(g, w)} {
 				if err := lawWire(group, w, own); err != nil {
 					return fmt.Errorf("%s, %d heads a rank: %w", w, own, err)
 				}
@@ -42,7 +44,7 @@ func lawWires(g collective.Group) error {
 	return nil
 }
 
-func lawWire(g collective.Group, w collective.Wire, own int) error {
+func lawWire(g collective.Group, w merge.Wire, own int) error {
 	e := newExchange(g, nil, wide, own, w)
 	heads := own * g.Size()
 	sent, held := make([][]float32, heads), make([][]float32, heads) // the twins'
@@ -50,20 +52,20 @@ func lawWire(g collective.Group, w collective.Wire, own int) error {
 		sent[k], held[k] = make([]float32, wide), make([]float32, wide)
 	}
 	for round := range 4 {
-		if w != collective.FP32 && round%2 == 0 { // heads begin anew: one half is what anyone can draw, the other is owed
+		if w != merge.FP32 && round%2 == 0 { // heads begin anew: one half is what anyone can draw, the other is owed
 			const half = wide / 2
 			for k := range heads {
-				copy(held[k], draw(k+round, half))
+				copy(held[k], grouptest.Draw(k+round, half))
 				clear(held[k][half:])
 				copy(sent[k], held[k][:half])
 				for i, x := range walk(k, round)[half:] {
 					sent[k][half+i] -= x
 				}
 				if k/own == g.Rank() {
-					copy(e.Sent(k%own), sent[k])
+					copy(e.LocalEstimate(k%own), sent[k])
 				}
 			}
-			if err := e.Change(func(k int, head []float32) { copy(head, held[k]) }); err != nil {
+			if err := e.SetEstimates(func(k int, head []float32) { copy(head, held[k]) }); err != nil {
 				return err
 			}
 		}
@@ -71,7 +73,7 @@ func lawWire(g collective.Group, w collective.Wire, own int) error {
 		for i := range own {
 			mine = append(mine, walk(g.Rank()*own+i, round+1)...)
 		}
-		statuses, err := e.Gather(mine, collective.Status{Loss: float64(g.Rank()), Failed: g.Rank() + 1})
+		statuses, err := e.Gather(mine, merge.Status{Loss: float64(g.Rank()), Failed: g.Rank() + 1})
 		if err != nil {
 			return err
 		}
@@ -84,10 +86,10 @@ func lawWire(g collective.Group, w collective.Wire, own int) error {
 			message := make([]byte, w.Bytes(wide))
 			w.Encode(message, sent[k], walk(k, round+1))
 			w.Decode(held[k], message)
-			if !same(e.Head(k), held[k]) {
+			if !same(e.Estimate(k), held[k]) {
 				return fmt.Errorf("round %d: head %d arrives with other bits", round, k)
 			}
-			if k/own == g.Rank() && !same(e.Sent(k%own), sent[k]) {
+			if k/own == g.Rank() && !same(e.LocalEstimate(k%own), sent[k]) {
 				return fmt.Errorf("round %d: head %d was sent with other bits", round, k)
 			}
 		}
@@ -98,8 +100,7 @@ func lawWire(g collective.Group, w collective.Wire, own int) error {
 // payload is what a rank sends: noise, zeros, floats between 1 and 2, or one rank's noise beside zeros of the others.
 func payload(kind, rank, n int) []byte {
 	x := make([]byte, n)
-	for i := range x {
-		noise := byte((uint64(rank*n+i) + 1) * 0x9e3779b97f4a7c15 >> 56)
+	for i, noise := range grouptest.Noise(rank, n) {
 		switch {
 		case kind == 0, kind == 3 && rank == 0, kind == 2 && i%4 < 2:
 			x[i] = noise
@@ -117,7 +118,7 @@ func payload(kind, rank, n int) []byte {
 func lawCompressed(g collective.Group) error {
 	size := g.Size()
 	for _, w := range wires {
-		c := collective.Compressed(g, w)
+		c := merge.Compressed(g, w)
 		for _, n := range []int{0, 1, 3, 7, 8, 1001} {
 			for kind := range 4 {
 				what := fmt.Sprintf("%s, %d bytes, kind %d", w, n, kind)
@@ -157,7 +158,7 @@ func lawCompressedTraffic(g collective.Group) error {
 	others := int64(g.Size() - 1)
 	for kind, most := range []int64{n + 50, 50, n*3/4 + 50, n + 50} {
 		meter := collective.NewMeter(g)
-		c := collective.Compressed(meter.For(collective.Merging), collective.FP32)
+		c := merge.Compressed(meter.For(collective.Merging), merge.FP32)
 		if err := c.Allgather(make([]byte, g.Size()*n), payload(kind, g.Rank(), n)); err != nil {
 			return err
 		}
@@ -174,4 +175,11 @@ func lawCompressedTraffic(g collective.Group) error {
 		}
 	}
 	return nil
+}
+
+// Compressed messages reach the memory of a node as they were sent.
+//
+// Fails if a rank unpacks another's part, or goes on before the others have read theirs.
+func lawCompressedNodes(g collective.Group) error {
+	return grouptest.CheckNode(merge.Compressed(g, merge.FP32))
 }

@@ -1,4 +1,4 @@
-package collective_test
+package merge_test
 
 import (
 	"fmt"
@@ -8,25 +8,27 @@ import (
 	"testing"
 
 	"lte/collective"
+	"lte/collective/grouptest"
+	"lte/merge"
 )
 
-var wires = []collective.Wire{collective.FP32, collective.BF16, collective.Int8, collective.Int4}
+var wires = []merge.Wire{merge.FP32, merge.BF16, merge.Int8, merge.Int4}
 
 // block is how many numbers share a scale.
 const block = 64
 
 // steps are what the largest change is divided by in the stated error.
-var steps = map[collective.Wire]float64{collective.BF16: 256, collective.Int8: 252, collective.Int4: 13.8}
+var steps = map[merge.Wire]float64{merge.BF16: 256, merge.Int8: 252, merge.Int4: 13.8}
 
 // stated is the error that Wire states, of every number that changes by d: of x before, and x̂ after the message.
-func stated(w collective.Wire, d, x, held []float32) []float64 {
+func stated(w merge.Wire, d, x, held []float32) []float64 {
 	bound := make([]float64, len(d))
-	if w == collective.FP32 {
+	if w == merge.FP32 {
 		return bound
 	}
 	for i := range bound {
 		change := math.Abs(float64(d[i]))
-		if w != collective.BF16 {
+		if w != merge.BF16 {
 			for _, v := range d[i/block*block : min(len(d), i/block*block+block)] {
 				change = max(change, math.Abs(float64(v)))
 			}
@@ -37,7 +39,7 @@ func stated(w collective.Wire, d, x, held []float32) []float64 {
 }
 
 // follow sends x once; it fails unless sender and receiver hold the same bits, within the stated error. It returns the largest error.
-func follow(w collective.Wire, sent, held, x []float32) (worst float64, err error) {
+func follow(w merge.Wire, sent, held, x []float32) (worst float64, err error) {
 	d := make([]float32, len(x))
 	for i := range x {
 		d[i] = x[i] - sent[i]
@@ -63,12 +65,12 @@ func follow(w collective.Wire, sent, held, x []float32) (worst float64, err erro
 // also where all are 0 or one alone is large.
 //
 // Fails if a scale is rounded down or to nearest, a code is truncated, codes or scales of a block are another's, or a last block is
-// cut or spoilt by what is not there (shown by the first two, and by a last block that keeps its neighbour's numbers).
+// cut or spoilt by what is not there.
 func TestWireError(t *testing.T) {
 	for _, w := range wires {
 		for _, n := range []int{0, 1, 2, 5, 63, 64, 65, 127, 128, 1000} {
 			for _, size := range []float64{0, 1e-44, 1e-38, 1e-31, 1e-30, 1e-3, 1, 1e30, 1e37} {
-				x, sent := draw(1, n), draw(2, n)
+				x, sent := grouptest.Draw(1, n), grouptest.Draw(2, n)
 				for i := range x {
 					x[i], sent[i] = float32(size*math.Tanh(float64(x[i]))), float32(size*math.Tanh(float64(sent[i])))
 				}
@@ -132,7 +134,7 @@ func TestWireNotFinite(t *testing.T) {
 	const n, at, huge = 3 * block, block + 7, 3e38
 	for _, w := range wires[1:] {
 		for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1)), huge} {
-			x, sent := draw(1, n), make([]float32, n)
+			x, sent := grouptest.Draw(1, n), make([]float32, n)
 			held := slices.Clone(sent)
 			x[at] = bad
 			message := make([]byte, w.Bytes(n))
@@ -143,9 +145,9 @@ func TestWireNotFinite(t *testing.T) {
 				w.Encode(message, sent, x)
 				w.Decode(held, message)
 				for i := range x {
-					hit := i == at || w != collective.BF16 && i/block == at/block
+					hit := i == at || w != merge.BF16 && i/block == at/block
 					for _, v := range []float32{sent[i], held[i]} {
-						if fine := v-v == 0; fine == hit && !(w == collective.BF16 && bad == huge) {
+						if fine := v-v == 0; fine == hit && !(w == merge.BF16 && bad == huge) {
 							t.Fatalf("%s: %v at %d: %d is %v in round %d", w, bad, at, i, v, round)
 						}
 					}
@@ -157,11 +159,11 @@ func TestWireNotFinite(t *testing.T) {
 
 // Fails if a message is longer than is promised.
 func TestWireBytes(t *testing.T) {
-	for w, want := range map[collective.Wire]map[int]int{
-		collective.FP32: {0: 0, 1: 4, 1000: 4000},
-		collective.BF16: {0: 0, 1: 2, 1000: 2000},
-		collective.Int8: {0: 0, 1: 3, 64: 66, 65: 69, 1000: 1032},
-		collective.Int4: {0: 0, 1: 3, 64: 34, 65: 37, 1000: 532},
+	for w, want := range map[merge.Wire]map[int]int{
+		merge.FP32: {0: 0, 1: 4, 1000: 4000},
+		merge.BF16: {0: 0, 1: 2, 1000: 2000},
+		merge.Int8: {0: 0, 1: 3, 64: 66, 65: 69, 1000: 1032},
+		merge.Int4: {0: 0, 1: 3, 64: 34, 65: 37, 1000: 532},
 	} {
 		for n, bytes := range want {
 			if got := w.Bytes(n); got != bytes {
@@ -170,7 +172,7 @@ func TestWireBytes(t *testing.T) {
 		}
 	}
 	const n = 1e6
-	if int8, int4 := float64(4*n)/float64(collective.Int8.Bytes(n)), float64(4*n)/float64(collective.Int4.Bytes(n)); int8 < 3.8 || int4 < 7 {
+	if int8, int4 := float64(4*n)/float64(merge.Int8.Bytes(n)), float64(4*n)/float64(merge.Int4.Bytes(n)); int8 < 3.8 || int4 < 7 {
 		t.Errorf("int8 is %.2f times shorter than fp32, int4 %.2f times", int8, int4)
 	}
 }
@@ -183,8 +185,8 @@ func TestWireBits(t *testing.T) {
 		x[i] = float32(int32(uint32(i)*2654435761)) / float32(int(1)<<(20+i%11))
 		held[i] = x[(i+1)%n] / 3
 	}
-	for w, want := range map[collective.Wire]uint64{
-		collective.BF16: 0x599fbea96aa93be6, collective.Int8: 0xa0079a8655f2f798, collective.Int4: 0xb8531e667f6eb968,
+	for w, want := range map[merge.Wire]uint64{
+		merge.BF16: 0x599fbea96aa93be6, merge.Int8: 0xa0079a8655f2f798, merge.Int4: 0xb8531e667f6eb968,
 	} {
 		h := slices.Clone(held)
 		w.Encode(make([]byte, w.Bytes(n)), h, x)
@@ -197,7 +199,7 @@ func TestWireBits(t *testing.T) {
 // Bytes of float32 a second, encoded and decoded: go test -run xxx -bench Wire ./collective
 func BenchmarkWire(b *testing.B) {
 	const n = 1 << 20
-	x := draw(1, n)
+	x := grouptest.Draw(1, n)
 	for _, w := range wires {
 		message, held := make([]byte, w.Bytes(n)), make([]float32, n)
 		b.Run(fmt.Sprint(w, "/encode"), func(b *testing.B) {

@@ -1,13 +1,25 @@
-package train
+// Package record describes what a run records: its progress, the lines of metrics.jsonl and summary.json.
+package record
 
-import "lte/collective"
+// Bytes counts the bytes of messages.
+type Bytes struct {
+	Sent     int64 `json:"sent"`
+	Received int64 `json:"received"`
+}
+
+// Network is the measured speed of a network.
+type Network struct {
+	Latency   float64 `json:"latency"`   // seconds of an allgather of a few bytes
+	Allgather float64 `json:"allgather"` // bytes per second that a rank sends in an allgather
+	Alltoall  float64 `json:"alltoall"`  // bytes per second that a rank sends in an alltoall
+}
 
 // Traffic is the bytes that a rank sent and received, by purpose.
 type Traffic struct {
-	Merge      collective.Traffic `json:"merge"`
-	Gradients  collective.Traffic `json:"gradients"`
-	Evaluation collective.Traffic `json:"evaluation"`
-	Control    collective.Traffic `json:"control"`
+	Merge      Bytes `json:"merge"`
+	Gradients  Bytes `json:"gradients"`
+	Evaluation Bytes `json:"evaluation"`
+	Control    Bytes `json:"control"`
 }
 
 // Record is one line of metrics.jsonl: the state of a run after a merge (lte) or a step (full).
@@ -23,7 +35,6 @@ type Record struct {
 	BytesSent       int64    `json:"bytes_sent_per_rank"` // by rank 0, since the start
 	Traffic         Traffic  `json:"traffic"`             // of rank 0, since the start
 	MomentsCleared  int      `json:"moments_cleared"`     // numbers of optimizers' moments that were not 0 and that merges made 0, on rank 0
-	Repairs         int      `json:"repairs"`             // parameters that were not the same on all ranks and were made so, where merge.lockstep = "repair"
 	TestTop1        *float64 `json:"test_top1,omitempty"` // fraction right, on records that follow an evaluation
 	TestLoss        *float64 `json:"test_loss,omitempty"`
 	AverageTop1     *float64 `json:"ema_test_top1,omitempty"` // of the moving average of W, where ema.decay is not 0
@@ -49,11 +60,10 @@ type Summary struct {
 	MergeEvery       int                 `json:"merge_every"`
 	Wire             string              `json:"wire"`
 	Transports       map[string][]string `json:"transports,omitempty"` // lte: how heads travel, and the names of the layers that travel so
-	Network          *collective.Network `json:"network,omitempty"`    // as it was measured to choose them
+	Network          *Network            `json:"network,omitempty"`    // as it was measured to choose them
 	Steps            int                 `json:"steps"`
 	Merges           int                 `json:"merges"`
 	MomentsCleared   int                 `json:"moments_cleared"` // numbers of optimizers' moments that were not 0 and that merges made 0, on rank 0
-	Repairs          int                 `json:"repairs"`         // parameters that were not the same on all ranks and were made so, where merge.lockstep = "repair"
 	Images           int64               `json:"images"`
 	Seconds          float64             `json:"seconds"` // wall time of training, evaluation included
 	ImagesPerSecond  float64             `json:"images_per_second"`

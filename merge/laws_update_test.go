@@ -1,4 +1,4 @@
-package collective_test
+package merge_test
 
 import (
 	"errors"
@@ -7,12 +7,14 @@ import (
 	"slices"
 
 	"lte/collective"
+	"lte/collective/grouptest"
+	"lte/merge"
 )
 
 // many are layers with more outputs than inputs and with fewer, with sides that no number of ranks divides and that are shorter than
 // there are ranks, and with gaps between and B before A.
 var (
-	many = []collective.Factor{
+	many = []merge.Factor{
 		{A: 0, B: 6, M: 5, N: 3, R: 2},
 		{A: 20, B: 44, M: 2, N: 8, R: 3},
 		{A: 57, B: 52, M: 4, N: 4, R: 1},
@@ -23,18 +25,18 @@ var (
 )
 
 // choices are transports of many.
-func choices() (all [][]collective.Transport) {
-	for _, t := range collective.Transports() {
-		all = append(all, slices.Repeat([]collective.Transport{t}, len(many)))
+func choices() (all [][]merge.Transport) {
+	for _, t := range merge.Transports() {
+		all = append(all, slices.Repeat([]merge.Transport{t}, len(many)))
 	}
-	const f, d, r = collective.Factors, collective.Dense, collective.Rows
-	return append(all, []collective.Transport{r, d, f, r, r}, []collective.Transport{d, r, r, f, d})
+	const f, d, r = merge.Factors, merge.Dense, merge.Rows
+	return append(all, []merge.Transport{r, d, f, r, r}, []merge.Transport{d, r, r, f, d})
 }
 
 // scaled is the layers' s.
 func scaled(layer int) float64 { return []float64{0.5, 2, 1, 0.25, 1.5}[layer] }
 
-// multiply is a collective.Product.
+// multiply is a merge.Product.
 func multiply(dst []float32, layer, rows, columns, inner int, b, a []float32) {
 	for i := range rows {
 		for j := range columns {
@@ -71,7 +73,7 @@ func updates(layer int, heads [][]float32, delta float64) (sum, spread []float64
 // ranks hand on. The errors do not grow from merge to merge, nor where W takes the sums up for good.
 //
 // Fails if rows or columns are cut, or put together, at the wrong place, if a block is added twice or to another's, if what a rank
-// formed stays with it, if a leg sends what it should not owe, and if Renew forgets (shown by each).
+// formed stays with it, if a leg sends what it should not owe, and if Renew forgets.
 func lawUpdate(g collective.Group) error {
 	for _, w := range wires {
 		for c, transports := range choices() {
@@ -85,7 +87,7 @@ func lawUpdate(g collective.Group) error {
 	return nil
 }
 
-func lawOneUpdate(g collective.Group, w collective.Wire, transports []collective.Transport, own int, resets bool) error {
+func lawOneUpdate(g collective.Group, w merge.Wire, transports []merge.Transport, own int, resets bool) error {
 	const rounds = 4
 	u := newUpdate(g, many, manyLen, own, w, transports, multiply)
 	heads := own * g.Size()
@@ -97,7 +99,7 @@ func lawOneUpdate(g collective.Group, w collective.Wire, transports []collective
 		return x
 	}
 	rho := 0.0
-	if w != collective.FP32 {
+	if w != merge.FP32 {
 		rho = 1 / steps[w]
 	}
 	rho /= 1 - rho // e ≤ ρ(move + e)
@@ -112,7 +114,7 @@ func lawOneUpdate(g collective.Group, w collective.Wire, transports []collective
 				mine = append(mine, all[k]...)
 			}
 		}
-		statuses, err := u.Gather(mine, collective.Status{Loss: float64(g.Rank())})
+		statuses, err := u.Gather(mine, merge.Status{Loss: float64(g.Rank())})
 		if err != nil {
 			return err
 		}
@@ -120,7 +122,7 @@ func lawOneUpdate(g collective.Group, w collective.Wire, transports []collective
 			return errors.New("a status is lost")
 		}
 		var got []float32
-		sizes := make([]float64, len(collective.Transports())) // the largest change that such layers' sums may make
+		sizes := make([]float64, len(merge.Transports())) // the largest change that such layers' sums may make
 		sums, spreads := make([][]float64, len(many)), make([][]float64, len(many))
 		for l := range many {
 			sums[l], spreads[l] = updates(l, all, delta)
@@ -130,7 +132,7 @@ func lawOneUpdate(g collective.Group, w collective.Wire, transports []collective
 		for k := range g.Size() {
 			one := 0.0
 			for l, t := range transports {
-				if t == collective.Dense {
+				if t == merge.Dense {
 					s, _ := updates(l, all[k*own:(k+1)*own], 0)
 					one = max(one, largest(s))
 				}
@@ -139,26 +141,26 @@ func lawOneUpdate(g collective.Group, w collective.Wire, transports []collective
 		}
 		for l, f := range many {
 			sum := u.Sum(l)
-			if (sum == nil) != (transports[l] == collective.Factors) {
+			if (sum == nil) != (transports[l] == merge.Factors) {
 				return fmt.Errorf("layer %d: %d numbers of a sum", l, len(sum))
 			}
 			want, spread := sums[l], spreads[l]
 			switch transports[l] {
-			case collective.Factors:
+			case merge.Factors:
 				sum = make([]float32, f.M*f.N)
 				for _, part := range [][2]int{{0, f.M / 3}, {f.M / 3, f.M}} {
 					from, to := part[0], part[1]
 					a, b := u.Stacks(l, from, to)
 					multiply(sum[from*f.N:], l, to-from, f.N, heads*f.R, b, a)
 				}
-			case collective.Dense:
+			case merge.Dense:
 				_, spread = updates(l, all, 0)
 				for i := range spread {
-					spread[i] += lost + 2.2*rho*(sizes[collective.Dense]+lost)
+					spread[i] += lost + 2.2*rho*(sizes[merge.Dense]+lost)
 				}
-			case collective.Rows:
+			case merge.Rows:
 				for i := range spread {
-					spread[i] += 2.2 * rho * sizes[collective.Rows]
+					spread[i] += 2.2 * rho * sizes[merge.Rows]
 				}
 			}
 			if wantW[l] == nil {
@@ -172,7 +174,7 @@ func lawOneUpdate(g collective.Group, w collective.Wire, transports []collective
 				} else {
 					wantW[l][i], gotW[l][i] = want[i], float64(sum[i])
 				}
-				if resets && transports[l] == collective.Rows || transports[l] == collective.Factors {
+				if resets && transports[l] == merge.Rows || transports[l] == merge.Factors {
 					limit *= float64(round + 1) // what factors owe is not Renew's
 				}
 				if off := math.Abs(gotW[l][i] - wantW[l][i]); !(off <= limit) {
@@ -190,7 +192,7 @@ func lawOneUpdate(g collective.Group, w collective.Wire, transports []collective
 			return fmt.Errorf("round %d: not the same bits on all ranks", round)
 		}
 		if resets {
-			if err := u.Renew(); err != nil {
+			if err := u.ResetSums(); err != nil {
 				return err
 			}
 		}
@@ -207,28 +209,51 @@ func largest(x []float64) (most float64) {
 
 // Fails if an update sends more than Transport counts: in fp32, of sides and a layer that the ranks divide, to the byte.
 func lawUpdateTraffic(g collective.Group) error {
-	f := collective.Factor{A: 0, B: 4 * 24, M: 48, N: 24, R: 4}
+	f := merge.Factor{A: 0, B: 4 * 24, M: 48, N: 24, R: 4}
 	tall, length := f, 4*(24+48)
 	f.M, f.N, f.B = 24, 48, 4*48
 	const own = 2
 	ranks := g.Size()
 	others := int64(ranks - 1)
-	for _, f := range []collective.Factor{tall, f} {
+	for _, f := range []merge.Factor{tall, f} {
 		for i, numbers := range []int64{
 			others * own * 4 * (24 + 48),
 			2 * others * 24 * 48 / int64(ranks),
 			others*own*4*24 + others*(own*4*48+24*48)/int64(ranks),
 		} {
-			transport := collective.Transports()[i]
+			transport := merge.Transports()[i]
 			meter := collective.NewMeter(g)
-			u := newUpdate(meter.For(collective.Merging), []collective.Factor{f}, length, own, collective.FP32,
-				[]collective.Transport{transport}, func([]float32, int, int, int, int, []float32, []float32) {})
-			if _, err := u.Gather(draw(0, own*length), collective.Status{}); err != nil {
+			u := newUpdate(meter.For(collective.Merging), []merge.Factor{f}, length, own, merge.FP32,
+				[]merge.Transport{transport}, func([]float32, int, int, int, int, []float32, []float32) {})
+			if _, err := u.Gather(grouptest.Draw(0, own*length), merge.Status{}); err != nil {
 				return err
 			}
 			want := 4*numbers + 8*others // and a status
 			if got := meter.Traffic(collective.Merging); got.Sent != want || got.Received != want {
 				return fmt.Errorf("%s of %d×%d: %+v, want %d bytes", transport, f.M, f.N, got, want)
+			}
+		}
+	}
+	return nil
+}
+
+// Messages is exact to the byte for every wire format and every choice of transports: fails if an exchange sends more, or less.
+func lawMessages(g collective.Group) error {
+	for _, w := range wires {
+		for c, transports := range choices() {
+			for _, own := range []int{1, 2} {
+				meter := collective.NewMeter(g)
+				u := newUpdate(meter.For(collective.Merging), many, manyLen, own, w, transports, multiply)
+				if _, err := u.Gather(make([]float32, own*manyLen), merge.Status{}); err != nil {
+					return err
+				}
+				want := int64(0)
+				for _, m := range merge.Messages(many, manyLen, own, g.Size(), w, transports) {
+					want += m.Sent(g.Size())
+				}
+				if got := meter.Traffic(collective.Merging); got.Sent != want || got.Received != want {
+					return fmt.Errorf("%s, choice %d, %d heads a rank: %+v, want %d bytes", w, c, own, got, want)
+				}
 			}
 		}
 	}
