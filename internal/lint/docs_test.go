@@ -145,11 +145,9 @@ func TestTablesOfMethods(t *testing.T) {
 	}
 }
 
-// Fails if a source file, script or configuration names a page under docs/ that does not exist.
-func TestPagesNamedInSourcesExist(t *testing.T) {
-	all := pages(t)
-	named := regexp.MustCompile(`\bdocs/[\w/-]+\.md`)
-	seen := 0
+// sources calls f with every source file, script and configuration of the tree.
+func sources(t *testing.T, f func(path, text string)) {
+	t.Helper()
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -160,25 +158,52 @@ func TestPagesNamedInSourcesExist(t *testing.T) {
 			}
 			return nil
 		}
-		if !slices.Contains([]string{".go", ".sh", ".toml", ".py", ".c", ".h", ""}, filepath.Ext(path)) || !d.Type().IsRegular() {
+		if !slices.Contains([]string{".go", ".sh", ".toml", ".py", ".c", ".h"}, filepath.Ext(path)) && d.Name() != "Makefile" || !d.Type().IsRegular() {
 			return nil
 		}
-		if info, err := d.Info(); err != nil || info.Size() > 1<<20 { // a binary
-			return err
-		}
 		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
+		if err == nil {
+			f(path, string(text))
 		}
-		for _, page := range named.FindAllString(string(text), -1) {
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPagesNamedInSourcesExist(t *testing.T) {
+	all := pages(t)
+	named := regexp.MustCompile(`\bdocs/[\w/-]+\.md`)
+	seen := 0
+	sources(t, func(path, text string) {
+		for _, page := range named.FindAllString(text, -1) {
 			seen++
 			if _, ok := all[page]; !ok {
 				t.Errorf("%s names %s, which does not exist", path, page)
 			}
 		}
-		return nil
 	})
-	if err != nil || seen == 0 {
-		t.Errorf("%d pages are named, %v", seen, err)
+	if seen == 0 {
+		t.Error("no page is named")
+	}
+}
+
+func TestTestsNamedInPagesExist(t *testing.T) {
+	declared := map[string]bool{}
+	declaration := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	sources(t, func(path, text string) {
+		if strings.HasSuffix(path, "_test.go") {
+			for _, m := range declaration.FindAllStringSubmatch(text, -1) {
+				declared[m[1]] = true
+			}
+		}
+	})
+	for page, text := range pages(t) {
+		for _, name := range regexp.MustCompile(`\bTest[A-Z]\w+`).FindAllString(text, -1) {
+			if !declared[name] {
+				t.Errorf("%s names %s, which is not a test", page, name)
+			}
+		}
 	}
 }
