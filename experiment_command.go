@@ -121,8 +121,9 @@ func observe(world *mpi.World, plan []experiment.Run, out string, common config.
 		return err
 	}
 	if world.Rank() == 0 {
-		if err = experiment.Write(out, results, site.set.Test.Len()); err == nil {
-			for _, v := range experiment.Judge(experiment.Lines(results), site.set.Test.Len()) {
+		var verdicts []experiment.Verdict
+		if verdicts, err = experiment.Write(out, results, site.set.Test.Len()); err == nil {
+			for _, v := range verdicts {
 				say("%-3s %-14s %s (%s)", v.Observation, v.Outcome+":", v.Claim, v.Found)
 			}
 			say("written to %s", filepath.Join(out, "observations.md"))

@@ -450,7 +450,7 @@ func (s site) train(c config.Config, e *entry, end *ending, console *report.Cons
 		}
 		if err == nil && saved == nil {
 			summary.Threads, summary.MPI, summary.Version = s.threads, mpi.Library(), version
-			if saved = report.WriteSummary(o.dir, summary); saved == nil {
+			if saved = record.WriteSummary(o.dir, summary); saved == nil {
 				report.Table(stdout, summary, o.dir)
 			}
 		}

@@ -14,9 +14,9 @@ import (
 // reportCommand is lte report.
 type reportCommand struct {
 	Runs   []string `arg:"" name:"run" help:"Run directories, or folders of them."`
-	Expect string   `help:"List of the run directories that should be there, one a line, relative to the list's folder; those that are not, or not finished, are named." placeholder:"FILE"`
-	Out    string   `help:"Folder of the page, the figures and the tables. A new one under runs/ by default." placeholder:"DIR"`
-	Title  string   `help:"Title of the page." default:"Methods beside one another"`
+	Expect string   `help:"List of expected run directories, one per line, relative to the folder of the list; those that are missing or not finished are reported." placeholder:"FILE"`
+	Out    string   `help:"Output folder of the page, figures and tables; a new one under runs/ by default." placeholder:"DIR"`
+	Title  string   `help:"Title of the page." default:"Method comparison"`
 }
 
 // runReport compares finished runs.

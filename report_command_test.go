@@ -26,7 +26,7 @@ func writeRun(t *testing.T, dir string, finished bool) {
 	}
 	err = errors.Join(files.Record(record.Record{Step: 20, Images: 2560}), files.Close())
 	if finished {
-		err = errors.Join(err, report.WriteSummary(dir, record.Summary{Method: c.Method, Model: "vit-64x4/2", Dataset: "digits", Steps: 1600}))
+		err = errors.Join(err, record.WriteSummary(dir, record.Summary{Method: c.Method, Model: "vit-64x4/2", Dataset: "digits", Steps: 1600}))
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -43,14 +43,14 @@ func TestReportCommand(t *testing.T) {
 	if err := os.WriteFile("sweep/tasks", []byte("lte-1\nlte-2\nlte-3\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	const missing = "lte: missing: sweep/lte-2: not finished: last record at step 20 of 1600\nlte: missing: sweep/lte-3: not begun\n"
+	const missing = "lte: missing: sweep/lte-2: not finished: last record at step 20 of 1600\nlte: missing: sweep/lte-3: not started\n"
 	var stdout, stderr bytes.Buffer
 	code := run([]string{"report", "sweep", "--expect", "sweep/tasks", "--out", "page", "--title", "Mine"}, &stdout, &stderr)
 	if code != 0 || stdout.String() != "1 runs, 2 missing: "+filepath.Join("page", "report.html")+"\n" || stderr.String() != missing {
 		t.Errorf("exit code %d, %q, %q", code, stdout.String(), stderr.String())
 	}
 	page, err := os.ReadFile("page/report.html")
-	if err != nil || !strings.Contains(string(page), "<h1>Mine</h1>") || !strings.Contains(string(page), "<li><b>sweep/lte-3</b>: not begun</li>") {
+	if err != nil || !strings.Contains(string(page), "<h1>Mine</h1>") || !strings.Contains(string(page), "<li><b>sweep/lte-3</b>: not started</li>") {
 		t.Errorf("%v, %s", err, page)
 	}
 	stdout.Reset()

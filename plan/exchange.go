@@ -4,9 +4,9 @@ import (
 	"math"
 
 	"lte/collective"
+	"lte/lora"
 	"lte/merge"
 	"lte/method"
-	"lte/model"
 )
 
 // message is a collective that an interval makes, that many times.
@@ -159,7 +159,7 @@ func (r *rank) merge() (w work) {
 			rows, short := costs.Part(f)
 			w.add(0, 8*ranks*own*float64(f.R)*(short+rows)+4*whole/ranks+12*whole/sharers)
 		}
-		if r.base() == model.OwnBase {
+		if r.base() == lora.CachedBase {
 			w.add(2*whole*float64(f.R)*own, 8*whole*own)
 		}
 	}
@@ -167,4 +167,4 @@ func (r *rank) merge() (w work) {
 }
 
 // base is that of the rank's heads.
-func (r *rank) base() model.Base { return r.outline.Layout.Base() }
+func (r *rank) base() lora.Base { return r.outline.Layout.Base() }

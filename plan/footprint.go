@@ -88,10 +88,7 @@ var sizes = []size{
 	}},
 	{"model.depth", func(c *config.Config, _ *data.Set, _ int) { lower(&c.Model.Depth, builtIn.Model.Depth) }},
 	{"model.width", func(c *config.Config, _ *data.Set, _ int) {
-		step := 4 // of the positions
-		if c.Model.Kind == "vit" {
-			step *= c.Model.Heads
-		}
+		step := 4 * c.Model.WidthDivisor() // 4: of the positions
 		lower(&c.Model.Width, (max(builtIn.Model.Width, c.LoRA.Rank)+step-1)/step*step)
 	}},
 	{"model.mlp", func(c *config.Config, _ *data.Set, _ int) { lower(&c.Model.MLP, max(builtIn.Model.MLP, c.LoRA.Rank)) }},

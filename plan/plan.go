@@ -30,7 +30,7 @@ type Options struct {
 
 // Speed is how fast one rank computes while the others of its node do the same, with waiting for the slowest of them.
 type Speed struct {
-	Heads   float64 // operations a second of a step of LoRA heads, as model.Operations counts them, over all of the step's time
+	Heads   float64 // operations a second of a step of LoRA heads, as model.Model.FLOPs counts them, over all of the step's time
 	Weights float64 // likewise of a step of all weights
 	// Part of these two that is left where all ranks wait for the slowest after every step, instead of every K; 0: all.
 	Lockstep float64
@@ -134,7 +134,7 @@ func Operations(o Options) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return r.outline.Model.Operations(r.outline.Layout), nil
+	return r.outline.Model.FLOPs(r.outline.Layout), nil
 }
 
 // rank outlines a rank of that method.
@@ -241,7 +241,7 @@ func (r *rank) predict() Prediction {
 		}
 	}
 	mine, all := r.images()
-	p.StepSeconds = k * mine * (r.outline.Model.Operations(r.outline.Layout)/r.Speed.of(c) + r.Speed.Feed)
+	p.StepSeconds = k * mine * (r.outline.Model.FLOPs(r.outline.Layout)/r.Speed.of(c) + r.Speed.Feed)
 	for _, m := range r.messages() {
 		p.ExchangeSeconds += m.times * m.seconds(l)
 		sent := m.times * m.block * float64(l.Ranks-1)

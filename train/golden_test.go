@@ -11,9 +11,9 @@ import (
 	"lte/config"
 	"lte/data"
 	"lte/merge"
-	"lte/model"
 	"lte/mpi"
 	"lte/mpi/mpitest"
+	"lte/nn"
 )
 
 // The golden runs are float64 results of PyTorch (tools/golden.py): what is measured is this program's float32 alone. It differs
@@ -147,13 +147,13 @@ func goldenLinearRun(t *testing.T, g collective.Group, be compute.Backend, file 
 }
 
 // goldenPass is a forward and a backward pass of a worker through the layer; it returns the mean loss.
-func goldenPass(tr *Trainer, w *worker, l *model.Linear, file *linearRuns, step int) float64 {
+func goldenPass(tr *Trainer, w *worker, l *nn.Linear, file *linearRuns, step int) float64 {
 	tr.model.ZeroGrad()
 	tr.model.UseLocal(w.heads...)
 	x := compute.Matrix(file.Batch, file.In, slices.Concat(file.Inputs[step][w.number]...))
 	y := compute.Matrix(file.Batch, file.Out, make([]float32, file.Batch*file.Out))
 	l.Forward(compute.F32(y), compute.F32(x), 0)
-	loss, _ := model.CrossEntropy(y.Data, y.Data, model.Targets{Labels: file.Labels[step][w.number]}, file.Batch)
+	loss, _ := nn.CrossEntropy(y.Data, y.Data, nn.Targets{Labels: file.Labels[step][w.number]}, file.Batch)
 	l.Backward(compute.NewOperand(compute.Float32, file.Batch, file.In), compute.F32(y), compute.F32(x))
 	return loss / float64(file.Batch)
 }

@@ -220,7 +220,7 @@ func flatEnd(tr *Trainer, value []float32) (at int) {
 // ownHeads are what a method with heads trains them by.
 func ownHeads(tr *Trainer) *heads {
 	switch m := tr.method.(type) {
-	case *lora:
+	case *loraMethod:
 		return m.heads
 	case *sequential:
 		return m.heads

@@ -6,8 +6,10 @@ import (
 	"lte/collective"
 	"lte/compute"
 	"lte/config"
+	"lte/lora"
 	"lte/merge"
 	"lte/model"
+	"lte/nn"
 )
 
 // lte is LoRA-the-Explorer (Huh et al. 2024, algorithm 1 and the authors' code): every head trains alone, and every K
@@ -63,12 +65,12 @@ type origin struct{ w, b []float32 }
 func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model, as *Route) (*lte, error) {
 	own := c.LoRA.Heads / g.Size()
 	resets := c.Merge.Reset != "none"
-	base := model.OwnBase
+	base := lora.CachedBase
 	switch {
 	case resets:
-		base = model.MainBase
+		base = lora.MainWeightBase
 	case own > 1:
-		base = model.FormedBase
+		base = lora.RecomputedBase
 	}
 	h, err := newHeads(c, be, m, g.Rank()*own, own, 1, base)
 	if err != nil {
@@ -133,7 +135,7 @@ func (l *lte) keepOrigins() error {
 }
 
 // besideW is a number, 0 at first, for every one of each layer's W that carries heads, (out, in); the sharers' like those.
-func besideW(layout *model.Layout, sharers collective.Group) (rooms [][]float32, err error) {
+func besideW(layout *lora.Layout, sharers collective.Group) (rooms [][]float32, err error) {
 	total := 0
 	for _, p := range layout.Layers {
 		total += len(p.Layer.W.Data)
@@ -315,7 +317,7 @@ func add(dst, x, y []float32) {
 }
 
 // apart returns the factors of the last merge: those that any reset left behind. Layers that are measured travel as factors.
-func (l *lte) apart(layer *model.Linear) (all []model.Factors) {
+func (l *lte) apart(layer *nn.Linear) (all []lora.Factors) {
 	if p, ok := l.place(layer); ok {
 		for k := range l.config.LoRA.Heads {
 			all = append(all, p.Factors(l.gathering.Estimate(k)))

@@ -10,8 +10,8 @@ import (
 	"lte/collective"
 	"lte/config"
 	"lte/data"
+	"lte/lora"
 	"lte/merge"
-	"lte/model"
 	"lte/random"
 )
 
@@ -84,7 +84,7 @@ func addUpdates(tr *Trainer, share float64, w, b []float64) {
 			}
 			r := a.A.Rows
 			s := share * tr.config.LoRA.Alpha / float64(tr.config.LoRA.Rank)
-			add := func(f model.Factors, s float64) {
+			add := func(f lora.Factors, s float64) {
 				for i := range m {
 					for k := range r {
 						x := s * float64(f.B.Data[i*r+k])

@@ -10,8 +10,8 @@ import (
 	"lte/config"
 	"lte/data"
 	"lte/method"
-	"lte/model"
 	"lte/record"
+	"lte/task"
 )
 
 // report evaluates, measures and records where one of the last k steps was a multiple of the interval for it, or the
@@ -66,16 +66,16 @@ func (t *Trainer) report(k int) error {
 // the merged weights W.
 func (t *Trainer) evaluate() (loss, top1 float64, err error) {
 	t.model.UseMerged()
-	sums := make([]float64, 3) // loss, right, images
+	var score task.Score
 	err = data.EachBatch(t.set, t.set.Test, t.config.Train.EvalBatch, t.meter.Rank(), t.meter.Size(), func(b *data.Batch) error {
 		t.activity.begin(evaluating, t.step)
-		l, right := model.CrossEntropy(nil, t.model.Forward(b.Images).Data, targets(b, 0), len(b.Labels))
-		sums[0], sums[1], sums[2] = sums[0]+l, sums[1]+float64(right), sums[2]+float64(len(b.Labels))
+		t.task.Score(&score, t.model.Forward(b.Images), b)
 		return nil
 	})
 	if err != nil {
 		return 0, 0, err
 	}
+	sums := []float64{score.Loss, score.Right, score.Examples}
 	if err := collective.Sum(t.meter.For(collective.Evaluation), sums); err != nil {
 		return 0, 0, err
 	}

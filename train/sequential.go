@@ -4,6 +4,7 @@ import (
 	"lte/collective"
 	"lte/compute"
 	"lte/config"
+	"lte/lora"
 	"lte/merge"
 	"lte/model"
 )
@@ -17,7 +18,7 @@ type sequential struct {
 }
 
 func newSequential(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model) (*sequential, error) {
-	h, err := newHeads(c, be, m, 0, 1, 1, model.MainBase)
+	h, err := newHeads(c, be, m, 0, 1, 1, lora.MainWeightBase)
 	if err != nil {
 		return nil, err
 	}

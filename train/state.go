@@ -187,16 +187,16 @@ func (m full) state(s *state) {
 
 func (m full) restored() {}
 
-func (m *lora) state(s *state) {
+func (m *loraMethod) state(s *state) {
 	m.done.state(s)
 	m.heads.state(s, &s.shared)
 	m.baseState(s)
 }
 
-func (m *lora) restored() {}
+func (m *loraMethod) restored() {}
 
 // baseState names W⁰, which a head keeps where W is formed of both.
-func (m *lora) baseState(s *state) {
+func (m *loraMethod) baseState(s *state) {
 	for _, p := range m.layout.Layers {
 		w, b := m.worker.heads[0].Adapter(p.Layer).Base()
 		s.shared.floats("origin."+p.Layer.Name+".weight", w)

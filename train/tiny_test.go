@@ -12,7 +12,7 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
-	"lte/model"
+	"lte/lora"
 	"lte/record"
 )
 
@@ -149,7 +149,7 @@ func restart(tr *Trainer) {
 }
 
 // head is the first head of this rank.
-func head(tr *Trainer) *model.Head { return tr.workers[0].heads[0] }
+func head(tr *Trainer) *lora.Head { return tr.workers[0].heads[0] }
 
 // beginning is W⁰ of all linear layers, in order.
 func beginning(tr *Trainer) (out []float32) {

@@ -17,6 +17,7 @@ import (
 	"lte/model"
 	"lte/random"
 	"lte/record"
+	"lte/task"
 )
 
 // Trainer is one rank's part of a run.
@@ -26,6 +27,7 @@ type Trainer struct {
 	set      *data.Set
 	backend  compute.Backend
 	model    *model.Model
+	task     task.Task
 	method   algorithm
 	workers  []*worker
 	together *crew           // all workers, where one pass serves them
@@ -97,7 +99,7 @@ func build(c config.Config, g collective.Group, set *data.Set, be compute.Backen
 	if err != nil {
 		return nil, err
 	}
-	t := &Trainer{config: c, meter: meter, set: set, backend: be, model: v, method: m, workers: m.workers(), probe: p}
+	t := &Trainer{config: c, meter: meter, set: set, backend: be, model: v, task: task.Classification{LabelSmoothing: c.Train.LabelSmoothing}, method: m, workers: m.workers(), probe: p}
 	if c.Data.Share == "shard" && set.Train.Len() < t.everyone() {
 		return nil, &config.Error{Keys: []string{"data.share"}, Problem: fmt.Sprintf(
 			"data.share = \"shard\": %d training images are too few for %d shards; set data.share = \"split\"", set.Train.Len(), t.everyone())}
@@ -129,7 +131,7 @@ func share(m *model.Model, g collective.Group) error {
 	if err != nil {
 		return fmt.Errorf("room for W: %w", err)
 	}
-	m.Lay(weights)
+	m.SetStorage(weights)
 	return nil
 }
 

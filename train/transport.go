@@ -9,8 +9,8 @@ import (
 	"lte/collective"
 	"lte/compute"
 	"lte/config"
+	"lte/lora"
 	"lte/merge"
-	"lte/model"
 
 	"gonum.org/v1/gonum/blas"
 )
@@ -39,7 +39,7 @@ func (r Route) String() string {
 }
 
 // transports are the route's, of a layout's layers, one each.
-func (r Route) transports(l *model.Layout) ([]merge.Transport, error) {
+func (r Route) transports(l *lora.Layout) ([]merge.Transport, error) {
 	all := make([]merge.Transport, len(l.Layers))
 	for i, p := range l.Layers {
 		for name, layers := range r.Transports {
@@ -70,7 +70,7 @@ func (t *Trainer) route() (r Route) {
 //
 // Only factors bring a head's own numbers to all ranks, which biases of heads, overlap and the measurement of heads need:
 // what these concern travels so whatever is asked for.
-func Transports(c config.Config, l *model.Layout, costs func() (merge.Costs, error)) ([]merge.Transport, error) {
+func Transports(c config.Config, l *lora.Layout, costs func() (merge.Costs, error)) ([]merge.Transport, error) {
 	all := make([]merge.Transport, len(l.Layers)) // factors
 	if c.LoRA.Bias || c.Exchange.Overlap || c.Exchange.Transport == merge.Factors.String() {
 		return all, nil
@@ -138,9 +138,9 @@ func (h *heads) choose(g *collective.Meter, own int, as *Route) (all []merge.Tra
 func (l *lte) travels() Route { return l.route }
 
 // mergeRate is the operations a second that the slowest rank merges a layer of middle size with, while all do.
-func mergeRate(g collective.Group, be compute.Backend, l *model.Layout, heads int) (float64, error) {
+func mergeRate(g collective.Group, be compute.Backend, l *lora.Layout, heads int) (float64, error) {
 	layers := slices.Clone(l.Layers)
-	slices.SortFunc(layers, func(a, b model.Place) int { return len(a.Layer.W.Data) - len(b.Layer.W.Data) })
+	slices.SortFunc(layers, func(a, b lora.LayerSlot) int { return len(a.Layer.W.Data) - len(b.Layer.W.Data) })
 	p := layers[len(layers)/2]
 	m, n, inner := p.Layer.W.Rows, p.Layer.W.Cols, heads*p.Rank
 	dst := compute.Matrix(m, n, make([]float32, m*n))
