@@ -3,7 +3,7 @@
 // say or measure.
 //
 // The counts are those of packages model (memory, operations), train (who trains what) and collective (what travels), so a plan
-// and a run cannot part; docs/communication.md has the equations, and how far they were held against measurements.
+// and a run cannot disagree; docs/plan.md has the equations, docs/measurements/plan.md compares predictions with measurements.
 package plan
 
 import (
