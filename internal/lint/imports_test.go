@@ -49,7 +49,7 @@ var table = map[string][]string{
 	"internal/memory":      {"internal/cgroup", "internal/machine"},
 	"internal/file":        {},
 	"internal/quote":       {},
-	"internal/session":     {"checkpoint", "collective", "compute", "config", "data", "data/picture", "internal/footprint", "internal/machine", "model", "mpi", "report", "train"},
+	"internal/session":     {"method", "record", "checkpoint", "collective", "compute", "config", "data", "data/picture", "internal/footprint", "internal/machine", "model", "mpi", "report", "train"},
 	".":                    {"internal/cli"}, // main wires all of them
 	"collective/grouptest": {"collective"},
 	"merge":                {"collective"},
@@ -57,7 +57,7 @@ var table = map[string][]string{
 	"internal/machine":     {},
 	"internal/footprint":   {"collective", "config", "data", "internal/memory", "plan"},
 	"internal/cli":         {"*"}, // commands wire all packages
-	"internal/ltetest":     {"checkpoint", "internal/cli", "mpi/mpitest", "train"},
+	"internal/ltetest":     {"record", "checkpoint", "internal/cli", "mpi/mpitest", "train"},
 	"jobs":                 {},
 }
 
