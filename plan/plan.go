@@ -208,7 +208,7 @@ func (r *rank) wire() merge.Wire { return merge.Wire(r.config.Exchange.Wire) }
 
 func (r *rank) choose() (err error) {
 	if r.config.Spec().ExchangesHeads() {
-		r.transports, err = train.Transports(r.config, r.outline.Layout, func() (merge.Costs, error) {
+		r.transports, err = train.TransportChoice(r.config).Transports(r.outline.Layout, func() (merge.Costs, error) {
 			c := r.costs()
 			c.Network, c.Rate = r.Cluster.Network(), r.Speed.Heads
 			return c, nil
