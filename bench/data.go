@@ -31,7 +31,7 @@ type Data struct {
 	FedStepMS       float64 `json:"fed_step_ms,omitempty"` // mean, on batches of the feed, waiting included
 	WaitMS          float64 `json:"wait_ms,omitempty"`     // mean, part of FedStepMS
 	WaitShare       float64 `json:"wait_share,omitempty"`  // WaitMS / FedStepMS
-	CostShare       float64 `json:"cost_share,omitempty"`  // (FedStepMS - StepMS) / FedStepMS: waiting, and computing more slowly while the feed works
+	CostShare       float64 `json:"cost_share,omitempty"`  // (FedStepMS - StepMS) / FedStepMS: the wait, and the slowdown by the feed
 }
 
 // RunData measures set, whose images are prepared as configured: so many images without steps, then o.Rounds steps; 0: none.
