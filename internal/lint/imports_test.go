@@ -42,7 +42,7 @@ var table = map[string][]string{
 	"report":           {"config", "record"},
 	"compare":          {"config", "method", "record", "report"},
 	"experiment":       {"config", "method", "collective", "compare", "report"},
-	"bench":            {"config", "model", "data", "data/packed", "collective", "compute", "random", "train"},
+	"bench":            {"config", "nn", "data", "data/packed", "collective", "compute", "random", "train"},
 	"plan":             {"config", "method", "model", "lora", "data", "collective", "compute", "train"},
 	"internal/lint":    {},
 	"internal/cgroup":  {},
