@@ -6,36 +6,38 @@ import (
 	"gonum.org/v1/plot"
 )
 
-// axis is one of a figure's two.
+// axis is an axis of a figure.
 type axis struct {
 	label  string
-	format func(float64) string // of the numbers at its ticks
+	format func(float64) string // of tick labels
 	log    bool
-	at     []float64 // its ticks; nil: at round numbers
+	at     []float64 // ticks; nil: at round numbers
 }
 
-// Bounds of what is drawn. Differences of such numbers, and quotients on a logarithmic axis, are finite.
+// Bounds of what is drawn, between which differences, and quotients on a logarithmic axis, are finite.
 const (
 	largest  = 1e100
 	smallest = 1e-100 // on a logarithmic axis
-	finest   = 1e-9   // length of an axis, over its larger end: float64 tells its ticks apart
+	finest   = 1e-9   // least length of an axis, relative to its larger end: float64 must distinguish the ticks
 	maxTicks = 12
 )
 
-// shows says whether a number has a place on the axis.
-func (a axis) shows(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) && (x > 0 || !a.log) }
+// contains reports whether the axis can show a number.
+func (a axis) contains(x float64) bool {
+	return !math.IsNaN(x) && !math.IsInf(x, 0) && (x > 0 || !a.log)
+}
 
-// within brings a number to those that can be drawn.
-func (a axis) within(x float64) float64 {
+// clamp returns the nearest number that can be drawn.
+func (a axis) clamp(x float64) float64 {
 	if a.log {
 		return min(max(x, smallest), largest)
 	}
 	return min(max(x, -largest), largest)
 }
 
-// span returns the ends of an axis on which low to high can be drawn, low <= high.
+// span returns the ends of an axis that shows low to high, low <= high.
 func (a axis) span(low, high float64) (float64, float64) {
-	low, high = a.within(low), a.within(high)
+	low, high = a.clamp(low), a.clamp(high)
 	switch least := finest * max(math.Abs(low), math.Abs(high)); {
 	case high-low > max(least, smallest):
 		return low, high
@@ -46,7 +48,7 @@ func (a axis) span(low, high float64) (float64, float64) {
 	}
 }
 
-// ticks are at round numbers, or where the axis says.
+// ticks places the ticks of an axis.
 type ticks struct{ axis }
 
 // Ticks implements plot.Ticker.
@@ -64,15 +66,15 @@ func (t ticks) Ticks(low, high float64) (all []plot.Tick) {
 	return all
 }
 
-// decades are powers of ten within the range, all where they are few; those times 2 and 5 too, where it is short.
+// decades returns the powers of ten within a range, with those times 2 and 5 if it is short, and not all of them if it is long.
 func decades(low, high float64) (values []float64) {
 	between := []float64{1}
 	if high/low < 100 {
 		between = []float64{1, 2, 5}
 	}
 	first, last := math.Floor(math.Log10(low)), math.Floor(math.Log10(high))
-	apart := math.Ceil((last - first + 1) / maxTicks)
-	for power := apart * math.Ceil(first/apart); power <= last; power += apart {
+	stride := math.Ceil((last - first + 1) / maxTicks)
+	for power := stride * math.Ceil(first/stride); power <= last; power += stride {
 		for _, m := range between {
 			if x := m * math.Pow(10, power); x >= low*(1-1e-9) && x <= high*(1+1e-9) {
 				values = append(values, x)
@@ -82,7 +84,7 @@ func decades(low, high float64) (values []float64) {
 	return values
 }
 
-// round are three to six multiples of 1, 2 or 5 times a power of ten within the range.
+// round returns three to six multiples of 1, 2 or 5 times a power of ten within a range.
 func round(low, high float64) (values []float64) {
 	power := math.Pow(10, math.Floor(math.Log10((high-low)/2.5)))
 	step := power
@@ -91,7 +93,7 @@ func round(low, high float64) (values []float64) {
 			step = m * power
 		}
 	}
-	first := math.Ceil(low/step-1e-9) + 0 // + 0 makes −0, which reads "-0", 0
+	first := math.Ceil(low/step-1e-9) + 0 // + 0 turns −0 into 0
 	for i := range maxTicks {
 		if first+float64(i) > high/step+1e-9 {
 			break

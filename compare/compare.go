@@ -1,7 +1,6 @@
-// Package compare lays finished runs beside one another: it reads run directories, tells which runs differ by nothing
-// but their seed, and makes of them the figures and tables of "Training Neural Networks from Scratch with Parallel
-// Low-Rank Adapters" (Huh et al., arXiv 2402.16828), each method beside `full`, as a page of HTML, as SVG and PNG, and as
-// CSV. What is trained, and what to conclude, is left to others.
+// Package compare compares finished runs: it reads run directories, groups the runs that differ only in their seed, and draws the
+// figures and tables of "Training Neural Networks from Scratch with Parallel Low-Rank Adapters" (Huh et al., arXiv 2402.16828), every
+// method next to the baseline `full`, as an HTML page, SVG, PNG and CSV.
 package compare
 
 import (
@@ -9,67 +8,79 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"lte/config"
 	"lte/internal/file"
 	"lte/internal/quote"
-	"lte/method"
-	"lte/report"
+	"lte/record"
 )
 
-// Run is a finished run.
-type Run = report.Run
+// Run is a finished run. A number that was not finite reads as NaN.
+type Run struct {
+	Config  config.Config
+	Summary record.Summary
+	Records []record.Record
+	Skipped []string // invalid lines of metrics.jsonl that were left out, and why
+}
 
-// Missing is a run that should be there and did not come to its end, or cannot be read; both texts as quote.Text has them.
+// Read reads the directory of a finished run. The error is fs.ErrNotExist if there is no run, or if it is not finished.
+func Read(dir string) (r Run, err error) {
+	if r.Summary, err = record.ReadSummary(dir); err != nil {
+		return r, err
+	}
+	if r.Records, r.Skipped, err = record.ReadMetrics(dir); err != nil {
+		return r, err
+	}
+	r.Config, err = config.Load(filepath.Join(dir, record.ConfigFile), nil)
+	return r, err
+}
+
+// Missing is a run that is not finished or cannot be read. Both texts are as quote.Text returns them.
 type Missing struct{ Dir, Why string }
 
-// Collect reads the runs under the paths, each a run directory or a folder with run directories below it, and says which
-// of them, and of those that were expected beside them, are not finished. A path without any run is a *config.Error.
+// Collect reads the runs under the paths, each a run directory or a folder that contains some, and the expected run directories. missing
+// lists those that are not finished or cannot be read. A path without any run is a *config.Error.
 func Collect(paths, expected []string) (runs []Run, missing []Missing, err error) {
 	var dirs []string
 	for _, path := range paths {
-		found, closed, err := below(path)
+		found, unreadable, err := findRuns(path)
 		if err != nil {
 			return nil, nil, err
 		}
-		dirs, missing = append(dirs, found...), append(missing, closed...)
+		dirs, missing = append(dirs, found...), append(missing, unreadable...)
 	}
-	dirs = append(dirs, expected...)
 	seen := map[string]bool{}
-	for _, dir := range dirs {
-		place, err := filepath.Abs(dir)
+	for _, dir := range append(dirs, expected...) {
+		path, err := filepath.Abs(dir)
 		if err != nil {
 			return nil, nil, fmt.Errorf("compare: %w", err)
 		}
-		if real, err := filepath.EvalSymlinks(place); err == nil {
-			place = real
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			path = real
 		}
-		if seen[place] {
+		if seen[path] {
 			continue
 		}
-		seen[place] = true
-		r, err := report.Read(dir)
-		switch {
-		case err == nil:
+		seen[path] = true
+		if r, err := Read(dir); err == nil {
 			runs = append(runs, r)
-		default:
-			missing = append(missing, Missing{quote.Text(dir), quote.Text(why(dir, err))})
+		} else {
+			missing = append(missing, Missing{quote.Text(dir), quote.Text(reason(dir, err))})
 		}
 	}
 	return runs, missing, nil
 }
 
-// below lists the run directories at and below a path, and the folders there that cannot be read.
-func below(path string) (dirs []string, closed []Missing, err error) {
+// findRuns lists the run directories at and below a path, and the folders there that cannot be read.
+func findRuns(path string) (dirs []string, unreadable []Missing, err error) {
 	root := path + "/"
 	err = filepath.WalkDir(root, func(at string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil && at != root:
-			closed = append(closed, Missing{quote.Text(at), quote.Text(err.Error())})
+			unreadable = append(unreadable, Missing{quote.Text(at), quote.Text(err.Error())})
 			return nil
-		case err == nil && !d.IsDir() && d.Name() == report.ConfigFile:
+		case err == nil && !d.IsDir() && d.Name() == record.ConfigFile:
 			dirs = append(dirs, filepath.Dir(at))
 		}
 		return err
@@ -80,23 +91,23 @@ func below(path string) (dirs []string, closed []Missing, err error) {
 	case dirs == nil:
 		return nil, nil, &config.Error{Where: path, Problem: "holds no run; expected a run directory, or a folder of them"}
 	}
-	return dirs, closed, nil
+	return dirs, unreadable, nil
 }
 
-// why words how far a run came that cannot be read to its end.
-func why(dir string, err error) string {
+// reason describes why a run could not be read, and how far it has come. err is the error of Read.
+func reason(dir string, err error) string {
 	var parts []string
-	c, left := config.Load(report.ConfigPath(dir), nil)
-	records, skipped, broken := report.Records(dir)
+	c, badConfig := config.Load(filepath.Join(dir, record.ConfigFile), nil)
+	records, skipped, badMetrics := record.ReadMetrics(dir)
 	switch {
 	case !errors.Is(err, fs.ErrNotExist):
 		parts = append(parts, err.Error())
-	case errors.Is(left, fs.ErrNotExist):
-		parts = append(parts, "not begun")
-	case left != nil:
-		parts = append(parts, left.Error())
-	case broken != nil && !errors.Is(broken, fs.ErrNotExist):
-		parts = append(parts, broken.Error())
+	case errors.Is(badConfig, fs.ErrNotExist):
+		parts = append(parts, "not started")
+	case badConfig != nil:
+		parts = append(parts, badConfig.Error())
+	case badMetrics != nil && !errors.Is(badMetrics, fs.ErrNotExist):
+		parts = append(parts, badMetrics.Error())
 	case len(records) == 0:
 		parts = append(parts, fmt.Sprintf("not finished: no record yet of %d steps", c.Train.Steps))
 	default:
@@ -111,17 +122,17 @@ func why(dir string, err error) string {
 	return strings.Join(parts, "; ")
 }
 
-// FailedSuffix after the name of a run directory is the name of a file beside it in which whoever ran it says how it failed.
+// FailedSuffix, appended to the name of a run directory, names the file in which a job script writes why the run failed.
 const FailedSuffix = ".failed"
 
-// The most that is read of a file beside the run directories.
+// Bounds of what is read.
 const (
-	maxCause    = 4 << 10 // bytes, of one with FailedSuffix
-	maxList     = 4 << 20 // bytes, of a list of expected runs
-	maxExpected = 100_000 // runs
+	maxCause    = 4 << 10 // bytes of a file with FailedSuffix
+	maxList     = 4 << 20 // bytes of a list of expected runs
+	maxExpected = 100_000 // lines of it
 )
 
-// Expected reads a list of run directories, one a line, relative to the folder of the list.
+// Expected reads a list of run directories, one per line, relative to the folder of the list.
 func Expected(path string) (dirs []string, err error) {
 	text, err := file.Read(path, maxList)
 	if err != nil {
@@ -137,26 +148,8 @@ func Expected(path string) (dirs []string, err error) {
 			dirs = append(dirs, filepath.Join(filepath.Dir(path), name))
 		}
 		if len(dirs) > maxExpected {
-			return nil, &config.Error{Where: path, Problem: fmt.Sprintf("more than %d lines: expected a list of run directories, one a line", maxExpected)}
+			return nil, &config.Error{Where: path, Problem: fmt.Sprintf("more than %d lines: expected a list of run directories, one per line", maxExpected)}
 		}
 	}
 	return dirs, nil
 }
-
-// Panel is what can be compared: runs of one model on one data set, a line each method and setting, full first.
-type Panel struct {
-	Dataset, Model string
-	Lines          []Line
-}
-
-// full is the line that all others stand beside: the first of method full; nil where there is none.
-func (p Panel) full() *Line {
-	i := slices.IndexFunc(p.Lines, func(l Line) bool { return l.method() == method.Baseline().Name })
-	if i < 0 {
-		return nil
-	}
-	return &p.Lines[i]
-}
-
-// parameters of the model.
-func (p Panel) parameters() float64 { return float64(p.Lines[0].Runs[0].Summary.Parameters) }

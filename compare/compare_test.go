@@ -3,9 +3,11 @@ package compare
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -60,9 +62,57 @@ func writeRun(t *testing.T, r Run, dir string, finished bool) {
 		}
 	}
 	if finished {
-		if err := report.WriteSummary(dir, r.Summary); err != nil {
+		if err := record.WriteSummary(dir, r.Summary); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// Fails if a run does not read as it was written, if one that is missing or not finished is anything but fs.ErrNotExist, or if an
+// invalid line is not named.
+func TestRead(t *testing.T) {
+	full := made("full", 1, 0.5)
+	c := full.Config
+	c.Run.Dir = filepath.Join(t.TempDir(), "run")
+	if _, err := Read(c.Run.Dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no directory: %v", err)
+	}
+	dir, err := report.CreateRunDir(c, "digits", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := report.NewFiles(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, r := range full.Records {
+		if err := f.Record(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Read(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no summary: %v", err)
+	}
+	if steps, ok := report.Finished(dir); ok || !report.HoldsRun(dir) || report.HoldsRun(t.TempDir()) {
+		t.Errorf("no summary: %d steps are finished; a run: %t", steps, report.HoldsRun(dir))
+	}
+	want := record.Summary{Method: "full", Steps: 300, TestTop1: 0.5}
+	if err := record.WriteSummary(dir, want); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Read(dir)
+	if err != nil || !reflect.DeepEqual(got, Run{Config: c, Summary: want, Records: full.Records}) {
+		t.Errorf("%v, %+v", err, got)
+	}
+	if steps, ok := report.Finished(dir); !ok || steps != 300 {
+		t.Errorf("finished %t, %d steps", ok, steps)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "metrics.jsonl"), []byte("{}\n{\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := Read(dir); err != nil || len(r.Skipped) != 2 || !strings.Contains(r.Skipped[1], "metrics.jsonl: line 2 ") {
+		t.Errorf("damaged: %q, %v", r.Skipped, err)
 	}
 }
 
@@ -89,7 +139,7 @@ func TestCollect(t *testing.T) {
 	if err != nil || len(runs) != 2 {
 		t.Fatalf("%d runs, %v", len(runs), err)
 	}
-	want := []Missing{{at("a/lte-2"), "not finished: last record at step 40 of 1600"}, {at("a/lte-3"), "not begun; exit code 2"}}
+	want := []Missing{{at("a/lte-2"), "not finished: last record at step 40 of 1600"}, {at("a/lte-3"), "not started; exit code 2"}}
 	if !slices.Equal(missing, want) {
 		t.Errorf("missing %q, want %q", missing, want)
 	}
@@ -117,8 +167,8 @@ func TestWhy(t *testing.T) {
 		{"damaged records", "metrics.jsonl", "{}\n{", "not finished: no record yet of 1600 steps; DIR/metrics.jsonl: line 1 is skipped: \"step\" is 0: expected more than 0; " +
 			"DIR/metrics.jsonl: line 2 is skipped: unexpected end of JSON input"},
 		{"damaged configuration", "config.toml", "[lora]\nrnk = 3\n", `DIR/config.toml:2: unknown key "lora.rnk"; did you mean "lora.rank"?`},
-		{"damaged summary", "summary.json", "{", "report: reading DIR/summary.json: unexpected end of JSON input"},
-		{"another summary", "summary.json", "{}", "report: reading DIR/summary.json: \"steps\" is 0: expected the summary of a finished run"},
+		{"damaged summary", "summary.json", "{", "record: reading DIR/summary.json: unexpected end of JSON input"},
+		{"another summary", "summary.json", "{}", "record: reading DIR/summary.json: \"steps\" is 0: expected the summary of a finished run"},
 	} {
 		dir := filepath.Join(t.TempDir(), "lte-1")
 		writeRun(t, made("lte", 1, 0.8), dir, false)
@@ -144,7 +194,7 @@ func TestPanels(t *testing.T) {
 	})
 	var got []string
 	for _, p := range panels {
-		for _, l := range p.Lines {
+		for _, l := range p.Variants {
 			got = append(got, p.Model+" "+l.Name)
 		}
 	}
@@ -153,7 +203,7 @@ func TestPanels(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("\n got %q\nwant %q", got, want)
 	}
-	if runs := panels[1].Lines[0].Runs; len(runs) != 2 {
+	if runs := panels[1].Variants[0].Runs; len(runs) != 2 {
 		t.Errorf("full of two seeds is a line of %d", len(runs))
 	}
 	other := made("full", 3, 0.7)
@@ -164,7 +214,7 @@ func TestPanels(t *testing.T) {
 		"lte data.rotate=3.0, lte data.rotate=4.0":                               {made("lte", 1, 0.7, "data.rotate=3"), made("lte", 2, 0.7, "data.rotate=4")},
 	} {
 		var names []string
-		for _, l := range Panels(runs)[0].Lines {
+		for _, l := range Panels(runs)[0].Variants {
 			names = append(names, l.Name)
 		}
 		if got := strings.Join(names, ", "); got != want {
@@ -175,12 +225,12 @@ func TestPanels(t *testing.T) {
 
 // Of 0.3, 0.5 and 0.7 the mean is 0.5 and the deviation √(0.08/2); a run without the number is left out. Fails with n for n − 1.
 func TestOver(t *testing.T) {
-	l := Line{Runs: []Run{made("full", 1, 0.3), made("full", 2, 0.5), made("full", 3, math.NaN()), made("full", 4, 0.7)}}
-	mean, spread := l.Over(Top1)
+	l := Variant{Runs: []Run{made("full", 1, 0.3), made("full", 2, 0.5), made("full", 3, math.NaN()), made("full", 4, 0.7)}}
+	mean, spread := l.MeanStd(Top1)
 	if math.Abs(mean-0.5) > 1e-15 || math.Abs(spread-0.2) > 1e-15 {
 		t.Errorf("%v ± %v", mean, spread)
 	}
-	if mean, _ := l.Over(Largest(Alignment)); !math.IsNaN(mean) {
+	if mean, _ := l.MeanStd(Largest(Alignment)); !math.IsNaN(mean) {
 		t.Errorf("mean %v of nothing", mean)
 	}
 }

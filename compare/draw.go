@@ -21,14 +21,14 @@ import (
 	"lte/method"
 )
 
-// The size of a figure: what a phone shows without shrinking its letters, and half a page of paper.
+// The size of a figure fits a phone, and half a page of paper.
 const (
 	width  = 11 * vg.Centimeter
 	height = 7.4 * vg.Centimeter
 )
 
-// palette holds colours that the colour-blind tell apart (Okabe and Ito 2008), without their yellow, which is too light
-// for a line; black is full's.
+// palette is that of Okabe and Ito (2008) for colour-blind readers, without the yellow, which is too light for a line. The baseline is
+// black.
 var palette = []color.NRGBA{{0x00, 0x72, 0xB2, 255}, {0xD5, 0x5E, 0x00, 255}, {0x00, 0x9E, 0x73, 255}, {0xCC, 0x79, 0xA7, 255},
 	{0xE6, 0x9F, 0x00, 255}, {0x56, 0xB4, 0xE9, 255}}
 
@@ -38,32 +38,32 @@ var (
 	faint = color.NRGBA{0xdd, 0xdd, 0xdd, 255}
 )
 
-// look is how a name is drawn wherever it stands.
-type look struct {
+// lineStyle is how the curves of a name are drawn in all figures.
+type lineStyle struct {
 	color  color.NRGBA
 	dashes []vg.Length
 }
 
-// looks gives every name its own look: colours first, then dashes too.
-func looks(names []string) map[string]look {
-	all, n := map[string]look{}, 0
+// lineStyles assigns a distinct style to every name, by colour first, then by dashes.
+func lineStyles(names []string) map[string]lineStyle {
+	all, n := map[string]lineStyle{}, 0
 	for _, name := range names {
 		if _, ok := all[name]; ok {
 			continue
 		}
 		if name == method.Baseline().Name {
-			all[name] = look{color: black}
+			all[name] = lineStyle{color: black}
 			continue
 		}
 		dashes := [][]vg.Length{nil, {4, 2}, {1.5, 1.5}, {6, 2, 1.5, 2}}
-		all[name] = look{palette[n%len(palette)], dashes[n/len(palette)%len(dashes)]}
+		all[name] = lineStyle{palette[n%len(palette)], dashes[n/len(palette)%len(dashes)]}
 		n++
 	}
 	return all
 }
 
-// plot draws the figure, which is drawable, for either format.
-func (f figure) plot(looks map[string]look) *plot.Plot {
+// plot builds the plot of a drawable figure.
+func (f figure) plot(styles map[string]lineStyle) *plot.Plot {
 	p := plot.New()
 	sans := func(size vg.Length, c color.Color) text.Style {
 		return text.Style{Color: c, Font: font.From(font.Font{Typeface: "Liberation", Variant: "Sans"}, size), Handler: p.TextHandler}
@@ -89,41 +89,12 @@ func (f figure) plot(looks map[string]look) *plot.Plot {
 	grid := plotter.NewGrid()
 	grid.Vertical.Width, grid.Horizontal.Color = 0, faint
 	p.Add(grid)
-	labels := &ends{}
+	labels := &endLabels{}
 	for _, s := range f.series {
-		l, points := looks[s.name], s.points
-		if s.level {
-			low, high := f.extent()
-			points = []point{{low, s.points[0].y, 0}, {high, s.points[0].y, 0}}
-		}
-		var line, upper, lower plotter.XYs
-		for _, at := range points {
-			line = append(line, plotter.XY{X: at.x, Y: at.y})
-			upper = append(upper, plotter.XY{X: at.x, Y: f.y.within(at.y + at.spread)})
-			lower = append(lower, plotter.XY{X: at.x, Y: f.y.within(at.y - at.spread)})
-		}
-		of := func(xys plotter.XYs, width vg.Length) *plotter.Line {
-			return &plotter.Line{XYs: xys, LineStyle: draw.LineStyle{Color: l.color, Width: width, Dashes: l.dashes}}
-		}
-		switch {
-		case !slices.ContainsFunc(points, func(at point) bool { return at.spread > 0 }):
-		case f.bars:
-			for i := range line {
-				p.Add(of(plotter.XYs{lower[i], upper[i]}, 0.8))
-			}
-		default:
-			light := l.color
-			light.A = 40
-			slices.Reverse(lower)
-			p.Add(&plotter.Polygon{XYs: []plotter.XYs{append(upper, lower...)}, Color: light})
-		}
-		p.Add(of(line, 1.4))
-		if len(line) <= 12 && !s.level {
-			p.Add(&plotter.Scatter{XYs: line, GlyphStyle: draw.GlyphStyle{Color: l.color, Radius: 1.8, Shape: draw.CircleGlyph{}}})
-		}
-		style := sans(8.5, darker(l.color))
+		end := f.addSeries(p, s, styles[s.name])
+		style := sans(8.5, darker(styles[s.name].color))
 		style.YAlign = text.YCenter
-		labels.all = append(labels.all, end{line[len(line)-1], short(s.name, style), style})
+		labels.all = append(labels.all, endLabel{end, short(s.name, style), style})
 	}
 	p.Add(labels)
 	p.X.Min, p.X.Max = f.x.span(p.X.Min, p.X.Max)
@@ -131,7 +102,42 @@ func (f figure) plot(looks map[string]look) *plot.Plot {
 	return p
 }
 
-// extent is the range of x over all curves.
+// addSeries adds a curve and its deviations to the plot and returns the end of the curve.
+func (f figure) addSeries(p *plot.Plot, s series, style lineStyle) (end plotter.XY) {
+	points := s.points
+	if s.level {
+		low, high := f.extent()
+		points = []point{{low, s.points[0].y, 0}, {high, s.points[0].y, 0}}
+	}
+	var line, upper, lower plotter.XYs
+	for _, at := range points {
+		line = append(line, plotter.XY{X: at.x, Y: at.y})
+		upper = append(upper, plotter.XY{X: at.x, Y: f.y.clamp(at.y + at.std)})
+		lower = append(lower, plotter.XY{X: at.x, Y: f.y.clamp(at.y - at.std)})
+	}
+	add := func(xys plotter.XYs, width vg.Length) {
+		p.Add(&plotter.Line{XYs: xys, LineStyle: draw.LineStyle{Color: style.color, Width: width, Dashes: style.dashes}})
+	}
+	switch {
+	case !slices.ContainsFunc(points, func(at point) bool { return at.std > 0 }):
+	case f.bars:
+		for i := range line {
+			add(plotter.XYs{lower[i], upper[i]}, 0.8)
+		}
+	default:
+		light := style.color
+		light.A = 40
+		slices.Reverse(lower)
+		p.Add(&plotter.Polygon{XYs: []plotter.XYs{append(upper, lower...)}, Color: light})
+	}
+	add(line, 1.4)
+	if len(line) <= 12 && !s.level {
+		p.Add(&plotter.Scatter{XYs: line, GlyphStyle: draw.GlyphStyle{Color: style.color, Radius: 1.8, Shape: draw.CircleGlyph{}}})
+	}
+	return line[len(line)-1]
+}
+
+// extent returns the range of x over all curves.
 func (f figure) extent() (low, high float64) {
 	low, high = math.Inf(1), math.Inf(-1)
 	for _, s := range f.series {
@@ -144,7 +150,7 @@ func (f figure) extent() (low, high float64) {
 	return low, high
 }
 
-// short cuts a name that would leave too little of the picture to the curves.
+// short truncates a name that would take too much space from the curves.
 func short(name string, style text.Style) string {
 	letters := []rune(name)
 	for most := min(len(letters), 100); ; most-- {
@@ -158,16 +164,16 @@ func short(name string, style text.Style) string {
 	}
 }
 
-// darker is the colour for letters, which are thinner than lines.
+// darker returns the colour for text, which is thinner than lines.
 func darker(c color.NRGBA) color.NRGBA {
 	part := func(x uint8) uint8 { return uint8(0.72 * float64(x)) }
 	return color.NRGBA{part(c.R), part(c.G), part(c.B), c.A}
 }
 
-// ends writes the name of every curve at its end, those that would overlap one above the other.
-type ends struct{ all []end }
+// endLabels writes the name of every curve at its end and moves labels apart that would overlap.
+type endLabels struct{ all []endLabel }
 
-type end struct {
+type endLabel struct {
 	at    plotter.XY
 	text  string
 	style text.Style
@@ -176,7 +182,7 @@ type end struct {
 const labelGap = 4 // points between a curve and its name
 
 // Plot implements plot.Plotter.
-func (e *ends) Plot(c draw.Canvas, p *plot.Plot) {
+func (e *endLabels) Plot(c draw.Canvas, p *plot.Plot) {
 	x, y := p.Transforms(&c)
 	type box struct{ left, right, y vg.Length }
 	boxes := make([]box, len(e.all))
@@ -188,7 +194,7 @@ func (e *ends) Plot(c draw.Canvas, p *plot.Plot) {
 	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(boxes[i].y, boxes[j].y) })
 	lineHeight := func(i int) vg.Length { return e.all[i].style.Font.Size * 1.1 }
 	overlap := func(a, b box) bool { return a.left < b.right && b.left < a.right }
-	for n, i := range order { // upwards, clear of those below
+	for n, i := range order { // upwards, above the lower ones
 		for _, j := range order[:n] {
 			if overlap(boxes[i], boxes[j]) {
 				boxes[i].y = max(boxes[i].y, boxes[j].y+lineHeight(i))
@@ -196,7 +202,7 @@ func (e *ends) Plot(c draw.Canvas, p *plot.Plot) {
 		}
 	}
 	top := c.Max.Y
-	for n, i := range slices.Backward(order) { // and down again from the top
+	for n, i := range slices.Backward(order) { // and down again from the upper edge
 		boxes[i].y = min(boxes[i].y, top)
 		for _, j := range order[n+1:] {
 			if overlap(boxes[i], boxes[j]) {
@@ -204,18 +210,18 @@ func (e *ends) Plot(c draw.Canvas, p *plot.Plot) {
 			}
 		}
 	}
-	veil := color.NRGBA{255, 255, 255, 170}
+	background := color.NRGBA{255, 255, 255, 170}
 	for i, l := range e.all {
 		half := lineHeight(i) / 2
 		under := vg.Rectangle{Min: vg.Point{X: boxes[i].left, Y: boxes[i].y - half}, Max: vg.Point{X: boxes[i].right, Y: boxes[i].y + half}}
-		c.SetColor(veil)
+		c.SetColor(background)
 		c.Fill(under.Path())
 		c.FillText(l.style, vg.Point{X: boxes[i].left, Y: boxes[i].y}, l.text)
 	}
 }
 
-// GlyphBoxes implements plot.GlyphBoxer: the room that the names need.
-func (e *ends) GlyphBoxes(p *plot.Plot) (boxes []plot.GlyphBox) {
+// GlyphBoxes implements plot.GlyphBoxer: the space that the names need.
+func (e *endLabels) GlyphBoxes(p *plot.Plot) (boxes []plot.GlyphBox) {
 	for _, l := range e.all {
 		boxes = append(boxes, plot.GlyphBox{X: p.X.Norm(l.at.X), Y: p.Y.Norm(l.at.Y),
 			Rectangle: vg.Rectangle{Max: vg.Point{X: labelGap + l.style.Width(l.text)}}})
@@ -223,31 +229,31 @@ func (e *ends) GlyphBoxes(p *plot.Plot) (boxes []plot.GlyphBox) {
 	return boxes
 }
 
-// margin keeps letters within the picture where another font is a little wider.
+// margin keeps text within the figure in slightly wider fonts.
 const margin = 4
 
-func (f figure) draw(c vg.CanvasSizer, looks map[string]look) {
-	f.plot(looks).Draw(draw.Crop(draw.New(c), margin, -margin, margin, -margin))
+func (f figure) draw(c vg.CanvasSizer, styles map[string]lineStyle) {
+	f.plot(styles).Draw(draw.Crop(draw.New(c), margin, -margin, margin, -margin))
 }
 
-// head is what an SVG of its own has that one within a page has not.
-var head = regexp.MustCompile(`(?s)^.*?<svg width="[^"]*" height="[^"]*"`)
+// svgHeader matches what an SVG file has and an SVG element of a page has not.
+var svgHeader = regexp.MustCompile(`(?s)^.*?<svg width="[^"]*" height="[^"]*"`)
 
-// svg returns the figure as an element for a page.
-func (f figure) svg(looks map[string]look) string {
+// svg returns the figure as an SVG element for a page.
+func (f figure) svg(styles map[string]lineStyle) string {
 	c := vgsvg.New(width, height)
-	f.draw(c, looks)
+	f.draw(c, styles)
 	var b strings.Builder
-	_, _ = c.WriteTo(&b) // a strings.Builder takes everything
-	return strings.ReplaceAll(head.ReplaceAllString(b.String(), "<svg"), "Liberation Sans", "Liberation Sans, Arial, Helvetica, sans-serif")
+	_, _ = c.WriteTo(&b) // a strings.Builder does not fail
+	return strings.ReplaceAll(svgHeader.ReplaceAllString(b.String(), "<svg"), "Liberation Sans", "Liberation Sans, Arial, Helvetica, sans-serif")
 }
 
-// dots per inch of a PNG: letters are sharp on paper.
-const dots = 250
+// dpi of a PNG, for print.
+const dpi = 250
 
-func (f figure) png(w io.Writer, looks map[string]look) error {
-	c := vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(dots))
-	f.draw(c, looks)
+func (f figure) png(w io.Writer, styles map[string]lineStyle) error {
+	c := vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(dpi))
+	f.draw(c, styles)
 	_, err := vgimg.PngCanvas{Canvas: c}.WriteTo(w)
 	return err
 }

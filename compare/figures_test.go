@@ -25,7 +25,7 @@ func TestCurves(t *testing.T) {
 	for _, f := range Panels([]Run{made("full", 1, 0.9), r})[0].figures("x-") {
 		last := f.series[len(f.series)-1]
 		points, ok := want[strings.TrimPrefix(f.file, "x-")]
-		near := func(a, b point) bool { return a.x == b.x && math.Abs(a.y-b.y) < 1e-12 && a.spread == b.spread }
+		near := func(a, b point) bool { return a.x == b.x && math.Abs(a.y-b.y) < 1e-12 && a.std == b.std }
 		if !ok || last.name != "lte" || !slices.EqualFunc(last.points, points, near) {
 			t.Errorf("%s draws %v", f.file, last)
 		}
@@ -46,11 +46,11 @@ func TestCurvesOfSeeds(t *testing.T) {
 	hole.Records = slices.Delete(hole.Records, 1, 2)
 	short := made("full", 3, 0.4)
 	short.Records = short.Records[:1]
-	got := curves[0].points(Line{Runs: []Run{made("full", 1, 0.8), hole, short}})
+	got := curves[0].points(Variant{Runs: []Run{made("full", 1, 0.8), hole, short}})
 	// 0.2, 0.15 and 0.1; 0.4; 0.6 and 0.45; 0.8 and 0.6.
 	want := []point{{250, 0.15, 0.05}, {500, 0.4, 0}, {750, 0.525, 0.075 * math.Sqrt2}, {1000, 0.7, 0.1 * math.Sqrt2}}
 	near := func(a, b point) bool {
-		return a.x == b.x && math.Abs(a.y-b.y) < 1e-12 && math.Abs(a.spread-b.spread) < 1e-12
+		return a.x == b.x && math.Abs(a.y-b.y) < 1e-12 && math.Abs(a.std-b.std) < 1e-12
 	}
 	if !slices.EqualFunc(got, want, near) {
 		t.Errorf("\n got %v\nwant %v", got, want)
@@ -78,10 +78,10 @@ func TestFinalFigures(t *testing.T) {
 		return all
 	}
 	near := func(a, b point) bool {
-		return a.x == b.x && math.Abs(a.y-b.y) < 1e-12 && math.Abs(a.spread-b.spread) < 1e-12
+		return a.x == b.x && math.Abs(a.y-b.y) < 1e-12 && math.Abs(a.std-b.std) < 1e-12
 	}
 	panel := panels[3] // digits, of width 64
-	f := panel.over("merge.every")
+	f := panel.final("merge.every")
 	if got := names(f); !slices.Equal(got, []string{"lte r=4", "lte r=8", "full"}) || !f.series[2].level {
 		t.Fatalf("%q", got)
 	}
@@ -94,7 +94,7 @@ func TestFinalFigures(t *testing.T) {
 	if !slices.Equal(f.x.at, []float64{5, 10}) || f.x.label != "merge.every" || !f.x.log || f.Title != "Final test accuracy over K" {
 		t.Errorf("%s: %+v", f.Title, f.x)
 	}
-	if f := panel.over("lora.heads"); f.series != nil {
+	if f := panel.final("lora.heads"); f.series != nil {
 		t.Errorf("a figure of nothing: %q", names(f))
 	}
 	var files []string
@@ -147,8 +147,8 @@ func TestDrawn(t *testing.T) {
 	f := figure{x: byBytes, y: asAccuracy, series: []series{{name: "lte", points: []point{{1e6, 0.2, 0.05}, {1e7, 0.4, 0.1}, {1e8, 0.8, 0.05}}},
 		{name: "full", level: true, points: []point{{math.NaN(), 0.6, 0.01}}}}}
 	for _, f.bars = range []bool{false, true} {
-		d := read(f.svg(looks([]string{"full", "lte"})))
-		if want := []string{"bytes sent by a rank", "1 MB", "10 MB", "100 MB", "test top-1", "20 %", "40 %", "60 %", "80 %", "lte", "full"}; !slices.Equal(d.texts, want) {
+		d := read(f.svg(lineStyles([]string{"full", "lte"})))
+		if want := []string{"bytes sent per rank", "1 MB", "10 MB", "100 MB", "test top-1", "20 %", "40 %", "60 %", "80 %", "lte", "full"}; !slices.Equal(d.texts, want) {
 			t.Fatalf("it says %q, want %q", d.texts, want)
 		}
 		const axes, grid, lte, full = "fill:none;stroke:#555555;stroke-width:0.5", "fill:none;stroke:#DDDDDD;stroke-width:0.25",
@@ -216,7 +216,7 @@ func TestLooks(t *testing.T) {
 	for k := range 24 {
 		names = append(names, fmt.Sprint("lte K=", k), "full", fmt.Sprint("lte K=", k))
 	}
-	all := looks(names)
+	all := lineStyles(names)
 	seen := map[string]bool{}
 	for _, l := range all {
 		seen[fmt.Sprint(l)] = true

@@ -12,100 +12,90 @@ import (
 	"lte/method"
 )
 
-// Setting is a key that tells lines of one method apart, and its value.
-type Setting struct{ Key, Value string }
-
-// String is such as "K=10".
-func (s Setting) String() string {
-	name := s.Key
-	if letter, ok := letters[s.Key]; ok {
-		name = letter
-	}
-	return name + "=" + quote.Text(strings.Trim(s.Value, `"`))
+// Panel holds what can be compared: the runs of one model on one data set, by variant, the baseline first.
+type Panel struct {
+	Dataset, Model string
+	Variants       []Variant
 }
 
-// letters are the paper's for keys.
-var letters = map[string]string{"lora.heads": "N", "lora.rank": "r", "merge.every": "K"}
+// baseline returns the variant that all others are compared with, nil if there is none.
+func (p Panel) baseline() *Variant {
+	i := slices.IndexFunc(p.Variants, func(v Variant) bool { return v.method() == method.Baseline().Name })
+	if i < 0 {
+		return nil
+	}
+	return &p.Variants[i]
+}
 
-// ranksKey is no key of the configuration: the number of ranks, of the summary.
+// parameters returns the number of parameters of the model.
+func (p Panel) parameters() float64 { return float64(p.Variants[0].Runs[0].Summary.Parameters) }
+
+// Setting is a key that distinguishes variants of one method, and its value.
+type Setting struct{ Key, Value string }
+
+// String returns text such as "K=10".
+func (s Setting) String() string {
+	return cmp.Or(symbols[s.Key], s.Key) + "=" + quote.Text(strings.Trim(s.Value, `"`))
+}
+
+// symbols are those of the paper.
+var symbols = map[string]string{"lora.heads": "N", "lora.rank": "r", "merge.every": "K"}
+
+// ranksKey stands for the number of ranks, which the summary holds and the configuration does not.
 const ranksKey = "ranks"
 
-// keys that may tell lines apart, those first that a name should speak of: what else differs often follows from them.
+// keys may distinguish variants. The first ones are preferred in names: other keys often depend on them.
 var keys = func() []string {
-	first := []string{"lora.heads", "lora.rank", "merge.every", "train.steps", "optimizer.lr", "lora.alpha", "exchange.wire", "seed"}
-	names := first[:len(first)-1]
+	preferred := []string{"lora.heads", "lora.rank", "merge.every", "train.steps", "optimizer.lr", "lora.alpha", "exchange.wire"}
+	names := slices.Clone(preferred)
 	for _, k := range config.Keys() {
-		if !slices.Contains(first, k.Name) && !slices.Contains([]string{"method", "run.dir"}, k.Name) {
+		if !slices.Contains(append(preferred, "method", "seed", "run.dir"), k.Name) {
 			names = append(names, k.Name)
 		}
 	}
 	return append(names, ranksKey)
 }()
 
-// setting is a run's value of a key.
-func setting(r Run, key string) string {
+// value returns a run's value of one of the keys.
+func value(r Run, key string) string {
 	if key == ranksKey {
 		return strconv.Itoa(r.Summary.Ranks)
 	}
 	return r.Config.Value(key)
 }
 
-// alike says whether two runs are of one line: equal but for seed and place.
-func alike(a, b Run) bool {
-	if a.Summary.Ranks != b.Summary.Ranks {
-		return false
-	}
-	return !slices.ContainsFunc(config.Differences(a.Config, b.Config), func(key string) bool { return key != "seed" && key != "run.dir" })
+// sameVariant reports whether two runs differ at most in their seed and directory.
+func sameVariant(a, b Run) bool {
+	return a.Summary.Ranks == b.Summary.Ranks && !slices.ContainsFunc(config.Differences(a.Config, b.Config), func(key string) bool {
+		return key != "seed" && key != "run.dir"
+	})
 }
 
-// digest is the same of all runs that are alike.
-func digest(r Run) string {
+// fingerprint returns a text that is equal for runs of the same variant, and rarely for others.
+func fingerprint(r Run) string {
 	c := r.Config
 	c.Seed, c.Run.Dir = 0, ""
 	return fmt.Sprintf("%d %+v", r.Summary.Ranks, c)
 }
 
-// Panels sorts runs into panels, by data set and by the model's size, and within one into lines: full, then lte, then the
-// others. A line's name is its method's, and where lines of one method stand in a panel the fewest settings that tell
-// them apart: the same ones in all panels, so that a name means the same everywhere.
-func Panels(runs []Run) (panels []Panel) {
-	lines := map[string][][2]int{} // panel and line, by digest of its runs
-	for _, r := range runs {
-		i := slices.IndexFunc(panels, func(p Panel) bool { return p.Dataset == r.Summary.Dataset && p.Model == r.Summary.Model })
-		if i < 0 {
-			i = len(panels)
-			panels = append(panels, Panel{Dataset: r.Summary.Dataset, Model: r.Summary.Model})
-		}
-		p := &panels[i]
-		key := digest(r)
-		n := slices.IndexFunc(lines[key], func(at [2]int) bool { return at[0] == i && alike(p.Lines[at[1]].Runs[0], r) })
-		if n < 0 {
-			n = len(lines[key])
-			lines[key] = append(lines[key], [2]int{i, len(p.Lines)})
-			p.Lines = append(p.Lines, Line{})
-		}
-		j := lines[key][n][1]
-		p.Lines[j].Runs = append(p.Lines[j].Runs, r)
-	}
-	telling := map[string][]string{} // keys, of a method
+// Panels sorts runs into panels by data set and model, ordered by size, and within a panel into variants: the baseline, the default
+// method, then the others. A variant is named after its method and, if its method has several variants in a panel, the fewest settings
+// that distinguish them. All panels use the same settings, so that a name means the same everywhere.
+func Panels(runs []Run) []Panel {
+	panels := group(runs)
+	settings := map[string][]string{} // by method
 	for i := range panels {
-		for _, l := range panels[i].Lines {
-			telling[l.method()] = nil
-		}
-	}
-	for method := range telling {
-		telling[method] = tellingKeys(panels, method)
-	}
-	for i := range panels {
-		lines := panels[i].Lines
-		for j := range lines {
-			lines[j].name(telling[lines[j].method()])
-		}
-		slices.SortStableFunc(lines, func(a, b Line) int {
-			if c := cmp.Or(cmp.Compare(place(a.method()), place(b.method())), strings.Compare(a.method(), b.method())); c != 0 {
-				return c
+		for j := range panels[i].Variants {
+			v := &panels[i].Variants[j]
+			distinguishing, ok := settings[v.method()]
+			if !ok {
+				distinguishing = distinguishingKeys(panels, v.method())
+				settings[v.method()] = distinguishing
 			}
-			return compareTerms(a.Terms, b.Terms)
+			v.name(distinguishing)
+		}
+		slices.SortStableFunc(panels[i].Variants, func(a, b Variant) int {
+			return cmp.Or(cmp.Compare(order(a.method()), order(b.method())), strings.Compare(a.method(), b.method()), compareTerms(a.Terms, b.Terms))
 		})
 	}
 	slices.SortStableFunc(panels, func(a, b Panel) int {
@@ -114,27 +104,49 @@ func Panels(runs []Run) (panels []Panel) {
 	return panels
 }
 
-func (l Line) method() string { return l.Runs[0].Config.Method }
+// group sorts runs into panels and variants, which have no names yet.
+func group(runs []Run) (panels []Panel) {
+	known := map[string][][2]int{} // indices of panel and variant, by fingerprint
+	for _, r := range runs {
+		i := slices.IndexFunc(panels, func(p Panel) bool { return p.Dataset == r.Summary.Dataset && p.Model == r.Summary.Model })
+		if i < 0 {
+			i = len(panels)
+			panels = append(panels, Panel{Dataset: r.Summary.Dataset, Model: r.Summary.Model})
+		}
+		p, key := &panels[i], fingerprint(r)
+		n := slices.IndexFunc(known[key], func(at [2]int) bool { return at[0] == i && sameVariant(p.Variants[at[1]].Runs[0], r) })
+		if n < 0 {
+			n = len(known[key])
+			known[key] = append(known[key], [2]int{i, len(p.Variants)})
+			p.Variants = append(p.Variants, Variant{})
+		}
+		v := &p.Variants[known[key][n][1]]
+		v.Runs = append(v.Runs, r)
+	}
+	return panels
+}
 
-// place of a method among the lines of a panel: the baseline and the default method come first.
-func place(name string) int {
+func (v Variant) method() string { return v.Runs[0].Config.Method }
+
+// order returns the place of a method in a panel.
+func order(name string) int {
 	if i := slices.Index([]string{method.Baseline().Name, method.Default().Name}, name); i >= 0 {
 		return i
 	}
 	return 2
 }
 
-// name gives the line its name.
-func (l *Line) name(telling []string) {
-	l.Terms, l.Name = nil, l.method()
-	for _, key := range telling {
-		term := Setting{key, setting(l.Runs[0], key)}
-		l.Terms = append(l.Terms, term)
-		l.Name += " " + term.String()
+// name sets the variant's name from its method and these keys.
+func (v *Variant) name(keys []string) {
+	v.Terms, v.Name = nil, v.method()
+	for _, key := range keys {
+		term := Setting{key, value(v.Runs[0], key)}
+		v.Terms = append(v.Terms, term)
+		v.Name += " " + term.String()
 	}
 }
 
-// compareTerms compares values as numbers where they are.
+// compareTerms orders values, as numbers if they are.
 func compareTerms(a, b []Setting) int {
 	for i := range min(len(a), len(b)) {
 		x, errX := strconv.ParseFloat(a[i].Value, 64)
@@ -149,56 +161,59 @@ func compareTerms(a, b []Setting) int {
 	return 0
 }
 
-// tellingKeys are the keys, in order, each of which tells lines of the method apart that those before it do not.
-func tellingKeys(panels []Panel, method string) (telling []string) {
-	var classes [][]Line // not told apart so far
+// distinguishingKeys returns keys, in order, each of which distinguishes variants of the method within a panel that those before it
+// do not.
+func distinguishingKeys(panels []Panel, method string) (chosen []string) {
+	var classes [][]Variant // not distinguished so far
 	var first *Run
-	differ := map[string]bool{ranksKey: true} // keys; to compare the others costs most of the time
-	for i, p := range panels {
-		classes = append(classes, nil)
-		for _, l := range p.Lines {
-			if l.method() != method {
+	differ := map[string]bool{ranksKey: true} // keys; comparing the others would take most of the time
+	for _, p := range panels {
+		var class []Variant
+		for _, v := range p.Variants {
+			if v.method() != method {
 				continue
 			}
-			classes[i] = append(classes[i], l)
+			class = append(class, v)
 			if first == nil {
-				first = &l.Runs[0]
+				first = &v.Runs[0]
 			}
-			for _, key := range config.Differences(first.Config, l.Runs[0].Config) {
+			for _, key := range config.Differences(first.Config, v.Runs[0].Config) {
 				differ[key] = true
 			}
+		}
+		if class != nil {
+			classes = append(classes, class)
 		}
 	}
 	for _, key := range keys {
 		if !differ[key] {
 			continue
 		}
-		var finer [][]Line
+		var finer [][]Variant
 		for _, class := range classes {
-			values := map[string]int{}
-			for _, l := range class {
-				v := setting(l.Runs[0], key)
-				if _, ok := values[v]; !ok {
-					values[v] = len(finer)
+			index := map[string]int{} // of a class, by value
+			for _, v := range class {
+				x := value(v.Runs[0], key)
+				if _, ok := index[x]; !ok {
+					index[x] = len(finer)
 					finer = append(finer, nil)
 				}
-				finer[values[v]] = append(finer[values[v]], l)
+				finer[index[x]] = append(finer[index[x]], v)
 			}
 		}
-		classes = slices.DeleteFunc(classes, func(c []Line) bool { return len(c) == 0 })
 		if len(finer) > len(classes) {
-			telling = append(telling, key)
+			chosen = append(chosen, key)
 		}
 		classes = finer
 	}
-	return telling
+	return chosen
 }
 
-// Setup words what the runs of all lines have in common.
+// Setup describes what all runs of the panel have in common.
 func (p Panel) Setup() string {
 	var all []Run
-	for _, l := range p.Lines {
-		all = append(all, l.Runs...)
+	for _, v := range p.Variants {
+		all = append(all, v.Runs...)
 	}
 	var parts []string
 	add := func(format string, value func(Run) any) {
@@ -213,7 +228,7 @@ func (p Panel) Setup() string {
 	add("Model: %v.", func(r Run) any { return r.Summary.Model })
 	add("Parameters: %v.", func(r Run) any { return whole(float64(r.Summary.Parameters)) })
 	add("Ranks: %v.", func(r Run) any { return r.Summary.Ranks })
-	add("A step: %v images, of all ranks and heads together.", func(r Run) any { return r.Summary.Images / int64(r.Summary.Steps) })
+	add("Images per step: %v, over all ranks and heads.", func(r Run) any { return r.Summary.Images / int64(r.Summary.Steps) })
 	add("Schedule: %v.", func(r Run) any { return r.Config.Schedule.Kind })
 	add("Warm-up: %v steps.", func(r Run) any { return r.Config.Schedule.Warmup })
 	add("Optimizer: %v.", func(r Run) any { return r.Config.Optimizer.Name })

@@ -30,11 +30,11 @@ func TestTicksOfAnyRange(t *testing.T) {
 	for _, a := range []axis{{format: plain}, {format: plain, log: true}, byBytes, byImages, asAccuracy, {format: whole}, {format: clock, log: true}} {
 		for _, low := range extremes {
 			for _, high := range extremes {
-				if !a.shows(low) || !a.shows(high) || low > high {
+				if !a.contains(low) || !a.contains(high) || low > high {
 					continue
 				}
 				from, to := a.span(low, high)
-				if !(from < to) || !a.shows(from) || !a.shows(to) || math.IsInf(to-from, 0) || a.log && math.IsInf(to/from, 0) {
+				if !(from < to) || !a.contains(from) || !a.contains(to) || math.IsInf(to-from, 0) || a.log && math.IsInf(to/from, 0) {
 					t.Errorf("log %t: %g to %g is drawn from %g to %g", a.log, low, high, from, to)
 				}
 				all := (ticks{a}).Ticks(low, high)
@@ -42,7 +42,7 @@ func TestTicksOfAnyRange(t *testing.T) {
 					t.Errorf("log %t: %d ticks from %g to %g", a.log, len(all), low, high)
 				}
 				for i, tick := range all {
-					if !a.shows(tick.Value) || tick.Label == "" || len(tick.Label) > 40 || i > 0 && !(tick.Value > all[i-1].Value) {
+					if !a.contains(tick.Value) || tick.Label == "" || len(tick.Label) > 40 || i > 0 && !(tick.Value > all[i-1].Value) {
 						t.Errorf("log %t: from %g to %g tick %d is %q at %g", a.log, low, high, i, tick.Label, tick.Value)
 					}
 				}
@@ -69,14 +69,14 @@ func TestFiguresOfAnyNumbers(t *testing.T) {
 				if len(g.series) < 1 || g.series[0].level {
 					t.Errorf("%g: drawn are %+v", first, g.series)
 				}
-				if found := notDrawn.FindString(paths(g.svg(looks([]string{"lte", "full"})))); found != "" {
+				if found := notDrawn.FindString(paths(g.svg(lineStyles([]string{"lte", "full"})))); found != "" {
 					t.Errorf("%s, %g: there is %s in the picture", x.label, first, found)
 				}
 			}
 		}
 	}
 	f := figure{x: byImages, y: asAccuracy, series: []series{{name: "lte", points: []point{{1e308, 5e-324, 1e308}, {1, -1e308, 0}}}}}
-	if err := drawable([]figure{f})[0].png(io.Discard, looks([]string{"lte"})); err != nil {
+	if err := drawable([]figure{f})[0].png(io.Discard, lineStyles([]string{"lte"})); err != nil {
 		t.Error(err)
 	}
 }
@@ -87,7 +87,7 @@ func paths(svg string) string { return regexp.MustCompile(`>[^<]*</text>`).Repla
 // Fails if a long name takes the place of the curve.
 func TestLongNamesLeaveThePicture(t *testing.T) {
 	name := strings.Repeat("字", 4000)
-	d := read(figure{x: byImages, y: asAccuracy, series: []series{{name: name, points: []point{{1, 0.1, 0}, {2, 0.2, 0}}}}}.svg(looks([]string{name})))
+	d := read(figure{x: byImages, y: asAccuracy, series: []series{{name: name, points: []point{{1, 0.1, 0}, {2, 0.2, 0}}}}}.svg(lineStyles([]string{name})))
 	drawn := d.paths["fill:none;stroke:#0072B2;stroke-width:1.4"]
 	if len(drawn) != 1 || len(drawn[0]) != 2 || !(drawn[0][0].x < drawn[0][1].x) || drawn[0][1].x > width.Points() {
 		t.Errorf("the curve is at %v", drawn)
@@ -254,7 +254,7 @@ func TestListsAreRegularFilesOfBoundedLength(t *testing.T) {
 	}
 	list, err := Expected(at("odd"))
 	runs, missing, collected := Collect(nil, list)
-	if err != nil || collected != nil || runs != nil || len(missing) != 3 || missing[1].Why != "not begun" {
+	if err != nil || collected != nil || runs != nil || len(missing) != 3 || missing[1].Why != "not started" {
 		t.Errorf("%v, %v, %q", err, collected, missing)
 	}
 	writeRun(t, made("lte", 1, 0.5), at("run"), false)
@@ -298,8 +298,8 @@ func TestManyRuns(t *testing.T) {
 	}
 	began := time.Now()
 	panels := Panels(runs)
-	if len(panels) != 1 || len(panels[0].Lines) != len(runs) || panels[0].Lines[1].Name != "lte optimizer.lr=0.00048828125" {
-		t.Errorf("%d panels, %d lines, %s", len(panels), len(panels[0].Lines), panels[0].Lines[1].Name)
+	if len(panels) != 1 || len(panels[0].Variants) != len(runs) || panels[0].Variants[1].Name != "lte optimizer.lr=0.00048828125" {
+		t.Errorf("%d panels, %d lines, %s", len(panels), len(panels[0].Variants), panels[0].Variants[1].Name)
 	}
 	if took := time.Since(began); took > 30*time.Second {
 		t.Errorf("took %v", took)

@@ -13,15 +13,15 @@ import (
 	"lte/internal/quote"
 )
 
-// Page is what is shown of a comparison.
+// Page is the report of a comparison.
 type Page struct {
 	Title   string
-	Tables  []Table // before all others
+	Tables  []Table // shown first
 	Missing []Missing
 	Panels  []Panel
 }
 
-// PageFile is the name of the page in the folder that Write writes.
+// PageFile is the name of the HTML file that Write writes.
 const PageFile = "report.html"
 
 //go:embed page.html
@@ -29,39 +29,39 @@ var pageText string
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{"text": quote.Text}).Parse(pageText))
 
-// drawn is a figure as the page shows it.
-type drawn struct {
+// embedded is a figure of the HTML page.
+type embedded struct {
 	Title string
-	File  string // of the SVG
+	File  string // SVG
 	SVG   template.HTML
 }
 
-// section is a panel as the page shows it.
+// section is a panel of the HTML page.
 type section struct {
 	Name, Setup string
 	Anchor      string
 	Tables      []Table
-	Figures     []drawn
+	Figures     []embedded
 }
 
-// Write writes into the folder: the page, which needs no other file; every figure as SVG and PNG; results.csv with a row a
-// run, and records.csv with a row a record. It returns the figures' SVG files by their titles, in order.
+// Write writes into the folder: the page, which needs no other file; every figure as SVG and PNG; results.csv with a row per run;
+// and records.csv with a row per record. It returns the figures in order.
 func (p Page) Write(dir string) (figures []Figure, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, &config.Error{Where: dir, Err: err, Problem: fmt.Sprintf("cannot make the folder of the report: %v; choose another --out", err)}
 	}
-	looks, files, anchors := looks(names(p.Panels)), distinct{}, distinct{}
-	show := func(all []figure) (shown []drawn) {
+	styles, files, anchors := lineStyles(names(p.Panels)), uniqueNames{}, uniqueNames{}
+	show := func(all []figure) (shown []embedded) {
 		for _, f := range drawable(all) {
-			f.file = files.name(f.file)
-			text := f.svg(looks)
-			shown = append(shown, drawn{f.Title, f.file + ".svg", template.HTML(text)})
+			f.file = files.take(f.file)
+			text := f.svg(styles)
+			shown = append(shown, embedded{f.Title, f.file + ".svg", template.HTML(text)})
 			figures = append(figures, Figure{f.Title, f.file + ".svg"})
 			write(&err, filepath.Join(dir, f.file+".svg"), func(w io.Writer) error {
 				_, err := io.WriteString(w, `<?xml version="1.0"?>`+"\n"+text)
 				return err
 			})
-			write(&err, filepath.Join(dir, f.file+".png"), func(w io.Writer) error { return f.png(w, looks) })
+			write(&err, filepath.Join(dir, f.file+".png"), func(w io.Writer) error { return f.png(w, styles) })
 		}
 		return shown
 	}
@@ -72,7 +72,7 @@ func (p Page) Write(dir string) (figures []Figure, err error) {
 		if len(p.Panels) > 1 {
 			prefix = fileName(name) + "-"
 		}
-		sections = append(sections, section{name, panel.Setup(), anchors.name(fileName(name)), panel.Tables(), show(panel.figures(prefix))})
+		sections = append(sections, section{name, panel.Setup(), anchors.take(fileName(name)), panel.Tables(), show(panel.figures(prefix))})
 	}
 	write(&err, filepath.Join(dir, "results.csv"), func(w io.Writer) error { return writeResults(w, p.Panels) })
 	write(&err, filepath.Join(dir, "records.csv"), func(w io.Writer) error { return writeRecords(w, p.Panels) })
@@ -82,10 +82,10 @@ func (p Page) Write(dir string) (figures []Figure, err error) {
 	return figures, err
 }
 
-// Figure names a figure that was written.
+// Figure is a figure that was written to an SVG file.
 type Figure struct{ Title, File string }
 
-// write writes a file complete or not at all, and keeps the first error of several.
+// write writes a file, complete or not at all, and keeps the first error of several calls.
 func write(first *error, path string, text func(io.Writer) error) {
 	if *first != nil {
 		return

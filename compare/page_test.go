@@ -32,7 +32,7 @@ func written(t *testing.T) (string, []Figure) {
 			}
 		}
 	}
-	p := Page{Title: "Sweep <of> sizes", Panels: Panels(runs), Missing: []Missing{{"runs/lte-3", "not begun; exit code 2"}},
+	p := Page{Title: "Sweep <of> sizes", Panels: Panels(runs), Missing: []Missing{{"runs/lte-3", "not started; exit code 2"}},
 		Tables: []Table{{Title: "Verdicts", Head: []string{"", "found"}, Rows: [][]string{{"1", "a & b"}}}}}
 	dir := t.TempDir()
 	figures, err := p.Write(dir)
@@ -56,7 +56,7 @@ func TestWrite(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		if c, err := png.DecodeConfig(f); err != nil || c.Width != int(math.Round(11/2.54*dots)) {
+		if c, err := png.DecodeConfig(f); err != nil || c.Width != int(math.Round(11/2.54*dpi)) {
 			t.Errorf("%s: %+v, %v", name, c, err)
 		}
 		text, err := os.ReadFile(strings.TrimSuffix(name, "png") + "svg")
@@ -89,11 +89,11 @@ func TestWrite(t *testing.T) {
 	page := string(text)
 	for want, count := range map[string]int{
 		"<title>Sweep &lt;of&gt; sizes</title>": 1, "<h1>Sweep &lt;of&gt; sizes</h1>": 1, "<h2>1 run is missing</h2>": 1,
-		"<li><b>runs/lte-3</b>: not begun; exit code 2</li>": 1, "<figure ": 11, "<svg ": 11, "<h3>Verdicts</h3>": 1, "<td>a &amp; b</td>": 1,
+		"<li><b>runs/lte-3</b>: not started; exit code 2</li>": 1, "<figure ": 11, "<svg ": 11, "<h3>Verdicts</h3>": 1, "<td>a &amp; b</td>": 1,
 		`<a href="#vit-32x4-2">vit-32x4/2</a>`: 1, `<h2 id="vit-64x4-2">vit-64x4/2</h2>`: 1, "<p>Data: digits. Model: vit-32x4/2. ": 1,
 		`<tr><th>vit-32x4/2</th><td class="number">32,000</td><td class="number">91.5 ± 0.7</td><td class="number">90.5 ± 0.7</td>` +
 			`<td class="number">91.5 ± 0.7</td><td class="number">91.0 ± 0.7</td></tr>`: 1,
-		"<h3>Accuracy</h3>": 2, "<h3>Cost</h3>": 2, "<h3>Measured on the way</h3>": 2, "<p>Sent by rank 0 for all purposes;": 2,
+		"<h3>Accuracy</h3>": 2, "<h3>Cost</h3>": 2, "<h3>Measured during training</h3>": 2, "<p>Bytes sent by rank 0 for all purposes;": 2,
 		`<figcaption>Alignment of heads</figcaption>`: 2, "stroke:#1A1A1A;stroke-width:1.4": 9, "src=": 0, "url(": 0, "@import": 0, "<script": 0,
 	} {
 		if got := strings.Count(page, want); got != count {
@@ -114,7 +114,7 @@ func TestWriteFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := Page{Panels: Panels([]Run{made("full", 1, 0.9)})}
-	p.Panels[0].Lines[0].Runs[0].Records = nil // nothing to draw
+	p.Panels[0].Variants[0].Runs[0].Records = nil // nothing to draw
 	_, err := p.Write(dir)
 	if err == nil || !strings.HasPrefix(err.Error(), "compare: cannot write "+filepath.Join(dir, "results.csv")+": ") {
 		t.Error(err)
@@ -139,7 +139,7 @@ func TestNamesAtTheEnds(t *testing.T) {
 	for _, f := range p[0].figures("")[:5] {
 		var at []float64
 		axis := 0.0 // from the bottom, as everything in the SVG
-		for _, m := range places.FindAllStringSubmatch(f.svg(looks(names(p))), -1) {
+		for _, m := range places.FindAllStringSubmatch(f.svg(lineStyles(names(p))), -1) {
 			y, _ := strconv.ParseFloat(m[1], 64)
 			if y = math.Abs(y); m[2] == "images seen" {
 				axis = y

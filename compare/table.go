@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Table is a table of text. Its first column names what the row is about.
+// Table is a table of text. The first column names the row.
 type Table struct {
 	Title string
 	Note  string
@@ -37,7 +37,7 @@ func (t Table) without(column int) Table {
 	return t
 }
 
-// Numbers says of each column whether it holds numbers.
+// Numbers reports for each column whether it holds numbers.
 func (t Table) Numbers() []bool {
 	all := make([]bool, len(t.Head))
 	for i := range all {
@@ -48,110 +48,118 @@ func (t Table) Numbers() []bool {
 	return all
 }
 
-// none stands for a number that was not measured.
+// none stands for a missing number.
 const none = "-"
 
-// of words the line's mean of a number, with the spread of several seeds.
-func (l Line) of(number func(Run) float64, format func(float64) string) string {
-	mean, spread := l.Over(number)
+// text formats the mean of a number, with the standard deviation if there are several runs.
+func (v Variant) text(number func(Run) float64, format func(float64) string) string {
+	mean, std := v.MeanStd(number)
 	switch {
 	case math.IsNaN(mean):
 		return none
-	case len(l.Runs) > 1:
-		return format(mean) + " ± " + format(spread)
+	case len(v.Runs) > 1:
+		return format(mean) + " ± " + format(std)
 	}
 	return format(mean)
 }
 
-// about words what the line is.
-func (l Line) about() string {
-	c := l.Runs[0].Config
+// about returns the description of the variant.
+func (v Variant) about() string {
+	c := v.Runs[0].Config
 	return strings.NewReplacer("{r}", strconv.Itoa(c.LoRA.Rank), "{N}", strconv.Itoa(c.LoRA.Heads),
-		"{K}", strconv.Itoa(c.Merge.Every)).Replace(l.About)
+		"{K}", strconv.Itoa(c.Merge.Every)).Replace(v.About)
 }
 
-func points(f float64) string { return digits(1)(100 * f) }
-
-// Tables are what the panel's lines came to, what they cost, and what was measured on the way.
+// Tables returns the accuracy of the variants, their cost, and what was measured during training.
 func (p Panel) Tables() []Table {
-	accuracy := Table{Title: "Accuracy",
-		Note: "Top-1 of the final merged weights on the test split" + spreads(p.Lines) + "; the gap to full in points. Images to reach full: " +
-			"when a run's own curve came to full's final accuracy, and how many more that is than full saw. Full was there after: when " +
-			"full's curve had come to where this line ended, and how many more this line took. A curve is straight between two evaluations " +
-			"and begins with the first.",
-		Head: []string{"run", "what", "seeds", "learning rate", "images", "top-1, %", "gap to full", "test loss", "images to reach full", "full was there after"}}
-	cost := Table{Title: "Cost", Note: "Sent by rank 0 for all purposes; memory is the largest resident set of rank 0.",
-		Head: []string{"run", "time", "images/s", "sent by a rank", "of full's", "peak memory"}}
-	measured := Table{Title: "Measured on the way", Note: "Effective rank of the gradients: at the first record after the warm-up, and at the " +
-		"last; of W − W⁰ at the end. Alignment: the largest mean |cosine| of two heads' updates; Grassmann: the last mean distance of " +
-		"their row spans, 1 where they are orthogonal.",
-		Head: []string{"run", "gradient rank", "update rank", "alignment", "Grassmann"}}
-	full := p.full()
-	for _, l := range p.Lines {
-		gap, to, there, part := none, none, none, none
-		if full != nil && l.Name != full.Name {
-			gap = signed(digits(1))(100 * (l.Mean(Top1) - full.Mean(Top1)))
-			to = "not reached"
-			if at, part := l.came(full.Mean(Top1)); !math.IsNaN(at) {
-				to = whole(at) + more(at, full.Mean(Images)) + part
-			}
-			if at, part := full.came(l.Mean(Top1)); !math.IsNaN(at) {
-				there = whole(at) + more(l.Mean(Images), at) + part
-			}
-			if sends := full.Mean(sent); sends > 0 {
-				part = fmt.Sprintf("%.3g %%", 100*l.Mean(sent)/sends)
-			}
-		}
-		accuracy.Rows = append(accuracy.Rows, []string{l.Name, l.about(), strconv.Itoa(l.seeds()), plain(l.Runs[0].Config.Optimizer.LR),
-			whole(l.Mean(Images)), l.of(Top1, points), gap,
-			l.of(func(r Run) float64 { return r.Summary.TestLoss }, digits(3)), to, there})
-		cost.Rows = append(cost.Rows, []string{l.Name, l.of(spent, clock), l.of(rate, whole), bytes(l.Mean(sent)), part, l.of(memory, bytes)})
-		ranks := l.of(First(GradientRank), digits(1))
-		if ranks != none {
-			ranks += " → " + l.of(Last(GradientRank), digits(1))
-			measured.Rows = append(measured.Rows, []string{l.Name, ranks, l.of(Last(UpdateRank), digits(1)),
-				l.of(Largest(Alignment), digits(3)), l.of(Last(Grassmann), digits(2))})
-		}
-	}
-	if !slices.ContainsFunc(p.Lines, func(l Line) bool { return l.About != "" }) {
-		accuracy = accuracy.without(1)
-	}
-	tables := []Table{accuracy, cost}
-	if measured.Rows != nil {
+	tables := []Table{p.accuracy(), p.cost()}
+	if measured := p.measured(); measured.Rows != nil {
 		tables = append(tables, measured)
 	}
 	return tables
 }
 
-// spreads says what ± is, where it is.
-func spreads(lines []Line) string {
-	for _, l := range lines {
-		if len(l.Runs) > 1 {
-			return ", ± the standard deviation over the seeds"
+func (p Panel) accuracy() Table {
+	t := Table{Title: "Accuracy",
+		Note: "Top-1 of the final merged weights on the test split" + deviation(p.Variants) + "; gap to full in points. Images to reach full: " +
+			"images seen when the run reached the final accuracy of full, and how many more than full saw in all. Images of full: images that " +
+			"full had seen when it reached the final accuracy of this run, and how many more this run saw. Accuracy is interpolated linearly " +
+			"between evaluations.",
+		Head: []string{"run", "description", "seeds", "learning rate", "images", "top-1, %", "gap to full", "test loss", "images to reach full", "images of full"}}
+	full := p.baseline()
+	for _, v := range p.Variants {
+		gap, toFull, ofFull := none, none, none
+		if full != nil && v.Name != full.Name {
+			gap = signed(digits(1))(100 * (v.Mean(Top1) - full.Mean(Top1)))
+			toFull = "not reached"
+			if images, some := v.imagesToReach(full.Mean(Top1)); !math.IsNaN(images) {
+				toFull = whole(images) + more(images, full.Mean(Images)) + some
+			}
+			if images, some := full.imagesToReach(v.Mean(Top1)); !math.IsNaN(images) {
+				ofFull = whole(images) + more(v.Mean(Images), images) + some
+			}
 		}
+		t.Rows = append(t.Rows, []string{v.Name, v.about(), strconv.Itoa(v.seeds()), plain(v.Runs[0].Config.Optimizer.LR), whole(v.Mean(Images)),
+			v.text(Top1, points), gap, v.text(func(r Run) float64 { return r.Summary.TestLoss }, digits(3)), toFull, ofFull})
+	}
+	if !slices.ContainsFunc(p.Variants, func(v Variant) bool { return v.About != "" }) {
+		return t.without(1)
+	}
+	return t
+}
+
+func (p Panel) cost() Table {
+	t := Table{Title: "Cost", Note: "Bytes sent by rank 0 for all purposes; peak memory is the largest resident set size of rank 0.",
+		Head: []string{"run", "time", "images/s", "sent per rank", "relative to full", "peak memory"}}
+	full := p.baseline()
+	for _, v := range p.Variants {
+		share := none
+		if full != nil && v.Name != full.Name && full.Mean(sent) > 0 {
+			share = fmt.Sprintf("%.3g %%", 100*v.Mean(sent)/full.Mean(sent))
+		}
+		t.Rows = append(t.Rows, []string{v.Name, v.text(wall, clock), v.text(rate, whole), bytes(v.Mean(sent)), share, v.text(memory, bytes)})
+	}
+	return t
+}
+
+// measured has rows for the variants whose gradients were measured.
+func (p Panel) measured() Table {
+	t := Table{Title: "Measured during training", Note: "Gradient rank: effective rank of the gradients at the first record after the warm-up, and at " +
+		"the last; update rank: of W − W⁰ at the end. Alignment: largest mean |cosine| between the updates of two heads; Grassmann: last mean " +
+		"distance between their row spaces, 1 if orthogonal.",
+		Head: []string{"run", "gradient rank", "update rank", "alignment", "Grassmann"}}
+	for _, v := range p.Variants {
+		if ranks := v.text(First(GradientRank), digits(1)); ranks != none {
+			t.Rows = append(t.Rows, []string{v.Name, ranks + " → " + v.text(Last(GradientRank), digits(1)), v.text(Last(UpdateRank), digits(1)),
+				v.text(Largest(Alignment), digits(3)), v.text(Last(Grassmann), digits(2))})
+		}
+	}
+	return t
+}
+
+// deviation explains ±, if it is used.
+func deviation(variants []Variant) string {
+	if slices.ContainsFunc(variants, func(v Variant) bool { return len(v.Runs) > 1 }) {
+		return ", ± the standard deviation over seeds"
 	}
 	return ""
 }
 
-// came returns how many images the line's runs had seen when they came to an accuracy, the mean of those that did, and words how many
-// did where not all.
-func (l Line) came(accuracy float64) (images float64, part string) {
-	reached, did := Reached(accuracy), 0
-	for _, r := range l.Runs {
-		if !math.IsNaN(reached(r)) {
-			did++
-		}
+// imagesToReach returns the mean number of images after which the runs reached an accuracy, NaN if none did; some says how many did if
+// not all.
+func (v Variant) imagesToReach(accuracy float64) (images float64, some string) {
+	reached := v.values(Reached(accuracy))
+	if len(reached) < len(v.Runs) {
+		some = fmt.Sprintf(", %d of %d runs", len(reached), len(v.Runs))
 	}
-	if did < len(l.Runs) {
-		part = fmt.Sprintf(", %d of %d runs", did, len(l.Runs))
-	}
-	return l.Mean(reached), part
+	images, _ = meanStd(reached)
+	return images, some
 }
 
-// seeds counts those of the line's runs, a run made twice once.
-func (l Line) seeds() int {
+// seeds counts distinct seeds.
+func (v Variant) seeds() int {
 	all := map[uint64]bool{}
-	for _, r := range l.Runs {
+	for _, r := range v.Runs {
 		all[r.Summary.Seed] = true
 	}
 	return len(all)
@@ -166,7 +174,7 @@ func signed(format func(float64) string) func(float64) string {
 	}
 }
 
-// more words x beside from; nothing where from is 0.
+// more formats how much larger x is than from, nothing if from is 0.
 func more(x, from float64) string {
 	if from == 0 {
 		return ""
@@ -174,19 +182,19 @@ func more(x, from float64) string {
 	return " (" + signed(digits(0))(100*(x/from-1)) + " %)"
 }
 
-// overview is the final accuracy of every line in every panel; nothing of a single panel.
+// overview compares the final accuracy of every variant across panels; there is none for a single panel.
 func overview(panels []Panel) []Table {
 	if len(panels) < 2 {
 		return nil
 	}
-	t := Table{Title: "Final accuracy", Note: "Top-1 on the test split, %" + spreads(allLines(panels)) + ".", Head: append([]string{"data, model", "parameters"}, names(panels)...)}
+	t := Table{Title: "Final accuracy", Note: "Top-1 on the test split, %" + deviation(allVariants(panels)) + ".", Head: append([]string{"data, model", "parameters"}, names(panels)...)}
 	for _, p := range panels {
 		row := []string{p.name(panels), whole(p.parameters())}
 		for _, name := range t.Head[2:] {
 			cell := none
-			for _, l := range p.Lines {
-				if l.Name == name {
-					cell = l.of(Top1, points)
+			for _, v := range p.Variants {
+				if v.Name == name {
+					cell = v.text(Top1, points)
 				}
 			}
 			row = append(row, cell)
@@ -196,30 +204,26 @@ func overview(panels []Panel) []Table {
 	return []Table{t}
 }
 
-// name is the panel's among others: its model, or its data set too where there are several.
+// name returns the model of the panel, after its data set if there are several among the panels.
 func (p Panel) name(among []Panel) string {
-	for _, other := range among {
-		if other.Dataset != p.Dataset {
-			return p.Dataset + ", " + p.Model
-		}
+	if slices.ContainsFunc(among, func(other Panel) bool { return other.Dataset != p.Dataset }) {
+		return p.Dataset + ", " + p.Model
 	}
 	return p.Model
 }
 
-func allLines(panels []Panel) (all []Line) {
+func allVariants(panels []Panel) (all []Variant) {
 	for _, p := range panels {
-		all = append(all, p.Lines...)
+		all = append(all, p.Variants...)
 	}
 	return all
 }
 
-// names are those of all lines, in the order in which they come first.
+// names returns the distinct names of all variants in order of appearance.
 func names(panels []Panel) (all []string) {
-	seen := map[string]bool{}
-	for _, l := range allLines(panels) {
-		if !seen[l.Name] {
-			seen[l.Name] = true
-			all = append(all, l.Name)
+	for _, v := range allVariants(panels) {
+		if !slices.Contains(all, v.Name) {
+			all = append(all, v.Name)
 		}
 	}
 	return all

@@ -35,7 +35,7 @@ func TestTables(t *testing.T) {
 			{"diloco", "8.0s ± 0.0s", "125 ± 0", "4 MB", "100 %", "50 MB ± 0 B"},
 			{"localsgd", "8.0s ± 0.0s", "125 ± 0", "4 MB", "100 %", "50 MB ± 0 B"},
 			{"mhlora", "8.0s", "125", "4 MB", "100 %", "-"}},
-		"Measured on the way": {
+		"Measured during training": {
 			{"full", "10.0 → 20.0", "7.0", "-", "-"},
 			{"lte", "10.0 → 20.0", "7.0", "0.030", "0.80"},
 			{"diloco", "10.0 ± 0.0 → 20.0 ± 0.0", "7.0 ± 0.0", "-", "-"},
@@ -54,13 +54,13 @@ func TestTables(t *testing.T) {
 	if len(tables) != len(want) {
 		t.Errorf("%d tables", len(tables))
 	}
-	if head := strings.Join(tables[0].Head, "|"); head != "run|seeds|learning rate|images|top-1, %|gap to full|test loss|images to reach full|full was there after" {
+	if head := strings.Join(tables[0].Head, "|"); head != "run|seeds|learning rate|images|top-1, %|gap to full|test loss|images to reach full|images of full" {
 		t.Error(head)
 	}
-	if note := tables[0].Note; !strings.HasPrefix(note, "Top-1 of the final merged weights on the test split, ± the standard deviation over the seeds; the gap") {
+	if note := tables[0].Note; !strings.HasPrefix(note, "Top-1 of the final merged weights on the test split, ± the standard deviation over seeds; gap to full in points. ") {
 		t.Error(note)
 	}
-	if text := tables[1].Markdown(); !strings.HasPrefix(text, "| run | time | images/s | sent by a rank | of full's | peak memory |\n"+
+	if text := tables[1].Markdown(); !strings.HasPrefix(text, "| run | time | images/s | sent per rank | relative to full | peak memory |\n"+
 		"| --- | --- | --- | --- | --- | --- |\n| `full` | 8.0s | 125 | 4 MB | - | 50 MB |\n| `lte` | 8.0s |") {
 		t.Error(text)
 	}
@@ -74,7 +74,7 @@ func TestTables(t *testing.T) {
 func TestTablesOfLess(t *testing.T) {
 	alone := made("lte", 1, 0.8, "lora.heads=4", "lora.rank=8", "merge.every=5")
 	alone.Records = nil
-	p := Panel{Lines: []Line{{Name: "lte", Runs: []Run{alone}, About: "{N} heads of rank {r}, merged every {K} steps"}}}
+	p := Panel{Variants: []Variant{{Name: "lte", Runs: []Run{alone}, About: "{N} heads of rank {r}, merged every {K} steps"}}}
 	tables := p.Tables()
 	if row := tables[0].Rows[0]; len(tables) != 2 || !slices.Equal(row, []string{"lte", "4 heads of rank 8, merged every 5 steps", "1", "0.0005", "1,000", "80.0", "-", "0.250", "-", "-"}) {
 		t.Errorf("%d tables, %q", len(tables), row)
@@ -98,7 +98,7 @@ func TestOverview(t *testing.T) {
 	other.Summary.Dataset = "cifar"
 	panels := Panels([]Run{made("full", 1, 0.7), made("full", 2, 0.9), made("lte", 1, 0.6), other, made("lte", 1, 0.4, "model.width=32")})
 	got := overview(panels)
-	want := Table{Title: "Final accuracy", Note: "Top-1 on the test split, %, ± the standard deviation over the seeds.",
+	want := Table{Title: "Final accuracy", Note: "Top-1 on the test split, %, ± the standard deviation over seeds.",
 		Head: []string{"data, model", "parameters", "full", "lte"},
 		Rows: [][]string{
 			{"cifar, vit-64x4/2", "64,000", "50.0", "-"},
@@ -118,14 +118,14 @@ func TestOverview(t *testing.T) {
 // Fails if what runs have in common is left out, or what they have not is said.
 func TestSetup(t *testing.T) {
 	panels := Panels([]Run{made("full", 1, 0.9), made("lte", 1, 0.8)})
-	const want = "Data: digits. Model: vit-64x4/2. Parameters: 64,000. Ranks: 2. A step: 25 images, of all ranks and heads together. " +
+	const want = "Data: digits. Model: vit-64x4/2. Parameters: 64,000. Ranks: 2. Images per step: 25, over all ranks and heads. " +
 		"Schedule: cosine. Warm-up: 15 steps. Optimizer: adamw. Weight decay: 0.01. Precision: f32."
 	if got := panels[0].Setup(); got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}
-	last := &panels[0].Lines[1].Runs[0]
+	last := &panels[0].Variants[1].Runs[0]
 	last.Summary.Ranks, last.Summary.Images, last.Config.Optimizer.WeightDecay = 4, 4000, 0.5
-	if got, want := panels[0].Setup(), strings.NewReplacer("Ranks: 2. A step: 25 images, of all ranks and heads together. ", "", "Weight decay: 0.01. ", "").Replace(want); got != want {
+	if got, want := panels[0].Setup(), strings.NewReplacer("Ranks: 2. Images per step: 25, over all ranks and heads. ", "", "Weight decay: 0.01. ", "").Replace(want); got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
+	"lte/record"
 	"lte/report"
 	"lte/train"
 )
@@ -41,7 +42,7 @@ func TestPlan(t *testing.T) {
 		o := Options{Out: "out", Heads: 8, Rank: 16, Images: 12800, Batch: 128, Seeds: 2, More: true,
 			Rates: map[string]float64{"full": 0.25}, Set: []string{"compute.threads=3", "merge.every=7"}}
 		runs := plan(t, o, ranks)
-		if len(runs) != 2*len(lines) {
+		if len(runs) != 2*len(variants) {
 			t.Fatalf("%d runs", len(runs))
 		}
 		dirs, rates := map[string]bool{}, map[string]float64{}
@@ -52,26 +53,26 @@ func TestPlan(t *testing.T) {
 				workers = 8
 			}
 			steps := 100
-			if r.Line == "lte-more" {
+			if r.Variant == "lte-more" {
 				steps = 140
 			}
 			if c.Train.Batch*workers != 128 || c.Train.Steps != steps || c.Compute.Threads != 3 || c.Schedule.Warmup != steps/20 {
-				t.Errorf("%d ranks, %s: %d × %d images, %d steps", ranks, r.Line, workers, c.Train.Batch, c.Train.Steps)
+				t.Errorf("%d ranks, %s: %d × %d images, %d steps", ranks, r.Variant, workers, c.Train.Batch, c.Train.Steps)
 			}
 			if err := c.Check(); err != nil {
-				t.Errorf("%s: %v", r.Line, err)
+				t.Errorf("%s: %v", r.Variant, err)
 			}
-			dirs[c.Run.Dir], rates[r.Line] = true, c.Optimizer.LR
+			dirs[c.Run.Dir], rates[r.Variant] = true, c.Optimizer.LR
 			want := map[string][3]int{"lora": {1, 16, 7}, "lora-large": {1, 64, 7}, "mhlora": {8, 16, 7},
 				"lte": {8, 16, 7}, "lte-k1": {8, 16, 1}}
-			if w, ok := want[r.Line]; ok && w != [3]int{c.LoRA.Heads, c.LoRA.Rank, c.Merge.Every} {
-				t.Errorf("%s: %+v, %+v", r.Line, c.LoRA, c.Merge)
+			if w, ok := want[r.Variant]; ok && w != [3]int{c.LoRA.Heads, c.LoRA.Rank, c.Merge.Every} {
+				t.Errorf("%s: %+v, %+v", r.Variant, c.LoRA, c.Merge)
 			}
 			if alpha := map[string]float64{"lte": 8 * 16, "lora": 32, "mhlora": 32}[c.Method]; alpha != 0 && c.LoRA.Alpha != alpha {
-				t.Errorf("%s: alpha %g", r.Line, c.LoRA.Alpha)
+				t.Errorf("%s: alpha %g", r.Variant, c.LoRA.Alpha)
 			}
-			if (c.Optimizer.LR == 0.25) != (r.Line == "full") {
-				t.Errorf("%s: learning rate %g", r.Line, c.Optimizer.LR)
+			if (c.Optimizer.LR == 0.25) != (r.Variant == "full") {
+				t.Errorf("%s: learning rate %g", r.Variant, c.Optimizer.LR)
 			}
 		}
 		if rates["lora-large"] != 2*rates["lora"] { // four times the rank
@@ -91,7 +92,7 @@ func TestSettings(t *testing.T) {
 			err = c.Resolve(2)
 		}
 		if keys := differences(c, r.Config); err != nil || len(keys) > 0 {
-			t.Errorf("%s: %v, %v", r.Line, keys, err)
+			t.Errorf("%s: %v, %v", r.Variant, keys, err)
 		}
 	}
 }
@@ -121,7 +122,7 @@ func TestPlanErrors(t *testing.T) {
 		"--set method=lte: the comparison sets method itself; use --only":          func(o *Options) { o.Set = []string{"method=lte"} },
 		"--set train.batch=3: the comparison sets train.batch itself; use --batch": func(o *Options) { o.Set = []string{"train.batch=3"} },
 		`unknown key "lora.rnk"`:                                                   func(o *Options) { o.Set = []string{"lora.rnk=3"} },
-		`merge.reset = "b" cannot be with method = "full"`:                         func(o *Options) { o.Set = []string{"merge.reset=b"} },
+		`merge.reset = "b" cannot be combined with method = "full"`:                         func(o *Options) { o.Set = []string{"merge.reset=b"} },
 	} {
 		o := small(t)
 		spoil(&o)
@@ -166,7 +167,7 @@ func trainer(t *testing.T, trained *[]string) func(config.Config) error {
 		if err != nil {
 			return err
 		}
-		return report.WriteSummary(dir, s)
+		return record.WriteSummary(dir, s)
 	}
 }
 
@@ -194,23 +195,23 @@ func TestExperiment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(results) != len(lines)-1 || len(trained) != len(lines)-2 || slices.Contains(trained, "full-1") || !slices.Contains(trained, "lte-1") {
+	if len(results) != len(variants)-1 || len(trained) != len(variants)-2 || slices.Contains(trained, "full-1") || !slices.Contains(trained, "lte-1") {
 		t.Errorf("%d results, trained %v", len(results), trained)
 	}
-	if !strings.Contains(said[0], "finished before") {
+	if !strings.Contains(said[0], "already finished") {
 		t.Errorf("said %q", said)
 	}
-	if err := Write(o.Out, results, 360); err != nil {
+	if _, err := Write(o.Out, results, 360); err != nil {
 		t.Fatal(err)
 	}
 	text := read(t, o.Out, "observations.md")
 	for _, r := range results {
-		if !strings.Contains(text, "| `"+r.Line+"` |") {
-			t.Errorf("the table lacks %s", r.Line)
+		if !strings.Contains(text, "| `"+r.Variant+"` |") {
+			t.Errorf("the table lacks %s", r.Variant)
 		}
 		rank, alignment := compare.Last(compare.GradientRank)(r.Run), compare.Last(compare.Alignment)(r.Run)
 		if rank < 1 || (r.Config.LoRA.Heads > 1) != (alignment >= 0) {
-			t.Errorf("%s: gradient rank %v, alignment %v", r.Line, rank, alignment)
+			t.Errorf("%s: gradient rank %v, alignment %v", r.Variant, rank, alignment)
 		}
 	}
 	for _, want := range []string{"4 heads of rank 4, merged every 3 steps", "one head of rank 16", "(accuracy-images.svg)", "**not measured**"} {

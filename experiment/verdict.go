@@ -8,17 +8,16 @@ import (
 	"lte/compare"
 )
 
-// Outcome is what became of an observation.
+// Outcome is the outcome of a verdict.
 type Outcome string
 
-// The outcomes.
 const (
 	Confirmed    Outcome = "confirmed"
 	NotConfirmed Outcome = "not confirmed"
-	NotMeasured  Outcome = "not measured" // a run that it speaks of is missing
+	NotMeasured  Outcome = "not measured" // a run is missing
 )
 
-// Verdict is on one observation, or on a part of one.
+// Verdict judges one observation, or a part of one.
 type Verdict struct {
 	Observation string // "1", "4a"
 	Claim       string
@@ -27,61 +26,59 @@ type Verdict struct {
 	Found       string // the numbers
 }
 
-// nearlyOrthogonal bounds the mean |cosine| of two heads' updates.
-const nearlyOrthogonal = 0.1
+const (
+	nearlyOrthogonal = 0.1  // bound of the mean |cosine| between the updates of two heads
+	minMargin        = 0.01 // one point of accuracy
+)
 
-// point is the least difference of accuracies that counts.
-const point = 0.01
-
-// Judge holds the lines against the observations (the paper's sections 3 and 4), with that many test
-// images. Accuracies count as equal within a margin: one point, or twice the standard error of full's accuracy,
-// √(p(1−p)/images/seeds), whichever is more.
-func Judge(all []compare.Line, testImages int) []Verdict {
-	j := judge{lines: map[string]compare.Line{}}
-	for _, l := range all {
-		j.lines[l.Name] = l
+// Judge judges the observations (sections 3 and 4 of the paper). Accuracies count as equal within a margin: one point, or twice the
+// standard error of full's accuracy p, √(p(1−p)/testImages/seeds), if that is more.
+func Judge(all []compare.Variant, testImages int) []Verdict {
+	j := judge{variants: map[string]compare.Variant{}}
+	for _, v := range all {
+		j.variants[v.Name] = v
 	}
-	if full, ok := j.lines[fullLine]; ok {
+	if full, ok := j.variants[fullVariant]; ok {
 		p := full.Mean(compare.Top1)
-		j.margin = max(point, 2*math.Sqrt(p*(1-p)/float64(testImages)/float64(len(full.Runs))))
+		j.margin = max(minMargin, 2*math.Sqrt(p*(1-p)/float64(testImages)/float64(len(full.Runs))))
 	}
 	return []Verdict{
 		j.verdict("1", "LoRA alone falls short of full pre-training; a larger rank, or more heads, closes the gap",
 			"`full` − `lora` above the margin, and both `lora-large` and `mhlora` above `lora` by more than the margin",
-			[]string{fullLine, loraLine, largeLine, mhloraLine}, j.loraFallsShort),
+			[]string{fullVariant, loraVariant, loraLargeVariant, mhloraVariant}, j.loraFallsShort),
 		j.verdict("2", "the effective rank of the gradients grows over training",
 			"`gradient_rank` of `full`: the last record's above that of the first after the warm-up",
-			[]string{fullLine}, j.rankGrows),
+			[]string{fullVariant}, j.rankGrows),
 		j.verdict("3", "sequential merging does not reach full pre-training",
-			"`full` − `sequential` above the margin", []string{fullLine, sequentialLine}, j.short(sequentialLine)),
+			"`full` − `sequential` above the margin", []string{fullVariant, sequentialVariant}, j.fallsShort(sequentialVariant)),
 		j.verdict("4a", "parallel merging reaches full pre-training, merging every step",
-			"`full` − `lte-k1` at most the margin, at equal images", []string{fullLine, everyStepLine}, j.reaches(everyStepLine)),
+			"`full` − `lte-k1` at most the margin, at equal images", []string{fullVariant, everyStepVariant}, j.reaches(everyStepVariant)),
 		j.verdict("4b", "parallel merging reaches full pre-training, merging every K steps",
-			"`full` − `lte` at most the margin, at equal images", []string{fullLine, lteLine}, j.reaches(lteLine)),
+			"`full` − `lte` at most the margin, at equal images", []string{fullVariant, lteVariant}, j.reaches(lteVariant)),
 		j.verdict("4c", "parallel merging every K steps reaches full pre-training with about 40 % more images",
-			"`full` − `lte-more` at most the margin", []string{fullLine, moreLine}, j.reaches(moreLine)),
+			"`full` − `lte-more` at most the margin", []string{fullVariant, lteMoreVariant}, j.reaches(lteMoreVariant)),
 		j.verdict("5", "heads stay nearly orthogonal to one another all through training",
 			fmt.Sprintf("`alignment` of `lte-k1` and `lte` below %g at every record", nearlyOrthogonal),
-			[]string{everyStepLine, lteLine}, j.orthogonal),
+			[]string{everyStepVariant, lteVariant}, j.orthogonal),
 	}
 }
 
 type judge struct {
-	lines  map[string]compare.Line
-	margin float64
+	variants map[string]compare.Variant
+	margin   float64 // within which accuracies count as equal
 }
 
-// verdict asks for the outcome if there are runs of all the lines.
+// verdict calls outcome if there are runs of all needed variants.
 func (j judge) verdict(observation, claim, criterion string, needs []string, outcome func() (bool, string)) Verdict {
 	v := Verdict{Observation: observation, Claim: claim, Criterion: criterion, Outcome: NotMeasured}
 	var missing []string
 	for _, name := range needs {
-		if _, ok := j.lines[name]; !ok {
+		if _, ok := j.variants[name]; !ok {
 			missing = append(missing, "`"+name+"`")
 		}
 	}
 	if missing != nil {
-		v.Found = "without " + strings.Join(missing, ", ")
+		v.Found = "no run of " + strings.Join(missing, ", ")
 		return v
 	}
 	v.Outcome = NotConfirmed
@@ -92,36 +89,36 @@ func (j judge) verdict(observation, claim, criterion string, needs []string, out
 	return v
 }
 
-func (j judge) top1(name string) float64 { return j.lines[name].Mean(compare.Top1) }
+func (j judge) top1(name string) float64 { return j.variants[name].Mean(compare.Top1) }
 
-// gap is how far a line is below full.
-func (j judge) gap(name string) float64 { return j.top1(fullLine) - j.top1(name) }
+// gap returns how far the accuracy of a variant is below full's.
+func (j judge) gap(name string) float64 { return j.top1(fullVariant) - j.top1(name) }
 
 func (j judge) loraFallsShort() (bool, string) {
-	lora, large, heads := j.top1(loraLine), j.top1(largeLine), j.top1(mhloraLine)
-	ok := j.gap(loraLine) > j.margin && large-lora > j.margin && heads-lora > j.margin
-	return ok, fmt.Sprintf("full %s, lora %s, lora-large %s, mhlora %s; margin %.1f", points(j.top1(fullLine)), points(lora),
+	lora, large, heads := j.top1(loraVariant), j.top1(loraLargeVariant), j.top1(mhloraVariant)
+	ok := j.gap(loraVariant) > j.margin && large-lora > j.margin && heads-lora > j.margin
+	return ok, fmt.Sprintf("full %s, lora %s, lora-large %s, mhlora %s; margin %.1f", points(j.top1(fullVariant)), points(lora),
 		points(large), points(heads), 100*j.margin)
 }
 
 func (j judge) rankGrows() (bool, string) {
-	full := j.lines[fullLine]
+	full := j.variants[fullVariant]
 	from, to := full.Mean(compare.First(compare.GradientRank)), full.Mean(compare.Last(compare.GradientRank))
 	most := full.Mean(compare.Largest(compare.GradientRank))
 	return to > from, fmt.Sprintf("%.1f → %.1f, at most %.1f", from, to, most)
 }
 
-func (j judge) short(name string) func() (bool, string) {
-	return func() (bool, string) { return j.gap(name) > j.margin, j.beside(name) }
+func (j judge) fallsShort(name string) func() (bool, string) {
+	return func() (bool, string) { return j.gap(name) > j.margin, j.comparison(name) }
 }
 
 func (j judge) reaches(name string) func() (bool, string) {
 	return func() (bool, string) {
-		found := j.beside(name)
-		l, full := j.lines[name], j.lines[fullLine]
-		if at := full.Mean(compare.Reached(l.Mean(compare.Top1))); !math.IsNaN(at) {
-			images := l.Mean(compare.Images)
-			found += fmt.Sprintf("; full was there after %.0f images, %s took %.0f %% more", at, name, 100*(images/at-1))
+		found := j.comparison(name)
+		v, full := j.variants[name], j.variants[fullVariant]
+		if at := full.Mean(compare.Reached(v.Mean(compare.Top1))); !math.IsNaN(at) {
+			images := v.Mean(compare.Images)
+			found += fmt.Sprintf("; full reached this after %.0f images, %s took %.0f %% more", at, name, 100*(images/at-1))
 		}
 		return j.gap(name) <= j.margin, found
 	}
@@ -129,22 +126,20 @@ func (j judge) reaches(name string) func() (bool, string) {
 
 func (j judge) orthogonal() (bool, string) {
 	ok, found := true, []string{}
-	for _, name := range []string{everyStepLine, lteLine} {
-		most := math.NaN()
-		for _, r := range j.lines[name].Runs {
-			if x := compare.Largest(compare.Alignment)(r); !(x <= most) {
-				most = x
-			}
+	for _, name := range []string{everyStepVariant, lteVariant} {
+		most := 0.0
+		for _, r := range j.variants[name].Runs {
+			most = max(most, compare.Largest(compare.Alignment)(r))
 		}
-		ok = ok && most < nearlyOrthogonal // NaN: no
+		ok = ok && most < nearlyOrthogonal // false for NaN
 		found = append(found, fmt.Sprintf("%s at most %.3f", name, most))
 	}
 	return ok, strings.Join(found, ", ")
 }
 
-// beside words a line's accuracy beside full's.
-func (j judge) beside(name string) string {
-	return fmt.Sprintf("full %s, %s %s: %+.1f points; margin %.1f", points(j.top1(fullLine)), name, points(j.top1(name)),
+// comparison describes the accuracies of full and of a variant.
+func (j judge) comparison(name string) string {
+	return fmt.Sprintf("full %s, %s %s: %+.1f points; margin %.1f", points(j.top1(fullVariant)), name, points(j.top1(name)),
 		-100*j.gap(name), 100*j.margin)
 }
 

@@ -17,7 +17,7 @@ var now = time.Unix(1.7e9, 0)
 func made(line string, accuracy float64, ranks, alignments []float64) Result {
 	c := config.Default()
 	c.Schedule.Warmup = 2
-	r := Result{Line: line, Run: compare.Run{Config: c, Summary: record.Summary{TestTop1: accuracy, Images: 1000, Steps: 10}}}
+	r := Result{Variant: line, Run: compare.Run{Config: c, Summary: record.Summary{TestTop1: accuracy, Images: 1000, Steps: 10}}}
 	for i := range ranks {
 		top1 := accuracy * float64(i+1) / float64(len(ranks))
 		record := record.Record{Step: 2*i + 1, Images: int64(1000 * (i + 1) / len(ranks)), TestTop1: &top1, GradientRank: &ranks[i]}
@@ -46,7 +46,7 @@ func verdicts(runs map[string]Result) map[string]Verdict {
 		results = append(results, r)
 	}
 	found := map[string]Verdict{}
-	for _, v := range Judge(Lines(results), 1e6) {
+	for _, v := range Judge(Variants(results), 1e6) {
 		found[v.Observation] = v
 	}
 	return found
@@ -76,7 +76,7 @@ func TestJudge(t *testing.T) {
 		{"heads were not compared", "5", made("lte", 0.6, down, nil)},
 	} {
 		runs := as()
-		runs[c.run.Line] = c.run
+		runs[c.run.Variant] = c.run
 		for o, v := range verdicts(runs) {
 			if want := map[bool]Outcome{true: NotConfirmed, false: Confirmed}[o == c.fails]; v.Outcome != want {
 				t.Errorf("%s: observation %s is %s: %s", c.name, o, v.Outcome, v.Found)
@@ -85,7 +85,7 @@ func TestJudge(t *testing.T) {
 	}
 	runs := as()
 	delete(runs, "sequential")
-	if v := verdicts(runs)["3"]; v.Outcome != NotMeasured || v.Found != "without `sequential`" {
+	if v := verdicts(runs)["3"]; v.Outcome != NotMeasured || v.Found != "no run of `sequential`" {
 		t.Errorf("%+v", v)
 	}
 	for o, v := range verdicts(nil) {
@@ -97,7 +97,7 @@ func TestJudge(t *testing.T) {
 
 // The margin is twice the standard error where that is more than a point: √(0.25/100)·2 = 10 points.
 func TestMargin(t *testing.T) {
-	all := Lines([]Result{made("full", 0.5, nil, nil), made("sequential", 0.41, nil, nil)})
+	all := Variants([]Result{made("full", 0.5, nil, nil), made("sequential", 0.41, nil, nil)})
 	if v := Judge(all, 100)[2]; v.Outcome != NotConfirmed || !strings.Contains(v.Found, "-9.0 points; margin 10.0") {
 		t.Errorf("%+v", v)
 	}
@@ -106,8 +106,8 @@ func TestMargin(t *testing.T) {
 	}
 }
 
-func TestLines(t *testing.T) {
-	l := Lines([]Result{made("lte", 0.3, []float64{1}, nil), made("lora", 0.1, nil, nil), made("lte", 0.5, nil, nil)})
+func TestVariants(t *testing.T) {
+	l := Variants([]Result{made("lte", 0.3, []float64{1}, nil), made("lora", 0.1, nil, nil), made("lte", 0.5, nil, nil)})
 	if len(l) != 2 || l[0].Name != "lora" || len(l[1].Runs) != 2 {
 		t.Fatalf("%+v", l)
 	}

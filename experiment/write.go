@@ -10,36 +10,36 @@ import (
 	"lte/internal/file"
 )
 
-// Write writes what was found into the folder: observations.md, and what compare.Page.Write does.
-func Write(dir string, results []Result, testImages int) error {
-	all := Lines(results)
+// Write judges the observations and writes observations.md and the report of compare.Page into the folder.
+func Write(dir string, results []Result, testImages int) ([]Verdict, error) {
+	all := Variants(results)
 	verdicts := Judge(all, testImages)
 	p := compare.Page{Title: "The five observations", Tables: []compare.Table{tabulate(verdicts)}}
 	setup := "No run is finished."
 	var tables []compare.Table
 	if all != nil {
-		panel := compare.Panel{Dataset: all[0].Runs[0].Summary.Dataset, Model: all[0].Runs[0].Summary.Model, Lines: all}
+		panel := compare.Panel{Dataset: all[0].Runs[0].Summary.Dataset, Model: all[0].Runs[0].Summary.Model, Variants: all}
 		p.Panels = []compare.Panel{panel}
 		setup, tables = panel.Setup(), panel.Tables()
 	}
 	figures, err := p.Write(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var text strings.Builder
 	if err := page.Execute(&text, map[string]any{"Verdicts": verdicts, "Setup": setup, "TestImages": testImages, "Tables": tables, "Figures": figures}); err != nil {
-		return fmt.Errorf("experiment: writing observations.md: %w", err)
+		return nil, fmt.Errorf("experiment: writing observations.md: %w", err)
 	}
 	if err := file.WriteBytes(filepath.Join(dir, "observations.md"), []byte(text.String())); err != nil {
-		return fmt.Errorf("experiment: cannot write observations.md: %w", err)
+		return nil, fmt.Errorf("experiment: cannot write observations.md: %w", err)
 	}
-	return nil
+	return verdicts, nil
 }
 
-// literal is text that Markdown shows as it is, such as the name of a data set.
+// literal escapes text for Markdown.
 var literal = strings.NewReplacer("\\", "\\\\", "`", "\\`", "*", "\\*", "_", "\\_", "[", "\\[", "]", "\\]", "<", "\\<", "&", "\\&", "|", "\\|").Replace
 
-// tabulate makes a table for the page, which has no backquotes.
+// tabulate returns the verdicts as a table of the HTML page, without Markdown's backquotes.
 func tabulate(verdicts []Verdict) compare.Table {
 	t := compare.Table{Title: "Verdicts", Head: []string{"", "observation", "verdict", "found", "criterion"}}
 	for _, v := range verdicts {

@@ -5,10 +5,10 @@ import (
 	"math"
 	"slices"
 
-	"lte/collective"
 	"lte/compute"
 	"lte/config"
 	"lte/data"
+	"lte/merge"
 	"lte/method"
 	"lte/train"
 )
@@ -26,7 +26,7 @@ func Footprint(c config.Config, ranks, perNode int, set *data.Set) (Memory, erro
 	transports := []string{c.Exchange.Transport}
 	if c.Spec().ExchangesHeads() && c.Exchange.Transport == "auto" {
 		transports = nil
-		for _, t := range collective.Transports() {
+		for _, t := range merge.Transports() {
 			transports = append(transports, t.String())
 		}
 	}

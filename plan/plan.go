@@ -3,7 +3,7 @@
 // say or measure.
 //
 // The counts are those of packages model (memory, operations), train (who trains what) and collective (what travels), so a plan
-// and a run cannot part; docs/communication.md has the equations, and how far they were held against measurements.
+// and a run cannot disagree; docs/plan.md has the equations, docs/measurements/plan.md compares predictions with measurements.
 package plan
 
 import (
@@ -15,6 +15,7 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
+	"lte/merge"
 	"lte/method"
 	"lte/train"
 )
@@ -185,13 +186,13 @@ type rank struct {
 	config         config.Config // resolved
 	outline        *train.Outline
 	dtype          compute.DType
-	all, trainable int                    // values of all parameters, and of those that can train
-	transports     []collective.Transport // of the outline's factors
+	all, trainable int               // values of all parameters, and of those that can train
+	transports     []merge.Transport // of the outline's factors
 }
 
 // costs is what a merge is counted by.
-func (r *rank) costs() collective.Costs {
-	return collective.Costs{Ranks: r.Cluster.Ranks, Own: r.outline.Workers, Sharers: r.sharers(), Number: r.wire().PerNumber()}
+func (r *rank) costs() merge.Costs {
+	return merge.Costs{Ranks: r.Cluster.Ranks, Own: r.outline.Workers, Sharers: r.sharers(), Wire: r.wire()}
 }
 
 // sharers is how many ranks of a node hold W in common and share out its merge.
@@ -203,11 +204,11 @@ func (r *rank) sharers() int {
 }
 
 // wire is the format of the heads' numbers.
-func (r *rank) wire() collective.Wire { return collective.Wire(r.config.Exchange.Wire) }
+func (r *rank) wire() merge.Wire { return merge.Wire(r.config.Exchange.Wire) }
 
 func (r *rank) choose() (err error) {
 	if r.config.Spec().ExchangesHeads() {
-		r.transports, err = train.Transports(r.config, r.outline.Layout, func() (collective.Costs, error) {
+		r.transports, err = train.Transports(r.config, r.outline.Layout, func() (merge.Costs, error) {
 			c := r.costs()
 			c.Network, c.Rate = r.Cluster.Network(), r.Speed.Heads
 			return c, nil

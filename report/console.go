@@ -13,28 +13,27 @@ import (
 	"lte/record"
 )
 
-// The rates at which a console is written to.
+// Least time between two outputs.
 const (
-	redrawEvery = 100 * time.Millisecond // the bar of a terminal
-	lineEvery   = 10 * time.Second       // lines elsewhere
-	evalEvery   = 2 * time.Second        // lines that tell of an evaluation
+	redrawEvery = 100 * time.Millisecond // of the bar
+	lineEvery   = 10 * time.Second       // of lines
+	evalEvery   = 2 * time.Second        // of lines after an evaluation
 )
 
 // Mode is how a console shows progress.
 type Mode string
 
-// The modes.
 const (
-	Bar   Mode = "bar"   // redrawn in its line
-	Lines Mode = "lines" // at a sane rate
-	None  Mode = "none"  // warnings alone
+	Bar   Mode = "bar"   // a progress bar, redrawn in place
+	Lines Mode = "lines" // a line every few seconds
+	None  Mode = "none"  // warnings only
 )
 
-const barWidth = 20 // columns of the bar itself, where the terminal has room for it
+const barWidth = 20 // columns of the bar itself, less on a narrow terminal
 
-// Console shows the progress of a run, and is the standard error of what runs beside it: as an io.Writer it takes whole lines, which
-// never stand in the line of a bar. What goes wrong in writing is ignored: a run of hours does not end because nobody looks. Its
-// methods may be called from any goroutine.
+// Console is the observer that shows the progress of a run on a terminal or in a log. It is also an io.Writer for the standard error of
+// the rest of the program: lines written to it clear the bar first. Write errors are ignored, so that a closed terminal ends no run. All
+// methods are safe for concurrent use.
 type Console struct {
 	mu    sync.Mutex
 	w     io.Writer
@@ -42,18 +41,18 @@ type Console struct {
 	mode  Mode
 	width func() int // columns of the terminal
 	bar   *progressbar.ProgressBar
-	frame int // columns of the bar that stands in the terminal's last line; 0: none does
+	frame int // columns of the bar on the screen; 0: none
 	now   func() time.Time
 
 	drawn   time.Time // of the last bar or line; zero before the first
 	loss    float64   // of the last step with a bar, of the last record with lines
 	last    record.Record
 	top1    *float64 // of the last evaluation; nil before the first
-	pending bool     // the last record has no line yet
+	pending bool     // the last record has not been printed
 }
 
-// NewConsole returns the console of a run of steps steps. Nothing is written before the first step. width tells how many columns a
-// bar's terminal has, whenever it is drawn.
+// NewConsole returns the console of a run of that many steps. It writes nothing before the first step. width returns the columns of
+// the terminal; it is called whenever the bar is drawn.
 func NewConsole(w io.Writer, mode Mode, width func() int, steps int) *Console {
 	c := &Console{w: w, steps: steps, mode: mode, width: width, loss: math.NaN(), now: time.Now}
 	if mode == Bar {
@@ -114,7 +113,7 @@ func (c *Console) Note(text string) {
 // Warn implements record.Observer: a line in every mode.
 func (c *Console) Warn(text string) { fmt.Fprintf(c, "lte: warning: %s\n", text) }
 
-// Write puts lines where the bar stands, if one does; its next step draws it below them.
+// Write clears the bar and writes lines in its place; the next step draws the bar below them.
 func (c *Console) Write(lines []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -127,7 +126,7 @@ func (c *Console) Write(lines []byte) (int, error) {
 	return max(0, n-len(blank)), err
 }
 
-// Finish writes what the rates held back and ends the bar's line. It is for runs that fail, too; what is finished stays so.
+// Finish prints the last state and ends the line of the bar. Call it after failed runs too; a second call does nothing.
 func (c *Console) Finish() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -141,8 +140,8 @@ func (c *Console) Finish() {
 	}
 }
 
-// draw writes the bar over the last one, in one piece and short of the terminal's last column: a terminal that wraps its lines keeps
-// what was in the first ones for good. Where there is little room, first the bar itself gives way, then the rate.
+// draw redraws the bar in a single write that leaves the terminal's last column free: a bar that wraps could not be erased. On a narrow
+// terminal it shortens the bar itself, then drops the rate.
 func (c *Console) draw() {
 	most := max(1, c.width()-1)
 	text := c.render(barWidth, c.state())
@@ -158,14 +157,14 @@ func (c *Console) draw() {
 	fmt.Fprintf(c.w, "\r%s%s", string(text), blank)
 }
 
-// render is a bar of that many columns behind a text, in characters of a column each.
+// render returns a text followed by a bar of that many columns; every rune takes one column.
 func (c *Console) render(width int, text string) []rune {
 	progressbar.OptionSetWidth(width)(c.bar)
 	c.bar.Describe(text)
 	return []rune(strings.Trim(c.bar.String(), "\r "))
 }
 
-// line writes the last record.
+// line prints the last record.
 func (c *Console) line() {
 	c.drawn, c.pending = c.now(), false
 	width := len(fmt.Sprint(c.steps))
@@ -173,7 +172,7 @@ func (c *Console) line() {
 		seconds(c.last.Seconds), seconds(c.left()))
 }
 
-// left is the time remaining, in seconds, at the mean rate so far.
+// left returns the remaining time in seconds at the mean rate so far.
 func (c *Console) left() float64 {
 	if c.last.Step <= 0 {
 		return math.NaN()
@@ -181,12 +180,12 @@ func (c *Console) left() float64 {
 	return c.last.Seconds / float64(c.last.Step) * float64(max(c.steps-c.last.Step, 0))
 }
 
-// state is what bar and lines have in common.
+// state returns the text shared by bar and lines.
 func (c *Console) state() string {
 	return fmt.Sprintf("loss %.4f  %s images/s  top-1 %s", c.loss, rate(c.last.ImagesPerSecond), c.accuracy())
 }
 
-// accuracy is that of the last evaluation.
+// accuracy returns the top-1 of the last evaluation.
 func (c *Console) accuracy() string {
 	if c.top1 == nil {
 		return "-"

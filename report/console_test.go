@@ -1,7 +1,7 @@
 package report
 
 import (
-	stdbytes "bytes"
+	"bytes"
 	"io"
 	"strings"
 	"testing"
@@ -10,12 +10,12 @@ import (
 	"lte/record"
 )
 
-// at is a clock of the tests: seconds since the start of the test's run.
+// at returns the time that many seconds after the start of the run.
 func at(s float64) time.Time {
 	return time.Unix(1_000_000, 0).Add(time.Duration(s * float64(time.Second)))
 }
 
-// columns is a terminal that wide.
+// columns returns the width function of a terminal that wide.
 func columns(n int) func() int { return func() int { return n } }
 
 func evaluated(top1, loss float64) (a, b *float64) { return &top1, &loss }
@@ -51,7 +51,7 @@ func TestConsoleLines(t *testing.T) {
 			}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var out stdbytes.Buffer
+			var out bytes.Buffer
 			console := NewConsole(&out, Lines, nil, 1000)
 			for _, e := range c.events {
 				console.now = func() time.Time { return at(e.at) }
@@ -79,9 +79,9 @@ func TestConsoleLines(t *testing.T) {
 	}
 }
 
-// TestConsoleBar runs a terminal's bar to its end; what is on the screen is what follows the last carriage return.
+// The screen shows what follows the last carriage return.
 func TestConsoleBar(t *testing.T) {
-	var out stdbytes.Buffer
+	var out bytes.Buffer
 	console := NewConsole(&out, Bar, columns(100), 200)
 	clock := 0.0
 	console.now = func() time.Time { return at(clock) }
@@ -126,7 +126,7 @@ func TestConsoleBar(t *testing.T) {
 }
 
 func TestConsoleQuiet(t *testing.T) {
-	var out stdbytes.Buffer
+	var out bytes.Buffer
 	console := NewConsole(&out, None, columns(80), 10)
 	console.Progress(10, 1)
 	r := record.Record{Step: 10}
@@ -138,10 +138,10 @@ func TestConsoleQuiet(t *testing.T) {
 	}
 }
 
-// Fails if a note is lost, or a quiet console tells of it.
+// Fails if a note is lost, or a quiet console prints it.
 func TestConsoleNote(t *testing.T) {
 	for mode, want := range map[Mode]string{Lines: "lte: listen\n", Bar: "lte: listen\n", None: ""} {
-		var out stdbytes.Buffer
+		var out bytes.Buffer
 		NewConsole(&out, mode, columns(80), 10).Note("listen")
 		if out.String() != want {
 			t.Errorf("%s: %q", mode, out.String())
@@ -149,7 +149,7 @@ func TestConsoleNote(t *testing.T) {
 	}
 }
 
-// Fails if a quiet console keeps a warning to itself, or if a line stands in that of a bar.
+// Fails if a quiet console drops a warning, or if a line is written behind a bar.
 func TestConsoleWarn(t *testing.T) {
 	for _, mode := range []Mode{None, Lines, Bar} {
 		for want, write := range map[string]func(*Console){
@@ -160,7 +160,7 @@ func TestConsoleWarn(t *testing.T) {
 			if mode == None && strings.Contains(want, "listen") {
 				continue
 			}
-			var out stdbytes.Buffer
+			var out bytes.Buffer
 			console := NewConsole(&out, mode, columns(80), 10)
 			console.Progress(5, 1)
 			bar := out.Len() - 1
@@ -170,13 +170,13 @@ func TestConsoleWarn(t *testing.T) {
 				t.Errorf("%s: %q", mode, out.String())
 			}
 			if blank := frames[max(0, len(frames)-2)]; mode == Bar && (len([]rune(blank)) > bar || strings.Trim(blank, " ") != "") {
-				t.Errorf("%s: the bar is blotted out by %q", mode, blank)
+				t.Errorf("%s: the bar is erased by %q", mode, blank)
 			}
 		}
 	}
 }
 
-// writes counts what is written at once.
+// writes collects single writes.
 type writes []string
 
 func (w *writes) Write(p []byte) (int, error) {
@@ -184,8 +184,8 @@ func (w *writes) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// What a terminal of any width shows of a bar is one line, changed in place: no frame reaches the last column, each covers the one
-// before it and is written at once, as a launcher may put the words of other ranks between two writes.
+// A bar is one line, redrawn in place, on terminals of any width: no frame reaches the last column, each covers the previous one, and
+// each is a single write, since a launcher may insert the output of other ranks between two writes.
 func TestConsoleBarFitsTheTerminal(t *testing.T) {
 	for _, width := range []int{1, 2, 10, 40, 60, 79, 80, 81, 100, 250} {
 		var out writes
@@ -215,10 +215,10 @@ func TestConsoleBarFitsTheTerminal(t *testing.T) {
 	}
 }
 
-// Fails if what is finished is written again.
+// Fails if a second Finish writes anything.
 func TestConsoleFinishesOnce(t *testing.T) {
 	for _, mode := range []Mode{None, Lines, Bar} {
-		var out stdbytes.Buffer
+		var out bytes.Buffer
 		console := NewConsole(&out, mode, columns(80), 10)
 		console.Progress(5, 1)
 		_ = console.Record(record.Record{Step: 5})
@@ -233,7 +233,7 @@ func TestConsoleFinishesOnce(t *testing.T) {
 
 func TestConsoleUntouched(t *testing.T) {
 	for _, mode := range []Mode{None, Lines, Bar} {
-		var out stdbytes.Buffer
+		var out bytes.Buffer
 		NewConsole(&out, mode, columns(80), 0).Finish()
 		if out.Len() != 0 {
 			t.Errorf("%s: %q", mode, out.String())

@@ -1,7 +1,6 @@
 package report
 
 import (
-	stdbytes "bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,17 +12,8 @@ import (
 	"lte/record"
 )
 
-// ConfigFile is the name of a run's configuration: where that is, there is a run directory.
-const ConfigFile = "config.toml"
-
-// What else this package writes of a run directory, beside the TensorBoard events.
-const (
-	metricsFile = "metrics.jsonl"
-	summaryFile = "summary.json"
-)
-
-// Files writes the records of a run to metrics.jsonl and to a TensorBoard event file. A record is in both files, as
-// far as the system is concerned, when Record returns.
+// Files is the observer that writes the records of a run to metrics.jsonl and to a TensorBoard event file. Both files hold a record,
+// unbuffered, when Record returns.
 type Files struct {
 	metrics *os.File
 	events  *eventFile
@@ -32,7 +22,7 @@ type Files struct {
 
 // NewFiles opens the files in dir, which exists. An existing metrics.jsonl is appended to.
 func NewFiles(dir string) (*Files, error) {
-	metrics, err := file.OpenOwn(filepath.Join(dir, metricsFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND)
+	metrics, err := file.OpenOwn(filepath.Join(dir, record.MetricsFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND)
 	if err != nil {
 		return nil, fmt.Errorf("report: cannot write metrics: %w", err)
 	}
@@ -44,15 +34,15 @@ func NewFiles(dir string) (*Files, error) {
 	return &Files{metrics: metrics, events: events, now: time.Now}, nil
 }
 
-// Sync brings the metrics to the disk.
+// Sync flushes the metrics to disk.
 func (f *Files) Sync() error {
 	if err := f.metrics.Sync(); err != nil {
-		return fmt.Errorf("report: cannot bring the metrics to the disk: %w", err)
+		return fmt.Errorf("report: cannot flush the metrics to disk: %w", err)
 	}
 	return nil
 }
 
-// Resumed tells TensorBoard that the run goes on after that step: what it has of later ones in older files is void.
+// Resumed tells TensorBoard that the run resumes after that step, so that it drops later events of older files.
 func (f *Files) Resumed(step int) error {
 	if err := f.events.resumed(f.now(), int64(step)+1); err != nil {
 		return fmt.Errorf("report: cannot write TensorBoard events: %w", err)
@@ -65,7 +55,7 @@ func (f *Files) Progress(int, float64) {}
 
 // Record implements record.Observer.
 func (f *Files) Record(r record.Record) error {
-	line, err := marshal(r)
+	line, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("report: cannot encode the record of step %d: %w", r.Step, err)
 	}
@@ -89,7 +79,7 @@ func (f *Files) Close() error {
 	return errors.Join(f.metrics.Close(), f.events.close())
 }
 
-// scalarsOf lists what TensorBoard is shown of a record.
+// scalarsOf lists the TensorBoard scalars of a record.
 func scalarsOf(r record.Record) []scalar {
 	scalars := []scalar{
 		{"train/loss", r.TrainLoss},
@@ -98,7 +88,6 @@ func scalarsOf(r record.Record) []scalar {
 		{"train/data_wait", r.DataWait},
 		{"train/merges", float64(r.Merges)},
 		{"train/moments_cleared", float64(r.MomentsCleared)},
-		{"train/repairs", float64(r.Repairs)},
 		{"traffic/bytes_sent_per_rank", float64(r.BytesSent)},
 		{"traffic/merge/sent", float64(r.Traffic.Merge.Sent)},
 		{"traffic/merge/received", float64(r.Traffic.Merge.Received)},
@@ -130,35 +119,4 @@ func scalarsOf(r record.Record) []scalar {
 		}
 	}
 	return scalars
-}
-
-// WriteSummary writes dir/summary.json, complete or not at all.
-func WriteSummary(dir string, s record.Summary) error {
-	line, err := marshal(s)
-	if err != nil {
-		return fmt.Errorf("report: cannot encode the summary: %w", err)
-	}
-	var text stdbytes.Buffer
-	if err := json.Indent(&text, line, "", "  "); err != nil {
-		return fmt.Errorf("report: cannot encode the summary: %w", err)
-	}
-	text.WriteByte('\n')
-	path := filepath.Join(dir, summaryFile)
-	if err := file.WriteBytes(path, text.Bytes()); err != nil {
-		return fmt.Errorf("report: cannot write the summary: %w", err)
-	}
-	return nil
-}
-
-// createSynced creates a file, which must not be there, and sees it to the disk.
-func createSynced(path string, text []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
 }

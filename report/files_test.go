@@ -99,84 +99,6 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// TestMarshal compares marshal with encoding/json, which it must equal on finite numbers.
-func TestMarshal(t *testing.T) {
-	summary := record.Summary{Method: `a"b`, Model: "vit<é>", LoRAAlpha: 1e-9, TestTop1: 0.1, Seed: math.MaxUint64, Images: -1}
-	values := []any{record.Record{}, record.Summary{}, summary}
-	for _, r := range records() {
-		values = append(values, r)
-	}
-	for _, v := range values {
-		got, err := marshal(v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want, err := json.Marshal(v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if string(got) != string(want) {
-			t.Errorf("\n got %s\nwant %s", got, want)
-		}
-	}
-}
-
-const none = `{"sent":0,"received":0}`
-
-const traffic = `"traffic":{"merge":` + none + `,"gradients":` + none + `,"evaluation":` + none + `,"control":` + none + `}`
-
-func TestNotFiniteIsNull(t *testing.T) {
-	r := record.Record{Step: 1, TrainLoss: math.NaN(), LR: math.Inf(1)}
-	r.TestTop1, r.TestLoss = evaluated(0, math.Inf(-1))
-	want := `{"step":1,"images":0,"seconds":0,"train_loss":null,"lr":null,"images_per_second":0,"data_wait":0,"merges":0,` +
-		`"bytes_sent_per_rank":0,` + traffic + `,"moments_cleared":0,"repairs":0,"test_top1":0,"test_loss":null}`
-	if got, err := marshal(r); err != nil || string(got) != want {
-		t.Errorf("\n got %s, %v\nwant %s", got, err, want)
-	}
-	dir := t.TempDir()
-	if err := WriteSummary(dir, record.Summary{TrainLoss: math.NaN()}); err != nil {
-		t.Fatal(err)
-	}
-	if text := read(t, dir, "summary.json"); !strings.Contains(text, `"train_loss": null`) || !json.Valid([]byte(text)) {
-		t.Error(text)
-	}
-}
-
-func TestWriteSummary(t *testing.T) {
-	dir := t.TempDir()
-	for _, want := range []record.Summary{{Method: "lte", Steps: 3, Seconds: 0.1}, {Method: "full"}} { // the second replaces
-		if err := WriteSummary(dir, want); err != nil {
-			t.Fatal(err)
-		}
-		text := read(t, dir, "summary.json")
-		var got record.Summary
-		if err := json.Unmarshal([]byte(text), &got); err != nil || !reflect.DeepEqual(got, want) {
-			t.Errorf("got %+v, %v; want %+v", got, err, want)
-		}
-		if !strings.HasPrefix(text, "{\n  \"method\": ") || !strings.HasSuffix(text, "}\n") {
-			t.Errorf("not indented: %s", text)
-		}
-	}
-	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
-		t.Errorf("left behind: %v", entries)
-	}
-
-	// A summary that cannot be renamed leaves nothing.
-	blocked := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(blocked, "summary.json", "x"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if WriteSummary(blocked, record.Summary{}) == nil {
-		t.Error("no error where summary.json is a folder")
-	}
-	if entries, _ := os.ReadDir(blocked); len(entries) != 1 {
-		t.Errorf("left behind: %v", entries)
-	}
-	if WriteSummary(filepath.Join(blocked, "none"), record.Summary{}) == nil {
-		t.Error("no error where there is no directory")
-	}
-}
-
 func TestNewFilesErrors(t *testing.T) {
 	if _, err := NewFiles(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no directory: %v", err)
@@ -186,7 +108,7 @@ func TestNewFilesErrors(t *testing.T) {
 func TestEvents(t *testing.T) {
 	r := records()
 	r[0].TrainLoss = math.NaN()
-	r[1].MomentsCleared, r[1].Repairs, r[1].AverageTop1, r[1].AverageLoss = 5, 6, new(0.875), new(0.375)
+	r[1].MomentsCleared, r[1].AverageTop1, r[1].AverageLoss = 5, new(0.875), new(0.375)
 	dir := writeRun(t, r...)
 	names, _ := filepath.Glob(filepath.Join(dir, "events.out.tfevents.*"))
 	if len(names) != 1 || !regexp.MustCompile(`^events\.out\.tfevents\.\d{10}\..+\.\d+$`).MatchString(filepath.Base(names[0])) {
@@ -212,7 +134,7 @@ func TestEvents(t *testing.T) {
 	}
 	delete(events[1].values, "train/loss")
 	want := map[string]float32{"train/lr": 1e-3, "train/images_per_second": 1706.67, "train/data_wait": 0.25, "train/merges": 2, "train/moments_cleared": 0,
-		"train/repairs": 0, "traffic/bytes_sent_per_rank": 1 << 40}
+		"traffic/bytes_sent_per_rank": 1 << 40}
 	for i, purpose := range []string{"merge", "gradients", "evaluation", "control"} {
 		want["traffic/"+purpose+"/sent"], want["traffic/"+purpose+"/received"] = float32(2*i+1), float32(2*i+2)
 	}
@@ -220,7 +142,7 @@ func TestEvents(t *testing.T) {
 		t.Errorf("step %d: %v, want %v", events[1].step, events[1].values, want)
 	}
 	want["train/loss"], want["test/top1"], want["test/loss"] = 2.25, 0.75, 0.5
-	want["train/moments_cleared"], want["train/repairs"], want["test/ema_top1"], want["test/ema_loss"] = 5, 6, 0.875, 0.375
+	want["train/moments_cleared"], want["test/ema_top1"], want["test/ema_loss"] = 5, 0.875, 0.375
 	want["measure/gradient_rank"], want["measure/update_rank"] = 7.5, 3
 	want["measure/alignment"], want["measure/grassmann"] = 0.01, 0.9
 	want["measure/gradient_norm"], want["measure/update_norm"], want["measure/weight_norm"] = 0.5, 2, 16
@@ -229,9 +151,9 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// TensorBoard forgets what older files have from the step on that a SessionLog.START names (its event_accumulator.py, _Purge): of a run
-// that goes on after step 300, step 301. Shown to fail with step 300, and without the status.
-func TestEventsOfARunThatGoesOn(t *testing.T) {
+// TensorBoard drops the events of older files from the step of a SessionLog.START on (event_accumulator.py, _Purge): step 301 of a run
+// that resumes after step 300.
+func TestEventsOfAResumedRun(t *testing.T) {
 	dir := t.TempDir()
 	f, err := NewFiles(dir)
 	if err != nil {
@@ -374,15 +296,15 @@ func TestOwnFilesFollowNoLink(t *testing.T) {
 	must(t, os.WriteFile(outside, []byte("kept\n"), 0o644))
 	c := config.Default()
 	c.Run.Dir = t.TempDir()
-	must(t, os.Symlink(outside, filepath.Join(c.Run.Dir, metricsFile)))
+	must(t, os.Symlink(outside, filepath.Join(c.Run.Dir, record.MetricsFile)))
 	if f, err := NewFiles(c.Run.Dir); !errors.Is(err, file.ErrNotRegular) {
 		t.Errorf("%v, %v", f, err)
 	}
 	if _, err := ResumeRunDir(c, 0); !errors.Is(err, file.ErrNotRegular) {
 		t.Errorf("resumed: %v", err)
 	}
-	must(t, os.Symlink(outside, filepath.Join(c.Run.Dir, summaryFile)))
-	must(t, WriteSummary(c.Run.Dir, record.Summary{}))
+	must(t, os.Symlink(outside, filepath.Join(c.Run.Dir, record.SummaryFile)))
+	must(t, record.WriteSummary(c.Run.Dir, record.Summary{}))
 	now := time.Unix(1, 0)
 	e, err := newEventFile(c.Run.Dir, now)
 	must(t, err)
@@ -392,5 +314,12 @@ func TestOwnFilesFollowNoLink(t *testing.T) {
 	}
 	if got, _ := os.ReadFile(outside); string(got) != "kept\n" {
 		t.Errorf("outside: %q", got)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -1,6 +1,5 @@
-// Package report is what a run says of itself: progress on the console, the files of its run directory (described in
-// docs/run-directory.md), and the table at its end. It sees train's records and nothing else of a run, and it works on
-// rank 0 alone.
+// Package report shows and stores the progress of a run on rank 0: on the console, in the files of the run directory
+// (docs/run-directory.md), and as a table at the end. Package train calls it through record.Observer.
 //
 // Sources: TensorFlow's event.proto and record_writer.cc for the event files.
 package report
@@ -11,8 +10,7 @@ import (
 	"lte/record"
 )
 
-// Multi returns an observer that tells every one of observers, in order; nil ones are left out. Where one fails the
-// others are told nevertheless.
+// Multi returns an observer that calls all observers in order, those behind one that fails included. Nil observers are dropped.
 func Multi(observers ...record.Observer) record.Observer {
 	var m multi
 	for _, o := range observers {

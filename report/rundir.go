@@ -1,7 +1,7 @@
 package report
 
 import (
-	stdbytes "bytes"
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,13 +11,13 @@ import (
 
 	"lte/config"
 	"lte/internal/file"
+	"lte/record"
 )
 
-// CreateRunDir makes the directory of a run and writes its config.toml. The directory is c.Run.Dir, which is refused,
-// by a *config.Error, where it holds a run already; or, where that is empty, a new runs/METHOD-DATASET-TIME. Of
-// several processes that ask for the same directory at once, one gets it.
+// CreateRunDir creates the directory of a run and its config.toml: c.Run.Dir, or a new runs/METHOD-DATASET-TIME if that is empty. The
+// error is a *config.Error if the directory holds a run already; of processes that race for a directory, one gets it.
 func CreateRunDir(c config.Config, dataset string, now time.Time) (dir string, err error) {
-	var text stdbytes.Buffer
+	var text bytes.Buffer
 	if err := c.Write(&text); err != nil {
 		return "", fmt.Errorf("report: cannot encode the configuration: %w", err)
 	}
@@ -32,54 +32,54 @@ func CreateRunDir(c config.Config, dataset string, now time.Time) (dir string, e
 	err = createSynced(ConfigPath(dir), text.Bytes())
 	switch {
 	case errors.Is(err, fs.ErrExist): // another process was quicker
-		return "", taken(dir, ConfigFile)
+		return "", taken(dir, record.ConfigFile)
 	case err != nil:
 		return "", fmt.Errorf("report: cannot write the run directory %s: %w", dir, err)
 	}
 	return dir, nil
 }
 
-// Finished says whether the directory holds a run that came to its end, of how many steps.
+// Finished reports whether the directory holds a finished run, and its steps.
 func Finished(dir string) (steps int, ok bool) {
-	s, err := readSummary(dir)
+	s, err := record.ReadSummary(dir)
 	return s.Steps, err == nil
 }
 
-// HoldsRun says whether a run was begun in the directory.
+// HoldsRun reports whether the directory holds a run, finished or not.
 func HoldsRun(dir string) bool {
 	_, err := os.Stat(ConfigPath(dir))
 	return err == nil
 }
 
-// ConfigPath is where the directory's run has its configuration.
-func ConfigPath(dir string) string { return filepath.Join(dir, ConfigFile) }
+// ConfigPath returns the path of the run's configuration.
+func ConfigPath(dir string) string { return filepath.Join(dir, record.ConfigFile) }
 
-// ResumeRunDir makes the directory of a run ready to go on: config.toml is what is run from now on, metrics.jsonl has its first
-// records only, and there is no summary. lost is how many of these are not there.
+// ResumeRunDir prepares the directory of a run to be resumed: it writes the new config.toml, removes the summary and shortens
+// metrics.jsonl to its first records; lost counts those that it lacks.
 func ResumeRunDir(c config.Config, records int) (lost int, err error) {
 	dir := c.Run.Dir
-	var text stdbytes.Buffer
+	var text bytes.Buffer
 	if err := c.Write(&text); err != nil {
 		return 0, fmt.Errorf("report: cannot encode the configuration: %w", err)
 	}
 	wrap := func(err error) error {
-		return fmt.Errorf("report: cannot go on in the run directory %s: %w", dir, err)
+		return fmt.Errorf("report: cannot resume in the run directory %s: %w", dir, err)
 	}
-	if old, err := file.Read(ConfigPath(dir), int64(text.Len())); err != nil || !stdbytes.Equal(old, text.Bytes()) {
+	if old, err := file.Read(ConfigPath(dir), int64(text.Len())); err != nil || !bytes.Equal(old, text.Bytes()) {
 		if err := file.WriteBytes(ConfigPath(dir), text.Bytes()); err != nil {
 			return 0, wrap(err)
 		}
 	}
-	if err := os.Remove(filepath.Join(dir, summaryFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(filepath.Join(dir, record.SummaryFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, wrap(err)
 	}
-	if lost, err = keepRecords(dir, records); err != nil {
+	if lost, err = record.TruncateMetrics(dir, records); err != nil {
 		return 0, wrap(err)
 	}
 	return lost, nil
 }
 
-// newRunDir makes runs/name, or runs/name-2, runs/name-3 and so on where that is taken.
+// newRunDir creates runs/name, or the first of runs/name-2, runs/name-3, … that is free.
 func newRunDir(name string) (string, error) {
 	if err := os.MkdirAll("runs", 0o755); err != nil {
 		return "", fmt.Errorf("report: cannot make the folder of run directories: %w", err)
@@ -97,9 +97,9 @@ func newRunDir(name string) (string, error) {
 	}
 }
 
-// CheckFree is the error of CreateRunDir for a directory that holds a run, or part of one; an empty folder is none. It changes nothing.
+// CheckFree returns the error of CreateRunDir if the directory holds any file of a run.
 func CheckFree(dir string) error {
-	for _, name := range []string{ConfigFile, metricsFile, summaryFile, "checkpoints", "model.safetensors", "model_ema.safetensors"} {
+	for _, name := range []string{record.ConfigFile, record.MetricsFile, record.SummaryFile, "checkpoints", "model.safetensors", "model_ema.safetensors"} {
 		path := filepath.Join(dir, name)
 		if _, err := os.Lstat(path); err != nil {
 			continue
@@ -111,7 +111,7 @@ func CheckFree(dir string) error {
 	return nil
 }
 
-// useRunDir makes the directory that the user named, or sees that it holds no run.
+// useRunDir creates the directory that the user named, or checks that it holds no run.
 func useRunDir(dir string) error {
 	if err := CheckFree(dir); err != nil {
 		return err
@@ -126,4 +126,17 @@ func useRunDir(dir string) error {
 func taken(dir, found string) error {
 	return &config.Error{Where: dir, Keys: []string{"run.dir"},
 		Problem: fmt.Sprintf("the run directory holds a run already (%s), which stays as it is; resume it with --resume, or choose another --run-dir", found)}
+}
+
+// createSynced writes a new file and flushes it to disk. The error is fs.ErrExist if it exists.
+func createSynced(path string, text []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }

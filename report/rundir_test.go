@@ -63,7 +63,7 @@ func TestCreateRunDirGiven(t *testing.T) {
 	}
 }
 
-// TestCreateRunDirOnce asks for one directory from many sides at once, often enough for them to meet.
+// Fails if two of many concurrent callers get the same directory.
 func TestCreateRunDirOnce(t *testing.T) {
 	for round := range 20 {
 		c := config.Default()
@@ -94,9 +94,8 @@ func TestCreateRunDirOnce(t *testing.T) {
 	}
 }
 
-// A run goes on from a checkpoint that knew of two records. Fails if one behind them stays, or a half of one; if one before is lost, or said
-// to be lost when it is not; if the summary of the shorter run stays; or if config.toml is not what is run from now on. Shown to fail with
-// each of these left out.
+// A run resumes from a checkpoint after its second record. Fails if a later record stays, or a half one; if an earlier record is lost,
+// or is reported as lost when it is not; if the old summary stays; or if config.toml is not the new one.
 func TestResumeRunDir(t *testing.T) {
 	const first, second, third, half = `{"step":1}` + "\n", `{"step":2}` + "\n", `{"step":3}` + "\n", `{"st`
 	for _, c := range []struct {
@@ -134,19 +133,19 @@ func TestResumeRunDir(t *testing.T) {
 			t.Errorf("in the directory: %v", entries)
 		}
 	}
-	// A run that stopped before its first record has no metrics; one without a directory does not go on.
+	// A run that stopped before its first record has no metrics; one without a directory cannot be resumed.
 	c := config.Default()
 	c.Run.Dir = t.TempDir()
 	if lost, err := ResumeRunDir(c, 1); err != nil || lost != 1 {
 		t.Errorf("without metrics: %d lost, %v", lost, err)
 	}
 	c.Run.Dir = filepath.Join(c.Run.Dir, "none")
-	if _, err := ResumeRunDir(c, 0); err == nil || !strings.Contains(err.Error(), "cannot go on in the run directory "+c.Run.Dir) {
+	if _, err := ResumeRunDir(c, 0); err == nil || !strings.Contains(err.Error(), "cannot resume in the run directory "+c.Run.Dir) {
 		t.Errorf("without a directory: %v", err)
 	}
 }
 
-// TestRunDirectoryPage holds docs/run-directory.md to the structs: each JSON key has a row in its own section.
+// Fails if docs/run-directory.md lacks a JSON key in its section, or a TensorBoard tag.
 func TestRunDirectoryPage(t *testing.T) {
 	page, err := os.ReadFile("../docs/run-directory.md")
 	if err != nil {

@@ -1,9 +1,11 @@
 package report
 
 import (
-	stdbytes "bytes"
+	"bytes"
 	"math"
 	"testing"
+
+	"github.com/dustin/go-humanize"
 
 	"lte/record"
 )
@@ -33,7 +35,7 @@ run directory       x
 `
 
 func TestTable(t *testing.T) {
-	var out stdbytes.Buffer
+	var out bytes.Buffer
 	Table(&out, record.Summary{Method: "lte", Model: "vit-64x4/2", Dataset: "digits", Ranks: 4, Heads: 4, LoRARank: 16,
 		LoRAAlpha: 32, MergeEvery: 10, Steps: 1000, Merges: 100, Seconds: 23.6, DataWait: 0.2, ImagesPerSecond: 5432.1, TestTop1: 0.9722,
 		TestLoss: 0.12345, BytesSentPerRank: 58_982_400, DDPBytesPerRank: 1_231_932_000, Parameters: 205_322,
@@ -52,11 +54,11 @@ func TestTable(t *testing.T) {
 
 func TestUnits(t *testing.T) {
 	for _, c := range []struct{ got, want string }{
-		{bytes(0), "0 B"}, {bytes(999), "999 B"}, {bytes(1000), "1.0 kB"}, {bytes(1249), "1.2 kB"},
-		{bytes(999_949), "999.9 kB"}, {bytes(999_950), "1.0 MB"}, {bytes(1_500_000_000_000), "1.5 TB"},
-		{bytes(math.MaxInt64), "9223.4 PB"},
-		{count(0), "0"}, {count(999), "999"}, {count(1000), "1,000"}, {count(1_234_567), "1,234,567"},
-		{count(-123), "-123"}, {count(-1234), "-1,234"},
+		{formatBytes(0), "0 B"}, {formatBytes(999), "999 B"}, {formatBytes(1000), "1.0 kB"}, {formatBytes(1249), "1.2 kB"},
+		{formatBytes(999_949), "999.9 kB"}, {formatBytes(999_950), "1.0 MB"}, {formatBytes(1_500_000_000_000), "1.5 TB"},
+		{formatBytes(math.MaxInt64), "9223.4 PB"},
+		{humanize.Comma(0), "0"}, {humanize.Comma(999), "999"}, {humanize.Comma(1000), "1,000"}, {humanize.Comma(1_234_567), "1,234,567"},
+		{humanize.Comma(-123), "-123"}, {humanize.Comma(-1234), "-1,234"},
 		{rate(0.012345), "0.0123"}, {rate(99.94), "99.9"}, {rate(1234.5), "1,235"}, {rate(math.Inf(1)), "-"},
 		{percent(1), "100.0 %"}, {seconds(59.6), "1m0s"}, {seconds(math.NaN()), "-"},
 	} {

@@ -28,7 +28,7 @@ type scalar struct {
 func newEventFile(dir string, now time.Time) (*eventFile, error) {
 	host, err := os.Hostname()
 	if err != nil {
-		host = "localhost" // part of a name, no more
+		host = "localhost" // only part of a file name
 	}
 	name := fmt.Sprintf("events.out.tfevents.%d.%s.%d", now.Unix(), strings.ReplaceAll(host, "/", "_"), os.Getpid())
 	f, err := file.OpenOwn(filepath.Join(dir, name), os.O_WRONLY|os.O_CREATE|os.O_APPEND)
@@ -48,7 +48,7 @@ func (e *eventFile) write(now time.Time, step int64, scalars []scalar) error {
 	return err
 }
 
-// resumed has events of that step and later ones in earlier files forgotten: SessionLog.START.
+// resumed makes TensorBoard drop the events of earlier files from that step on: SessionLog.START.
 func (e *eventFile) resumed(now time.Time, step int64) error {
 	_, err := e.f.Write(frame(sessionEvent(now, step)))
 	return err

@@ -6,10 +6,10 @@ import (
 	"path"
 	"slices"
 
-	"lte/collective"
 	"lte/compute"
 	"lte/config"
 	"lte/lora"
+	"lte/merge"
 	"lte/model"
 	"lte/nn"
 	"lte/random"
@@ -155,17 +155,17 @@ func (h *heads) place(layer *nn.Linear) (p lora.LayerSlot, ok bool) {
 }
 
 // factors is the layout as the exchange takes it.
-func (h *heads) factors() []collective.Factor { return factorsOf(h.layout) }
+func (h *heads) factors() []merge.Factor { return factorsOf(h.layout) }
 
-func factorsOf(l *lora.Layout) (all []collective.Factor) {
+func factorsOf(l *lora.Layout) (all []merge.Factor) {
 	for _, p := range l.Layers {
 		all = append(all, factorOf(p))
 	}
 	return all
 }
 
-func factorOf(p lora.LayerSlot) collective.Factor {
-	return collective.Factor{A: p.A, B: p.B, M: p.Layer.W.Rows, N: p.Layer.W.Cols, R: p.Rank}
+func factorOf(p lora.LayerSlot) merge.Factor {
+	return merge.Factor{A: p.A, B: p.B, M: p.Layer.W.Rows, N: p.Layer.W.Cols, R: p.Rank}
 }
 
 // begin resets the heads after a merge, as configured: all are then exactly at W. It returns how many moments it

@@ -8,6 +8,7 @@ import (
 
 	"lte/collective"
 	"lte/config"
+	"lte/merge"
 	"lte/mpi"
 	"lte/random"
 )
@@ -221,7 +222,7 @@ func sequentialBeginsAnew(t *testing.T, w *mpi.World) {
 		}
 		near(t, "factors", head(anew).Value, head(fresh).Value, 1e-5)
 		for _, tr := range []*Trainer{anew, fresh} {
-			_, err := tr.method.merge(tr.step, 1, collective.Status{})
+			_, err := tr.method.merge(tr.step, 1, merge.Status{})
 			must(t, err)
 			tr.method.settle()
 		}

@@ -5,6 +5,7 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/lora"
+	"lte/merge"
 	"lte/model"
 	"lte/nn"
 )
@@ -28,7 +29,6 @@ func newLoRA(c config.Config, g *collective.Meter, be compute.Backend, m *model.
 	}
 	l := &loraMethod{gradients: all, heads: h}
 	l.worker.number = g.Rank()
-	l.guard.alongHead(h)
 	return l, nil
 }
 
@@ -57,13 +57,13 @@ func (m *loraMethod) apart(layer *nn.Linear) (all []lora.Factors) {
 }
 
 // merge has nothing to merge; it proves the lockstep now and then.
-func (m *loraMethod) merge(step, k int, status collective.Status) (ended, error) {
+func (m *loraMethod) merge(step, k int, status merge.Status) (ended, error) {
 	if status.Failed > 0 {
 		return ended{}, m.blame(step-k+status.Failed, status.Loss)
 	}
 	if m.proveNow(step) {
 		m.settle()
-		return ended{status.Loss, k}, m.guard.prove()
+		return ended{status.Loss, k}, m.checker.check()
 	}
 	return ended{status.Loss, k}, nil
 }

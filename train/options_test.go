@@ -11,6 +11,7 @@ import (
 	"lte/config"
 	"lte/data"
 	"lte/lora"
+	"lte/merge"
 	"lte/random"
 )
 
@@ -363,7 +364,7 @@ func TestLoRABias(t *testing.T) {
 		}
 	}
 	before := biases(tr)
-	_, err := tr.Merge(2, collective.Status{})
+	_, err := tr.Merge(2, merge.Status{})
 	must(t, err)
 	distant(t, "b", biases(tr), before)
 	plain := newTrainer(t, tinyConfig("full"), collective.Alone{}, set)

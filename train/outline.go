@@ -1,25 +1,25 @@
 package train
 
 import (
-	"lte/collective"
 	"lte/config"
 	"lte/data"
 	"lte/lora"
+	"lte/merge"
 	"lte/method"
 	"lte/model"
 )
 
 // Outline is what one rank of a run carries, told without making it.
 type Outline struct {
-	Model    *model.Model        // without memory
-	Layout   *lora.Layout        // of a head, or of a stack of them; nil where all weights train
-	Factors  []collective.Factor // the layout as a merge takes it
-	Workers  int                 // of a rank: its heads, or one
-	Replicas int                 // numbers that train beside a worker's head
-	Trained  int                 // numbers that a worker trains, replicas included
-	Pass     int                 // images of the largest pass, evaluation's included
-	Measured int                 // numbers of W⁰ that are kept for measurements
-	together bool                // the workers' mini-batches go through one pass
+	Model    *model.Model   // without memory
+	Layout   *lora.Layout   // of a head, or of a stack of them; nil where all weights train
+	Factors  []merge.Factor // the layout as a merge takes it
+	Workers  int            // of a rank: its heads, or one
+	Replicas int            // numbers that train beside a worker's head
+	Trained  int            // numbers that a worker trains, replicas included
+	Pass     int            // images of the largest pass, evaluation's included
+	Measured int            // numbers of W⁰ that are kept for measurements
+	together bool           // the workers' mini-batches go through one pass
 }
 
 // NewOutline outlines one of so many ranks of a run of a resolved configuration, on images of the set's sizes: nothing else of

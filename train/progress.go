@@ -28,7 +28,7 @@ func (t *Trainer) report(k int) error {
 	t.method.settle()
 	now, images := time.Now(), t.images()
 	done := t.method.counts()
-	r := record.Record{Step: t.step, Images: int64(images), LR: t.lr, Merges: done.merges, MomentsCleared: done.cleared, Repairs: done.repairs,
+	r := record.Record{Step: t.step, Images: int64(images), LR: t.lr, Merges: done.merges, MomentsCleared: done.cleared,
 		TrainLoss:       t.losses / float64(t.merged),
 		ImagesPerSecond: float64(images-t.lastImages) / now.Sub(t.seconds.lastAt).Seconds()}
 	if evaluate {
@@ -101,7 +101,7 @@ func (t *Trainer) summary() record.Summary {
 	weights := len(t.model.Flat())
 	done := t.method.counts()
 	s := record.Summary{Method: c.Method, Model: ModelName(c.Model), Dataset: t.set.Name, Ranks: size, Wire: c.Exchange.Wire, Steps: t.step,
-		Merges: done.merges, MomentsCleared: done.cleared, Repairs: done.repairs, Images: t.last.Images, Seconds: t.last.Seconds,
+		Merges: done.merges, MomentsCleared: done.cleared, Images: t.last.Images, Seconds: t.last.Seconds,
 		ImagesPerSecond: float64(t.last.Images) / t.last.Seconds, DataWait: t.last.DataWait,
 		TestTop1: *t.last.TestTop1, TestLoss: *t.last.TestLoss, TrainLoss: t.last.TrainLoss,
 		AverageTop1: t.last.AverageTop1, AverageLoss: t.last.AverageLoss,

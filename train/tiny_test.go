@@ -63,7 +63,7 @@ func tinyConfig(method string) config.Config {
 	c.Data = config.Data{Share: "split", Kind: "auto", TestPart: 0.2, Resize: "bicubic", Keep: 1, Norm: "auto", RRC: "off", Area: 1, Aspect: 1, MixProb: 1}
 	c.Model = config.Model{Kind: "vit", TokenMLP: 6, Patch: 2, Depth: 1, Width: 8, MLP: 12, Heads: 2, Positions: "learned"}
 	c.LoRA = config.LoRA{Rank: 2, Alpha: 4, Init: "orthogonal"}
-	c.Merge = config.Merge{Every: 3, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors", Lockstep: "stop"}
+	c.Merge = config.Merge{Every: 3, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors"}
 	c.Exchange = config.Exchange{Wire: "fp32", Transport: "factors", ShareMemory: true}
 	c.Replicas = config.Replicas{Sync: "auto"}
 	c.Outer = config.Outer{LR: 0.7, Momentum: 0.9}

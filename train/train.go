@@ -13,6 +13,7 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
+	"lte/merge"
 	"lte/model"
 	"lte/random"
 	"lte/record"
@@ -57,7 +58,7 @@ type Trainer struct {
 // interval is what was trained since the last merge.
 type interval struct {
 	done   int // steps
-	status collective.Status
+	status merge.Status
 }
 
 // feed is where batches come from: a data.Feed, or a test's own.
@@ -82,7 +83,7 @@ func build(c config.Config, g collective.Group, set *data.Set, be compute.Backen
 		return nil, &config.Error{Problem: err.Error(), Err: err}
 	}
 	if !c.Exchange.ShareMemory {
-		g = collective.Apart(g)
+		g = collective.WithoutSharedMemory(g)
 	}
 	meter := collective.NewMeter(g)
 	if c.SharesWeights() && g.Size() > 1 {
@@ -119,7 +120,7 @@ func build(c config.Config, g collective.Group, set *data.Set, be compute.Backen
 func sharers(c config.Config, m *collective.Meter) collective.Group {
 	g := m.For(collective.Control)
 	if !c.SharesWeights() {
-		g = collective.Apart(g)
+		g = collective.WithoutSharedMemory(g)
 	}
 	return g
 }
@@ -307,7 +308,7 @@ func Augment(d config.Data) (a data.Augment) {
 
 // localSteps trains the rest of an interval of k steps. After a loss or gradient that is not finite it makes no further
 // update: the status tells the other ranks at the merge.
-func (t *Trainer) localSteps(k int) (collective.Status, error) {
+func (t *Trainer) localSteps(k int) (merge.Status, error) {
 	status := &t.under.status
 	for t.under.done < k {
 		if status.Failed == 0 {
@@ -323,7 +324,7 @@ func (t *Trainer) localSteps(k int) (collective.Status, error) {
 			}
 			status.Loss += loss / float64(k)
 			if !ok {
-				*status = collective.Status{Loss: loss, Failed: t.under.done + 1}
+				*status = merge.Status{Loss: loss, Failed: t.under.done + 1}
 			}
 			if t.observer != nil {
 				t.observer.Progress(t.step+1, loss)
@@ -350,16 +351,11 @@ func (t *Trainer) next() (*data.Batch, error) {
 
 // Merge ends an interval of k steps in lockstep on all ranks; it returns the mean loss of all ranks over the steps that are
 // merged with it, NaN of none.
-func (t *Trainer) Merge(k int, status collective.Status) (loss float64, err error) {
-	repairs := t.method.counts().repairs
+func (t *Trainer) Merge(k int, status merge.Status) (loss float64, err error) {
 	t.activity.begin(merging, t.step)
 	e, err := t.method.merge(t.step, k, status)
 	if err != nil {
 		return 0, err
-	}
-	if done := t.method.counts(); done.repairs > repairs && t.observer != nil {
-		t.observer.Warn(fmt.Sprintf("lockstep broken after step %d: %s; all have rank 0's numbers now, as merge.lockstep = \"repair\" says",
-			t.step, done.repaired))
 	}
 	if e.steps == 0 {
 		return math.NaN(), nil

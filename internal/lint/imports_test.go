@@ -14,43 +14,51 @@ import (
 
 // table says what of ours each package may import outside its tests: imports run downward only. A package not listed fails.
 var table = map[string][]string{
-	"mpi":              {"internal/cgroup"},
-	"mpi/mpitest":      {"mpi"},
-	"random":           {},
-	"measure":          {},
-	"config":           {"method", "model/family"},
-	"method":           {},
-	"compute":          {},
-	"collective":       {}, // the ranks come to it as an interface
-	"checkpoint":       {}, // a run's state comes to it as memory
-	"data":             {"data/limit", "data/packed", "data/picture", "data/source", "data/transform", "random"},
-	"data/transform":   {"data/picture"},
-	"data/source":      {"data/limit", "random"},
-	"data/packed":      {"data/limit", "data/picture"},
-	"data/fetch":       {},
-	"data/survey":      {"data", "data/picture"},
-	"data/picture":     {"data/limit"},
-	"data/limit":       {},
-	"nn":               {"compute"},
-	"nn/nntest":        {"compute"},
-	"lora":             {"nn", "compute"},
-	"model":            {"lora", "nn", "compute", "model/family"},
-	"model/family":     {},
-	"train":            {"config", "method", "model", "lora", "nn", "data", "collective", "checkpoint", "compute", "measure", "random", "record", "task"},
-	"task":             {"data", "nn"},
-	"record":           {},
-	"report":           {"config", "record"},
-	"compare":          {"config", "method", "record", "report"},
-	"experiment":       {"config", "method", "collective", "compare", "report"},
-	"bench":            {"config", "nn", "data", "data/packed", "collective", "compute", "random", "train"},
-	"plan":             {"config", "method", "model", "lora", "data", "collective", "compute", "train"},
-	"internal/lint":    {},
-	"internal/cgroup":  {},
-	"internal/memory":  {"internal/cgroup"},
-	"internal/file":    {},
-	"internal/quote":   {},
-	"internal/session": {},
-	".":                {"*"}, // main wires all of them
+	"mpi":                  {"internal/cgroup", "internal/machine"},
+	"mpi/mpitest":          {"mpi"},
+	"random":               {},
+	"measure":              {},
+	"config":               {"method", "model/family"},
+	"method":               {},
+	"compute":              {},
+	"collective":           {}, // the ranks come to it as an interface
+	"checkpoint":           {}, // a run's state comes to it as memory
+	"data":                 {"data/limit", "data/packed", "data/picture", "data/source", "data/transform", "random"},
+	"data/transform":       {"data/picture"},
+	"data/source":          {"data/limit", "random"},
+	"data/packed":          {"data/limit", "data/picture"},
+	"data/fetch":           {},
+	"data/survey":          {"data", "data/picture"},
+	"data/picture":         {"data/limit"},
+	"data/limit":           {},
+	"nn":                   {"compute"},
+	"nn/nntest":            {"compute"},
+	"lora":                 {"nn", "compute"},
+	"model":                {"lora", "nn", "compute", "model/family"},
+	"model/family":         {},
+	"train":                {"config", "method", "model", "lora", "nn", "data", "collective", "checkpoint", "compute", "measure", "random", "record", "task", "merge"},
+	"task":                 {"data", "nn"},
+	"record":               {},
+	"report":               {"config", "record"},
+	"compare":              {"config", "method", "record"},
+	"experiment":           {"config", "method", "collective", "compare", "report"},
+	"bench":                {"config", "nn", "data", "data/packed", "collective", "compute", "random", "train", "merge"},
+	"plan":                 {"config", "method", "model", "lora", "data", "collective", "compute", "train", "merge"},
+	"internal/lint":        {},
+	"internal/cgroup":      {},
+	"internal/memory":      {"internal/cgroup", "internal/machine"},
+	"internal/file":        {},
+	"internal/quote":       {},
+	"internal/session":     {"method", "record", "checkpoint", "collective", "compute", "config", "data", "data/picture", "internal/footprint", "internal/machine", "model", "mpi", "report", "train"},
+	".":                    {"internal/cli"}, // main wires all of them
+	"collective/grouptest": {"collective"},
+	"merge":                {"collective"},
+	"compute/backendtest":  {"compute"},
+	"internal/machine":     {},
+	"internal/footprint":   {"collective", "config", "data", "internal/memory", "plan"},
+	"internal/cli":         {"*"}, // commands wire all packages
+	"internal/ltetest":     {"record", "checkpoint", "internal/cli", "mpi/mpitest", "train"},
+	"jobs":                 {},
 }
 
 // leaves are packages that any other may import: they import none of ours.
@@ -121,7 +129,8 @@ func TestUnlisted(t *testing.T) {
 		{"data", "random", "", true},
 		{"data", "random mpi", "mpi", true},
 		{"collective", "mpi", "mpi", true},
-		{".", "mpi train", "", true},
+		{"internal/cli", "mpi train", "", true},
+		{".", "mpi internal/cli", "mpi", true},
 		{"data", "internal/file", "", true},
 		{"util", "", "", false},
 	} {
@@ -129,5 +138,54 @@ func TestUnlisted(t *testing.T) {
 		if strings.Join(bad, " ") != c.bad || ok != c.ok {
 			t.Errorf("%s imports %q: %q, %v; want %q, %v", c.name, c.imports, bad, ok, c.bad, c.ok)
 		}
+	}
+}
+
+// training lists what a reader of run records must not depend on, directly or not.
+var training = []string{"compute", "model", "train", "mpi"}
+
+// dependencies lists what the packages depend on outside the standard library, and those of them that use cgo.
+func dependencies(t *testing.T, packages ...string) (all, cgo []string) {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-deps", "-f", `{{if not .Standard}}{{.ImportPath}} {{len .CgoFiles}}{{end}}`}, packages...)...)
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		name, files, _ := strings.Cut(strings.TrimSpace(line), " ")
+		all = append(all, strings.TrimPrefix(name, "lte/"))
+		if files != "0" {
+			cgo = append(cgo, name)
+		}
+	}
+	return all, cgo
+}
+
+// Reports are read and compared on machines without MPI or BLAS. Fails if a reader of run records depends on what trains, or on cgo.
+func TestReadersOfRecordsDoNotDependOnTraining(t *testing.T) {
+	for packages, forbidden := range map[string][]string{
+		"./record ./report ./compare ./measure": append(training, "collective"),
+		"./experiment":                          training, // its ranks agree through package collective
+	} {
+		all, cgo := dependencies(t, strings.Fields(packages)...)
+		for _, name := range forbidden {
+			if slices.Contains(all, name) {
+				t.Errorf("%s depend on %s", packages, name)
+			}
+		}
+		if cgo != nil {
+			t.Errorf("%s use cgo in %v", packages, cgo)
+		}
+	}
+	all, cgo := dependencies(t, "./train", "./mpi")
+	for _, name := range append(training, "collective") {
+		if !slices.Contains(all, name) {
+			t.Errorf("the dependencies of ./train and ./mpi are listed without %s", name)
+		}
+	}
+	if !slices.Contains(cgo, "lte/mpi") {
+		t.Errorf("packages with cgo are listed without lte/mpi: %v", cgo)
 	}
 }
