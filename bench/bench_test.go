@@ -10,7 +10,7 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
-	"lte/model/family"
+	"lte/family"
 	"lte/nn"
 	"lte/train"
 )
