@@ -10,8 +10,8 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
-	"lte/model"
-	"lte/model/family"
+	"lte/family"
+	"lte/nn"
 	"lte/train"
 )
 
@@ -203,17 +203,17 @@ type recorder struct {
 }
 
 type made struct {
-	pass    model.Pass
+	pass    nn.Pass
 	m, n, k int
 }
 
 func (r recorder) Linear(y, x, w compute.Operand, bias []float32, beta float32) {
-	r.made[made{model.Forward, y.Rows, y.Cols, x.Cols}]++
+	r.made[made{nn.Forward, y.Rows, y.Cols, x.Cols}]++
 	r.Backend.Linear(y, x, w, bias, beta)
 }
 
 func (r recorder) LinearBackwardInput(dx, dy, w compute.Operand) {
-	r.made[made{model.InputGradient, dx.Rows, dx.Cols, dy.Cols}]++
+	r.made[made{nn.InputGradient, dx.Rows, dx.Cols, dy.Cols}]++
 	r.Backend.LinearBackwardInput(dx, dy, w)
 }
 
@@ -265,7 +265,7 @@ func TestProductsAreThoseOfAStep(t *testing.T) {
 			}
 			want := map[made]int{}
 			for _, p := range all {
-				if p.Pass != model.WeightGradient {
+				if p.Pass != nn.WeightGradient {
 					want[made{p.Pass, p.M, p.N, p.K}] += p.count
 				}
 			}
@@ -287,7 +287,7 @@ func TestProductsOfLikeLayersAreOne(t *testing.T) {
 	}
 	got := map[string]int{}
 	for _, p := range all {
-		if p.Pass == model.Forward {
+		if p.Pass == nn.Forward {
 			got[p.layer] += p.count
 		}
 	}

@@ -7,7 +7,7 @@ import (
 
 	"lte/compute"
 	"lte/data"
-	"lte/model"
+	"lte/nn"
 	"lte/train"
 
 	"gonum.org/v1/gonum/blas"
@@ -40,19 +40,11 @@ type Roofline struct {
 
 // product is a shape and its memory. Products of the same layer of different blocks, with the same shape in the same pass, are one.
 type product struct {
-	model.Product
+	nn.Product
 	layer   string // the layer's name, with * for the block's number if several blocks have it: encoder.layers.encoder_layer_*.mlp.0
-	tA, tB  blas.Transpose
 	count   int
 	a, b, c compute.Operand
 	seconds []float64 // of every round
-}
-
-// transposes are op of a and of b in the products of each pass.
-var transposes = map[model.Pass][2]blas.Transpose{
-	model.Forward:        {blas.NoTrans, blas.Trans},
-	model.InputGradient:  {blas.NoTrans, blas.NoTrans},
-	model.WeightGradient: {blas.Trans, blas.NoTrans},
 }
 
 // blockNumber is the first number in a layer's name.
@@ -76,7 +68,7 @@ func (o Options) products() ([]*product, error) {
 	}
 	type key struct {
 		layer   string
-		pass    model.Pass
+		pass    nn.Pass
 		m, n, k int
 	}
 	alike := map[key]*product{}
@@ -89,8 +81,7 @@ func (o Options) products() ([]*product, error) {
 			one.count += passes
 			continue
 		}
-		op := transposes[p.Pass]
-		alike[at] = &product{Product: p, layer: p.Layer.Name, tA: op[0], tB: op[1], count: passes}
+		alike[at] = &product{Product: p, layer: p.Layer.Name, count: passes}
 		all = append(all, alike[at])
 	}
 	return all, nil
@@ -114,7 +105,7 @@ func (o Options) OperandBytes() (bytes float64, err error) {
 func allocate(all []*product, dtype compute.DType) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	for _, p := range all {
-		p.a, p.b = operand(dtype, p.tA, p.M, p.K, rng), operand(dtype, p.tB, p.K, p.N, rng)
+		p.a, p.b = operand(dtype, p.TransA, p.M, p.K, rng), operand(dtype, p.TransB, p.K, p.N, rng)
 		p.c = compute.NewOperand(compute.Float32, p.M, p.N)
 	}
 }
@@ -137,7 +128,7 @@ func operand(d compute.DType, op blas.Transpose, rows, cols int, rng *rand.Rand)
 // round times every product once, after a run that brings its operands into the cache.
 func round(be compute.Backend, all []*product) {
 	for _, p := range all {
-		run := func() { be.Gemm(p.tA, p.tB, 1, p.a, p.b, 0, p.c) }
+		run := func() { be.Gemm(p.TransA, p.TransB, 1, p.a, p.b, 0, p.c) }
 		run()
 		began := time.Now()
 		run()

@@ -12,8 +12,8 @@
 package config
 
 import (
+	"lte/family"
 	"lte/method"
-	"lte/model/family"
 )
 
 // Config is the configuration of a run. The doc tags are the text of `lte train --help` and of the comments of `lte config`.

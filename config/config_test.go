@@ -14,7 +14,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"lte/model/family"
+	"lte/family"
 )
 
 func TestDefaultIsAllowed(t *testing.T) {

@@ -7,8 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"lte/family"
 	"lte/method"
-	"lte/model/family"
 )
 
 // Key describes one key of a configuration.

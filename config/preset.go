@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	"lte/model/family"
+	"lte/family"
 )
 
 // Preset returns the model size of that name, such as "vit-s/32": Preset and the keys that it sets. The second result is false for an
