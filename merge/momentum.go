@@ -1,10 +1,5 @@
 package merge
 
-import (
-	"lte/collective"
-	"lte/lora"
-)
-
 // momentum adds Nesterov momentum to merges. Where a merge without it would add Δ to W,
 //
 //	v ← μ·v + Δ;  W ← W + Δ + μ·v
@@ -16,17 +11,6 @@ type momentum struct {
 	mu       float64
 	velocity [][]float32 // v of each layer (out, in), in the node's memory if W is
 	before   []float32   // W's rows before the merge
-}
-
-func newMomentum(mu float64, layout *lora.Layout, nodes collective.Group) (m momentum, err error) {
-	if mu == 0 {
-		return m, nil
-	}
-	m.mu = mu
-	if m.velocity, err = besideW(layout, nodes); err != nil {
-		return m, errNodeMemory("the momentum of merges", err)
-	}
-	return m, nil
 }
 
 // begin keeps rows of W that a merge is about to move.
