@@ -33,7 +33,7 @@ func (m *Model) Parameters() []Parameter { return m.parameters }
 func (m *Model) Flat() []float32 { return m.weights[:m.trainable] }
 
 // Train makes backward passes add up the gradients of the parameters, of those that can train, whose names match, and
-// of no others. It returns them; their gradients lie one after another in grads, which an Outline has none of.
+// of no others. It returns them; their gradients lie one after another in grads.
 func (m *Model) Train(match func(name string) bool) (trained []Parameter, grads []float32) {
 	total := 0
 	for i := range m.parameters {
@@ -43,20 +43,15 @@ func (m *Model) Train(match func(name string) bool) (trained []Parameter, grads 
 			total += p.Len()
 		}
 	}
-	outline := m.weights == nil
-	if !outline {
-		grads = make([]float32, total)
-	}
+	grads = m.alloc.For(compute.TrainingMemory).Floats(total)
 	at := 0
 	for i := range m.parameters {
 		p := &m.parameters[i]
 		if !p.trains {
 			continue
 		}
-		if !outline {
-			p.Grad = grads[at : at+p.Len()]
-			at += p.Len()
-		}
+		p.Grad = compute.Slice(grads, at, at+p.Len())
+		at += p.Len()
 		trained = append(trained, *p)
 	}
 	m.setGrads()
@@ -70,7 +65,16 @@ func (m *Model) setGrads() {
 		l.SetTrainable(w.trains, b.trains, w.Grad, b.Grad)
 	}
 	for i, n := range m.norms {
-		n.SetGrad(m.parameters[m.normIndex[i]].Grad, m.parameters[m.normIndex[i]+1].Grad)
+		gamma, beta := m.parameters[m.normIndex[i]], m.parameters[m.normIndex[i]+1]
+		if gamma.trains != beta.trains { // a LayerNorm adds to both gradients or to none
+			other := m.alloc.For(compute.TrainingMemory).Floats(gamma.Len())
+			if gamma.trains {
+				beta.Grad = other
+			} else {
+				gamma.Grad = other
+			}
+		}
+		n.SetGrad(gamma.Grad, beta.Grad)
 	}
 }
 
@@ -177,13 +181,13 @@ func (m *Model) Weights() []float32 { return m.weights }
 
 // SetStorage makes weights, as long as Weights, the parameters' memory, with the values that it has. Heads are made after it.
 func (m *Model) SetStorage(weights []float32) {
-	if len(weights) != m.total {
+	if weights != nil && len(weights) != m.total { // nil: only counted
 		panic("model: weights of another length")
 	}
 	m.weights = weights
 	for i := range m.parameters {
 		p := &m.parameters[i]
-		p.Value = weights[p.offset : p.offset+p.Len()]
+		p.Value = compute.Slice(weights, p.offset, p.offset+p.Len())
 		m.setValue[i](p.Value)
 	}
 	m.UseMerged()
@@ -198,17 +202,6 @@ func (m *Model) With(flat []float32) []Parameter {
 		}
 	}
 	return all
-}
-
-// allocate gives every parameter its memory.
-func (b *builder) allocate() {
-	m := b.model
-	m.SetStorage(make([]float32, m.total))
-	for _, n := range m.norms {
-		for i := range n.Gamma {
-			n.Gamma[i] = 1
-		}
-	}
 }
 
 func product(shape []int) int {

@@ -99,9 +99,6 @@ func TestBytesAreThoseOfARun(t *testing.T) {
 	be, err := compute.New("gonum", 1, compute.Float32)
 	must(t, err)
 	eachRun(small, func(name string, c config.Config) {
-		if c.Exchange.Wire != "fp32" { // as many scales as pieces: not to the byte
-			return
-		}
 		for _, ranks := range []int{1, 2, 3, 4} {
 			o := office(t, c)
 			o.Cluster.Ranks = ranks
