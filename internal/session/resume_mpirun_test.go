@@ -16,19 +16,19 @@ import (
 	"lte/mpi"
 )
 
-// A signal to the launcher or to one rank, and the time limit: all ranks write a checkpoint and exit with 75; the run goes on from
-// it in its directory, as if nothing had been.
+// A run is interrupted again and again: by a signal to the launcher or to one rank, and by the time limit. Each time all ranks write a
+// checkpoint and exit with 75, and the next start in the directory resumes from it. In the end it has the weights and records of a run that was
+// never interrupted.
 //
 // Fails if one rank alone stops, if the exit code is another, or if a record is lost or repeated.
 func TestInterruptedOnRanks(t *testing.T) {
 	dir := t.TempDir()
-	steps, openMPI := 6000, strings.HasPrefix(mpi.Library(), "Open MPI") // ranks ask one another about once a second, on fast machines too
-	if openMPI {
-		steps = 15000 // and with TERM seconds later
+	at, whole := filepath.Join(dir, "run"), filepath.Join(dir, "whole")
+	args := func(steps int, more ...string) []string {
+		return slices.Concat(ltetest.Lively(), []string{"--set", "schedule.kind=constant", "--set", fmt.Sprint("train.steps=", steps)}, more)
 	}
-	long := append(ltetest.Lively(), "--set", fmt.Sprint("train.steps=", steps))
-	whole := filepath.Join(dir, "whole")
-	ltetest.Train(t, 2, whole, long...)
+	openMPI := strings.HasPrefix(mpi.Library(), "Open MPI")
+	step := 0 // after which the run was last interrupted
 	for _, c := range []struct {
 		name string
 		args []string
@@ -40,15 +40,15 @@ func TestInterruptedOnRanks(t *testing.T) {
 		{"USR2 to rank 1", nil, func(b ltetest.Job) error { return syscall.Kill(b.PID(t, 1), syscall.SIGUSR2) }, "SIGUSR2: stopped after step "},
 		{"time limit", []string{"--time-limit", "25001ms"}, nil, "the time limit is near: stopped after step "},
 	} {
-		at := filepath.Join(dir, c.name)
 		var env []string
 		byTerm := c.name == "TERM to the launcher"
 		if byTerm { // Open MPI's: so many seconds until ranks get TERM, and again until KILL; it exits with 1
 			env = []string{"OMPI_MCA_odls_base_sigkill_timeout=2"}
 		}
-		b := ltetest.Start(t, 2, env, append(append([]string{"--run-dir", at, "--resume", "auto"}, long...), c.args...)...)
+		before := len(ltetest.Records(at))
+		b := ltetest.Start(t, 2, env, args(1_000_000, append(c.args, "--run-dir", at, "--resume", "auto")...)...)
 		if c.send != nil {
-			ltetest.Within(t, "ten records", func() bool { return len(ltetest.Records(at)) >= 10 })
+			ltetest.Within(t, "ten records", func() bool { return len(ltetest.Records(at)) >= before+10 })
 			if err := c.send(b); err != nil {
 				t.Fatal(err)
 			}
@@ -60,16 +60,19 @@ func TestInterruptedOnRanks(t *testing.T) {
 		case !openMPI && code == 0 && strings.HasSuffix(c.name, "to the launcher"):
 			code = session.ExitInterrupted // hydra, signalled itself, sometimes exits with 0 whatever its ranks exit with
 		}
-		if code != session.ExitInterrupted || strings.Count(out, c.want) != 1 {
-			t.Fatalf("%s: exit code %d, want %d and once %q\n%s", c.name, code, session.ExitInterrupted, c.want, out)
+		_, after, _ := strings.Cut(out, c.want)
+		if _, err := fmt.Sscan(after, &step); err != nil || code != session.ExitInterrupted || strings.Count(out, c.want) != 1 || strings.Contains(out, "resumes ") != (before > 0) {
+			t.Fatalf("%s: exit code %d, want %d, once %q, and \"resumes\" after the first start\n%s", c.name, code, session.ExitInterrupted, c.want, out)
 		}
-		if out, code := ltetest.Run(t, 2, "--resume", at, "--set", "run.time_limit=0"); code != 0 || !strings.Contains(out, "resumes ") {
-			t.Fatalf("%s, resumed: exit code %d\n%s", c.name, code, out)
-		}
-		ltetest.Same(t, c.name, at, whole)
-		if out, code := ltetest.Run(t, 2, "--resume", at, "--set", "run.time_limit=0"); code != 0 || strings.Count(out, "is finished") != 1 {
-			t.Errorf("%s, resumed again: exit code %d\n%s", c.name, code, out)
-		}
+	}
+	steps := step + 100
+	if out, code := ltetest.Run(t, 2, "--resume", at, "--set", "run.time_limit=0", "--set", fmt.Sprint("train.steps=", steps)); code != 0 || !strings.Contains(out, "resumes ") {
+		t.Fatalf("resumed: exit code %d\n%s", code, out)
+	}
+	ltetest.Train(t, 2, whole, args(steps)...)
+	ltetest.Same(t, "interrupted four times", at, whole)
+	if out, code := ltetest.Run(t, 2, "--resume", at, "--set", "run.time_limit=0"); code != 0 || strings.Count(out, "is finished") != 1 {
+		t.Errorf("resumed again: exit code %d\n%s", code, out)
 	}
 }
 
