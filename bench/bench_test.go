@@ -3,8 +3,6 @@ package bench
 import (
 	"maps"
 	"math"
-	"reflect"
-	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +11,7 @@ import (
 	"lte/config"
 	"lte/data"
 	"lte/model"
+	"lte/model/family"
 	"lte/train"
 )
 
@@ -174,14 +173,14 @@ func listed(t *testing.T, o Options) (sum float64) {
 // Fails when the products of a preset are not those that the formula gives, or are not what the model counts beside attention and
 // heads.
 func TestProductsOfEveryPreset(t *testing.T) {
-	field, _ := reflect.TypeOf(config.Model{}).FieldByName("Preset")
-	for _, name := range strings.Split(field.Tag.Get("enum"), ",") {
+	for _, preset := range family.Presets() {
+		name := preset.Name
 		for _, method := range []string{"lte", "full"} {
 			m, ok := config.Preset(name)
 			if !ok {
-				continue
+				t.Fatalf("%s is no preset", name)
 			}
-			m.Preset, m.Positions = name, "sincos"
+			m.Positions = "sincos"
 			o := options(method, m)
 			o.Image, o.Classes, o.Config.LoRA.Rank, o.Config.Train.Batch = 224, 1000, 64, 32
 			images, parts := float64(o.Config.Train.Batch), formula(o)
@@ -192,7 +191,7 @@ func TestProductsOfEveryPreset(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, want := listed(t, o)+images*(parts.lora+parts.attention), images*outline.Model.Operations(outline.Layout); math.Abs(got-want) > 1e-9*want {
+			if got, want := listed(t, o)+images*(parts.lora+parts.attention), images*outline.Model.FLOPs(outline.Layout); math.Abs(got-want) > 1e-9*want {
 				t.Errorf("%s, %s: %v FLOPs a step with attention and head, the model counts %v", name, method, got, want)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"lte/collective"
+	"lte/merge"
 )
 
 // Merge is the cost of merging the heads of all ranks: the exchange of factors, the new W, and the digest that proves
@@ -37,7 +38,7 @@ func RunMerge(o Options, g collective.Group) (Merge, error) {
 			return Merge{}, err
 		}
 		before, began := t.Sent(), time.Now()
-		if _, err := t.Merge(1, collective.Status{}); err != nil {
+		if _, err := t.Merge(1, merge.Status{}); err != nil {
 			return Merge{}, err
 		}
 		sent = t.Sent() - before

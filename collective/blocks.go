@@ -1,47 +1,49 @@
 package collective
 
-// blocks carries a block from every rank to every other. Ranks of a node read each other's where they were written.
-type blocks struct {
+// Blocks sends a block of bytes from every rank to every other. Ranks of a node read each other's blocks where they were written.
+type Blocks struct {
 	group Group
 	size  int    // bytes of a block
-	rows  []byte // (node's ranks, ranks, size): the node's
-	comes []byte // (ranks, node's ranks, size), the node's: from ranks of other nodes; empty where there are none
+	send  []byte // (node's ranks, ranks, size), in the node's memory
+	recv  []byte // (ranks, node's ranks, size), in the node's memory: from ranks of other nodes; empty where there are none
 }
 
-func newBlocks(g Group, size int) (b *blocks, err error) {
-	b = &blocks{group: g, size: size}
-	if b.rows, err = byteMemory(g, g.NodeSize()*g.Size()*size); err != nil {
+// NewBlocks allocates the buffers of blocks of that many bytes.
+func NewBlocks(g Group, size int) (b *Blocks, err error) {
+	b = &Blocks{group: g, size: size}
+	if b.send, err = ByteMemory(g, g.NodeSize()*g.Size()*size); err != nil {
 		return nil, err
 	}
 	if g.Size() > g.NodeSize() { // on all ranks
-		if b.comes, err = byteMemory(g, len(b.rows)); err != nil {
+		if b.recv, err = ByteMemory(g, len(b.send)); err != nil {
 			return nil, err
 		}
 	}
 	return b, nil
 }
 
-// shorter carries blocks of fewer bytes in the same memory.
-func (b *blocks) shorter(size int) *blocks {
-	c := &blocks{group: b.group, size: size, rows: b.rows[:len(b.rows)/b.size*size]}
-	c.comes = b.comes[:len(b.comes)/b.size*size]
-	return c
+// Size is the bytes of a block.
+func (b *Blocks) Size() int { return b.size }
+
+// shorter sends blocks of fewer bytes in the same memory.
+func (b *Blocks) shorter(size int) *Blocks {
+	return &Blocks{group: b.group, size: size, send: b.send[:len(b.send)/b.size*size], recv: b.recv[:len(b.recv)/b.size*size]}
 }
 
-// goes are this rank's blocks, (ranks, size), to be written before exchange. They may be written again after a barrier of the node's
-// that comes after exchange.
-func (b *blocks) goes() []byte {
+// Send is this rank's send buffer, (ranks, size). It may be written again after a node barrier that follows Exchange.
+func (b *Blocks) Send() []byte {
 	row := b.group.Size() * b.size
-	return b.rows[b.group.NodeRank()*row:][:row]
+	return b.send[b.group.NodeRank()*row:][:row]
 }
 
-func (b *blocks) exchange() error { return b.group.AlltoallShared(b.comes, b.rows) }
+// Exchange sends the blocks and receives the others'.
+func (b *Blocks) Exchange() error { return b.group.AlltoallShared(b.recv, b.send) }
 
-// came is that rank's block for this one, after exchange.
-func (b *blocks) came(rank int) []byte {
+// Received is a rank's block for this one, after Exchange.
+func (b *Blocks) Received(rank int) []byte {
 	me, inNode, n := b.group.Rank(), b.group.NodeRank(), b.group.NodeSize()
 	if k := rank - (me - inNode); k >= 0 && k < n {
-		return b.rows[(k*b.group.Size()+me)*b.size:][:b.size]
+		return b.send[(k*b.group.Size()+me)*b.size:][:b.size]
 	}
-	return b.comes[(rank*n+inNode)*b.size:][:b.size]
+	return b.recv[(rank*n+inNode)*b.size:][:b.size]
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"lte/collective"
+	"lte/collective/grouptest"
 )
 
 var racing bool // the race detector is on
@@ -21,24 +22,12 @@ func TestNoAllocation(t *testing.T) {
 		t.Skip("the race detector allocates")
 	}
 	const rounds = 500
-	inGang(t, 3, func(g collective.Group) error {
+	grouptest.Run(t, 3, func(g *grouptest.Rank) error {
 		m := newMean(g, 1000)
-		var all []*collective.Exchange
-		for _, w := range wires {
-			all = append(all, newExchange(g, layers, flat, 1, w), newExchange(collective.Compressed(g, w), layers, flat, 1, w))
-		}
-		factors, x, sums := draw(g.Rank(), flat), draw(g.Rank(), 1000), make([]float64, 3)
+		x, sums := grouptest.Draw(g.Rank(), 1000), make([]float64, 3)
 		names, digests := []string{"a", "b"}, []uint64{1, 2}
 		var err error
 		step := func() {
-			for _, e := range all {
-				if _, err = e.Gather(factors, collective.Status{}); err != nil {
-					return
-				}
-				for l := range layers {
-					e.Stacks(l, 0, layers[l].M)
-				}
-			}
 			collective.Digest(x)
 			err = errors.Join(err, m.Average(x), collective.Sum(g, sums),
 				collective.CheckLockstep(g, names, digests), collective.Agree(g, nil))
@@ -56,10 +45,19 @@ func TestNoAllocation(t *testing.T) {
 	})
 }
 
+// newMean is collective.NewMean, which has memory.
+func newMean(g collective.Group, length int) *collective.Mean {
+	m, err := collective.NewMean(g, length)
+	if err != nil {
+		panic(err)
+	}
+	return m
+}
+
 // Fails if the bytes are not the little-endian float32s in order, or if an empty slice is special.
 func TestDigest(t *testing.T) {
 	for _, n := range []int{0, 1, 3, 1000} {
-		x := draw(0, n)
+		x := grouptest.Draw(0, n)
 		var bytes []byte
 		for _, v := range x {
 			bytes = binary.LittleEndian.AppendUint32(bytes, math.Float32bits(v))
@@ -79,14 +77,12 @@ func TestDigest(t *testing.T) {
 // Fails if a broken group's error is dropped or no longer to be found under what is returned.
 func TestBrokenGroup(t *testing.T) {
 	broken, own := errors.New("connection reset"), errors.New("own")
-	inGang(t, 2, func(g collective.Group) error {
-		e, mean := newExchange(g, layers, flat, 1, collective.FP32), newMean(g, 3)
-		g.(*member).fail = broken
-		_, gather := e.Gather(draw(0, flat), collective.Status{})
+	grouptest.Run(t, 2, func(g *grouptest.Rank) error {
+		mean := newMean(g, 3)
+		g.Fail(broken)
 		agree := collective.Agree(g, own)
 		for name, err := range map[string]error{
-			"Gather":        gather,
-			"Average":       mean.Average(draw(0, 3)),
+			"Average":       mean.Average(grouptest.Draw(0, 3)),
 			"Sum":           collective.Sum(g, []float64{1}),
 			"CheckLockstep": collective.CheckLockstep(g, []string{"a"}, []uint64{1}),
 			"Agree":         agree,
@@ -104,7 +100,7 @@ func TestBrokenGroup(t *testing.T) {
 
 // Fails if a long list of layers is printed whole, or cut without saying so.
 func TestManyLayers(t *testing.T) {
-	inGang(t, 2, func(g collective.Group) error {
+	grouptest.Run(t, 2, func(g *grouptest.Rank) error {
 		names, digests := make([]string, 50), make([]uint64, 50)
 		for i := range names {
 			names[i], digests[i] = fmt.Sprint("layer", i), uint64(g.Rank())
@@ -121,19 +117,6 @@ func TestManyLayers(t *testing.T) {
 func TestMisuse(t *testing.T) {
 	g := collective.Alone{}
 	for name, misuse := range map[string]func(){
-		"A past the end": func() {
-			newExchange(g, []collective.Factor{{A: 1, M: 1, N: 4, R: 1}}, 4, 1, collective.FP32)
-		},
-		"B past the end": func() {
-			newExchange(g, []collective.Factor{{B: 1, M: 4, N: 1, R: 1}}, 4, 1, collective.FP32)
-		},
-		"before 0": func() {
-			newExchange(g, []collective.Factor{{A: -1, M: 1, N: 1, R: 1}}, 4, 1, collective.FP32)
-		},
-		"short factors": func() {
-			_, _ = newExchange(g, nil, 4, 1, collective.FP32).Gather(make([]float32, 3), collective.Status{})
-		},
-		"too early":  func() { newExchange(g, layers, flat, 1, collective.FP32).Stacks(0, 0, 1) },
 		"short mean": func() { _ = newMean(g, 4).Average(make([]float32, 3)) },
 		"names":      func() { _ = collective.CheckLockstep(g, []string{"a"}, nil) },
 	} {

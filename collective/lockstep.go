@@ -52,34 +52,6 @@ func (e *LockstepError) Error() string {
 	return "lockstep broken after merge: " + e.Differences
 }
 
-// Broadcast replaces x, equally long on all ranks, by rank 0's. It goes in pieces, each by the two collectives that there are:
-//
-//	Alltoall     rank i receives block i of rank 0
-//	Allgather    everyone receives every block
-//
-// A rank sends 2(N−1)/N times its length, as a mean does, and makes its buffers anew each time: a broadcast is the exception.
-func Broadcast(g Group, x []float32) error {
-	const most = 1 << 16 // numbers of a block
-	size := g.Size()
-	if size == 1 || len(x) == 0 {
-		return nil
-	}
-	block := min((len(x)+size-1)/size, most)
-	piece, parts := make([]float32, size*block), make([]float32, size*block)
-	for len(x) > 0 {
-		n := copy(piece, x)
-		if err := Alltoall(g, parts, piece); err != nil {
-			return fmt.Errorf("collective: broadcast, sending blocks: %w", err)
-		}
-		if err := Allgather(g, piece, parts[:block]); err != nil {
-			return fmt.Errorf("collective: broadcast, gathering blocks: %w", err)
-		}
-		copy(x, piece[:n])
-		x = x[n:]
-	}
-	return nil
-}
-
 // lockstepError describes digests (size, layers) of which some differ from those of rank 0.
 func lockstepError(names []string, digests []uint64) error {
 	n := len(names)

@@ -9,14 +9,14 @@ import "fmt"
 //	sum          in order of rank, in float64; the mean is rounded once
 //	Allgather    every node receives every block's mean, once
 //
-// Because of the float64, numbers that are equal on all ranks keep their bits.
+// Because of the float64, elements that are equal on all ranks keep their bits.
 type Mean struct {
 	group  Group
 	length int
-	blocks *blocks     // of ⌈length/size⌉ numbers: the last may be padding
+	blocks *Blocks     // of ⌈length/size⌉ elements: the last may be padding
 	parts  [][]float32 // (size, block), this rank's block from every rank
 	mean   []float32   // (block)
-	means  []float32   // (size·block), the node's
+	means  []float32   // (size·block), in the node's memory
 }
 
 // NewMean makes a mean of vectors of that length, the same on all ranks.
@@ -29,22 +29,22 @@ func NewMean(g Group, length int) (*Mean, error) {
 	block := (length + size - 1) / size
 	m.mean = make([]float32, block)
 	var err error
-	if m.blocks, err = newBlocks(g, 4*block); err == nil {
-		if m.means = numbers(m.blocks.comes); len(m.means) == 0 { // else what came has been added up when the means do
+	if m.blocks, err = NewBlocks(g, 4*block); err == nil {
+		if m.means = Floats(m.blocks.recv); len(m.means) == 0 { // else the blocks have been added up before the means arrive
 			m.means, err = Memory(g, size*block)
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("collective: room for the mean: %w", err)
+		return nil, fmt.Errorf("collective: buffers of a mean: %w", err)
 	}
 	m.means = m.means[:size*block]
 	for rank := range size {
-		m.parts = append(m.parts, numbers(m.blocks.came(rank)))
+		m.parts = append(m.parts, Floats(m.blocks.Received(rank)))
 	}
 	return m, nil
 }
 
-// Average replaces x (length) by its mean over the ranks. After an error x is of no use.
+// Average replaces x (length) by its mean over the ranks. After an error x is undefined.
 func (m *Mean) Average(x []float32) error {
 	if len(x) != m.length {
 		panic("collective: mean of another length")
@@ -52,21 +52,21 @@ func (m *Mean) Average(x []float32) error {
 	if m.group.Size() == 1 || len(x) == 0 {
 		return nil
 	}
-	copy(numbers(m.blocks.goes()), x)
-	if err := m.blocks.exchange(); err != nil {
+	copy(Floats(m.blocks.Send()), x)
+	if err := m.blocks.Exchange(); err != nil {
 		return fmt.Errorf("collective: mean, sending parts: %w", err)
 	}
-	addUp(m.mean, m.parts, float64(m.group.Size()))
-	if err := m.group.AllgatherShared(raw(m.means), raw(m.mean)); err != nil {
+	SumParts(m.mean, m.parts, float64(m.group.Size()))
+	if err := m.group.AllgatherShared(Bytes(m.means), Bytes(m.mean)); err != nil {
 		return fmt.Errorf("collective: mean, gathering blocks: %w", err)
 	}
 	copy(x, m.means)
 	return nil
 }
 
-// addUp sets dst (block) to the sum over parts (n, block), added from the first to the last, over divisor.
-func addUp(dst []float32, parts [][]float32, divisor float64) {
-	var sums [512]float64 // a stretch of the block: it stays in the cache while the parts pass
+// SumParts sets dst (block) to the sum of parts (n, block), added in order in float64, divided by divisor.
+func SumParts(dst []float32, parts [][]float32, divisor float64) {
+	var sums [512]float64 // a piece of the block that stays in the cache
 	for begin := 0; begin < len(dst); begin += len(sums) {
 		out := dst[begin:min(begin+len(sums), len(dst))]
 		sum := sums[:len(out)]

@@ -48,6 +48,9 @@ func (m *Meter) For(p Purpose) Group { return metered{m.group, &m.counts[p]} }
 // Traffic is what was counted as that purpose's.
 func (m *Meter) Traffic(p Purpose) Traffic { return m.counts[p] }
 
+// Counted is the count of that purpose, to go on from where another process stopped.
+func (m *Meter) Counted(p Purpose) *Traffic { return &m.counts[p] }
+
 // Rank is this rank's number.
 func (m *Meter) Rank() int { return m.group.Rank() }
 

@@ -5,19 +5,14 @@ package collective_test
 import (
 	"testing"
 
+	"lte/collective/grouptest"
 	"lte/mpi"
 	"lte/mpi/mpitest"
 )
 
 func TestMain(m *testing.M) { mpitest.Main(m) }
 
-// Law 5 and the rest on real ranks: fails if the MPI library moves numbers otherwise than the gangs of goroutines do.
+// The same laws on real ranks: fails if the MPI library moves values otherwise than goroutines do.
 func TestLawsOnRanks(t *testing.T) {
-	mpitest.Run(t, sizes, func(t *testing.T, w *mpi.World) {
-		for _, law := range laws {
-			if err := law.body(w); err != nil {
-				t.Fatalf("%s: %v", law.name, err)
-			}
-		}
-	})
+	mpitest.Run(t, sizes, func(t *testing.T, w *mpi.World) { grouptest.CheckLaws(t, w, laws) })
 }

@@ -9,7 +9,7 @@ import (
 // sharing a node's link included.
 type Network struct {
 	Latency   float64 `json:"latency"`   // seconds of an Allgather that carries next to nothing
-	Allgather float64 `json:"allgather"` // bytes a second that a rank sends, by Volume's count, in an AllgatherShared of about a megabyte
+	Allgather float64 `json:"allgather"` // bytes per second that a rank sends in an AllgatherShared of about a megabyte
 	Alltoall  float64 `json:"alltoall"`  // likewise, in an AlltoallShared, with what it takes to write and to read its messages
 }
 
@@ -37,23 +37,23 @@ func measureBy(g Group, now func() time.Time) (n Network, err error) {
 	n.Latency = p.latency()
 	shared, err := g.NodeMemory(g.Size() * probeBlock(probeLast, g.Size()))
 	if err != nil {
-		return n, fmt.Errorf("collective: room to measure the network: %w", err)
+		return n, fmt.Errorf("collective: buffers to measure the network: %w", err)
 	}
 	n.Allgather = p.bandwidth(n.Latency, func(dst, src []byte) error {
 		return g.AllgatherShared(shared[:len(dst)], src[:len(src)/g.Size()])
 	})
-	blocks, err := newBlocks(g, probeBlock(probeLast, g.Size()))
+	blocks, err := NewBlocks(g, probeBlock(probeLast, g.Size()))
 	if err != nil {
-		return n, fmt.Errorf("collective: room to measure the network: %w", err)
+		return n, fmt.Errorf("collective: buffers to measure the network: %w", err)
 	}
 	n.Alltoall = p.bandwidth(n.Latency, func(dst, src []byte) error {
 		b := blocks.shorter(len(src) / g.Size())
-		copy(b.goes(), src)
-		if err := b.exchange(); err != nil {
+		copy(b.Send(), src)
+		if err := b.Exchange(); err != nil {
 			return err
 		}
 		for rank := range g.Size() {
-			copy(dst[rank*b.size:], b.came(rank))
+			copy(dst[rank*b.size:], b.Received(rank))
 		}
 		return nil
 	})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"lte/collective"
+	"lte/collective/grouptest"
 )
 
 // wire is a group whose collectives take the time that they should by the rank's own clock, and no other.
@@ -45,7 +46,7 @@ func TestMeasure(t *testing.T) {
 		{1e-5, 5e9}, {1e-4, 1e9}, {1e-3, 125e6}, {2e-2, 6e6}, {1e-3, 1e5}, {0.05, 1e6},
 	} {
 		for _, size := range []int{2, 3, 8} {
-			inGang(t, size, func(g collective.Group) error {
+			grouptest.Run(t, size, func(g *grouptest.Rank) error {
 				var clock time.Duration
 				var sent int
 				slow := 1.0
@@ -93,7 +94,7 @@ func TestMeasureFails(t *testing.T) {
 		t.Errorf("alone: %v, %v", n, err)
 	}
 	broken := errors.New("cable cut")
-	inGang(t, 2, func(g collective.Group) error {
+	grouptest.Run(t, 2, func(g *grouptest.Rank) error {
 		n, err := collective.Measure(oneWay{g, broken})
 		if !errors.Is(err, broken) || n != (collective.Network{}) {
 			t.Errorf("%v, %v", n, err)

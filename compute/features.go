@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// Features names what of this CPU's instruction set matters to the products.
+// Features names the instruction-set extensions of this CPU that the products can use.
 func Features() string {
 	var names []string
 	for _, f := range []struct {
@@ -28,4 +28,4 @@ func Features() string {
 }
 
 // hasBFloat16 says whether this CPU multiplies bfloat16 in hardware.
-var hasBFloat16 = func() bool { return cpu.X86.HasAVX512BF16 || cpu.X86.HasAMXBF16 }
+func hasBFloat16() bool { return cpu.X86.HasAVX512BF16 || cpu.X86.HasAMXBF16 }

@@ -8,13 +8,13 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// gonumBackend is the pure-Go back end: gonum's product and plain loops. It runs where there is no cgo, and it is the
-// simple twin of the C kernels.
+// gonumBackend is the pure-Go back end: gonum's product and plain loops. It is in builds without cgo too, and it is the
+// readable reference of the C kernels.
 type gonumBackend struct{}
 
 func newGonum(_ int, d DType) (Backend, error) {
 	if d != Float32 {
-		return nil, fmt.Errorf("compute.dtype = %q needs the back end onednn and a CPU with AVX512_BF16 or AMX: gonum has f32 alone", d)
+		return nil, fmt.Errorf("compute.dtype = %q needs the back end onednn and a CPU with AVX512_BF16 or AMX: gonum computes in f32 only", d)
 	}
 	return gonumBackend{}, nil
 }

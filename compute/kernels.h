@@ -18,7 +18,7 @@ typedef struct {
   float rest, lr, decay, clip; // see sgdScalars
 } lte_sgd_step;
 
-// What products read is float, or bfloat16 where bf16 is set.
+// Operands are bfloat16 where bf16 is set, else float.
 typedef struct {
   const char *isa;
   void (*round)(void *dst, const float *x, long ldx, long rows, long cols, int threads); // to bfloat16

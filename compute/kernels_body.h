@@ -1,8 +1,8 @@
 // The kernels' text, compiled once for each instruction set by kernels_*.c, which define LTE_TABLE and LTE_ISA and set
 // the target. Plain loops that the compiler vectorises; the equations stand at compute.Backend.
 //
-// Threads share out rows or blocks; no sum crosses them, so the bits do not depend on their number. NaN goes through
-// every kernel (no finite-math): the loss has to show it.
+// Threads divide rows or blocks among them and no sum crosses threads, so the bits do not depend on their number. Every kernel
+// propagates NaN (no finite-math): the loss has to show it.
 #include "kernels.h"
 
 #include <math.h>
@@ -15,7 +15,7 @@ float sqrtf(float) __attribute__((const)); // no-math-errno comes too late for <
 #define INLINE static inline __attribute__((always_inline))
 #define BLOCK 4096 // elements that a thread takes at a time
 
-// Φ(x); the coefficients' source stands at compute.cdf.
+// Φ(x); for the source of the coefficients see compute.cdf.
 INLINE float cdf(float x) {
   float t = x * 0.70710678118654752440f;
   t = t < -4.0f ? -4.0f : t;
@@ -73,7 +73,7 @@ INLINE float from_bf16(uint16_t h) {
   return u.f;
 }
 
-// n elements of y from i on, in its precision: y[at+i] = VALUE.
+// y[at+i] = VALUE for i from 0 to n-1, in y's precision.
 #define STORE(y, bf16, at, n, VALUE)                                                                                   \
   if (bf16) {                                                                                                          \
     uint16_t *y_ = (uint16_t *)(y) + (at);                                                                             \
@@ -105,7 +105,7 @@ static void add_rows(float *dst, long ld, const float *bias, long rows, long col
 }
 
 static void sum_rows(float *dst, const void *x, int bf16, long ldx, long rows, long cols, int threads) {
-  // Columns are shared out: every column's sum keeps its order.
+  // Threads divide the columns: the order of every column's sum is the same.
   const long width = SHARE(cols);
   PARALLEL(rows * cols)
   for (long j0 = 0; j0 < cols; j0 += width) {
@@ -128,7 +128,7 @@ static void add(float *restrict dst, const float *restrict x, long n, int thread
 }
 
 static double sum_squares(const float *x, long n, int threads) {
-  enum { PART = 1 << 16 }; // a sum each, so that the order is the same for any number of threads
+  enum { PART = 1 << 16 }; // one sum each, so that the order is the same for any number of threads
   double total = 0, part[64];
   for (long from = 0; from < n; from += 64 * PART) {
     long parts = (n - from + PART - 1) / PART;
@@ -158,7 +158,7 @@ INLINE void gelu_of(float *y, float *dydx, const float *x, long n) {
 }
 
 static void gelu(void *y, void *dydx, int bf16, const void *x, long n, int threads) {
-  enum { PART = 256 }; // stays in the nearest cache until it is rounded
+  enum { PART = 256 }; // stays in the L1 cache until it is rounded
   FOR_BLOCKS(n) {
     if (bf16)
       for (long from = at; from < END(n); from += PART) {
@@ -279,9 +279,9 @@ static void patches(void *dst, int bf16, const float *images, lte_image_shape s,
 
 // ---- optimizers ------------------------------------------------------------------------------------------------------
 
-// Each loop is a function of its own: what OpenMP makes of a block forgets restrict, and computes one number at a time.
+// Each loop is a function of its own: OpenMP's outlined blocks lose restrict, and are then not vectorized.
 
-// Sums in the order in which they stand: p − ηλp is not rounded before the step is taken from it.
+// Sums in the order of the text: p − ηλp is not rounded before the step is subtracted from it.
 #define IN_ORDER __attribute__((optimize("no-associative-math")))
 
 // lerp is m + rest·(x − m), rounded relative to the nearer of the two, as torch.lerp.

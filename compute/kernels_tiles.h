@@ -1,6 +1,6 @@
-// Products in registers and what is built of them: transposes, the sum with a low-rank product, and attention, one image and
-// head at a time in a scratch that stays in the cache. A part of kernels_body.h.
-#if defined(__AVX512F__) // 32 registers of 16 numbers
+// Products in registers and the kernels built on them: transposes, the sum with a low-rank product, and attention, one image and
+// head at a time in a scratch buffer that stays in the cache. Included by kernels_body.h.
+#if defined(__AVX512F__) // 32 registers of 16 floats
 #define LANES 16
 #elif defined(__AVX2__) // 16 of 8
 #define LANES 8
@@ -51,7 +51,7 @@ INLINE void product(float *c, long ldc, const float *a, long rs, long cs, const 
 #endif
 }
 
-// dst (m, n) = c + alpha·a·b for a short inner side k: c streams through once, b (k, n) stays in the cache.
+// dst (m, n) = c + alpha·a·b for a short inner dimension k: c is read once, b (k, n) stays in the cache.
 static void add_product(void *dst, int bf16, const float *c, float alpha, const float *a, const float *b, long m, long n,
                         long k, int threads) {
   PARALLEL(m *n)
@@ -77,7 +77,7 @@ static void add_product(void *dst, int bf16, const float *c, float alpha, const 
 typedef uint16_t bf16_lanes __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
 typedef uint32_t words __attribute__((vector_size(4 * LANES)));
 
-// LANES numbers of src, in its precision, from at on.
+// LANES elements of src, in its precision, from at on.
 INLINE lanes load(const void *src, int bf16, long at) {
   if (bf16)
     return (lanes)(__builtin_convertvector(*(const bf16_lanes *)((const uint16_t *)src + at), words) << 16);
@@ -88,7 +88,7 @@ INLINE float load1(const void *src, int bf16, long at) {
   return bf16 ? from_bf16(((const uint16_t *)src)[at]) : ((const float *)src)[at];
 }
 
-// dst (tokens, PAD(dim)) from rows of src that lie ld apart, the first at at.
+// dst (tokens, PAD(dim)) from rows of src with stride ld, the first at at.
 INLINE void pack(float *dst, const void *src, int bf16, long at, long ld, long tokens, long dim) {
   long pad = PAD(dim);
   for (long i = 0; i < tokens; i++) {
@@ -146,7 +146,7 @@ INLINE void transpose_tile(lanes *t, const void *src, int bf16, long at, long ld
   SWAP(1)
 }
 
-// dst (cols, rows), in its precision, = beta·dst + the transpose of src (rows, cols), beta 0 (dst is not read) or, in
+// dst (cols, rows) = beta·dst + the transpose of src (rows, cols), in dst's precision; beta is 0 (dst is not read) or, in
 // float32, 1.
 static void transpose(void *dst, int bf16, const float *src, float beta, long rows, long cols, int threads) {
   PARALLEL(rows * cols)
@@ -265,7 +265,7 @@ INLINE void pack_transposed(float *dst, const void *src, int bf16, long at, long
     }
 }
 
-// The first dim columns of src (tokens, PAD(dim)) to dst[at …], whose rows lie ld apart.
+// The first dim columns of src (tokens, PAD(dim)) to dst[at …], whose rows have stride ld.
 INLINE void unpack(void *dst, int bf16, long at, long ld, const float *src, long tokens, long dim) {
   for (long t = 0; t < tokens; t++) {
     const float *row = src + t * PAD(dim);
@@ -277,7 +277,7 @@ INLINE void unpack(void *dst, int bf16, long at, long ld, const float *src, long
   }
 }
 
-// Asks for dim columns of rows that lie ld apart, too far for the CPU to see a pattern.
+// Prefetches dim columns of rows with stride ld, too large for the CPU's own prefetcher.
 INLINE void prefetch(const void *src, int bf16, long at, long ld, long tokens, long dim) {
   const long size = bf16 ? 2 : 4;
   for (long i = 0; i < tokens; i++)
@@ -292,7 +292,7 @@ static float *scratch(long floats) {
   return p;
 }
 
-// The larger, lane by lane; y where x is NaN.
+// The maximum, lane by lane; y where x is NaN.
 INLINE lanes larger(lanes x, lanes y) {
   indices more = x > y;
   return (lanes)((more & (indices)x) | (~more & (indices)y));

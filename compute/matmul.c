@@ -7,7 +7,7 @@
 
 enum { SRC, WEIGHTS, DST, SCRATCHPAD, BIAS, ARGS };
 
-enum { LARGE = 384 }; // sides from which b is packed as the primitive likes it best, which costs less than it saves
+enum { LARGE = 384 }; // dimensions from which packing b into the primitive's own layout costs less than it saves
 
 struct lte_matmul {
   dnnl_primitive_t primitive;
@@ -16,7 +16,7 @@ struct lte_matmul {
   dnnl_exec_arg_t args[ARGS];
   int count, threads;
   size_t scratchpad, packed; // bytes
-  dnnl_primitive_t pack;     // of b; null: the primitive reads it as it lies
+  dnnl_primitive_t pack;     // of b; null: the primitive reads it in place
   dnnl_memory_t b;
 };
 
@@ -26,8 +26,8 @@ static void make_engine(void) {
     abort();
 }
 
-// It belongs to the thread that computes. oneDNN's own scratchpad would belong to the thread that made the primitive, and Go moves
-// goroutines.
+// The buffer belongs to the thread that computes. oneDNN's own scratchpad would belong to the thread that created the primitive, and Go
+// moves goroutines between threads.
 void *lte_borrow(int use, size_t bytes) {
   static _Thread_local struct {
     void *at;
@@ -58,7 +58,7 @@ static void add(lte_matmul *p, int slot, int arg, const dnnl_memory_desc_t *d) {
 lte_matmul *lte_matmul_new(const lte_product *s) {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
   pthread_once(&once, make_engine);
-  omp_set_num_threads(s->threads); // the primitive is made for them
+  omp_set_num_threads(s->threads); // the primitive is created for them
 
   dnnl_memory_desc_t a = matrix(s->m, s->k, s->lda, s->ta, s->bf16), b = matrix(s->k, s->n, s->ldb, s->tb, s->bf16),
                      c = matrix(s->m, s->n, s->ldc, 0, s->bf16_out), bias = matrix(1, s->n, s->n, 0, 0), right = b;
@@ -114,7 +114,7 @@ lte_matmul *lte_matmul_new(const lte_product *s) {
 
 int lte_matmul_run(lte_matmul *p, const void *a, const void *b, const float *bias, void *c) {
   const void *data[ARGS] = {[SRC] = a, [WEIGHTS] = b, [DST] = c, [BIAS] = bias};
-  omp_set_num_threads(p->threads); // OpenMP's number belongs to the thread
+  omp_set_num_threads(p->threads); // OpenMP's setting is per thread
   if (p->pack) {
     data[WEIGHTS] = lte_borrow(LTE_PACKED, p->packed);
     dnnl_memory_set_data_handle(p->b, (void *)b);

@@ -1,13 +1,13 @@
-// Products by oneDNN's matmul primitives, made once for each product and kept.
+// Products by oneDNN's matmul primitives, created once for each shape and kept.
 #ifndef LTE_MATMUL_H
 #define LTE_MATMUL_H
 
 #include <stddef.h>
 
-// What is borrowed for the length of one product.
+// The scratch buffers of one product.
 enum { LTE_SCRATCHPAD, LTE_PACKED, LTE_FORMED, LTE_BLOCKS, LTE_BORROWED };
 
-// At least that many bytes of this thread, for that use: what the last product left there.
+// This thread's buffer for that use, of at least so many bytes; not cleared.
 void *lte_borrow(int use, size_t bytes);
 
 // c = alpha·op(a)·op(b) + bias, and + c where accumulate is set. a and b are bfloat16 where

@@ -7,14 +7,14 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// Kind is a kind of work, as a benchmark tells them apart.
+// Kind is a kind of work that a benchmark reports separately.
 type Kind int
 
-// The kinds. LoRA is what only the adapters do: effective weights and the factors' gradients.
+// The kinds. LoRA is the adapters' own work: effective weights and the factors' gradients.
 const (
 	Product Kind = iota
 	LoRA
-	AttentionKind
+	Attention
 	Normalization
 	Activation
 	Optimizer
@@ -26,23 +26,23 @@ func (k Kind) String() string {
 	return [...]string{"product", "lora", "attention", "normalisation", "activation", "optimizer", "other"}[k]
 }
 
-// Tally is what was spent on a kind of work.
+// Tally is the cost of a kind of work.
 type Tally struct {
 	Time  time.Duration
-	FLOPs float64 // of products: 2·m·n·k each; a softmax and element-wise work count nothing
+	FLOPs float64 // of products, 2·m·n·k each; softmax and element-wise work are not counted
 }
 
-// Meter is a back end that counts what it does.
+// Meter is a back end that measures the time and FLOPs of another.
 type Meter struct {
 	Backend
 	Tallies *[Kinds]Tally
-	kind    Kind // of products and roundings
+	kind    Kind // of products and conversions
 }
 
-// NewMeter returns a meter of b.
+// NewMeter returns a meter of b with all tallies 0.
 func NewMeter(b Backend) *Meter { return &Meter{Backend: b, Tallies: new([Kinds]Tally)} }
 
-// CountAs returns b, with its products and roundings counted as k where b is a Meter.
+// CountAs returns b; where b is a Meter, one that counts products and conversions as k, in the same tallies.
 func CountAs(b Backend, k Kind) Backend {
 	if m, ok := b.(*Meter); ok {
 		return &Meter{Backend: m.Backend, Tallies: m.Tallies, kind: k}
@@ -141,7 +141,7 @@ func (m *Meter) LayerNormBackwardParams(dgamma, dbeta []float32, dy Operand, xha
 	m.add(Normalization, began, 0)
 }
 
-// product is the operations of one product Q Kᵀ, and of each of the others, over all images and heads.
+// product is the FLOPs of one product, Q Kᵀ or another, over all images and heads.
 func (s AttentionShape) product() float64 {
 	return 2 * float64(s.Batch*s.Heads*s.Dim) * float64(s.Tokens*s.Queries)
 }
@@ -150,17 +150,17 @@ func (s AttentionShape) product() float64 {
 func (m *Meter) Attention(out Operand, probs []float32, qkv Operand, s AttentionShape) {
 	began := time.Now()
 	m.Backend.Attention(out, probs, qkv, s)
-	m.add(AttentionKind, began, 2*s.product())
+	m.add(Attention, began, 2*s.product())
 }
 
 // AttentionBackward is counted: four products.
 func (m *Meter) AttentionBackward(dqkv, dout Operand, probs []float32, qkv Operand, s AttentionShape) {
 	began := time.Now()
 	m.Backend.AttentionBackward(dqkv, dout, probs, qkv, s)
-	m.add(AttentionKind, began, 4*s.product())
+	m.add(Attention, began, 4*s.product())
 }
 
-// SumSquares is counted: the gradient's norm.
+// SumSquares is counted as the optimizer's: it computes the gradient's norm.
 func (m *Meter) SumSquares(x []float32) float64 {
 	began := time.Now()
 	sum := m.Backend.SumSquares(x)

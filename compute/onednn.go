@@ -8,62 +8,16 @@ package compute
 #include <omp.h>
 #include <unistd.h>
 #include <oneapi/dnnl/dnnl.h>
-#include "kernels.h"
-
+#include "kernels_call.h"
 #include "strassen.h"
 
-// OpenMP's number of threads belongs to the calling thread, and Go moves goroutines: so it is set at every call.
+// OpenMP's number of threads belongs to the calling thread, and Go moves goroutines between threads: it is set at every call.
 static int sgemm(int threads, char ta, char tb, long m, long n, long k, float alpha, const float *a, long lda,
                  const float *b, long ldb, float beta, float *c, long ldc) {
   omp_set_num_threads(threads);
   return dnnl_sgemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
-// Go cannot call a C function pointer: one line each.
-#define K const lte_kernels *k
-static void round_(K, void *d, const float *x, long ld, long r, long c, int t) { k->round(d, x, ld, r, c, t); }
-static void transpose(K, void *d, int bf16, const float *x, float beta, long r, long c, int t) {
-  k->transpose(d, bf16, x, beta, r, c, t);
-}
-static void add_product(K, void *d, int bf16, const float *c, float alpha, const float *a, const float *b, long m,
-                        long n, long k_, int t) {
-  k->add_product(d, bf16, c, alpha, a, b, m, n, k_, t);
-}
-static void add_rows(K, float *d, long ld, const float *b, long r, long c, int t) { k->add_rows(d, ld, b, r, c, t); }
-static void sum_rows(K, float *d, const void *x, int bf16, long ld, long r, long c, int t) {
-  k->sum_rows(d, x, bf16, ld, r, c, t);
-}
-static void add(K, float *d, const float *x, long n, int t) { k->add(d, x, n, t); }
-static double sum_squares(K, const float *x, long n, int t) { return k->sum_squares(x, n, t); }
-static void gelu(K, void *y, void *d, int bf16, const void *x, long n, int t) { k->gelu(y, d, bf16, x, n, t); }
-static void multiply(K, void *d, int bf16, const void *x, const void *y, long n, int t) {
-  k->multiply(d, bf16, x, y, n, t);
-}
-static void layer_norm(K, void *y, int bf16, float *h, float *s, const float *x, long ld, const float *g, const float *b,
-                      float e, long r, long c, int t) {
-  k->layer_norm(y, bf16, h, s, x, ld, g, b, e, r, c, t);
-}
-static void layer_norm_backward(K, float *dx, long ld, const void *dy, int bf16, const float *h, const float *s, const float *g,
-                               long r, long c, int t) {
-  k->layer_norm_backward(dx, ld, dy, bf16, h, s, g, r, c, t);
-}
-static void layer_norm_backward_params(K, float *dg, float *db, const void *dy, int bf16, const float *h, long r, long c, int t) {
-  k->layer_norm_backward_params(dg, db, dy, bf16, h, r, c, t);
-}
-static void attention(K, void *o, int bf16, float *p, const void *qkv, lte_attention_shape s, int t) {
-  k->attention(o, bf16, p, qkv, s, t);
-}
-static void attention_backward(K, void *d, int bf16, const void *o, const float *p, const void *qkv,
-                               lte_attention_shape s, int t) {
-  k->attention_backward(d, bf16, o, p, qkv, s, t);
-}
-static void patches(K, void *d, int bf16, const float *x, lte_image_shape s, int t) { k->patches(d, bf16, x, s, t); }
-static void adamw(K, float *p, float *m, float *v, const float *g, lte_adamw_step s, long n, int t) {
-  k->adamw(p, m, v, g, s, n, t);
-}
-static void sgd(K, float *p, float *b, const float *g, lte_sgd_step s, long n, int t) {
-  k->sgd(p, b, g, s, n, t);
-}
 static const lte_kernels *named(int i) {
 #if defined(__x86_64__)
   const lte_kernels *all[] = {&lte_kernels_base, &lte_kernels_avx2, &lte_kernels_avx512};
@@ -92,17 +46,22 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-func init() {
-	makers["onednn"] = func(threads int, d DType) (Backend, error) {
-		if d == BFloat16 && !hasBFloat16() {
-			return nil, fmt.Errorf("compute.dtype = \"bf16\" needs a CPU with AVX512_BF16 or AMX, and this one has %s: use compute.dtype = \"f32\"", Features())
-		}
-		return newOneDNN(C.lte_choose_kernels(), threads, d), nil
+var makers = map[string]maker{"gonum": newGonum, "onednn": func(threads int, d DType) (Backend, error) {
+	return openOneDNN(threads, d, hasBFloat16())
+}}
+
+// Auto is the name of the fastest back end in this build.
+const Auto = "onednn"
+
+// openOneDNN returns the back end for this CPU, or an error where that does not multiply bfloat16 as it should.
+func openOneDNN(threads int, d DType, hasBFloat16 bool) (Backend, error) {
+	if d == BFloat16 && !hasBFloat16 {
+		return nil, fmt.Errorf("compute.dtype = \"bf16\" needs a CPU with AVX512_BF16 or AMX, and this one has %s: use compute.dtype = \"f32\"", Features())
 	}
-	Auto = "onednn"
+	return newOneDNN(C.lte_choose_kernels(), threads, d), nil
 }
 
-// Oversubscribed says whether that many ranks of this machine, of that many threads, are more threads than cores.
+// Oversubscribed says whether so many ranks on this machine, with so many threads each, have more threads than it has cores.
 func Oversubscribed(ranks, threads int) bool {
 	return threads > 1 && (threads > runtime.NumCPU() || ranks*threads > int(C.sysconf(C._SC_NPROCESSORS_ONLN)))
 }
@@ -112,11 +71,10 @@ type onednn struct {
 	kernels *C.lte_kernels
 	threads C.int
 	dtype   DType
-	// Making a product's primitive takes 0.2 to 0.5 ms. They live as long as the program.
-	products map[C.lte_product]*C.lte_matmul
-	large    map[C.lte_product]*C.lte_strassen
-	// The least side of those that go by Strassen's algorithm.
-	strassenFrom C.long
+	// Primitives take 0.2 to 0.5 ms to create; they are never freed.
+	products     map[C.lte_product]*C.lte_matmul
+	large        map[C.lte_product]*C.lte_strassen
+	strassenFrom C.long    // the smallest dimension for which Strassen's algorithm is used
 	scratch      []float32 // of borrow
 }
 
@@ -152,8 +110,8 @@ func (o *onednn) Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta f
 }
 
 // gemmTN is the product of gradients, aᵀ·b in float32. sgemm is faster than the primitive by a tenth, and by as much
-// again where c is wide, not tall: a tall c is formed as bᵀ·a and transposed. (sgemm's bits depend on the number of
-// threads where the inner side is long; no product that ranks form alike is of this kind.)
+// again where c is wide, not tall: a tall c is computed as bᵀ·a and transposed. (sgemm's bits depend on the number of
+// threads where the inner dimension is long; no result that must be equal on all ranks is computed here.)
 func (o *onednn) gemmTN(alpha float32, a, b Operand, beta float32, c blas32.General) {
 	if c.Cols < narrow && c.Rows > 2*c.Cols && c.Stride == c.Cols {
 		wide := o.borrow(c.Cols, c.Rows)
@@ -164,7 +122,7 @@ func (o *onednn) gemmTN(alpha float32, a, b Operand, beta float32, c blas32.Gene
 	o.sgemm(blas.Trans, blas.NoTrans, alpha, a, b, beta, c)
 }
 
-// borrow returns a matrix for the length of one call.
+// borrow returns a scratch matrix, valid until the next call.
 func (o *onednn) borrow(rows, cols int) Operand {
 	if rows*cols > len(o.scratch) {
 		o.scratch = make([]float32, rows*cols)
@@ -172,7 +130,7 @@ func (o *onednn) borrow(rows, cols int) Operand {
 	return F32(Matrix(rows, cols, o.scratch[:rows*cols]))
 }
 
-// narrow is the number of columns from which sgemm no longer cares.
+// narrow is the number of columns from which sgemm is as fast on a wide matrix as on a tall one.
 const narrow = 256
 
 func (o *onednn) sgemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta float32, c blas32.General) {
@@ -184,15 +142,18 @@ func (o *onednn) sgemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta 
 	}
 }
 
-// Linear is a primitive with bias.
+// Linear is a primitive with bias, unless another way to add to y is faster.
 func (o *onednn) Linear(y, x, w Operand, bias []float32, beta float32) {
 	m, n, k := checkGemm(blas.NoTrans, blas.Trans, x, w, y)
 	checkEqual(n, bias)
+	if m*n == 0 { // oneDNN divides by zero
+		return
+	}
 	p := C.lte_product{m: C.long(m), n: C.long(n), k: C.long(k), tb: 1, alpha: 1, bias: 1, accumulate: truth(beta != 0)}
 	if o.strassen(p, x, w, bias, y) {
 		return
 	}
-	if beta != 0 && x.F32 != nil && o.threads == 1 { // the primitive's own sum is slower, but for threads
+	if beta != 0 && x.F32 != nil && o.threads == 1 { // the primitive's own sum is slower on one thread
 		C.add_rows(o.kernels, ptr(y.F32), C.long(y.Stride), ptr(bias), C.long(m), C.long(n), o.threads)
 		o.sgemm(blas.NoTrans, blas.Trans, 1, x, w, 1, y.general())
 		return
@@ -223,14 +184,14 @@ func (o *onednn) AddProduct(dst Operand, c blas32.General, alpha float32, a, b b
 		C.long(k), o.threads)
 }
 
-// fill fills in strides, precision and threads.
+// fill sets the operands' strides and precisions, and the threads.
 func (o *onednn) fill(p C.lte_product, a, b, c Operand) C.lte_product {
 	p.lda, p.ldb, p.ldc = C.long(a.Stride), C.long(b.Stride), C.long(c.Stride)
 	p.bf16, p.bf16_out, p.threads = a.isBF16(), c.isBF16(), o.threads
 	return p
 }
 
-// strassen computes by Strassen's algorithm, or returns false where that does not pay.
+// strassen computes p by Strassen's algorithm, or returns false where that is not faster.
 func (o *onednn) strassen(p C.lte_product, a, b Operand, bias []float32, c Operand) bool {
 	p = o.fill(p, a, b, c)
 	if p.bf16+p.bf16_out != 0 || min(p.m, p.n, p.k) < o.strassenFrom || p.n%32 != 0 || p.k%32 != 0 {
@@ -247,7 +208,7 @@ func (o *onednn) strassen(p C.lte_product, a, b Operand, bias []float32, c Opera
 	return true
 }
 
-// product fills in what the operands say, and computes.
+// product computes p by a matmul primitive.
 func (o *onednn) product(p C.lte_product, a, b Operand, bias []float32, c Operand) {
 	p = o.fill(p, a, b, c)
 	primitive := o.products[p]
@@ -345,7 +306,7 @@ func (o *onednn) LayerNorm(y Operand, xhat blas32.General, rstd []float32, x bla
 		C.float(eps), C.long(x.Rows), C.long(x.Cols), o.threads)
 }
 
-// checkGamma panics unless gamma and beta are both nil or have a number a column.
+// checkGamma panics unless gamma and beta are both nil or have an element for each column.
 func checkGamma(cols int, gamma, beta []float32) {
 	if gamma == nil {
 		cols = 0
@@ -406,8 +367,7 @@ func (o *onednn) SGD(p, buf, g []float32, s SGDStep) {
 	C.sgd(o.kernels, ptr(p), ptr(buf), ptr(g), step, C.long(len(p)), o.threads)
 }
 
-// everyISA returns a back end for every instruction set that this CPU runs, by name: the tests hold them all to one
-// table of cases.
+// everyISA returns a back end for every instruction set that this CPU supports, by name, for tests.
 func everyISA(threads int, d DType) map[string]Backend {
 	all := map[string]Backend{}
 	for i := 0; ; i++ {
@@ -416,7 +376,7 @@ func everyISA(threads int, d DType) map[string]Backend {
 			return all
 		}
 		o := newOneDNN(k, threads, d)
-		o.strassenFrom = 32 // the cases are small
+		o.strassenFrom = 32 // the tests' matrices are small
 		all["onednn/"+C.GoString(k.isa)] = o
 	}
 }

@@ -29,12 +29,12 @@ func NewOperand(d DType, rows, cols int) Operand {
 	return o
 }
 
-// F32 returns x as an operand: the same memory.
+// F32 returns x as an operand of the same memory.
 func F32(x blas32.General) Operand {
 	return Operand{Rows: x.Rows, Cols: x.Cols, Stride: x.Stride, F32: x.Data}
 }
 
-// AsOperand returns x in the back end's precision: x itself where that is float32, else x rounded into the first rows
+// AsOperand returns x in the back end's precision: x's own memory where that is float32, else x rounded into the first rows
 // of scratch, which is dense.
 func AsOperand(b Backend, scratch Operand, x blas32.General) Operand {
 	if b.DType() == Float32 {
@@ -105,7 +105,7 @@ func Matrix(rows, cols int, data []float32) blas32.General {
 // NewMatrix returns a rows×cols matrix of zeros.
 func NewMatrix(rows, cols int) blas32.General { return Matrix(rows, cols, make([]float32, rows*cols)) }
 
-// Shape returns the start of o's memory as a dense rows×cols operand.
+// Shape returns a dense rows×cols operand at the start of o's memory.
 func (o Operand) Shape(rows, cols int) Operand {
 	s := Operand{Rows: rows, Cols: cols, Stride: max(1, cols)}
 	if o.BF16 != nil {

@@ -2,10 +2,15 @@
 
 package compute
 
-// Describe says that this build has the pure-Go back end alone.
+var makers = map[string]maker{"gonum": newGonum}
+
+// Auto is the name of the fastest back end in this build.
+const Auto = "gonum"
+
+// Describe says that this build has the pure-Go back end only.
 func Describe() string { return "gonum, pure Go (built without cgo)" }
 
 func everyISA(int, DType) map[string]Backend { return nil }
 
-// Oversubscribed is false: no threads.
+// Oversubscribed is false: the back end has no threads of its own.
 func Oversubscribed(ranks, threads int) bool { return false }

@@ -3,7 +3,7 @@
 #include <omp.h>
 #include <stdlib.h>
 
-// Rows go in pairs of blocks that stay in the cache with their sums and products: of so many rows that the fewest are left over. That
+// Rows are taken in pairs of blocks that stay in the cache with their sums and products, of a height that leaves the fewest rows over. It
 // depends on m alone, so that the bits do not depend on the number of threads.
 enum { FEWEST = 80, MOST = 112 };
 
@@ -11,8 +11,8 @@ enum { SUMS = 5, PRODUCTS = 7, KINDS = 3 };
 
 struct lte_strassen {
   lte_product p;
-  long pairs, rows; // of blocks, and of a block
-  lte_matmul *rest; // of the last rows, where there are; null: none
+  long pairs, rows; // pairs of blocks, rows of a block
+  lte_matmul *rest; // of the rows left over; null: none
   lte_matmul *products[]; // (threads, KINDS): S·T, S·B, A·T
 };
 
@@ -52,7 +52,7 @@ lte_strassen *lte_strassen_new(const lte_product *p) {
 int lte_strassen_run(lte_strassen *s, const lte_kernels *k, const float *a, const float *b, const float *bias, float *c) {
   const lte_product *p = &s->p;
   const long rows = s->rows, half_n = p->n / 2, half_k = p->k / 2;
-  const long left = rows * half_k, right = half_k * half_n, out = rows * half_n; // a block's numbers
+  const long left = rows * half_k, right = half_k * half_n, out = rows * half_n; // elements of a block
   float *t = lte_borrow(LTE_FORMED, PRODUCTS * right * sizeof *t);
   k->strassen_right(t, b, p->ldb, half_k, half_n, p->tb, p->threads);
   const float *b11 = p->tb ? t + 5 * right : b, *b22 = p->tb ? t + 6 * right : b + half_k * p->ldb + half_n;

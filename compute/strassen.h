@@ -8,7 +8,7 @@
 
 typedef struct lte_strassen lte_strassen;
 
-// Whether it pays on this CPU. Where 512 bits are multiplied at once its sums weigh twice, and it has not been measured.
+// Whether it is faster on this CPU. With full-width AVX-512 units products are twice as fast and sums are not; it has not been measured there.
 int lte_strassen_pays(void);
 
 // A product c (m,n) = a (m,k)·op(b) + bias, and + c where accumulate is set, in float32; alpha is 1, n and k are multiples of 32.

@@ -104,12 +104,13 @@ func (c Config) checkTogether() error {
 			}
 		}
 	}
+	widthOf, divisor := c.Model.widthOf()
 	value := func(key string) any { return byName[key].in(&c).Interface() }
 	for _, rule := range []struct {
 		holds            bool
 		key, must, other string
 	}{
-		{c.Model.Kind != "vit" || c.Model.Width%c.Model.Heads == 0, "model.width", "a multiple of", "model.heads"},
+		{c.Model.Width%divisor == 0, "model.width", "a multiple of", widthOf},
 		{c.Train.Batch%c.Train.Accumulate == 0, "train.batch", "a multiple of", "train.accumulate"},
 		{c.Schedule.Warmup <= c.Train.Steps, "schedule.warmup", "at most", "train.steps"},
 		{c.Schedule.MinLR <= c.Optimizer.LR, "schedule.min_lr", "at most", "optimizer.lr"},

@@ -11,7 +11,10 @@
 // the model is built, in package train; this package checks what a key allows by itself and beside other keys.
 package config
 
-import "lte/method"
+import (
+	"lte/method"
+	"lte/model/family"
+)
 
 // Config is a run. The doc tags are the text of `lte train --help` and of the comments of `lte config`.
 type Config struct {
@@ -99,10 +102,10 @@ type Synthetic struct {
 	Width    int `toml:"width" min:"1" max:"16384" unit:"pixels" doc:"synthetic: width of an image"`
 }
 
-// Model says what is trained: a vision transformer after torchvision's VisionTransformer, or an MLP-Mixer.
+// Model says what is trained: the family and the sizes of a model.
 type Model struct {
-	Preset     string  `toml:"preset" enum:",vit-t/16,vit-t/32,vit-s/16,vit-s/32,vit-b/16,vit-b/32,vit-l/16,vit-l/32,mixer-s/16,mixer-s/32,mixer-b/16,mixer-b/32,mixer-l/16,mixer-l/32" doc:"named scale that sets kind, patch, depth, width, mlp and heads (vit) or token_mlp (mixer); empty: the keys below"`
-	Kind       string  `toml:"kind" enum:"vit,mixer" doc:"vision transformer, or MLP-Mixer"`
+	Preset     string  `toml:"preset" table:"preset" doc:"named scale, or empty for the keys below"`
+	Kind       string  `toml:"kind" table:"family" doc:"family of models"`
 	Patch      int     `toml:"patch" min:"1" max:"16384" unit:"pixels" doc:"side of a square patch; divides the image's sides"`
 	Depth      int     `toml:"depth" min:"1" max:"1024" doc:"blocks"`
 	Width      int     `toml:"width" min:"1" max:"65536" doc:"embedding width; a multiple of model.heads in a vit"`
@@ -142,7 +145,6 @@ type Merge struct {
 	Combine  string     `toml:"combine" enum:"mean,sum" doc:"lte: W moves by the mean or by the sum of the heads' updates"`
 	Momentum float64    `toml:"momentum" min:"0" below:"1" doc:"lte: Nesterov momentum of what merges move W by; 0: none"`
 	Decay    string     `toml:"decay" enum:"factors,weights" doc:"lte: weight decay acts on the factors every step, or on W at every merge for all steps since the last"`
-	Lockstep string     `toml:"lockstep" resume:"may" enum:"stop,repair" doc:"where ranks hold different bits of W after a merge (full, lora, mhlora: every run.log_every steps): stop the run, or repair: warn, and give all of them rank 0's"`
 }
 
 // Interval is a stretch of the merge schedule.
@@ -230,9 +232,9 @@ func Default() Config {
 		Data: Data{Kind: "auto", TestPart: 0.2, Resize: "bicubic", Keep: 0.875, Norm: "auto", Share: "split", Augment: true,
 			RRC: "auto", Area: 0.08, Aspect: 4.0 / 3, Rotate: 15, Shift: 0.5, Scale: 0.15, Shear: 10, RandMag: 9, MixProb: 1},
 		Synthetic: Synthetic{Images: 1024, Classes: 10, Channels: 3, Height: 224, Width: 224},
-		Model:     Model{Kind: "vit", Patch: 2, Depth: 4, Width: 64, MLP: 256, TokenMLP: 32, Heads: 4, Positions: "sincos"},
+		Model:     Model{Kind: family.Default().Kind, Patch: 2, Depth: 4, Width: 64, MLP: 256, TokenMLP: 32, Heads: 4, Positions: "sincos"},
 		LoRA:      LoRA{Rank: 16, Init: "orthogonal"},
-		Merge:     Merge{Every: 10, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors", Lockstep: "stop"},
+		Merge:     Merge{Every: 10, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors"},
 		Exchange:  Exchange{Wire: "fp32", Transport: "factors", ShareMemory: true},
 		Replicas:  Replicas{Sync: "auto"},
 		Outer:     Outer{LR: 0.7, Momentum: 0.9},

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"lte/model/family"
 )
 
 func TestDefaultIsAllowed(t *testing.T) {
@@ -116,7 +118,8 @@ func draw(rng *rand.Rand, f field, v reflect.Value) {
 	default:
 		v.SetFloat(math.Ldexp(1+rng.Float64(), rng.IntN(2000)-1000))
 		if f.check(v) != nil {
-			v.SetFloat(max(0, f.min) + rng.Float64())
+			low := max(0, f.min)
+			v.SetFloat(low + rng.Float64()*(min(low+1, f.max, f.below)-low))
 		}
 	}
 }
@@ -150,8 +153,8 @@ func TestCheckByItself(t *testing.T) {
 
 func TestPresets(t *testing.T) {
 	enum := byName["model.preset"].enum
-	if len(enum) != 1+2*len(scales) {
-		t.Errorf("%d names in the enum tag, %d scales of two patches each", len(enum)-1, len(scales))
+	if presets := family.Presets(); len(enum) != 1+len(presets) {
+		t.Errorf("%d names of model.preset, %d presets", len(enum)-1, len(presets))
 	}
 	if _, ok := Preset(""); ok {
 		t.Error("the empty name is a preset")
@@ -160,6 +163,9 @@ func TestPresets(t *testing.T) {
 		"vit-t": "vit/12/192/768/0/3", "vit-s": "vit/12/384/1536/0/6", "vit-b": "vit/12/768/3072/0/12",
 		"vit-l":   "vit/24/1024/4096/0/16",
 		"mixer-s": "mixer/8/512/2048/256/0", "mixer-b": "mixer/12/768/3072/384/0", "mixer-l": "mixer/24/1024/4096/512/0",
+	}
+	if len(enum) != 1+2*len(want) {
+		t.Errorf("%d presets, want %d scales of two patches each", len(enum)-1, len(want))
 	}
 	for _, name := range enum[1:] {
 		m, ok := Preset(name)

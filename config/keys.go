@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"lte/method"
+	"lte/model/family"
 )
 
 // Key describes one key of a configuration.
@@ -94,6 +95,20 @@ var tables = map[string]func() (names []string, doc string){
 			all = append(all, fmt.Sprintf("%s (%s)", m.Name, strings.ReplaceAll(m.Summary, "`", "")))
 		}
 		return method.Names(), strings.Join(all, ", ")
+	},
+	"family": func() ([]string, string) {
+		var all []string
+		for _, f := range family.All() {
+			all = append(all, fmt.Sprintf("%s (%s)", f.Kind, f.Name))
+		}
+		return family.Kinds(), strings.Join(all, ", ")
+	},
+	"preset": func() ([]string, string) {
+		names := []string{""}
+		for _, p := range family.Presets() {
+			names = append(names, p.Name)
+		}
+		return names, family.PresetKeys()
 	},
 }
 

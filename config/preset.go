@@ -3,52 +3,56 @@ package config
 import (
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
+
+	"lte/model/family"
 )
 
-// scales are the sizes of "An Image is Worth 16x16 Words" (table 1), for T and S those of DeiT (table 1), and for
-// mixers those of "MLP-Mixer" (arXiv 2105.01601, table 1).
-var scales = map[string]Model{
-	"vit-t":   {Kind: "vit", Depth: 12, Width: 192, MLP: 768, Heads: 3},
-	"vit-s":   {Kind: "vit", Depth: 12, Width: 384, MLP: 1536, Heads: 6},
-	"vit-b":   {Kind: "vit", Depth: 12, Width: 768, MLP: 3072, Heads: 12},
-	"vit-l":   {Kind: "vit", Depth: 24, Width: 1024, MLP: 4096, Heads: 16},
-	"mixer-s": {Kind: "mixer", Depth: 8, Width: 512, TokenMLP: 256, MLP: 2048},
-	"mixer-b": {Kind: "mixer", Depth: 12, Width: 768, TokenMLP: 384, MLP: 3072},
-	"mixer-l": {Kind: "mixer", Depth: 24, Width: 1024, TokenMLP: 512, MLP: 4096},
-}
-
-// Preset returns the scale called name, such as "vit-s/32": Preset, Kind, Patch, Depth, Width and MLP are set, and
-// Heads in a vit, TokenMLP in a mixer. The second result is false where there is none of that name.
+// Preset returns the model called name, such as "vit-s/32": Preset, and the keys that it stands for, are set. The second result is
+// false where there is none of that name.
 func Preset(name string) (Model, bool) {
-	scale, patch, _ := strings.Cut(name, "/")
-	m, ok := scales[scale]
-	if !ok || patch != "16" && patch != "32" {
+	p, ok := family.PresetNamed(name)
+	if !ok {
 		return Model{}, false
 	}
-	m.Preset = name
-	m.Patch, _ = strconv.Atoi(patch)
-	return m, true
+	c := Config{Model: Model{Preset: name, Kind: p.Kind}}
+	for key, value := range p.Values {
+		byName["model."+key].in(&c).SetInt(int64(value))
+	}
+	return c.Model, true
 }
 
-// presetKeys returns the keys that a preset of that kind stands for.
-func presetKeys(kind string) []field {
-	last := "model.heads"
-	if kind == "mixer" {
-		last = "model.token_mlp"
-	}
-	var keys []field
-	for _, name := range []string{"model.kind", "model.patch", "model.depth", "model.width", "model.mlp", last} {
-		keys = append(keys, byName[name])
+// presetKeys returns the keys that presets of that kind stand for.
+func presetKeys(kind string) (keys []field) {
+	f, _ := family.Named(kind)
+	for _, key := range fields {
+		if key.section == "model" && (key.leaf == "kind" || key.leaf == "patch" || slices.Contains(f.Keys, key.leaf)) {
+			keys = append(keys, key)
+		}
 	}
 	return keys
 }
 
 // OfPreset says whether a preset stands for that key.
 func OfPreset(key string) bool {
-	of := func(f field) bool { return f.name == key }
-	return slices.ContainsFunc(presetKeys("vit"), of) || slices.ContainsFunc(presetKeys("mixer"), of)
+	return slices.ContainsFunc(family.Kinds(), func(kind string) bool {
+		return slices.ContainsFunc(presetKeys(kind), func(f field) bool { return f.name == key })
+	})
+}
+
+// widthOf is the key of which model.width is a multiple, and its value: 1 where there is none.
+func (m Model) widthOf() (key string, value int) {
+	f, _ := family.Named(m.Kind)
+	if f.WidthOf == "" {
+		return "", 1
+	}
+	key = "model." + f.WidthOf
+	return key, int(byName[key].in(&Config{Model: m}).Int())
+}
+
+// WidthDivisor is a number that model.width is a multiple of.
+func (m Model) WidthDivisor() int {
+	_, n := m.widthOf()
+	return n
 }
 
 // preset fills the keys that model.preset stands for. A key that was set explicitly must agree, unless the preset is

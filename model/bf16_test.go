@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"lte/compute"
+	"lte/nn"
+	"lte/nn/nntest"
 )
 
 // A pass in bf16 is the pass in float32 but for rounding: 2⁻⁹ of every operand. This model rounds some twenty of them one
@@ -22,7 +24,7 @@ func TestBF16(t *testing.T) {
 		c.Dropout, c.DropPath = 0.5, 0.5
 		return c
 	}
-	for name, b := range halves(t) {
+	for name, b := range nntest.BF16Backends(t) {
 		for _, size := range []struct {
 			Config
 			batch int
@@ -39,7 +41,7 @@ func TestBF16(t *testing.T) {
 				}{{"logits", got.logits, want.logits, forward}, {"merged logits", got.merged, want.merged, forward},
 					{"gradient of the weights", got.weights, want.weights, backward},
 					{"gradient of the factors", got.factors, want.factors, backward}} {
-					off := near(t, x.what, x.got, wide(x.want), x.tolerance)
+					off := nntest.Near(t, x.what, x.got, nntest.Wide(x.want), x.tolerance)
 					t.Logf("%s: off by %.1e", x.what, off)
 					if off == 0 {
 						t.Errorf("%s: nothing was rounded", x.what)
@@ -56,7 +58,7 @@ type passes struct{ logits, merged, weights, factors []float32 }
 func passesOf(t *testing.T, c Config, b compute.Backend) passes {
 	v := lively(t, c, b)
 	images, labels := batchOf(c, c.Batch, 5)
-	h, noise := livelyHead(t, v), NewNoise(rand.NewPCG(6, 0))
+	h, noise := livelyHead(t, v), nn.NewNoise(rand.NewPCG(6, 0))
 	p := passes{weights: trainAll(v), factors: h.Grad}
 	for range 2 {
 		for i := range h.Value {

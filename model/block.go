@@ -2,6 +2,7 @@ package model
 
 import (
 	"lte/compute"
+	"lte/nn"
 
 	"gonum.org/v1/gonum/blas/blas32"
 )
@@ -9,10 +10,10 @@ import (
 // block is a pre-norm transformer block: x += proj(attention(qkv(ln1(x)))); x += fc2(gelu(fc1(ln2(x)))). Dropout is
 // where torchvision's EncoderBlock has it, behind proj, GELU and fc2; attention's probabilities have none.
 type block struct {
-	ln1, ln2      *norm
-	qkv, proj     *Linear
-	mlp           mlp
-	attended, fed residual // where the two branches join
+	ln1, ln2      *nn.LayerNorm
+	qkv, proj     *nn.Linear
+	mlp           nn.MLP
+	attended, fed nn.Residual // where the two branches join
 	heads         int
 	// last: only the class tokens' output is read, so what stands behind the attention is done for them alone.
 	last bool
@@ -46,11 +47,11 @@ func (b *block) allocate(batch, tokens, width int) {
 	if b.last {
 		behind = 1
 	}
-	b.ln1.allocate(rows, width)
-	b.ln2.allocate(batch*behind, width)
-	b.mlp.allocate(batch * behind)
-	b.attended.allocate(batch, behind)
-	b.fed.allocate(batch, behind)
+	b.ln1.Allocate(rows, width)
+	b.ln2.Allocate(batch*behind, width)
+	b.mlp.Allocate(batch * behind)
+	b.attended.Allocate(batch, behind)
+	b.fed.Allocate(batch, behind)
 	b.qkvOut, b.att = compute.NewOperand(d, rows, 3*width), compute.NewOperand(d, rows, width)
 	b.probs = make([]float32, b.shape(batch, tokens).Probs())
 }
@@ -66,13 +67,13 @@ func (b *block) shape(batch, tokens int) compute.AttentionShape {
 // forward changes the residual stream x (batch·tokens, width) in place; the last block only its class tokens.
 func (b *block) forward(x blas32.General, batch, tokens int) {
 	shape, qkv, att := b.shape(batch, tokens), b.qkvOut.First(x.Rows), b.att.First(x.Rows)
-	b.qkv.Forward(qkv, b.ln1.forward(x), 0)
+	b.qkv.Forward(qkv, b.ln1.Forward(x), 0)
 	b.backend.Attention(att, b.probs[:shape.Probs()], qkv, shape)
 	if b.last {
 		x, att = compute.Every(x, tokens), att.Every(tokens)
 	}
-	b.attended.forward(x, b.proj, att, batch)
-	b.fed.forward(x, b.mlp.fc2, b.mlp.hidden(b.ln2.forward(x)), batch)
+	b.attended.Forward(x, b.proj, att, batch)
+	b.fed.Forward(x, b.mlp.Fc2, b.mlp.Hidden(b.ln2.Forward(x)), batch)
 }
 
 // backward turns dx, the gradient of the block's output, into the gradient of its input: the residual sum passes dx
@@ -85,14 +86,14 @@ func (b *block) backward(dx blas32.General, batch, tokens int, w *work) {
 		dout, att, dbranch = compute.Every(dx, tokens), att.Every(tokens), datt.Every(tokens)
 	}
 	dnorm := w.dnorm.First(dout.Rows)
-	dmlp := compute.AsOperand(b.backend, w.dx, b.fed.gradient(dout, batch))
-	b.mlp.backward(dnorm, dmlp, b.ln2.output(dout.Rows), w.mlp)
-	b.ln2.backward(dout, dnorm)
+	dmlp := compute.AsOperand(b.backend, w.dx, b.fed.Gradient(dout, batch))
+	b.mlp.Backward(dnorm, dmlp, b.ln2.Output(dout.Rows), w.mlp)
+	b.ln2.Backward(dout, dnorm)
 
-	b.proj.Backward(dbranch, compute.AsOperand(b.backend, w.dx, b.attended.gradient(dout, batch)), att)
+	b.proj.Backward(dbranch, compute.AsOperand(b.backend, w.dx, b.attended.Gradient(dout, batch)), att)
 	dqkv := w.dqkv.First(rows)
 	dnorm = w.dnorm.First(rows)
 	b.backend.AttentionBackward(dqkv, datt, b.probs[:shape.Probs()], b.qkvOut.First(rows), shape)
-	b.qkv.Backward(dnorm, dqkv, b.ln1.output(rows))
-	b.ln1.backward(dx, dnorm)
+	b.qkv.Backward(dnorm, dqkv, b.ln1.Output(rows))
+	b.ln1.Backward(dx, dnorm)
 }

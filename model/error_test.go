@@ -2,9 +2,14 @@ package model
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 
 	"lte/compute"
+	"lte/lora"
+	"lte/model/family"
+	"lte/nn/nntest"
 )
 
 func message(err error) string {
@@ -46,7 +51,7 @@ func TestConfigErrors(t *testing.T) {
 			if got := message(c.Check()); got != test.want {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
-			if _, err := New(c, b, source(1)); message(err) != test.want {
+			if _, err := New(c, b, nntest.Source(1)); message(err) != test.want {
 				t.Errorf("New: got  %s\nwant %s", message(err), test.want)
 			}
 		})
@@ -57,9 +62,16 @@ func TestConfigErrors(t *testing.T) {
 func TestUnknownKind(t *testing.T) {
 	c := tiny()
 	c.Kind = "gru"
-	_, err := New(c, nil, source(1))
+	_, err := New(c, nil, nntest.Source(1))
 	if want := `model.kind = "gru" is not known: expected vit or mixer`; message(err) != want {
 		t.Errorf("got %s", message(err))
+	}
+}
+
+// Fails if a family of the table has no networks, or networks are of no family.
+func TestEveryFamilyHasNetworks(t *testing.T) {
+	if got, want := slices.Sorted(maps.Keys(families)), slices.Sorted(slices.Values(family.Kinds())); !slices.Equal(got, want) {
+		t.Errorf("networks of %v, families %v", got, want)
 	}
 }
 
@@ -70,26 +82,26 @@ func TestLayoutErrors(t *testing.T) {
 	for _, test := range []struct {
 		name       string
 		width, mlp int
-		head       HeadConfig
+		head       lora.Config
 		want       string
 		mixer      bool
 	}{
-		{"as large as the width", 8, 12, HeadConfig{Rank: 8, Init: "orthogonal"}, "", false},
-		{"as large as the MLP", 8, 4, HeadConfig{Rank: 4, Init: "kaiming"}, "", false},
-		{"larger than the width", 8, 12, HeadConfig{Rank: 9, Init: "orthogonal"},
+		{"as large as the width", 8, 12, lora.Config{Rank: 8, Init: "orthogonal"}, "", false},
+		{"as large as the MLP", 8, 4, lora.Config{Rank: 4, Init: "kaiming"}, "", false},
+		{"larger than the width", 8, 12, lora.Config{Rank: 9, Init: "orthogonal"},
 			`lora rank 9 is larger than layer "` + in + `" (24×8) allows: set lora.rank to at most 8`, false},
-		{"larger than the MLP", 8, 4, HeadConfig{Rank: 5, Init: "orthogonal"},
+		{"larger than the MLP", 8, 4, lora.Config{Rank: 5, Init: "orthogonal"},
 			`lora rank 5 is larger than layer "encoder.layers.encoder_layer_0.mlp.0" (4×8) allows: set lora.rank to at most 4`, false},
-		{"larger than both", 8, 4, HeadConfig{Rank: 9, Init: "orthogonal"},
+		{"larger than both", 8, 4, lora.Config{Rank: 9, Init: "orthogonal"},
 			`lora rank 9 is larger than layer "` + in + `" (24×8) allows: set lora.rank to at most 4`, false},
-		{"mixer, larger than the tokens and the token MLP", 8, 12, HeadConfig{Rank: 8, Init: "orthogonal"}, "", true},
-		{"mixer, larger than the channel MLP", 8, 7, HeadConfig{Rank: 8, Init: "orthogonal"},
+		{"mixer, larger than the tokens and the token MLP", 8, 12, lora.Config{Rank: 8, Init: "orthogonal"}, "", true},
+		{"mixer, larger than the channel MLP", 8, 7, lora.Config{Rank: 8, Init: "orthogonal"},
 			`lora rank 8 is larger than layer "blocks.0.mlp_channels.fc1" (7×8) allows: set lora.rank to at most 7`, true},
-		{"unknown initialisation", 8, 12, HeadConfig{Rank: 2, Init: "he"},
+		{"unknown initialisation", 8, 12, lora.Config{Rank: 2, Init: "he"},
 			`unknown initialisation "he" of the factor A: expected orthogonal or kaiming`, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			backends(t, func(t *testing.T, b compute.Backend) {
+			nntest.Backends(t, func(t *testing.T, b compute.Backend) {
 				c := tiny()
 				if test.mixer {
 					c = tinyMixer()
@@ -107,7 +119,7 @@ func TestLayoutErrors(t *testing.T) {
 
 // Fails when a batch beyond the buffers is not refused by the message that says so.
 func TestForwardRefusesLargeBatch(t *testing.T) {
-	backends(t, func(t *testing.T, b compute.Backend) {
+	nntest.Backends(t, func(t *testing.T, b compute.Backend) {
 		v := newModel(t, tiny(), b)
 		images, _ := batchOf(tiny(), 3, 1)
 		defer func() {

@@ -10,6 +10,9 @@ import (
 	"testing"
 
 	"lte/compute"
+	"lte/lora"
+	"lte/nn"
+	"lte/nn/nntest"
 
 	"github.com/nlpodyssey/safetensors"
 )
@@ -134,8 +137,8 @@ func (g *golden) config() Config {
 // model builds the file's model and gives it the file's parameters.
 func (g *golden) model(b compute.Backend) *Model {
 	g.t.Helper()
-	if got := g.number("layer_norm_eps"); got != eps {
-		g.t.Fatalf("the file's LayerNorm eps is %v, the model's %v", got, eps)
+	if got := g.number("layer_norm_eps"); got != nn.LayerNormEps {
+		g.t.Fatalf("the file's LayerNorm eps is %v, the model's %v", got, nn.LayerNormEps)
 	}
 	v := newModel(g.t, g.config(), b)
 	for _, p := range g.parameters(v) {
@@ -157,13 +160,13 @@ func (g *golden) parameters(v *Model) []Parameter {
 func TestGoldenWeights(t *testing.T) {
 	for _, name := range []string{"vit", "vit_plain", "mixer", "mixer_plain"} {
 		t.Run(name, func(t *testing.T) {
-			backends(t, func(t *testing.T, b compute.Backend) {
+			nntest.Backends(t, func(t *testing.T, b compute.Backend) {
 				g := readGolden(t, name)
 				v := g.model(b)
 				trainAll(v)
 				logits, loss := step(v, g.images, g.labels, g.number("label_smoothing"))
-				worst := near(t, "logits", logits, g.logits, forwardTolerance)
-				near(t, "loss", []float64{loss}, []float64{g.loss}, forwardTolerance)
+				worst := nntest.Near(t, "logits", logits, g.logits, forwardTolerance)
+				nntest.Near(t, "loss", []float64{loss}, []float64{g.loss}, forwardTolerance)
 				gradients := 0.0
 				for _, p := range g.parameters(v) {
 					gradients = max(gradients, nearGradient(t, p.Name, p.Grad, g.tensor("grad/"+p.Name, p.Shape...)))
@@ -187,11 +190,11 @@ func TestGoldenLoRA(t *testing.T) {
 }
 
 func testGoldenLoRA(t *testing.T, kind string) {
-	backends(t, func(t *testing.T, b compute.Backend) {
+	nntest.Backends(t, func(t *testing.T, b compute.Backend) {
 		g, plain := readGolden(t, kind+"_lora"), readGolden(t, kind+"_plain")
 		v, scale := g.model(b), g.number("scale")
 		rank := int(g.number("rank"))
-		h, err := newHead(v, HeadConfig{Rank: rank, Alpha: scale * float64(rank), Init: "orthogonal"}, source(1))
+		h, err := newHead(v, lora.Config{Rank: rank, Alpha: scale * float64(rank), Init: "orthogonal"}, nntest.Source(1))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -205,8 +208,8 @@ func testGoldenLoRA(t *testing.T, kind string) {
 		h.Rebase()
 		v.UseLocal(h)
 		logits, loss := step(v, g.images, g.labels, g.number("label_smoothing"))
-		near(t, "logits", logits, g.logits, forwardTolerance)
-		near(t, "loss", []float64{loss}, []float64{g.loss}, forwardTolerance)
+		nntest.Near(t, "logits", logits, g.logits, forwardTolerance)
+		nntest.Near(t, "loss", []float64{loss}, []float64{g.loss}, forwardTolerance)
 		at, gradients := 0, 0.0
 		for _, l := range v.Layers() {
 			m, n := l.W.Rows, l.W.Cols
@@ -216,9 +219,9 @@ func testGoldenLoRA(t *testing.T, kind string) {
 				grad       []float32
 			}{{"A", rank, n, h.Adapter(l).Grad.A.Data}, {"B", m, rank, h.Adapter(l).Grad.B.Data}} {
 				want := g.tensor("grad/"+l.Name+"/"+f.name, f.rows, f.cols)
-				gradients = max(gradients, near(t, l.Name+"/"+f.name, f.grad, want, gradientTolerance))
+				gradients = max(gradients, nntest.Near(t, l.Name+"/"+f.name, f.grad, want, gradientTolerance))
 				// The flat slice holds the same, layer after layer, A before B.
-				near(t, "Head.Grad at "+l.Name+"/"+f.name, h.Grad[at:at+len(want)], want, gradientTolerance)
+				nntest.Near(t, "Head.Grad at "+l.Name+"/"+f.name, h.Grad[at:at+len(want)], want, gradientTolerance)
 				at += len(want)
 			}
 		}
@@ -226,7 +229,7 @@ func testGoldenLoRA(t *testing.T, kind string) {
 			t.Errorf("%d of %d numbers of Head.Grad compared; not read of the file: %v", at, len(h.Grad), g.unread)
 		}
 		v.UseMerged()
-		near(t, "merged logits", v.Forward(plain.images).Data, plain.logits, forwardTolerance)
+		nntest.Near(t, "merged logits", v.Forward(plain.images).Data, plain.logits, forwardTolerance)
 		if !slices.Equal(g.images, plain.images) {
 			t.Error("the two files are not of the same images")
 		}

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"lte/compute"
+	"lte/nn"
+	"lte/nn/nntest"
 )
 
 // The gradient of a layer at W is that of training all weights, and what trains goes on as if nothing had happened: a
@@ -13,7 +15,7 @@ func TestGradients(t *testing.T) {
 	c := tiny()
 	c.Batch = 4
 	images, labels := batchOf(c, 4, 5)
-	backends(t, func(t *testing.T, b compute.Backend) {
+	nntest.Backends(t, func(t *testing.T, b compute.Backend) {
 		whole := lively(t, c, b)
 		trainAll(whole)
 		step(whole, images, labels, 0.1)
@@ -29,12 +31,12 @@ func TestGradients(t *testing.T) {
 		}
 		before := local()
 		headGrad, replicaGrad := slices.Clone(h.Grad), slices.Clone(replicas)
-		layers := []*Linear{v.layers[0], v.layers[3]}
+		layers := []*nn.Linear{v.layers[0], v.layers[3]}
 		got := v.Gradients(layers, func() {
 			step(v, images, labels, 0.1)
 		})
-		for i, l := range []*Linear{whole.layers[0], whole.layers[3]} {
-			near(t, l.Name, got[i].Data, wide(l.GradW.Data), gradientTolerance)
+		for i, l := range []*nn.Linear{whole.layers[0], whole.layers[3]} {
+			nntest.Near(t, l.Name, got[i].Data, nntest.Wide(l.GradW.Data), gradientTolerance)
 		}
 		if !slices.Equal(h.Grad, headGrad) || !slices.Equal(replicas, replicaGrad) {
 			t.Error("gradients of what trains have changed")

@@ -5,32 +5,34 @@ import (
 	"testing"
 
 	"lte/compute"
+	"lte/lora"
+	"lte/nn"
+	"lte/nn/nntest"
 )
 
-// Every way of a pass is one function with one gradient: W_k formed, of each base, or the factors alone; the factors'
-// gradients by thin products or by G. The reference forms W_k and is itself held to differences and to PyTorch.
+// Every strategy of a pass is one function with one gradient: W_k formed, of each base, or the factors alone; the factors'
+// gradients by the factors or by the weight's gradient G. The reference forms W_k and is itself compared with difference
+// quotients and PyTorch.
 //
-// Shown to fail by leaving s out of any of the products, by taking A' for A in a gradient, and by a base that is not
-// what the products add to.
-func TestWaysOfAPass(t *testing.T) {
+// Fails when a product lacks s, a gradient has A' for A, or a base is not what the products add to.
+func TestStrategiesAreOneFunction(t *testing.T) {
 	type result struct{ logits, grad, weights []float32 }
 	for _, bias := range []bool{false, true} {
 		models(t, func(t *testing.T, c Config, b compute.Backend) {
 			c.Batch = 4
 			images, labels := batchOf(c, 4, 5)
-			run := func(base Base, way func(a *Adapter)) result {
+			run := func(base lora.Base, strategy func(a *lora.Adapter)) result {
 				v := lively(t, c, b)
-				h := livelyHeadOf(t, v, HeadConfig{Base: base, Bias: bias})
-				if base == MainBase { // W is there what the others' own base is
-					for _, p := range h.layout.Layers {
+				h := livelyHeadOf(t, v, lora.Config{Base: base, Bias: bias})
+				if base == lora.MainWeightBase { // W is there what the others' own base is
+					for _, p := range h.Layout.Layers {
 						a := h.Adapter(p.Layer)
-						b.AddProduct(compute.F32(p.Layer.W), p.Layer.W, -a.scale, a.Merged.B, a.Merged.A)
-						a.Merged.AddBias(p.Layer.B, -a.scale)
+						b.AddProduct(compute.F32(p.Layer.W), p.Layer.W, -a.Scale, a.Merged.B, a.Merged.A)
+						a.Merged.AddBias(p.Layer.B, -a.Scale)
 					}
 				}
-				for l, a := range h.adapters {
-					way(a)
-					l.own = compute.NewOperand(compute.Float32, l.W.Rows, l.W.Cols)
+				for _, l := range v.Layers() {
+					strategy(h.Adapter(l))
 				}
 				grads := trainAll(v)
 				v.UseLocal(h)
@@ -40,19 +42,19 @@ func TestWaysOfAPass(t *testing.T) {
 				logits, _ := step(v, images, labels, 0.1) // added to the second, not to the first
 				return result{logits, h.Grad, grads}
 			}
-			formed := func(a *Adapter) { a.thin, a.dense = false, false }
-			want := run(OwnBase, formed)
-			for base, name := range []string{"own", "formed", "main"} {
-				for way, set := range map[string]func(a *Adapter){
-					"thin":            func(a *Adapter) { a.thin, a.dense = true, false },
-					"formed":          formed,
-					"formed, dense G": func(a *Adapter) { a.thin, a.dense = false, true },
+			formed := func(a *lora.Adapter) { a.SetStrategy(false, false) }
+			want := run(lora.CachedBase, formed)
+			for base, name := range []string{"cached", "recomputed", "main weight"} {
+				for strategy, set := range map[string]func(a *lora.Adapter){
+					"factored":                    func(a *lora.Adapter) { a.SetStrategy(true, false) },
+					"formed":                      formed,
+					"formed, via weight gradient": func(a *lora.Adapter) { a.SetStrategy(false, true) },
 				} {
-					what := fmt.Sprintf("%s base, %s, bias %v: ", name, way, bias)
-					got := run(Base(base), set)
-					near(t, what+"logits", got.logits, wide(want.logits), forwardTolerance)
-					near(t, what+"gradient", got.grad, wide(want.grad), gradientTolerance)
-					near(t, what+"gradient of the weights", got.weights, wide(want.weights), gradientTolerance)
+					what := fmt.Sprintf("%s base, %s, bias %v: ", name, strategy, bias)
+					got := run(lora.Base(base), set)
+					nntest.Near(t, what+"logits", got.logits, nntest.Wide(want.logits), forwardTolerance)
+					nntest.Near(t, what+"gradient", got.grad, nntest.Wide(want.grad), gradientTolerance)
+					nntest.Near(t, what+"gradient of the weights", got.weights, nntest.Wide(want.weights), gradientTolerance)
 				}
 			}
 		})
@@ -66,18 +68,18 @@ func TestHeadsShareAPass(t *testing.T) {
 		models(t, func(t *testing.T, c Config, b compute.Backend) {
 			c.Batch = 6
 			images, labels := batchOf(c, 6, 5)
-			heads := func(v *Model) (all []*Head) {
-				l, err := v.Layout(HeadConfig{Rank: 1, Alpha: 1.5, Init: "kaiming", Bias: bias, Base: FormedBase, Images: 2})
+			heads := func(v *Model) (all []*lora.Head) {
+				l, err := v.Layout(lora.Config{Rank: 1, Alpha: 1.5, Init: "kaiming", Bias: bias, Base: lora.RecomputedBase, Images: 2})
 				if err != nil {
 					t.Fatal(err)
 				}
 				for k := range uint64(3) {
-					h := l.NewHead(make([]float32, l.Length), source(k))
-					for _, a := range h.adapters { // by count some would form W_k
-						a.thin = true
+					h := l.NewHead(make([]float32, l.Length), nntest.Source(k))
+					for _, layer := range v.Layers() { // by FLOPs some would form W_k
+						h.Adapter(layer).SetStrategy(true, false)
 					}
-					normal(h.Value, 0.25, source(10+k))
-					normal(h.Merged, 0.25, source(20+k))
+					nn.Normal(h.Value, 0.25, nntest.Source(10+k))
+					nn.Normal(h.Merged, 0.25, nntest.Source(20+k))
 					all = append(all, h)
 				}
 				return all
@@ -87,18 +89,18 @@ func TestHeadsShareAPass(t *testing.T) {
 			v.UseLocal(together...)
 			logits, _ := step(v, images, labels, 0.1)
 			for k, alone := range heads(v) {
-				if !alone.Thin() {
-					t.Fatal("not thin")
+				if !alone.Factored() {
+					t.Fatal("not factored")
 				}
 				v.ZeroGrad()
 				v.UseLocal(alone)
 				size := len(images) / 3
 				want, _ := step(v, images[k*size:(k+1)*size], labels[2*k:2*k+2], 0.1)
-				near(t, "logits", logits[k*2*c.Classes:(k+1)*2*c.Classes], wide(want), forwardTolerance)
+				nntest.Near(t, "logits", logits[k*2*c.Classes:(k+1)*2*c.Classes], nntest.Wide(want), forwardTolerance)
 				for i := range alone.Grad {
 					alone.Grad[i] /= 3 // of the mean over three times as many images
 				}
-				near(t, "gradient", together[k].Grad, wide(alone.Grad), gradientTolerance)
+				nntest.Near(t, "gradient", together[k].Grad, nntest.Wide(alone.Grad), gradientTolerance)
 			}
 		})
 	}
@@ -106,30 +108,30 @@ func TestHeadsShareAPass(t *testing.T) {
 
 // Fails when a stack of heads (mhlora) is not the sum of them, each drawn from its own stream.
 func TestStack(t *testing.T) {
-	backends(t, func(t *testing.T, b compute.Backend) {
+	nntest.Backends(t, func(t *testing.T, b compute.Backend) {
 		v := lively(t, tiny(), b)
-		c := HeadConfig{Rank: 2, Alpha: 3, Init: "orthogonal"}
-		var single [3]*Head
+		c := lora.Config{Rank: 2, Alpha: 3, Init: "orthogonal"}
+		var single [3]*lora.Head
 		for k := range single {
-			h, err := newHead(v, c, source(uint64(k)))
+			h, err := newHead(v, c, nntest.Source(uint64(k)))
 			if err != nil {
 				t.Fatal(err)
 			}
 			single[k] = h
 		}
 		c.Stack = 3
-		stack, err := newHead(v, c, source(0), source(1), source(2))
+		stack, err := newHead(v, c, nntest.Source(0), nntest.Source(1), nntest.Source(2))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, p := range stack.layout.Layers {
+		for _, p := range stack.Layout.Layers {
 			a := stack.Adapter(p.Layer)
 			r := p.Rank / 3
 			for k, h := range single {
 				if p.Rank != 3*h.Adapter(p.Layer).A.Rows || p.Scale != 1.5 {
 					t.Fatalf("%s: rank %d, s %v", p.Layer.Name, p.Rank, p.Scale)
 				}
-				near(t, "A", a.A.Data[k*r*a.A.Cols:(k+1)*r*a.A.Cols], wide(h.Adapter(p.Layer).A.Data), 0)
+				nntest.Near(t, "A", a.A.Data[k*r*a.A.Cols:(k+1)*r*a.A.Cols], nntest.Wide(h.Adapter(p.Layer).A.Data), 0)
 			}
 		}
 	})
@@ -143,7 +145,7 @@ func TestRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	v := lively(t, tiny(), b)
-	h, err := newHead(v, HeadConfig{Rank: 2, Alpha: 4, Init: "kaiming", Rule: func(layer string) (int, float64, bool) {
+	h, err := newHead(v, lora.Config{Rank: 2, Alpha: 4, Init: "kaiming", Rule: func(layer string) (int, float64, bool) {
 		switch layer {
 		case "encoder.layers.encoder_layer_0.mlp.0":
 			return 5, 0, false
@@ -151,7 +153,7 @@ func TestRules(t *testing.T) {
 			return 0, 10, false
 		}
 		return 0, 0, layer == "conv_proj"
-	}}, source(1))
+	}}, nntest.Source(1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,8 +173,8 @@ func TestRules(t *testing.T) {
 		case "encoder.layers.encoder_layer_0.mlp.3":
 			scale = 5
 		}
-		if a.A.Rows != rank || a.B.Cols != rank || a.scale != scale || &a.A.Data[0] != &h.Value[end] {
-			t.Errorf("%s: rank %d, s %v", l.Name, a.A.Rows, a.scale)
+		if a.A.Rows != rank || a.B.Cols != rank || a.Scale != scale || &a.A.Data[0] != &h.Value[end] {
+			t.Errorf("%s: rank %d, s %v", l.Name, a.A.Rows, a.Scale)
 		}
 		end += len(a.A.Data) + len(a.B.Data)
 	}

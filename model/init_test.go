@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"lte/compute"
+	"lte/lora"
+	"lte/nn/nntest"
 	"lte/random"
 )
 
@@ -26,7 +28,7 @@ func broadMixer() Config {
 // Fails when a weight is drawn from anything but the given stream (every rank must hold the same bits, law 5), or when
 // the seed does nothing.
 func TestInitialisationIsOfTheSeed(t *testing.T) {
-	backends(t, func(t *testing.T, b compute.Backend) {
+	nntest.Backends(t, func(t *testing.T, b compute.Backend) {
 		for _, c := range []Config{broad(), broadMixer()} {
 			draw := func(seed uint64) []float32 {
 				v, err := New(c, b, random.Stream(seed, "weights"))
@@ -126,7 +128,7 @@ func checkStatistics(t *testing.T, v *Model, drawn int) {
 
 func distributed(x []float32, law string, size float64) error {
 	n, sum, squares, most := float64(len(x)), 0.0, 0.0, 0.0
-	for _, v := range wide(x) {
+	for _, v := range nntest.Wide(x) {
 		sum += v
 		squares += v * v
 		most = max(most, math.Abs(v))
@@ -155,23 +157,6 @@ func distributed(x []float32, law string, size float64) error {
 	return nil
 }
 
-// Fails when the cut at ±2 is missing, or clamps where it should draw again: a standard normal cut there has the
-// deviation 0.8796 (1 − 4φ(2)/(2Φ(2) − 1)), a clamped one 0.96.
-func TestTruncatedNormal(t *testing.T) {
-	x := make([]float32, 100_000)
-	truncatedNormal(x, 1, 2, source(1))
-	squares := 0.0
-	for _, v := range wide(x) {
-		if math.Abs(v) > 2 {
-			t.Fatalf("%v lies beyond the cut", v)
-		}
-		squares += v * v
-	}
-	if got := math.Sqrt(squares / float64(len(x))); math.Abs(got-0.8796) > 0.008 { // five standard errors
-		t.Errorf("deviation %v, want 0.8796", got)
-	}
-}
-
 // Fails when the sinusoids' order, frequencies, or x and y are mixed up: the row of the patch at x = 2, y = 1, by hand.
 func TestSinusoids(t *testing.T) {
 	c := tiny()
@@ -183,49 +168,9 @@ func TestSinusoids(t *testing.T) {
 	sincos(got, c)
 	w := 1e-4 // the second of two frequencies
 	row := 1 + 1*3 + 2
-	near(t, "row", got[row*c.Width:][:c.Width], []float64{math.Sin(2), math.Sin(2 * w), math.Cos(2), math.Cos(2 * w),
+	nntest.Near(t, "row", got[row*c.Width:][:c.Width], []float64{math.Sin(2), math.Sin(2 * w), math.Cos(2), math.Cos(2 * w),
 		math.Sin(1), math.Sin(w), math.Cos(1), math.Cos(w)}, 1e-7)
-	near(t, "class token's row", got[:c.Width], make([]float64, c.Width), 0)
-}
-
-// Fails when AAᵀ = (n/r)·I (r ≤ n) or AᵀA = (n/r)·I (r > n) does not hold, and when R's signs are not taken out of Q:
-// Householder's Q then has one sign in its corner, so that A is not uniform among such matrices. 64 fair coins fall
-// on one side 12 to 52 times but for a probability of 1e-6.
-func TestOrthogonal(t *testing.T) {
-	for _, s := range [][2]int{{1, 1}, {1, 7}, {4, 4}, {3, 48}, {16, 40}, {9, 4}} {
-		r, n := s[0], s[1]
-		positive := 0
-		for seed := range uint64(64) {
-			a := compute.NewMatrix(r, n)
-			initA(a, "orthogonal", source(seed))
-			side, other := r, n
-			at := func(i, k int) float64 { return float64(a.Data[i*n+k]) }
-			if r > n {
-				side, other = n, r
-				at = func(i, k int) float64 { return float64(a.Data[k*n+i]) }
-			}
-			var got, want []float64
-			for i := range side {
-				for j := range side {
-					sum, eye := 0.0, 0.0
-					for k := range other {
-						sum += at(i, k) * at(j, k)
-					}
-					if i == j {
-						eye = float64(n) / float64(r)
-					}
-					got, want = append(got, sum), append(want, eye)
-				}
-			}
-			near(t, fmt.Sprintf("product of A (%d×%d)", r, n), got, want, 1e-6)
-			if a.Data[0] > 0 {
-				positive++
-			}
-		}
-		if positive < 12 || positive > 52 {
-			t.Errorf("A (%d×%d) begins with a positive number %d times of 64", r, n, positive)
-		}
-	}
+	nntest.Near(t, "class token's row", got[:c.Width], make([]float64, c.Width), 0)
 }
 
 // Fails when a head's factors do not start as algorithm.md says: B = 0, so that the head changes nothing yet; A by its
@@ -234,7 +179,7 @@ func TestOrthogonal(t *testing.T) {
 func TestHeadStart(t *testing.T) {
 	for _, how := range []string{"orthogonal", "kaiming"} {
 		t.Run(how, func(t *testing.T) {
-			backends(t, func(t *testing.T, b compute.Backend) {
+			nntest.Backends(t, func(t *testing.T, b compute.Backend) {
 				testHeadStart(t, broad(), b, how)
 				testHeadStart(t, broadMixer(), b, how)
 			})
@@ -248,11 +193,11 @@ func testHeadStart(t *testing.T, c Config, b compute.Backend, how string) {
 	v := lively(t, c, b)
 	images, _ := batchOf(c, 1, 5)
 	before := slices.Clone(v.Forward(images).Data)
-	h, err := newHead(v, HeadConfig{Rank: rank, Alpha: 20, Init: how}, source(3))
+	h, err := newHead(v, lora.Config{Rank: rank, Alpha: 20, Init: how}, nntest.Source(3))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range h.layout.Layers {
+	for _, p := range h.Layout.Layers {
 		if p.Scale != 2.5 {
 			t.Errorf("s = %v, want 20/8", p.Scale)
 		}
@@ -273,7 +218,7 @@ func testHeadStart(t *testing.T, c Config, b compute.Backend, how string) {
 			}
 			at += len(view)
 		}
-		near(t, l.Name+" B", a.B.Data, make([]float64, len(a.B.Data)), 0)
+		nntest.Near(t, l.Name+" B", a.B.Data, make([]float64, len(a.B.Data)), 0)
 		if how == "kaiming" {
 			if err := distributed(a.A.Data, "uniform", 1/math.Sqrt(float64(a.A.Cols))); err != nil {
 				t.Errorf("%s: %v", l.Name, err)
@@ -297,14 +242,14 @@ func testHeadStart(t *testing.T, c Config, b compute.Backend, how string) {
 // Fails when head k is not the same head in runs of different N (it would then be drawn from a stream that others
 // share, or from more than its own), and when two heads are alike.
 func TestHeadIsOfSeedAndRank(t *testing.T) {
-	backends(t, func(t *testing.T, b compute.Backend) {
+	nntest.Backends(t, func(t *testing.T, b compute.Backend) {
 		run := func(heads uint64) (all [][]float32) {
 			for k := range heads { // each on a rank of its own, whose model has one seed
 				v, err := New(broad(), b, random.Stream(7, "weights"))
 				if err != nil {
 					t.Fatal(err)
 				}
-				h, err := newHead(v, HeadConfig{Rank: 4, Alpha: 4, Init: "orthogonal"}, random.Stream(7, "head", k))
+				h, err := newHead(v, lora.Config{Rank: 4, Alpha: 4, Init: "orthogonal"}, random.Stream(7, "head", k))
 				if err != nil {
 					t.Fatal(err)
 				}

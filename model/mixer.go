@@ -1,7 +1,11 @@
 package model
 
 import (
+	"math"
+	"math/rand/v2"
+
 	"lte/compute"
+	"lte/nn"
 
 	"gonum.org/v1/gonum/blas/blas32"
 )
@@ -11,11 +15,11 @@ import (
 type mixer struct {
 	config  Config
 	backend compute.Backend
-	drop    *dropout
-	embed   *Linear // on patches (channel, row, column): timm's stem.proj
+	drop    *nn.Dropout
+	embed   *nn.Linear // on patches (channel, row, column): timm's stem.proj
 	blocks  []*mixerBlock
-	ln      *norm
-	head    *Linear
+	ln      *nn.LayerNorm
+	head    *nn.Linear
 
 	work    mixerWork
 	patch   compute.Operand // (batch·tokens, channels·patch·patch)
@@ -27,17 +31,19 @@ type mixer struct {
 	dlogits compute.Operand // (batch, classes): where products do not read float32
 }
 
-func (m *mixer) build(b *builder) {
-	c := m.config
+func newMixer(b *builder) network {
+	c := b.model.config
 	t := c.patches()
+	m := &mixer{config: c, backend: b.model.backend, drop: &b.model.drop}
 	m.embed = b.linear("stem.proj", c.Width, c.Channels*c.Patch*c.Patch, t, c.Width, c.Channels, c.Patch, c.Patch)
-	m.embed.outer = true
+	m.embed.DataSized = true
 	for i := range c.Depth {
 		m.blocks = append(m.blocks, b.mixerBlock(i))
 	}
 	m.ln = b.norm("norm")
 	m.head = b.linear("head", c.Classes, c.Width, 1)
-	m.head.outer = true
+	m.head.DataSized = true
+	return m
 }
 
 func (m *mixer) allocate(batch int) {
@@ -52,8 +58,8 @@ func (m *mixer) allocate(batch int) {
 	for _, b := range m.blocks {
 		b.allocate(batch, &m.work)
 	}
-	m.ln.allocateInto(m.work.normed, rows, c.Width)
-	m.drop.allocate(rows, c.Width, max(rows*c.MLP, batch*c.Width*c.TokenMLP))
+	m.ln.AllocateInto(m.work.normed, rows, c.Width)
+	m.drop.Allocate(rows, c.Width, max(rows*c.MLP, batch*c.Width*c.TokenMLP))
 	if d != compute.Float32 {
 		m.pooled, m.dlogits = compute.NewOperand(d, batch, c.Width), compute.NewOperand(d, batch, c.Classes)
 	}
@@ -68,7 +74,7 @@ func (m *mixer) forward(images []float32, n int) blas32.General {
 	for _, b := range m.blocks {
 		b.forward(x, n, &m.work)
 	}
-	normed := m.ln.forward(x)
+	normed := m.ln.Forward(x)
 	clear(mean.Data)
 	for i := range n {
 		m.backend.SumRows(mean.Data[i*c.Width:(i+1)*c.Width], normed.Range(i*t, (i+1)*t))
@@ -86,10 +92,10 @@ func (m *mixer) backward(dlogits blas32.General, n int) {
 	// mean = Σ_t normed_t/tokens: every token has the same share.
 	scale(dmean, 1/float32(t))
 	for i := range n * t {
-		copy(row(dnorm, i).Data, row(dmean, i/t).Data)
+		copy(dnorm.Data[i*c.Width:(i+1)*c.Width], dmean.Data[i/t*c.Width:])
 	}
 	clear(dx.Data)
-	m.ln.backward(dx, compute.F32(dnorm))
+	m.ln.Backward(dx, compute.F32(dnorm))
 	for i := len(m.blocks) - 1; i >= 0; i-- {
 		m.blocks[i].backward(dx, n, &m.work)
 	}
@@ -99,3 +105,49 @@ func (m *mixer) backward(dlogits blas32.General, n int) {
 func scale(x blas32.General, by float32) {
 	blas32.Scal(by, blas32.Vector{N: len(x.Data), Inc: 1, Data: x.Data})
 }
+
+// initialise draws the weights as timm's MlpMixer starts, by its _init_weights as it is called (flax and nlhb False):
+//
+//	stem.proj.weight            LeCun normal: cut at two of its σ, which is √(1/fan_in) after the cut
+//	mlp_tokens, mlp_channels    fc1, fc2: Xavier uniform; biases normal, σ = 1e-6
+//	head                        0
+//	stem.proj.bias              0
+//	LayerNorm                   scale 1, shift 0
+func (m *mixer) initialise(rng *rand.Rand) {
+	const cut = .87962566103423978 // the σ of a standard normal cut at ±2
+	sigma := math.Sqrt(1/float64(m.embed.W.Cols)) / cut
+	nn.TruncatedNormal(m.embed.W.Data, sigma, 2*sigma, rng)
+	for _, b := range m.blocks {
+		b.tokens.Init(rng)
+		b.channels.Init(rng)
+	}
+}
+
+func (m *mixer) count(f *nn.Footprint, batch float64) {
+	c := m.config
+	width, classes := float64(c.Width), float64(c.Classes)
+	rows, turned := batch*float64(c.patches()), batch*width
+	hidden := max(rows*float64(c.MLP), turned*float64(c.TokenMLP))
+	f.Operands(rows * float64(m.embed.W.Cols))
+	f.Floats(2*rows*width + 2*batch*width + batch*classes) // x, dx, mean, dmean, logits
+	f.OperandsIfRounded(batch * (width + classes))         // pooled, dlogits
+	f.Floats(2 * rows * width)                             // work: mixed, branch
+	f.Operands(2*rows*width + hidden)                      // dmixed, dnorm, mlp
+	f.OperandsIfRounded(rows * width)
+	if c.NormAffine {
+		f.Floats(rows * width)
+	}
+	for _, b := range m.blocks {
+		b.ln1.CountInto(f, rows, width)
+		b.ln2.Count(f, rows, width)
+		f.Operands(rows * width) // in
+		b.tokens.Count(f, turned)
+		b.channels.Count(f, rows)
+		b.across.Count(f, batch, rows)
+		b.along.Count(f, batch, rows)
+	}
+	m.ln.CountInto(f, rows, width)
+	m.drop.Count(f, rows, width, hidden)
+}
+
+func (*mixer) attentionFLOPs() float64 { return 0 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"lte/compute"
+	"lte/nn"
 
 	"gonum.org/v1/gonum/blas/blas32"
 )
@@ -11,9 +12,9 @@ import (
 // mixerBlock mixes tokens, then channels (the paper's equation 1): x += tokens(ln1(x)ᵀ)ᵀ; x += channels(ln2(x)), x an
 // image's (tokens, width). Dropout is where timm's Mlp has it, behind GELU and fc2 of both.
 type mixerBlock struct {
-	ln1, ln2         *norm
-	tokens, channels mlp
-	across, along    residual // where the two branches join
+	ln1, ln2         *nn.LayerNorm
+	tokens, channels nn.MLP
+	across, along    nn.Residual // where the two branches join
 	backend          compute.Backend
 
 	in compute.Operand // (batch·width, tokens): ln1(x)ᵀ, kept for the backward pass
@@ -51,22 +52,22 @@ func (b *builder) mixerBlock(i int) *mixerBlock {
 	o := &mixerBlock{across: b.residual(i), along: b.residual(i), backend: b.model.backend}
 	o.ln1 = b.norm(at + "norm1")
 	o.tokens = b.mlp(at+"mlp_tokens.fc1", at+"mlp_tokens.fc2", t, c.TokenMLP, c.Width)
-	o.tokens.fc1.outer, o.tokens.fc2.outer = true, true
+	o.tokens.Fc1.DataSized, o.tokens.Fc2.DataSized = true, true
 	o.ln2 = b.norm(at + "norm2")
 	o.channels = b.mlp(at+"mlp_channels.fc1", at+"mlp_channels.fc2", c.Width, c.MLP, t)
 	return o
 }
 
 func (b *mixerBlock) allocate(batch int, w *mixerWork) {
-	t, width := b.tokens.fc1.W.Cols, b.channels.fc1.W.Cols
+	t, width := b.tokens.Fc1.W.Cols, b.channels.Fc1.W.Cols
 	rows := batch * t
-	b.ln1.allocateInto(w.normed, rows, width)
-	b.ln2.allocate(rows, width)
+	b.ln1.AllocateInto(w.normed, rows, width)
+	b.ln2.Allocate(rows, width)
 	b.in = compute.NewOperand(b.backend.DType(), batch*width, t)
-	b.tokens.allocate(batch * width)
-	b.channels.allocate(rows)
-	b.across.allocate(batch, t)
-	b.along.allocate(batch, t)
+	b.tokens.Allocate(batch * width)
+	b.channels.Allocate(rows)
+	b.across.Allocate(batch, t)
+	b.along.Allocate(batch, t)
 }
 
 // turn copies every image's transpose: dst is (n·columns, rows) for n images x (rows, columns), one behind another.
@@ -81,12 +82,12 @@ func turn(b compute.Backend, dst compute.Operand, x blas32.General, n int) {
 func (b *mixerBlock) forward(x blas32.General, n int, w *mixerWork) {
 	turned := n * x.Cols
 	in, mixed, branch := b.in.First(turned), compute.First(w.mixed, turned), compute.First(w.branch, x.Rows)
-	turn(b.backend, in, compute.Matrix(x.Rows, x.Cols, b.ln1.forward(x).F32), n)
-	b.tokens.fc2.Forward(compute.F32(mixed), b.tokens.hidden(in), 0)
+	turn(b.backend, in, compute.Matrix(x.Rows, x.Cols, b.ln1.Forward(x).F32), n)
+	b.tokens.Fc2.Forward(compute.F32(mixed), b.tokens.Hidden(in), 0)
 	turn(b.backend, compute.F32(branch), mixed, n)
-	b.across.add(x, branch, n)
+	b.across.Add(x, branch, n)
 
-	b.along.forward(x, b.channels.fc2, b.channels.hidden(b.ln2.forward(x)), n)
+	b.along.Forward(x, b.channels.Fc2, b.channels.Hidden(b.ln2.Forward(x)), n)
 }
 
 // backward turns dx, the gradient of the block's output, into the gradient of its input: the residual sum passes dx
@@ -94,13 +95,13 @@ func (b *mixerBlock) forward(x blas32.General, n int, w *mixerWork) {
 func (b *mixerBlock) backward(dx blas32.General, n int, w *mixerWork) {
 	rows, turned := dx.Rows, n*dx.Cols
 	dnorm := w.dnorm.First(rows)
-	dbranch := compute.AsOperand(b.backend, w.dx, b.along.gradient(dx, n))
-	b.channels.backward(dnorm, dbranch, b.ln2.output(rows), w.mlp)
-	b.ln2.backward(dx, dnorm)
+	dbranch := compute.AsOperand(b.backend, w.dx, b.along.Gradient(dx, n))
+	b.channels.Backward(dnorm, dbranch, b.ln2.Output(rows), w.mlp)
+	b.ln2.Backward(dx, dnorm)
 
 	dmixed, din := w.dmixed.First(turned), compute.First(w.mixed, turned)
-	turn(b.backend, dmixed, b.across.gradient(dx, n), n)
-	b.tokens.backward(compute.F32(din), dmixed, b.in.First(turned), w.mlp)
+	turn(b.backend, dmixed, b.across.Gradient(dx, n), n)
+	b.tokens.Backward(compute.F32(din), dmixed, b.in.First(turned), w.mlp)
 	turn(b.backend, dnorm, din, n)
-	b.ln1.backward(dx, dnorm)
+	b.ln1.Backward(dx, dnorm)
 }

@@ -1,7 +1,7 @@
 // Package model holds networks as explicit forward and backward passes: the vision transformer after torchvision's
-// VisionTransformer (Dosovitskiy et al., arXiv 2010.11929), the MLP-Mixer after timm's (Tolstikhin et al., arXiv
-// 2105.01601), the LoRA heads that their linear layers can carry (Huh et al., arXiv 2402.16828), and the loss. It leaves
-// arithmetic to package compute, and what is done with gradients to train.
+// VisionTransformer (Dosovitskiy et al., arXiv 2010.11929) and the MLP-Mixer after timm's (Tolstikhin et al., arXiv
+// 2105.01601). Their layers are package nn's, the heads that their linear layers can carry lora's; what is done with gradients is
+// left to train.
 //
 // Parameters have torchvision's (timm's) names, shapes and order. A model's passes use buffers that it owns: one
 // goroutine.
@@ -10,8 +10,12 @@ package model
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 
 	"lte/compute"
+	"lte/lora"
+	"lte/model/family"
+	"lte/nn"
 
 	"gonum.org/v1/gonum/blas/blas32"
 )
@@ -20,7 +24,7 @@ import (
 type Config struct {
 	ImageHeight, ImageWidth, Channels, Classes int
 
-	Kind                     string // "vit" or "mixer"
+	Kind                     string // of package family's table
 	Patch, Depth, Width, MLP int
 	Heads                    int    // vit: attention heads
 	Positions                string // vit: "learned" or "sincos"
@@ -28,8 +32,8 @@ type Config struct {
 	NormAffine               bool
 
 	// Of training passes, each from 0 to below 1.
-	Dropout  float64 // the rate of numbers dropped behind GELU, behind every branch and, in a vit, behind the positions
-	DropPath float64 // the rate of images that pass the last block's branches by; it grows linearly from 0 at the first block
+	Dropout  float64 // the rate of elements dropped behind GELU, behind every branch and, in a vit, behind the positions
+	DropPath float64 // the rate of images that skip the branches of the last block (drop-path rate); it grows linearly from 0 at the first block
 
 	Batch int // the largest batch of a pass
 }
@@ -42,19 +46,18 @@ func (c Config) patches() int { return c.images(1).Patches() }
 
 // Check returns an error where no model of that shape can be.
 func (c Config) Check() error {
+	f, ok := families[c.Kind]
 	switch {
+	case !ok:
+		return fmt.Errorf("model.kind = %q is not known: expected %s", c.Kind, strings.Join(family.Kinds(), " or "))
 	case c.Patch > c.ImageHeight || c.Patch > c.ImageWidth:
 		return fmt.Errorf("model.patch = %d is larger than the images, which are %d×%d: choose a patch that divides both sides", c.Patch, c.ImageHeight, c.ImageWidth)
 	case c.ImageHeight%c.Patch != 0 || c.ImageWidth%c.Patch != 0:
 		return fmt.Errorf("model.patch = %d does not divide the images, which are %d×%d", c.Patch, c.ImageHeight, c.ImageWidth)
-	case c.Kind != "vit":
+	case f.check == nil:
 		return nil
-	case c.Width%c.Heads != 0:
-		return fmt.Errorf("model.width = %d is not a multiple of model.heads = %d", c.Width, c.Heads)
-	case c.Positions == "sincos" && c.Width%4 != 0:
-		return fmt.Errorf("model.width = %d is not a multiple of 4, which model.positions = \"sincos\" needs", c.Width)
 	}
-	return nil
+	return f.check(c)
 }
 
 // Model is a network and all its parameters.
@@ -62,31 +65,45 @@ type Model struct {
 	config  Config
 	backend compute.Backend
 	network network
-	layers  []*Linear // all linear layers, input to output
-	norms   []*norm   // likewise
+	layers  []*nn.Linear    // all linear layers, input to output
+	norms   []*nn.LayerNorm // likewise
+
+	layerIndex, normIndex []int // of a layer's W and of a norm's γ among the parameters; b and β follow
 
 	weights    []float32 // (total): all parameters flat, those that never train last
 	total      int
 	trainable  int               // how many can train
 	parameters []Parameter       // in the library's order
-	lay        []func([]float32) // a parameter each: gives it its memory
-	using      [][]*Adapter      // a layer each: the adapters in use
+	setValue   []func([]float32) // for each parameter: sets the layer's memory of it
+	using      [][]nn.Adapter    // for each layer: the adapters in use
 	batch      int               // of the last forward pass
-	drop       dropout
+	drop       nn.Dropout
 }
 
-// network is a kind of model.
+// families has the networks of every kind in package family's table.
+var families = map[string]networks{
+	"vit":   {build: newViT, check: checkViT},
+	"mixer": {build: newMixer},
+}
+
+// networks are those of a family.
+type networks struct {
+	// build registers a network's parameters and layers, in the library's order and from input to output.
+	build func(b *builder) network
+	// check returns an error where no network of that shape can be; nil: any of a patch that fits the images can.
+	check func(c Config) error
+}
+
+// network is a model's passes.
 type network interface {
-	// build registers parameters and layers, in the library's order and from input to output.
-	build(b *builder)
 	// initialise draws the parameters, which are 0.
 	initialise(rng *rand.Rand)
 	// allocate makes the buffers of passes with up to that many images.
 	allocate(batch int)
-	// room counts what allocate makes.
-	room(r *room, batch float64)
-	// attention is the operations of attention's products, forward and backward, for one image.
-	attention() float64
+	// count adds what allocate allocates.
+	count(f *nn.Footprint, batch float64)
+	// attentionFLOPs is that of attention's products, forward and backward, for one image.
+	attentionFLOPs() float64
 	// forward returns the logits (n, classes) of n images, valid until the next call.
 	forward(images []float32, n int) blas32.General
 	// backward adds the gradients of what trains, from dlogits (n, classes) of the last forward.
@@ -101,9 +118,9 @@ func New(c Config, backend compute.Backend, rng *rand.Rand) (*Model, error) {
 	}
 	m := b.model
 	b.allocate()
-	if d := backend.DType(); d != compute.Float32 {
+	if backend.DType() != compute.Float32 {
 		for _, l := range m.layers {
-			l.own = compute.NewOperand(d, l.W.Rows, l.W.Cols)
+			l.ReserveWeight()
 		}
 	}
 	m.network.initialise(rng)
@@ -128,35 +145,49 @@ func build(c Config, backend compute.Backend) (*builder, error) {
 		return nil, err
 	}
 	m := &Model{config: c, backend: backend}
-	m.drop = dropout{rate: c.Dropout, path: c.DropPath, backend: backend}
-	switch c.Kind {
-	case "vit":
-		m.network = &vit{config: c, backend: backend, drop: &m.drop}
-	case "mixer":
-		m.network = &mixer{config: c, backend: backend, drop: &m.drop}
-	default:
-		return nil, fmt.Errorf("model.kind = %q is not known: expected vit or mixer", c.Kind)
-	}
+	m.drop = nn.NewDropout(c.Dropout, c.DropPath, backend)
 	b := &builder{model: m}
-	m.network.build(b)
-	b.layOut()
-	m.using = make([][]*Adapter, len(m.layers))
+	m.network = families[c.Kind].build(b)
+	b.assignOffsets()
+	m.using = make([][]nn.Adapter, len(m.layers))
 	return b, nil
 }
 
-// Reserve makes room for passes of up to that many images.
+// Reserve allocates the buffers of passes of up to that many images.
 func (m *Model) Reserve(batch int) {
 	m.config.Batch = batch
 	m.network.allocate(batch)
 }
 
 // Layers returns all linear layers, input to output.
-func (m *Model) Layers() []*Linear { return m.layers }
+func (m *Model) Layers() []*nn.Linear { return m.layers }
+
+// Layout lays out heads of that kind over the model's linear layers; of the model's largest batch where c says no number of images.
+func (m *Model) Layout(c lora.Config) (*lora.Layout, error) {
+	if c.Images == 0 {
+		c.Images = m.config.Batch
+	}
+	return lora.NewLayout(m.layers, m.backend, c)
+}
 
 // UseMerged makes passes read the main weights W, as evaluation does.
 func (m *Model) UseMerged() {
 	for _, l := range m.layers {
-		l.use(nil)
+		l.Use(nil)
+	}
+}
+
+// UseLocal makes passes compute with the effective weights of a head, or of several, all Factored and of RecomputedBase, each
+// for an equal share of the images. It is called again when factors have changed.
+func (m *Model) UseLocal(heads ...*lora.Head) {
+	for i, l := range m.layers {
+		m.using[i] = m.using[i][:0]
+		for _, h := range heads {
+			if a := h.Adapter(l); a != nil {
+				m.using[i] = append(m.using[i], a)
+			}
+		}
+		l.Use(m.using[i])
 	}
 }
 
@@ -164,15 +195,15 @@ func (m *Model) UseMerged() {
 // next call.
 func (m *Model) Forward(images []float32) blas32.General {
 	m.setBatch(images)
-	m.drop.noise = m.drop.noise[:0]
+	m.drop.Off()
 	return m.network.forward(images, m.batch)
 }
 
 // ForwardTraining is Forward with dropout and stochastic depth, whose masks noise draws: of several heads in one pass
 // each for an equal share of the images, in order. Where both rates are 0 it is Forward, and draws nothing.
-func (m *Model) ForwardTraining(images []float32, noise ...*Noise) blas32.General {
+func (m *Model) ForwardTraining(images []float32, noise ...*nn.Noise) blas32.General {
 	m.setBatch(images)
-	m.drop.use(noise, m.batch)
+	m.drop.Use(noise, m.batch)
 	return m.network.forward(images, m.batch)
 }
 
@@ -196,6 +227,6 @@ func (m *Model) ZeroGrad() {
 		}
 	}
 	for _, l := range m.layers {
-		l.fresh = true
+		l.ZeroGrad()
 	}
 }

@@ -8,26 +8,16 @@ import (
 	"testing"
 
 	"lte/compute"
+	"lte/lora"
+	"lte/nn"
+	"lte/nn/nntest"
 )
-
-// backends runs f on every back end of this build; "onednn" is skipped, and seen to be, where it was not built.
-func backends(t *testing.T, f func(t *testing.T, b compute.Backend)) {
-	for _, name := range []string{"onednn", "gonum"} {
-		t.Run(name, func(t *testing.T) {
-			b, err := compute.New(name, 1, compute.Float32)
-			if err != nil {
-				t.Skip(err)
-			}
-			f(t, b)
-		})
-	}
-}
 
 // models runs f on a tiny model of every kind, on every back end.
 func models(t *testing.T, f func(t *testing.T, c Config, b compute.Backend)) {
 	for _, c := range []Config{tiny(), tinyMixer()} {
 		t.Run(c.Kind, func(t *testing.T) {
-			backends(t, func(t *testing.T, b compute.Backend) { f(t, c, b) })
+			nntest.Backends(t, func(t *testing.T, b compute.Backend) { f(t, c, b) })
 		})
 	}
 }
@@ -45,11 +35,9 @@ func tinyMixer() Config {
 		Kind: "mixer", NormAffine: true, Batch: 2}
 }
 
-func source(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
-
 func newModel(t *testing.T, c Config, b compute.Backend) *Model {
 	t.Helper()
-	v, err := New(c, b, source(1))
+	v, err := New(c, b, nntest.Source(1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,16 +54,16 @@ func trains(c Config, name string) bool {
 // lively is a model none of whose parameters that train is as it starts, of sizes that give gradients of order 1.
 func lively(t *testing.T, c Config, b compute.Backend) *Model {
 	t.Helper()
-	v, rng := newModel(t, c, b), source(2)
+	v, rng := newModel(t, c, b), nntest.Source(2)
 	for _, p := range v.Parameters() {
 		switch {
 		case !trains(c, p.Name):
 		case p.Name == "class_token" || p.Name == "encoder.pos_embedding":
-			normal(p.Value, 0.8, rng)
+			nn.Normal(p.Value, 0.8, rng)
 		case p.Decay:
-			normal(p.Value, 1.5/math.Sqrt(float64(len(p.Value)/p.Shape[0])), rng)
+			nn.Normal(p.Value, 1.5/math.Sqrt(float64(len(p.Value)/p.Shape[0])), rng)
 		default:
-			normal(p.Value, 0.3, rng)
+			nn.Normal(p.Value, 0.3, rng)
 			if isNorm(p.Name) && strings.HasSuffix(p.Name, "weight") {
 				for i := range p.Value {
 					p.Value[i]++
@@ -87,28 +75,28 @@ func lively(t *testing.T, c Config, b compute.Backend) *Model {
 }
 
 // livelyHead attaches a head of rank 2 and s = 1.5 whose A, B, A', B' and biases are all random.
-func livelyHead(t *testing.T, v *Model) *Head {
+func livelyHead(t *testing.T, v *Model) *lora.Head {
 	t.Helper()
-	return livelyHeadOf(t, v, HeadConfig{Bias: true})
+	return livelyHeadOf(t, v, lora.Config{Bias: true})
 }
 
 // livelyHeadOf is such a head of another base, with biases or without, or of fewer images.
-func livelyHeadOf(t *testing.T, v *Model, c HeadConfig) *Head {
+func livelyHeadOf(t *testing.T, v *Model, c lora.Config) *lora.Head {
 	t.Helper()
 	c.Rank, c.Alpha, c.Init = 2, 3, "orthogonal"
-	h, err := newHead(v, c, source(3))
+	h, err := newHead(v, c, nntest.Source(3))
 	if err != nil {
 		t.Fatal(err)
 	}
-	rng := source(4)
-	normal(h.Value, 0.25, rng)
-	normal(h.Merged, 0.25, rng)
+	rng := nntest.Source(4)
+	nn.Normal(h.Value, 0.25, rng)
+	nn.Normal(h.Merged, 0.25, rng)
 	h.Rebase()
 	return h
 }
 
 // newHead makes one head of the model's.
-func newHead(v *Model, c HeadConfig, rngs ...*rand.Rand) (*Head, error) {
+func newHead(v *Model, c lora.Config, rngs ...*rand.Rand) (*lora.Head, error) {
 	l, err := v.Layout(c)
 	if err != nil {
 		return nil, err
@@ -124,9 +112,9 @@ func trainAll(v *Model) []float32 {
 
 // batchOf is n random images and labels.
 func batchOf(c Config, n int, seed uint64) (images []float32, labels []int) {
-	rng := source(seed)
+	rng := nntest.Source(seed)
 	images = make([]float32, n*c.Channels*c.ImageHeight*c.ImageWidth)
-	normal(images, 1, rng)
+	nn.Normal(images, 1, rng)
 	for range n {
 		labels = append(labels, rng.IntN(c.Classes))
 	}
@@ -134,39 +122,13 @@ func batchOf(c Config, n int, seed uint64) (images []float32, labels []int) {
 }
 
 // step is a training pass, forward and backward; it returns the logits and the mean loss.
-func step(v *Model, images []float32, labels []int, smoothing float64, noise ...*Noise) (logits []float32, loss float64) {
+func step(v *Model, images []float32, labels []int, smoothing float64, noise ...*nn.Noise) (logits []float32, loss float64) {
 	y := v.ForwardTraining(images, noise...)
 	dlogits := compute.NewMatrix(y.Rows, y.Cols)
-	loss, _ = CrossEntropy(dlogits.Data, y.Data, Targets{Labels: labels, Smoothing: smoothing}, len(labels))
+	loss, _ = nn.CrossEntropy(dlogits.Data, y.Data, nn.Targets{Labels: labels, Smoothing: smoothing}, len(labels))
 	logits = append(logits, y.Data...)
 	v.Backward(dlogits)
 	return logits, loss / float64(len(labels))
-}
-
-// near fails unless got differs from want by at most tol of want's largest value: everywhere, and NaN nowhere. It
-// returns that difference.
-func near[T float32 | float64](t *testing.T, what string, got []T, want []float64, tol float64) float64 {
-	t.Helper()
-	if len(got) != len(want) {
-		t.Fatalf("%s: %d numbers, want %d", what, len(got), len(want))
-	}
-	size, worst, at := 0.0, 0.0, 0
-	for _, w := range want {
-		size = max(size, math.Abs(w))
-	}
-	for i, w := range want {
-		if d := math.Abs(float64(got[i]) - w); !(d <= worst) {
-			worst, at = d, i
-		}
-	}
-	if !(worst <= tol*size) {
-		t.Errorf("%s[%d] = %v, want %v: off by %.2g of the largest value, more than %g", what, at, got[at], want[at],
-			worst/size, tol)
-	}
-	if size == 0 {
-		return 0
-	}
-	return worst / size
 }
 
 // nearGradient is near to the tolerance of gradients. A number added to all channels of a token is taken out by every
@@ -175,15 +137,7 @@ func near[T float32 | float64](t *testing.T, what string, got []T, want []float6
 func nearGradient(t *testing.T, name string, got []float32, want []float64) float64 {
 	t.Helper()
 	if strings.HasSuffix(name, "mlp_tokens.fc2.bias") || strings.Contains(name, "mlp_tokens.fc2/b_") {
-		return near(t, name+" and 1", append(slices.Clone(got), 1), append(slices.Clone(want), 1), gradientTolerance)
+		return nntest.Near(t, name+" and 1", append(slices.Clone(got), 1), append(slices.Clone(want), 1), gradientTolerance)
 	}
-	return near(t, name, got, want, gradientTolerance)
-}
-
-func wide(x []float32) []float64 {
-	y := make([]float64, len(x))
-	for i, v := range x {
-		y[i] = float64(v)
-	}
-	return y
+	return nntest.Near(t, name, got, want, gradientTolerance)
 }

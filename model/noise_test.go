@@ -8,14 +8,16 @@ import (
 	"testing"
 
 	"lte/compute"
+	"lte/nn"
+	"lte/nn/nntest"
 )
 
 func noiseSource(k int) rand.Source { return rand.NewPCG(40, uint64(k)) }
 
 // noisesOf are the noises of that many heads.
-func noisesOf(n int) (all []*Noise) {
+func noisesOf(n int) (all []*nn.Noise) {
 	for k := range n {
-		all = append(all, NewNoise(noiseSource(k)))
+		all = append(all, nn.NewNoise(noiseSource(k)))
 	}
 	return all
 }
@@ -83,48 +85,6 @@ func masksOf(c Config, n, noises int) map[string][][]float64 {
 	return masks
 }
 
-// Fails when a mask's rate or mean strays, in either precision, by more than five standard errors; when it holds anything
-// but 0 and one scale; or when neighbouring numbers, of one word or of two, fall together.
-func TestMasks(t *testing.T) {
-	const n = 400_000
-	for _, d := range []compute.DType{compute.Float32, compute.BFloat16} {
-		for _, rate := range []float64{0.001, 0.1, 0.3, 0.5, 0.9} {
-			mask := compute.NewOperand(d, n/4, 4)
-			NewNoise(noiseSource(1)).fill(mask, newOdds(rate, d))
-			x := widen(mask).F32
-			scale, dropped, sum, pairs := slices.Max(x), 0.0, 0.0, 0.0
-			for i, v := range x {
-				if v != 0 && v != scale {
-					t.Fatalf("%s, rate %v: %v and %v in one mask", d, rate, v, scale)
-				}
-				sum += float64(v)
-				if v == 0 {
-					dropped++
-					if i > 0 && x[i-1] == 0 {
-						pairs++
-					}
-				}
-			}
-			off := 5 * math.Sqrt(rate*(1-rate)/n)
-			precision := 0x1p-16
-			if d == compute.BFloat16 {
-				precision = 0x1p-8 // of 1 − rate, by the scale's rounding
-			}
-			if got := dropped / n; !(math.Abs(got-rate) <= off+precision*(1-rate)) {
-				t.Errorf("%s: rate %v, want %v ± %v", d, got, rate, off)
-			}
-			// 1's share of the deviation is that of the number kept, times the scale.
-			if mean := sum / n; !(math.Abs(mean-1) <= off/(1-rate)+0x1p-16*float64(scale)) {
-				t.Errorf("%s, rate %v: mean %v, want 1 ± %v", d, rate, mean, off/(1-rate))
-			}
-			p := dropped / n
-			if got, by := pairs/n, 5*math.Sqrt(p*p*(1+2*p)/n); !(math.Abs(got-p*p) <= by) {
-				t.Errorf("%s, rate %v: pairs %v, want %v ± %v", d, rate, got, p*p, by)
-			}
-		}
-	}
-}
-
 // Fails when a pass with noise of one seed is not one pass, with that of another not another, when evaluation drops
 // anything, or when two passes draw the same.
 func TestNoiseIsOfTheSeed(t *testing.T) {
@@ -135,13 +95,13 @@ func TestNoiseIsOfTheSeed(t *testing.T) {
 			plain := slices.Clone(lively(t, c, b).Forward(images).Data)
 			c.Dropout, c.DropPath = rates[0], rates[1]
 			v := lively(t, c, b)
-			noise := NewNoise(noiseSource(1))
-			logits := func(noise *Noise) []float32 { return slices.Clone(v.ForwardTraining(images, noise).Data) }
+			noise := nn.NewNoise(noiseSource(1))
+			logits := func(noise *nn.Noise) []float32 { return slices.Clone(v.ForwardTraining(images, noise).Data) }
 			first, second := logits(noise), logits(noise)
-			if again := logits(NewNoise(noiseSource(1))); !slices.Equal(again, first) {
+			if again := logits(nn.NewNoise(noiseSource(1))); !slices.Equal(again, first) {
 				t.Errorf("%v: two passes of one seed differ", rates)
 			}
-			if slices.Equal(first, second) || slices.Equal(first, logits(NewNoise(noiseSource(2)))) || slices.Equal(first, plain) {
+			if slices.Equal(first, second) || slices.Equal(first, logits(nn.NewNoise(noiseSource(2)))) || slices.Equal(first, plain) {
 				t.Errorf("%v: passes of two seeds, or of none, are one", rates)
 			}
 			if got := v.Forward(images).Data; !slices.Equal(got, plain) {
@@ -164,7 +124,7 @@ func TestEvaluationForgetsMasks(t *testing.T) {
 			}
 			y := v.Forward(images)
 			dlogits := compute.NewMatrix(y.Rows, y.Cols)
-			CrossEntropy(dlogits.Data, y.Data, Targets{Labels: labels}, 2)
+			nn.CrossEntropy(dlogits.Data, y.Data, nn.Targets{Labels: labels}, 2)
 			v.Backward(dlogits)
 			return grads
 		}
@@ -180,10 +140,10 @@ func TestNoisesShareAPass(t *testing.T) {
 		c.Batch, c.Dropout, c.DropPath = 6, 0.3, 0.6
 		v := lively(t, c, b)
 		images, _ := batchOf(c, 6, 5)
-		together, size := wide(v.ForwardTraining(images, noisesOf(3)...).Data), len(images)/3
+		together, size := nntest.Wide(v.ForwardTraining(images, noisesOf(3)...).Data), len(images)/3
 		for k, noise := range noisesOf(3) {
 			alone := v.ForwardTraining(images[k*size:(k+1)*size], noise)
-			near(t, "logits", alone.Data, together[k*2*c.Classes:(k+1)*2*c.Classes], forwardTolerance)
+			nntest.Near(t, "logits", alone.Data, together[k*2*c.Classes:(k+1)*2*c.Classes], forwardTolerance)
 		}
 	})
 }
@@ -193,19 +153,16 @@ type drawsNothing struct{ t *testing.T }
 
 func (d drawsNothing) Uint64() uint64 { d.t.Error("a number is drawn"); return 0 }
 
-// Fails when a training pass without rates is not Forward, to the bit, or draws, or has masks.
+// Fails when a training pass without rates is not Forward, to the bit, or draws.
 func TestNoRatesDrawNothing(t *testing.T) {
 	models(t, func(t *testing.T, c Config, b compute.Backend) {
 		v := lively(t, c, b)
 		images, _ := batchOf(c, 2, 5)
 		want := slices.Clone(v.Forward(images).Data)
-		for _, noise := range [][]*Noise{nil, {NewNoise(drawsNothing{t})}} {
+		for _, noise := range [][]*nn.Noise{nil, {nn.NewNoise(drawsNothing{t})}} {
 			if got := v.ForwardTraining(images, noise...).Data; !slices.Equal(got, want) {
 				t.Errorf("logits %v, want %v", got, want)
 			}
-		}
-		if v.drop.branch.Data != nil || v.drop.mask.Cols > 0 || v.drop.streamMask(2, 2).Cols > 0 {
-			t.Error("there is memory for masks")
 		}
 	})
 }
@@ -216,7 +173,7 @@ func TestForwardTrainingRefuses(t *testing.T) {
 		c.DropPath, c.Batch = 0.5, 3
 		v := newModel(t, c, b)
 		images, _ := batchOf(c, 3, 5)
-		for noises, want := range map[int]string{0: errNoNoise, 2: errNoiseShare} {
+		for noises, want := range map[int]string{0: "nn: a training pass with dropout needs noise", 2: "nn: the images of a pass are no multiple of its noises"} {
 			func() {
 				defer func() {
 					if got := recover(); got != want {

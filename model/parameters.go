@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"lte/compute"
+	"lte/nn"
 
 	"gonum.org/v1/gonum/blas/blas32"
 )
@@ -58,36 +59,32 @@ func (m *Model) Train(match func(name string) bool) (trained []Parameter, grads 
 		}
 		trained = append(trained, *p)
 	}
-	m.handOut()
+	m.setGrads()
 	return trained, grads
 }
 
-// handOut gives layers and norms the gradients of their parameters.
-func (m *Model) handOut() {
-	for _, l := range m.layers {
-		w, b := &m.parameters[l.index], &m.parameters[l.index+1]
-		l.GradW.Data, l.GradB = w.Grad, b.Grad
-		l.trainsWeight, l.trainsBias = w.trains, b.trains
-		if w.Grad != nil {
-			l.GradW = compute.Matrix(l.W.Rows, l.W.Cols, w.Grad)
-		}
+// setGrads gives layers and norms the gradients of their parameters.
+func (m *Model) setGrads() {
+	for i, l := range m.layers {
+		w, b := &m.parameters[m.layerIndex[i]], &m.parameters[m.layerIndex[i]+1]
+		l.SetTrainable(w.trains, b.trains, w.Grad, b.Grad)
 	}
-	for _, n := range m.norms {
-		n.train(m.parameters[n.index].Grad, m.parameters[n.index+1].Grad)
+	for i, n := range m.norms {
+		n.SetGrad(m.parameters[m.normIndex[i]].Grad, m.parameters[m.normIndex[i]+1].Grad)
 	}
 }
 
 // Gradients returns ∂L/∂W (out, in) of some linear layers, whether they train or not, at the main weights W: the sum
 // over the passes, forward and backward, that f makes. What trains keeps its gradients as they were.
-func (m *Model) Gradients(layers []*Linear, f func()) []blas32.General {
+func (m *Model) Gradients(layers []*nn.Linear, f func()) []blas32.General {
 	kept := slices.Clone(m.parameters)
 	defer func() {
 		copy(m.parameters, kept)
-		m.handOut()
+		m.setGrads()
 	}()
 	wanted := map[string]bool{}
 	for _, l := range layers {
-		wanted[m.parameters[l.index].Name] = true
+		wanted[m.parameters[m.layerIndex[slices.Index(m.layers, l)]].Name] = true
 	}
 	m.Train(func(name string) bool { return wanted[name] })
 	m.UseMerged()
@@ -114,37 +111,47 @@ type slot struct {
 // add registers a parameter; set is given its memory.
 func (b *builder) add(p Parameter, set func([]float32)) { b.slots = append(b.slots, slot{p, set}) }
 
-// linear registers a linear layer whose passes have up to perImage rows an image, and returns it; shape is the weight's
+// linear registers a linear layer whose passes have up to rowsPerImage rows an image, and returns it; shape is the weight's
 // in the library where that is not (out, in).
-func (b *builder) linear(name string, out, in, perImage int, shape ...int) *Linear {
-	return b.namedLinear(name, name+".weight", name+".bias", out, in, perImage, shape...)
+func (b *builder) linear(name string, out, in, rowsPerImage int, shape ...int) *nn.Linear {
+	return b.namedLinear(name, name+".weight", name+".bias", out, in, rowsPerImage, shape...)
 }
 
-func (b *builder) namedLinear(name, weight, bias string, out, in, perImage int, shape ...int) *Linear {
-	l := &Linear{Name: name, index: len(b.slots), perImage: perImage, backend: b.model.backend}
-	l.W.Rows, l.W.Cols = out, in
+func (b *builder) namedLinear(name, weight, bias string, out, in, rowsPerImage int, shape ...int) *nn.Linear {
+	l := nn.NewLinear(name, out, in, rowsPerImage, b.model.backend)
+	b.model.layers, b.model.layerIndex = append(b.model.layers, l), append(b.model.layerIndex, len(b.slots))
 	if shape == nil {
 		shape = []int{out, in}
 	}
 	b.add(Parameter{Name: weight, Shape: shape, Decay: true}, func(x []float32) { l.W = compute.Matrix(out, in, x) })
 	b.add(Parameter{Name: bias, Shape: []int{out}}, func(x []float32) { l.B = x })
-	b.model.layers = append(b.model.layers, l)
 	return l
 }
 
 // norm registers a LayerNorm of the model's width.
-func (b *builder) norm(name string) *norm {
+func (b *builder) norm(name string) *nn.LayerNorm {
 	c := b.model.config
-	n := &norm{index: len(b.slots), affine: c.NormAffine, backend: b.model.backend}
+	n := nn.NewLayerNorm(c.NormAffine, b.model.backend)
+	b.model.norms, b.model.normIndex = append(b.model.norms, n), append(b.model.normIndex, len(b.slots))
 	fixed := !c.NormAffine
-	b.add(Parameter{Name: name + ".weight", Shape: []int{c.Width}, fixed: fixed}, func(x []float32) { n.gamma = x })
-	b.add(Parameter{Name: name + ".bias", Shape: []int{c.Width}, fixed: fixed}, func(x []float32) { n.beta = x })
-	b.model.norms = append(b.model.norms, n)
+	b.add(Parameter{Name: name + ".weight", Shape: []int{c.Width}, fixed: fixed}, func(x []float32) { n.Gamma = x })
+	b.add(Parameter{Name: name + ".bias", Shape: []int{c.Width}, fixed: fixed}, func(x []float32) { n.Beta = x })
 	return n
 }
 
-// layOut gives every parameter its place: those that can train first, each kind in order.
-func (b *builder) layOut() {
+// mlp registers the two layers of an MLP, of that many rows an image.
+func (b *builder) mlp(first, second string, width, hidden, rows int) nn.MLP {
+	m := b.model
+	return nn.NewMLP(b.linear(first, hidden, width, rows), b.linear(second, width, hidden, rows), &m.drop, m.backend)
+}
+
+// residual makes the place where a branch of that block joins the residual stream.
+func (b *builder) residual(block int) nn.Residual {
+	return nn.NewResidual(&b.model.drop, block, b.model.config.Depth, b.model.config.Width)
+}
+
+// assignOffsets gives every parameter its offset in Weights: those that can train first, each kind in order.
+func (b *builder) assignOffsets() {
 	m := b.model
 	for _, s := range b.slots {
 		n := s.Len()
@@ -161,15 +168,15 @@ func (b *builder) layOut() {
 		}
 		s.offset = *next
 		*next += s.Len()
-		m.parameters, m.lay = append(m.parameters, s.Parameter), append(m.lay, s.set)
+		m.parameters, m.setValue = append(m.parameters, s.Parameter), append(m.setValue, s.set)
 	}
 }
 
 // Weights returns all parameters as one slice: those of Flat, then those that never train.
 func (m *Model) Weights() []float32 { return m.weights }
 
-// Lay makes the parameters lie in weights, as long as Weights, with the values that it has. Heads are made after it.
-func (m *Model) Lay(weights []float32) {
+// SetStorage makes weights, as long as Weights, the parameters' memory, with the values that it has. Heads are made after it.
+func (m *Model) SetStorage(weights []float32) {
 	if len(weights) != m.total {
 		panic("model: weights of another length")
 	}
@@ -177,7 +184,7 @@ func (m *Model) Lay(weights []float32) {
 	for i := range m.parameters {
 		p := &m.parameters[i]
 		p.Value = weights[p.offset : p.offset+p.Len()]
-		m.lay[i](p.Value)
+		m.setValue[i](p.Value)
 	}
 	m.UseMerged()
 }
@@ -196,10 +203,10 @@ func (m *Model) With(flat []float32) []Parameter {
 // allocate gives every parameter its memory.
 func (b *builder) allocate() {
 	m := b.model
-	m.Lay(make([]float32, m.total))
+	m.SetStorage(make([]float32, m.total))
 	for _, n := range m.norms {
-		for i := range n.gamma {
-			n.gamma[i] = 1
+		for i := range n.Gamma {
+			n.Gamma[i] = 1
 		}
 	}
 }

@@ -6,6 +6,9 @@ import (
 	"testing"
 
 	"lte/compute"
+	"lte/lora"
+	"lte/nn"
+	"lte/nn/nntest"
 )
 
 // Law 6 for one rank. Fails when W_k is not W + s(BA − B'A'), when UseLocal keeps weights formed of older factors, when
@@ -17,7 +20,7 @@ func TestMergeKeepsFunction(t *testing.T) {
 		before := lively(t, c, b) // W alone
 		merged := lively(t, c, b) // W + s(BA − B'A') as plain weights
 		images, _ := batchOf(c, 2, 5)
-		h := livelyHeadOf(t, v, HeadConfig{})
+		h := livelyHeadOf(t, v, lora.Config{})
 		v.UseLocal(h) // of factors that then change
 		for i := range h.Value {
 			h.Value[i] *= -1.5
@@ -34,11 +37,11 @@ func TestMergeKeepsFunction(t *testing.T) {
 				merged.Layers()[i].W.Data[j] = float32(float64(l.W.Data[j]) + 1.5*sum)
 			}
 		}
-		want := wide(merged.Forward(images).Data)
-		near(t, "merged weights, before the merge", func() []float32 { v.UseMerged(); return v.Forward(images).Data }(),
-			wide(before.Forward(images).Data), 0)
+		want := nntest.Wide(merged.Forward(images).Data)
+		nntest.Near(t, "merged weights, before the merge", func() []float32 { v.UseMerged(); return v.Forward(images).Data }(),
+			nntest.Wide(before.Forward(images).Data), 0)
 		v.UseLocal(h)
-		near(t, "local weights, before the merge", v.Forward(images).Data, want, 1e-5)
+		nntest.Near(t, "local weights, before the merge", v.Forward(images).Data, want, 1e-5)
 
 		w := v.Flat()
 		all := merged.Flat()
@@ -46,10 +49,10 @@ func TestMergeKeepsFunction(t *testing.T) {
 		copy(h.Merged, h.Value)
 		h.Rebase()
 		v.UseLocal(h)
-		near(t, "local weights, after the merge", v.Forward(images).Data, want, 1e-5)
+		nntest.Near(t, "local weights, after the merge", v.Forward(images).Data, want, 1e-5)
 		v.UseMerged()
-		near(t, "merged weights, after the merge", v.Forward(images).Data, want, 0)
-		if d := difference(want, wide(before.Forward(images).Data)); d < 0.1 {
+		nntest.Near(t, "merged weights, after the merge", v.Forward(images).Data, want, 0)
+		if d := difference(want, nntest.Wide(before.Forward(images).Data)); d < 0.1 {
 			t.Errorf("the merge changes the logits by %v: too little to show anything", d)
 		}
 	})
@@ -71,10 +74,10 @@ func TestImagesAreIndependent(t *testing.T) {
 		h := livelyHead(t, v)
 		v.UseLocal(h)
 		images, _ := batchOf(c, 5, 5)
-		together, size := wide(v.Forward(images).Data), len(images)/5
+		together, size := nntest.Wide(v.Forward(images).Data), len(images)/5
 		for i := range 5 {
 			alone := v.Forward(images[i*size : (i+1)*size])
-			near(t, "one image's logits", alone.Data, together[i*c.Classes:(i+1)*c.Classes], forwardTolerance)
+			nntest.Near(t, "one image's logits", alone.Data, together[i*c.Classes:(i+1)*c.Classes], forwardTolerance)
 		}
 	})
 }
@@ -86,7 +89,7 @@ func TestSmallerBatchAfterLarger(t *testing.T) {
 		c.Batch = 4
 		type run struct {
 			v     *Model
-			h     *Head
+			h     *lora.Head
 			grads []float32
 		}
 		start := func() run {
@@ -102,9 +105,9 @@ func TestSmallerBatchAfterLarger(t *testing.T) {
 		used.v.ZeroGrad()
 		got, _ := step(used.v, small, smallLabels, 0.1)
 		want, _ := step(fresh.v, small, smallLabels, 0.1)
-		near(t, "logits", got, wide(want), forwardTolerance)
-		near(t, "gradient of the weights", used.grads, wide(fresh.grads), gradientTolerance)
-		near(t, "gradient of the head", used.h.Grad, wide(fresh.h.Grad), gradientTolerance)
+		nntest.Near(t, "logits", got, nntest.Wide(want), forwardTolerance)
+		nntest.Near(t, "gradient of the weights", used.grads, nntest.Wide(fresh.grads), gradientTolerance)
+		nntest.Near(t, "gradient of the head", used.h.Grad, nntest.Wide(fresh.h.Grad), gradientTolerance)
 
 		step(used.v, small, smallLabels, 0.1)
 		for _, g := range [][]float32{fresh.grads, fresh.h.Grad} {
@@ -112,8 +115,8 @@ func TestSmallerBatchAfterLarger(t *testing.T) {
 				g[i] *= 2
 			}
 		}
-		near(t, "twice the gradient of the weights", used.grads, wide(fresh.grads), gradientTolerance)
-		near(t, "twice the gradient of the head", used.h.Grad, wide(fresh.h.Grad), gradientTolerance)
+		nntest.Near(t, "twice the gradient of the weights", used.grads, nntest.Wide(fresh.grads), gradientTolerance)
+		nntest.Near(t, "twice the gradient of the head", used.h.Grad, nntest.Wide(fresh.h.Grad), gradientTolerance)
 	})
 }
 
@@ -164,7 +167,7 @@ func TestStepAllocatesNothing(t *testing.T) {
 			allocations := testing.AllocsPerRun(20, func() {
 				v.UseLocal(h)
 				logits := v.ForwardTraining(images, noise...)
-				CrossEntropy(dlogits.Data, logits.Data, Targets{Labels: labels, Smoothing: 0.1}, len(labels))
+				nn.CrossEntropy(dlogits.Data, logits.Data, nn.Targets{Labels: labels, Smoothing: 0.1}, len(labels))
 				v.Backward(dlogits)
 				v.UseMerged()
 			})
@@ -185,8 +188,8 @@ func TestNothingTrains(t *testing.T) {
 		images, labels := batchOf(c, 2, 5)
 		step(v, images, labels, 0.1)
 		for _, l := range v.Layers() {
-			if l.heads != nil || l.GradW.Data != nil {
-				t.Errorf("%s has a head or a gradient", l.Name)
+			if l.Adapters() != nil || l.GradW.Data != nil {
+				t.Errorf("%s has an adapter or a gradient", l.Name)
 			}
 		}
 		if !slices.Equal(weights, before) {

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"lte/compute"
+	"lte/lora"
+	"lte/nn/nntest"
 )
 
 // twin computes the model's loss in float64, from the equations of Dosovitskiy et al. (arXiv 2010.11929, eq. 1 to 4),
@@ -23,19 +25,19 @@ type low struct {
 	a, b, biasA, biasB []float64
 }
 
-func newTwin(v *Model, h *Head) *twin {
+func newTwin(v *Model, h *lora.Head) *twin {
 	w := &twin{c: v.config, p: map[string][]float64{}}
 	for _, p := range v.Parameters() {
-		w.p[p.Name] = wide(p.Value)
+		w.p[p.Name] = nntest.Wide(p.Value)
 	}
 	if h != nil {
 		w.factors = map[string]*[2]low{}
 		for _, l := range v.Layers() {
 			a := h.Adapter(l)
-			of := func(f Factors, s float64) low {
-				return low{s, wide(f.A.Data), wide(f.B.Data), wide(f.BiasA), wide(f.BiasB)}
+			of := func(f lora.Factors, s float64) low {
+				return low{s, nntest.Wide(f.A.Data), nntest.Wide(f.B.Data), nntest.Wide(f.BiasA), nntest.Wide(f.BiasB)}
 			}
-			w.factors[l.Name] = &[2]low{of(a.Factors, float64(a.scale)), of(a.Merged, -float64(a.scale))}
+			w.factors[l.Name] = &[2]low{of(a.Factors, float64(a.Scale)), of(a.Merged, -float64(a.Scale))}
 		}
 	}
 	return w
@@ -255,42 +257,13 @@ func (w *twin) mixerLogits(image int, pixels []float64) []float64 {
 	return w.linear("head", ".", mean)
 }
 
-// entropy is −Σ_c q_c·log p_c of one row of logits, with log p_c = −log Σ_j exp(z_j − z_c).
-func entropy(z []float64, label int, smoothing float64) float64 {
-	loss := 0.0
-	for c := range z {
-		sum, q := 0.0, smoothing/float64(len(z))
-		for j := range z {
-			sum += math.Exp(z[j] - z[c])
-		}
-		if c == label {
-			q += 1 - smoothing
-		}
-		loss += q * math.Log(sum)
-	}
-	return loss
-}
-
 // loss is the mean over the batch.
 func (w *twin) loss(images []float64, labels []int, smoothing float64) float64 {
 	loss, size := 0.0, len(images)/len(labels)
 	for i, label := range labels {
-		loss += entropy(w.logits(i, images[i*size:][:size]), label, smoothing) / float64(len(labels))
+		loss += nntest.Entropy(w.logits(i, images[i*size:][:size]), label, smoothing) / float64(len(labels))
 	}
 	return loss
-}
-
-// differences are the central difference quotients of f by every number of x.
-func differences(x []float64, h float64, f func() float64) []float64 {
-	d := make([]float64, len(x))
-	for i, was := range x {
-		x[i] = was + h
-		up := f()
-		x[i] = was - h
-		d[i] = (up - f()) / (2 * h)
-		x[i] = was
-	}
-	return d
 }
 
 // Fails when a backward pass is not the derivative of the forward pass that the papers define: by every parameter, and
@@ -328,31 +301,31 @@ func TestBackwardIsDerivative(t *testing.T) {
 			images, labels := batchOf(c, 2, 5)
 			want := map[string][]float64{} // the same for every back end
 			wantLoss := 0.0
-			backends(t, func(t *testing.T, b compute.Backend) {
+			nntest.Backends(t, func(t *testing.T, b compute.Backend) {
 				v := lively(t, c, b)
 				trainAll(v)
-				var head *Head
+				var head *lora.Head
 				if test.head {
 					head = livelyHead(t, v)
 					v.UseLocal(head)
 				}
 				if len(want) == 0 {
-					w, x := newTwin(v, head), wide(images)
+					w, x := newTwin(v, head), nntest.Wide(images)
 					if test.noises > 0 {
 						w.masks = masksOf(c, 2, test.noises)
 					}
 					f := func() float64 { return w.loss(x, labels, smoothing) }
 					wantLoss = f()
 					for name, p := range w.p {
-						want[name] = differences(p, h, f)
+						want[name] = nntest.Differences(p, h, f)
 					}
 					for layer, p := range w.factors {
-						want[layer+"/A"], want[layer+"/B"] = differences(p[0].a, h, f), differences(p[0].b, h, f)
-						want[layer+"/b_A"], want[layer+"/b_B"] = differences(p[0].biasA, h, f), differences(p[0].biasB, h, f)
+						want[layer+"/A"], want[layer+"/B"] = nntest.Differences(p[0].a, h, f), nntest.Differences(p[0].b, h, f)
+						want[layer+"/b_A"], want[layer+"/b_B"] = nntest.Differences(p[0].biasA, h, f), nntest.Differences(p[0].biasB, h, f)
 					}
 				}
 				_, loss := step(v, images, labels, smoothing, noisesOf(test.noises)...)
-				near(t, "loss", []float64{loss}, []float64{wantLoss}, forwardTolerance)
+				nntest.Near(t, "loss", []float64{loss}, []float64{wantLoss}, forwardTolerance)
 				worst := 0.0
 				for _, p := range v.Parameters() {
 					if !trains(c, p.Name) {

@@ -2,8 +2,11 @@ package model
 
 import (
 	"fmt"
+	"math"
+	"math/rand/v2"
 
 	"lte/compute"
+	"lte/nn"
 
 	"gonum.org/v1/gonum/blas/blas32"
 )
@@ -13,13 +16,13 @@ import (
 type vit struct {
 	config     Config
 	backend    compute.Backend
-	drop       *dropout
-	embed      *Linear // on patches (channel, row, column): torchvision's conv_proj
+	drop       *nn.Dropout
+	embed      *nn.Linear // on patches (channel, row, column): torchvision's conv_proj
 	classToken []float32
 	positions  []float32 // (tokens, width)
 	blocks     []*block
-	ln         *norm
-	head       *Linear
+	ln         *nn.LayerNorm
+	head       *nn.Linear
 
 	parameters func(i int) *Parameter // of the model
 	work       work
@@ -34,10 +37,20 @@ type vit struct {
 
 func (c Config) tokens() int { return 1 + c.patches() }
 
-func (v *vit) build(b *builder) {
-	c := v.config
+func checkViT(c Config) error {
+	switch {
+	case c.Width%c.Heads != 0:
+		return fmt.Errorf("model.width = %d is not a multiple of model.heads = %d", c.Width, c.Heads)
+	case c.Positions == "sincos" && c.Width%4 != 0:
+		return fmt.Errorf("model.width = %d is not a multiple of 4, which model.positions = \"sincos\" needs", c.Width)
+	}
+	return nil
+}
+
+func newViT(b *builder) network {
 	m := b.model
-	v.parameters = func(i int) *Parameter { return &m.parameters[i] }
+	c := m.config
+	v := &vit{config: c, backend: m.backend, drop: &m.drop, parameters: func(i int) *Parameter { return &m.parameters[i] }}
 	b.add(Parameter{Name: "class_token", Shape: []int{1, 1, c.Width}}, func(x []float32) { v.classToken = x })
 	v.embed = b.linear("conv_proj", c.Width, c.Channels*c.Patch*c.Patch, c.patches(), c.Width, c.Channels, c.Patch, c.Patch)
 	b.add(Parameter{Name: "encoder.pos_embedding", Shape: []int{1, c.tokens(), c.Width}, fixed: c.Positions == "sincos"},
@@ -59,7 +72,8 @@ func (v *vit) build(b *builder) {
 	}
 	v.ln = b.norm("encoder.ln")
 	v.head = b.linear("heads.head", c.Classes, c.Width, 1)
-	v.embed.outer, v.head.outer = true, true
+	v.embed.DataSized, v.head.DataSized = true, true
+	return v
 }
 
 // The place of two parameters among the model's.
@@ -79,9 +93,9 @@ func (v *vit) allocate(batch int) {
 	for _, b := range v.blocks {
 		b.allocate(batch, c.tokens(), c.Width)
 	}
-	v.drop.allocate(rows, c.Width, rows*c.MLP)
-	v.mask = v.drop.streamMask(rows, c.Width)
-	v.ln.allocate(batch, c.Width)
+	v.drop.Allocate(rows, c.Width, rows*c.MLP)
+	v.mask = v.drop.NewMask(rows, c.Width)
+	v.ln.Allocate(batch, c.Width)
 	if d != compute.Float32 {
 		v.dlogits = compute.NewOperand(d, batch, c.Classes)
 	}
@@ -99,15 +113,15 @@ func (v *vit) forward(images []float32, n int) blas32.General {
 		copy(row[w:t*w], embedded.Data[i*p*w:])
 		v.backend.Add(row[:t*w], v.positions)
 	}
-	if v.drop.drops() {
-		v.drop.apply(x, v.mask.First(n*t))
+	if v.drop.Drops() {
+		v.drop.Apply(x, v.mask.First(n*t))
 	}
 	for _, b := range v.blocks {
 		b.forward(x, n, t)
 	}
 	// LayerNorm and classifier read the class tokens alone.
 	logits := compute.First(v.logits, n)
-	v.head.Forward(compute.F32(logits), v.ln.forward(compute.Every(x, t)), 0)
+	v.head.Forward(compute.F32(logits), v.ln.Forward(compute.Every(x, t)), 0)
 	return logits
 }
 
@@ -115,13 +129,13 @@ func (v *vit) backward(dlogits blas32.General, n int) {
 	c := v.config
 	p, t, w := c.patches(), c.tokens(), c.Width
 	dclass, dx := v.dclass.First(n), compute.First(v.dx, n*t)
-	v.head.Backward(dclass, compute.AsOperand(v.backend, v.dlogits, dlogits), v.ln.output(n))
+	v.head.Backward(dclass, compute.AsOperand(v.backend, v.dlogits, dlogits), v.ln.Output(n))
 	clear(dx.Data)
-	v.ln.backward(compute.Every(dx, t), dclass)
+	v.ln.Backward(compute.Every(dx, t), dclass)
 	for i := len(v.blocks) - 1; i >= 0; i-- {
 		v.blocks[i].backward(dx, n, t, &v.work)
 	}
-	if v.drop.drops() {
+	if v.drop.Drops() {
 		v.backend.Multiply(compute.F32(dx), compute.F32(dx), v.mask.First(n*t))
 	}
 	dembedded := compute.First(v.embedded, n*p)
@@ -137,4 +151,88 @@ func (v *vit) backward(dlogits blas32.General, n int) {
 		}
 	}
 	v.embed.Backward(compute.Operand{}, compute.AsOperand(v.backend, v.work.dx, dembedded), v.patch.First(n*p))
+}
+
+// initialise draws the weights as torchvision's VisionTransformer starts:
+//
+//	class_token                 0
+//	conv_proj.weight            normal, σ = √(1/fan_in), cut at ±2 (absolute, as torch's trunc_normal_ does)
+//	encoder.pos_embedding       normal, σ = 0.02
+//	self_attention.in_proj      Xavier uniform
+//	self_attention.out_proj     U(±1/√fan_in)
+//	mlp.0, mlp.3                Xavier uniform; biases normal, σ = 1e-6
+//	heads.head                  0
+//	other biases                0
+//	LayerNorm                   scale 1, shift 0
+func (v *vit) initialise(rng *rand.Rand) {
+	fanIn := float64(v.embed.W.Cols)
+	nn.TruncatedNormal(v.embed.W.Data, math.Sqrt(1/fanIn), 2, rng)
+	if v.config.Positions == "sincos" {
+		sincos(v.positions, v.config)
+	} else {
+		nn.Normal(v.positions, 0.02, rng)
+	}
+	for _, b := range v.blocks {
+		nn.XavierUniform(b.qkv, rng)
+		nn.Uniform(b.proj.W.Data, 1/math.Sqrt(float64(b.proj.W.Cols)), rng)
+		b.mlp.Init(rng)
+	}
+}
+
+func (v *vit) count(f *nn.Footprint, batch float64) {
+	c := v.config
+	tokens, patches, width := batch*float64(c.tokens()), batch*float64(c.patches()), float64(c.Width)
+	f.Operands(patches * float64(v.embed.W.Cols))
+	f.Floats(patches*width + 2*tokens*width) // embedded, x, dx
+	f.Operands(batch * width)                // dclass
+	f.Floats(batch * float64(c.Classes))
+	f.OperandsIfRounded(batch * float64(c.Classes))
+	f.Operands(tokens * (5*width + float64(c.MLP))) // work
+	f.OperandsIfRounded(tokens * width)
+	probs := tokens * float64(c.Heads) * float64(compute.AttentionShape{Tokens: c.tokens()}.ProbStride())
+	for _, b := range v.blocks {
+		behind := tokens
+		if b.last {
+			behind = batch
+		}
+		b.ln1.Count(f, tokens, width)
+		b.ln2.Count(f, behind, width)
+		b.mlp.Count(f, behind)
+		b.attended.Count(f, batch, behind)
+		b.fed.Count(f, batch, behind)
+		f.Operands(4 * tokens * width) // qkvOut, att
+		f.Floats(probs)
+	}
+	v.drop.Count(f, tokens, width, tokens*float64(c.MLP))
+	v.drop.CountMask(f, tokens*width)
+	v.ln.Count(f, batch, width)
+}
+
+func (v *vit) attentionFLOPs() (flops float64) {
+	tokens := float64(v.config.tokens())
+	for _, b := range v.blocks {
+		queries := tokens
+		if b.last {
+			queries = 1
+		}
+		flops += 12 * queries * tokens * float64(v.config.Width)
+	}
+	return flops
+}
+
+// sincos fills the position embedding (tokens, width) with 2-D sinusoids of temperature 10,000 (Beyer et al., arXiv
+// 2205.01580): a quarter of the width each for sin x, cos x, sin y, cos y; the class token's row is 0.
+func sincos(dst []float32, c Config) {
+	w, quarter := c.Width, c.Width/4
+	clear(dst[:w])
+	across := c.ImageWidth / c.Patch
+	for p := range c.patches() {
+		row := dst[(1+p)*w:][:w]
+		x, y := float64(p%across), float64(p/across)
+		for i := range quarter {
+			omega := math.Pow(10000, -float64(i)/math.Max(1, float64(quarter-1)))
+			row[i], row[quarter+i] = float32(math.Sin(x*omega)), float32(math.Cos(x*omega))
+			row[2*quarter+i], row[3*quarter+i] = float32(math.Sin(y*omega)), float32(math.Cos(y*omega))
+		}
+	}
 }

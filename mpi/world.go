@@ -155,9 +155,9 @@ func (w *World) AlltoallShared(comes, rows []byte) error {
 	return w.exchange(request{op: alltoallShared, dst: comes, src: rows, count: block})
 }
 
-// Patient makes every wait of this rank leave its core to others from now on, as where ranks outnumber cores: for those who
+// YieldWhileWaiting makes every wait of this rank leave its core to others from now on, as where ranks outnumber cores: for those who
 // compute while a call is under way.
-func (w *World) Patient() error { return w.call(request{op: patient}) }
+func (w *World) YieldWhileWaiting() error { return w.call(request{op: patient}) }
 
 // exchange has MPI move bytes where there are any, and another rank.
 func (w *World) exchange(r request) error {

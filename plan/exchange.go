@@ -4,8 +4,9 @@ import (
 	"math"
 
 	"lte/collective"
+	"lte/lora"
+	"lte/merge"
 	"lte/method"
-	"lte/model"
 )
 
 // message is a collective that an interval makes, that many times.
@@ -36,9 +37,6 @@ func (m message) seconds(c Cluster) float64 {
 	}
 	return c.Allgather(m.block)
 }
-
-// statusBytes is what a rank says of the interval behind its factors: collective.Status.
-const statusBytes = 8
 
 // mean is collective.Mean of n numbers.
 func (r *rank) mean(p collective.Purpose, n int, times float64) []message {
@@ -71,7 +69,7 @@ func (r *rank) messages() (all []message) {
 		all = append(r.factors(), r.mean(collective.Merging, r.outline.Replicas, 1)...)
 		return append(all, r.proofs(1))
 	case method.Weights:
-		all = append(all, message{collective.Merging, allgatherShared, statusBytes, 1})
+		all = append(all, message{collective.Merging, allgatherShared, merge.StatusBytes, 1})
 		return append(append(all, r.mean(collective.Merging, r.trainable, 1)...), r.proofs(1))
 	}
 	times := k / float64(r.config.Run.LogEvery)
@@ -81,36 +79,15 @@ func (r *rank) messages() (all []message) {
 	return append(r.mean(collective.Gradients, r.outline.Trained+1, k), r.proofs(times)) // the loss travels behind the gradients
 }
 
-// factors are the messages that merge the heads: collective.Transport's counts.
-func (r *rank) factors() []message {
-	own, costs := float64(r.outline.Workers), r.costs()
-	others := max(1, float64(r.Cluster.Ranks-1))
-	var numbers, spread, back float64 // of the first Allgather; of Rows' Alltoall and the Allgather of what comes of it
-	dense := 0
-	for i, t := range r.transports {
-		f, p := r.outline.Factors[i], r.outline.Layout.Layers[i]
-		numbers += own * float64(p.End-p.BiasA) // biases are factors always
-		switch t {
-		case collective.Factors:
-			numbers += own * float64(f.R) * float64(f.M+f.N)
-		case collective.Dense:
-			dense += f.M * f.N
-		case collective.Rows:
-			// A goes with the first message, the rows formed come back in the last.
-			_, side := costs.Part(f)
-			short := own * float64(f.R) * side
-			sent := costs.Sent(t, f)
-			numbers += short
-			spread += sent.Alltoall / costs.Number / others
-			back += sent.Allgather/costs.Number/others - short
-		}
-	}
-	number := r.wire().PerNumber()
+// factors are the messages that merge the heads.
+func (r *rank) factors() (all []message) {
 	gather, scatter := r.ways()
-	all := []message{{collective.Merging, gather, math.Ceil(numbers*number) + statusBytes, 1}}
-	if block := math.Ceil(float64(dense) / float64(r.Cluster.Ranks)); spread+back+block > 0 {
-		all = append(all, message{collective.Merging, scatter, math.Ceil((spread + block) * number), 1},
-			message{collective.Merging, gather, math.Ceil((back + block) * number), 1})
+	for _, m := range merge.Messages(r.outline.Factors, r.outline.Layout.Length, r.outline.Workers, r.Cluster.Ranks, r.wire(), r.transports) {
+		kind := gather
+		if m.Alltoall {
+			kind = scatter
+		}
+		all = append(all, message{collective.Merging, kind, float64(m.Block), 1})
 	}
 	return all
 }
@@ -172,17 +149,17 @@ func (r *rank) merge() (w work) {
 		f := r.outline.Factors[i]
 		whole, sides := float64(f.M)*float64(f.N), float64(f.R)*float64(f.M+f.N)
 		// The heads' factors are copied to be sent, and as what they were merged as.
-		w.add(costs.Operations(t, f), 16*own*sides)
+		w.add(costs.FLOPs(t, f), 16*own*sides)
 		switch t {
-		case collective.Factors: // stacks are written, W is formed of W⁰
+		case merge.Factors: // stacks are written, W is formed of W⁰
 			w.add(0, (8*ranks*own*sides+8*whole)/sharers)
-		case collective.Dense: // the update is written, added up, and added to W
+		case merge.Dense: // the update is written, added up, and added to W
 			w.add(0, 4*whole+20*whole/sharers)
-		case collective.Rows: // stacks are written, rows are formed, and added to W
+		case merge.Rows: // stacks are written, rows are formed, and added to W
 			rows, short := costs.Part(f)
 			w.add(0, 8*ranks*own*float64(f.R)*(short+rows)+4*whole/ranks+12*whole/sharers)
 		}
-		if r.base() == model.OwnBase {
+		if r.base() == lora.CachedBase {
 			w.add(2*whole*float64(f.R)*own, 8*whole*own)
 		}
 	}
@@ -190,4 +167,4 @@ func (r *rank) merge() (w work) {
 }
 
 // base is that of the rank's heads.
-func (r *rank) base() model.Base { return r.outline.Layout.Base() }
+func (r *rank) base() lora.Base { return r.outline.Layout.Base() }

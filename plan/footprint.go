@@ -5,10 +5,10 @@ import (
 	"math"
 	"slices"
 
-	"lte/collective"
 	"lte/compute"
 	"lte/config"
 	"lte/data"
+	"lte/merge"
 	"lte/method"
 	"lte/train"
 )
@@ -26,7 +26,7 @@ func Footprint(c config.Config, ranks, perNode int, set *data.Set) (Memory, erro
 	transports := []string{c.Exchange.Transport}
 	if c.Spec().ExchangesHeads() && c.Exchange.Transport == "auto" {
 		transports = nil
-		for _, t := range collective.Transports() {
+		for _, t := range merge.Transports() {
 			transports = append(transports, t.String())
 		}
 	}
@@ -88,10 +88,7 @@ var sizes = []size{
 	}},
 	{"model.depth", func(c *config.Config, _ *data.Set, _ int) { lower(&c.Model.Depth, builtIn.Model.Depth) }},
 	{"model.width", func(c *config.Config, _ *data.Set, _ int) {
-		step := 4 // of the positions
-		if c.Model.Kind == "vit" {
-			step *= c.Model.Heads
-		}
+		step := 4 * c.Model.WidthDivisor() // 4: of the positions
 		lower(&c.Model.Width, (max(builtIn.Model.Width, c.LoRA.Rank)+step-1)/step*step)
 	}},
 	{"model.mlp", func(c *config.Config, _ *data.Set, _ int) { lower(&c.Model.MLP, max(builtIn.Model.MLP, c.LoRA.Rank)) }},

@@ -3,8 +3,8 @@ package plan
 import (
 	"math"
 
-	"lte/collective"
 	"lte/data"
+	"lte/merge"
 	"lte/method"
 )
 
@@ -148,10 +148,10 @@ func (r *rank) meanBuffers(n int) (all, ofNode float64) {
 	return block * float64(2*ranks+1), ofNode
 }
 
-// mergeBuffers is what the exchange of factors keeps, by collective.Costs, all of it and what of it is the node's; and the largest
+// mergeBuffers is what the exchange of factors keeps, by merge.Costs, all of it and what of it is the node's; and the largest
 // stacks of A and of B that it forms.
 func (r *rank) mergeBuffers() (all, ofNode float64) {
-	costs, number := r.costs(), r.wire().PerNumber()
+	costs, number := r.costs(), r.wire().PerValue()
 	heads, ranks := float64(r.Cluster.Ranks)*float64(r.outline.Workers), float64(r.Cluster.Ranks)
 	total := costs.Heads(r.outline.Layout.Length, r.transports)
 	var a, b, whole float64
@@ -163,12 +163,12 @@ func (r *rank) mergeBuffers() (all, ofNode float64) {
 		total.Node += room.Node + biases*ranks
 		own := float64(r.outline.Workers)
 		switch t {
-		case collective.Factors:
+		case merge.Factors:
 			rows := math.Ceil(float64(f.M) / float64(r.sharers()))
 			a, b = max(a, 4*heads*float64(f.R)*float64(f.N)), max(b, 4*heads*float64(f.R)*rows)
-		case collective.Dense:
+		case merge.Dense:
 			a, b = max(a, 4*own*float64(f.R)*float64(f.N)), max(b, 4*own*float64(f.R)*float64(f.M))
-		case collective.Rows:
+		case merge.Rows:
 			rows, short := costs.Part(f)
 			forA, forB := 4*heads*float64(f.R)*short, 4*heads*float64(f.R)*rows
 			if f.N > f.M {

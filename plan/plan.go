@@ -15,6 +15,7 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
+	"lte/merge"
 	"lte/method"
 	"lte/train"
 )
@@ -29,7 +30,7 @@ type Options struct {
 
 // Speed is how fast one rank computes while the others of its node do the same, with waiting for the slowest of them.
 type Speed struct {
-	Heads   float64 // operations a second of a step of LoRA heads, as model.Operations counts them, over all of the step's time
+	Heads   float64 // operations a second of a step of LoRA heads, as model.Model.FLOPs counts them, over all of the step's time
 	Weights float64 // likewise of a step of all weights
 	// Part of these two that is left where all ranks wait for the slowest after every step, instead of every K; 0: all.
 	Lockstep float64
@@ -133,7 +134,7 @@ func Operations(o Options) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return r.outline.Model.Operations(r.outline.Layout), nil
+	return r.outline.Model.FLOPs(r.outline.Layout), nil
 }
 
 // rank outlines a rank of that method.
@@ -185,13 +186,13 @@ type rank struct {
 	config         config.Config // resolved
 	outline        *train.Outline
 	dtype          compute.DType
-	all, trainable int                    // values of all parameters, and of those that can train
-	transports     []collective.Transport // of the outline's factors
+	all, trainable int               // values of all parameters, and of those that can train
+	transports     []merge.Transport // of the outline's factors
 }
 
 // costs is what a merge is counted by.
-func (r *rank) costs() collective.Costs {
-	return collective.Costs{Ranks: r.Cluster.Ranks, Own: r.outline.Workers, Sharers: r.sharers(), Number: r.wire().PerNumber()}
+func (r *rank) costs() merge.Costs {
+	return merge.Costs{Ranks: r.Cluster.Ranks, Own: r.outline.Workers, Sharers: r.sharers(), Wire: r.wire()}
 }
 
 // sharers is how many ranks of a node hold W in common and share out its merge.
@@ -203,11 +204,11 @@ func (r *rank) sharers() int {
 }
 
 // wire is the format of the heads' numbers.
-func (r *rank) wire() collective.Wire { return collective.Wire(r.config.Exchange.Wire) }
+func (r *rank) wire() merge.Wire { return merge.Wire(r.config.Exchange.Wire) }
 
 func (r *rank) choose() (err error) {
 	if r.config.Spec().ExchangesHeads() {
-		r.transports, err = train.Transports(r.config, r.outline.Layout, func() (collective.Costs, error) {
+		r.transports, err = train.Transports(r.config, r.outline.Layout, func() (merge.Costs, error) {
 			c := r.costs()
 			c.Network, c.Rate = r.Cluster.Network(), r.Speed.Heads
 			return c, nil
@@ -240,7 +241,7 @@ func (r *rank) predict() Prediction {
 		}
 	}
 	mine, all := r.images()
-	p.StepSeconds = k * mine * (r.outline.Model.Operations(r.outline.Layout)/r.Speed.of(c) + r.Speed.Feed)
+	p.StepSeconds = k * mine * (r.outline.Model.FLOPs(r.outline.Layout)/r.Speed.of(c) + r.Speed.Feed)
 	for _, m := range r.messages() {
 		p.ExchangeSeconds += m.times * m.seconds(l)
 		sent := m.times * m.block * float64(l.Ranks-1)

@@ -10,10 +10,10 @@ import (
 	"strings"
 	"testing"
 
-	"lte/collective"
 	"lte/compute"
 	"lte/config"
 	"lte/data"
+	"lte/merge"
 	"lte/record"
 	"lte/train"
 )
@@ -177,7 +177,7 @@ func TestMemoryIsThatOfATrainer(t *testing.T) {
 		if _, ok, err := tr.LocalStep(batch); err != nil || !ok {
 			t.Fatal(ok, err)
 		}
-		_, err = tr.Merge(1, collective.Status{})
+		_, err = tr.Merge(1, merge.Status{})
 		must(t, err)
 		held := live() - begin
 		runtime.KeepAlive(tr)
@@ -265,7 +265,7 @@ func TestPlansAreMonotonic(t *testing.T) {
 // formats in order less and less.
 func TestWires(t *testing.T) {
 	before := math.Inf(1)
-	for _, wire := range []collective.Wire{collective.FP32, collective.BF16, collective.Int8, collective.Int4} {
+	for _, wire := range []merge.Wire{merge.FP32, merge.BF16, merge.Int8, merge.Int4} {
 		o := vitS(t, 8)
 		o.Config.Merge.Every, o.Config.Exchange.Wire = 32, string(wire)
 		p := predict(t, o, "lte")
@@ -273,7 +273,7 @@ func TestWires(t *testing.T) {
 			t.Errorf("%s: %v bytes after %v: %+v", wire, p.Bytes, before, p)
 		}
 		before = p.Bytes
-		if ratio := p.AveragingBytes / p.Bytes; wire == collective.Int8 && ratio < 500 {
+		if ratio := p.AveragingBytes / p.Bytes; wire == merge.Int8 && ratio < 500 {
 			t.Errorf("int8: %v × fewer bytes", ratio)
 		}
 		if full := predict(t, o, "full"); full.Wire != "fp32" || full.Bytes < full.AveragingBytes {
@@ -297,16 +297,16 @@ func TestTransports(t *testing.T) {
 	}
 	for _, ranks := range []int{2, 24, 60, 256} {
 		least := math.Inf(1)
-		for _, transport := range collective.Transports() {
+		for _, transport := range merge.Transports() {
 			p := plan(ranks, 16, transport.String())
 			least = min(least, p.ExchangeSeconds+p.MergeSeconds)
 			layers := 0.0
 			o := vitS(t, ranks)
 			outline, err := train.NewOutline(resolved(t, o.Config, ranks), ranks, o.Set)
 			must(t, err)
-			costs := collective.Costs{Ranks: ranks, Own: 1, Number: 4}
+			costs := merge.Costs{Ranks: ranks, Own: 1, Wire: merge.FP32}
 			for _, f := range outline.Factors {
-				layers += costs.Sent(transport, f).Total()
+				layers += float64(costs.Sent(transport, f).Total())
 			}
 			if got := p.MergeBytes; math.Abs(got-layers) > 0.001*layers {
 				t.Errorf("%d ranks, %v: %v bytes, %v by layers", ranks, transport, got, layers)

@@ -43,7 +43,6 @@ type Record struct {
 	BytesSent       int64    `json:"bytes_sent_per_rank"` // by rank 0, since the start
 	Traffic         Traffic  `json:"traffic"`             // of rank 0, since the start
 	MomentsCleared  int      `json:"moments_cleared"`     // nonzero optimizer moments that merges reset to 0, on rank 0
-	Repairs         int      `json:"repairs"`             // parameters with a digest mismatch that merge.lockstep = "repair" replaced
 	TestTop1        *float64 `json:"test_top1,omitempty"` // accuracy, 0 to 1; on records after an evaluation
 	TestLoss        *float64 `json:"test_loss,omitempty"`
 	AverageTop1     *float64 `json:"ema_test_top1,omitempty"` // of the moving average of W, if ema.decay is not 0
@@ -73,7 +72,6 @@ type Summary struct {
 	Steps            int                 `json:"steps"`
 	Merges           int                 `json:"merges"`
 	MomentsCleared   int                 `json:"moments_cleared"` // nonzero optimizer moments that merges reset to 0, on rank 0
-	Repairs          int                 `json:"repairs"`         // parameters with a digest mismatch that merge.lockstep = "repair" replaced
 	Images           int64               `json:"images"`
 	Seconds          float64             `json:"seconds"` // wall time of training, evaluation included
 	ImagesPerSecond  float64             `json:"images_per_second"`

@@ -88,7 +88,6 @@ func scalarsOf(r record.Record) []scalar {
 		{"train/data_wait", r.DataWait},
 		{"train/merges", float64(r.Merges)},
 		{"train/moments_cleared", float64(r.MomentsCleared)},
-		{"train/repairs", float64(r.Repairs)},
 		{"traffic/bytes_sent_per_rank", float64(r.BytesSent)},
 		{"traffic/merge/sent", float64(r.Traffic.Merge.Sent)},
 		{"traffic/merge/received", float64(r.Traffic.Merge.Received)},

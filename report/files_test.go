@@ -108,7 +108,7 @@ func TestNewFilesErrors(t *testing.T) {
 func TestEvents(t *testing.T) {
 	r := records()
 	r[0].TrainLoss = math.NaN()
-	r[1].MomentsCleared, r[1].Repairs, r[1].AverageTop1, r[1].AverageLoss = 5, 6, new(0.875), new(0.375)
+	r[1].MomentsCleared, r[1].AverageTop1, r[1].AverageLoss = 5, new(0.875), new(0.375)
 	dir := writeRun(t, r...)
 	names, _ := filepath.Glob(filepath.Join(dir, "events.out.tfevents.*"))
 	if len(names) != 1 || !regexp.MustCompile(`^events\.out\.tfevents\.\d{10}\..+\.\d+$`).MatchString(filepath.Base(names[0])) {
@@ -134,7 +134,7 @@ func TestEvents(t *testing.T) {
 	}
 	delete(events[1].values, "train/loss")
 	want := map[string]float32{"train/lr": 1e-3, "train/images_per_second": 1706.67, "train/data_wait": 0.25, "train/merges": 2, "train/moments_cleared": 0,
-		"train/repairs": 0, "traffic/bytes_sent_per_rank": 1 << 40}
+		"traffic/bytes_sent_per_rank": 1 << 40}
 	for i, purpose := range []string{"merge", "gradients", "evaluation", "control"} {
 		want["traffic/"+purpose+"/sent"], want["traffic/"+purpose+"/received"] = float32(2*i+1), float32(2*i+2)
 	}
@@ -142,7 +142,7 @@ func TestEvents(t *testing.T) {
 		t.Errorf("step %d: %v, want %v", events[1].step, events[1].values, want)
 	}
 	want["train/loss"], want["test/top1"], want["test/loss"] = 2.25, 0.75, 0.5
-	want["train/moments_cleared"], want["train/repairs"], want["test/ema_top1"], want["test/ema_loss"] = 5, 6, 0.875, 0.375
+	want["train/moments_cleared"], want["test/ema_top1"], want["test/ema_loss"] = 5, 0.875, 0.375
 	want["measure/gradient_rank"], want["measure/update_rank"] = 7.5, 3
 	want["measure/alignment"], want["measure/grassmann"] = 0.01, 0.9
 	want["measure/gradient_norm"], want["measure/update_norm"], want["measure/weight_norm"] = 0.5, 2, 16

@@ -8,14 +8,14 @@ import (
 // Activity is what a rank is doing, for who watches it from another goroutine.
 type Activity struct {
 	moves atomic.Uint64
-	now   atomic.Uint64 // task, then the steps done in the lower 56 bits
+	now   atomic.Uint64 // work, then the steps done in the lower 56 bits
 }
 
-// task is a kind of work. Those from merging on wait for other ranks.
-type task uint64
+// work is what a rank may be doing. Those from merging on wait for other ranks.
+type work uint64
 
 const (
-	starting task = iota
+	starting work = iota
 	reading
 	training
 	merging
@@ -24,15 +24,15 @@ const (
 	ending
 )
 
-func (t task) String() string {
-	return [...]string{"starting", "waiting for images", "training", "merging", "talking about checkpoints", "evaluating", "ending"}[t]
+func (w work) String() string {
+	return [...]string{"starting", "waiting for images", "training", "merging", "talking about checkpoints", "evaluating", "ending"}[w]
 }
 
 const stepBits = 56
 
 // begin says what comes now.
-func (a *Activity) begin(t task, steps int) {
-	a.now.Store(uint64(t)<<stepBits | uint64(steps))
+func (a *Activity) begin(w work, steps int) {
+	a.now.Store(uint64(w)<<stepBits | uint64(steps))
 	a.moves.Add(1)
 }
 
@@ -47,5 +47,5 @@ func (a *Activity) Code() uint64 {
 
 // Describe says a code in words.
 func Describe(code uint64) string {
-	return fmt.Sprintf("%v after step %d", task(code&0xff), code>>8)
+	return fmt.Sprintf("%v after step %d", work(code&0xff), code>>8)
 }

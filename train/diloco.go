@@ -19,7 +19,6 @@ func newDiLoCo(c config.Config, g *collective.Meter, be compute.Backend, m *mode
 	}
 	velocity := make([]float32, len(m.Flat()))
 	d.velocity = velocity
-	d.guard.alongTrained(trained(m), velocity)
 	eta, mu := c.Outer.LR, c.Outer.Momentum
 	d.outer = func(mean, merged []float32) {
 		for i, theta := range merged {

@@ -9,6 +9,7 @@ import (
 	"lte/collective"
 	"lte/compute"
 	"lte/config"
+	"lte/merge"
 	"lte/method"
 )
 
@@ -75,7 +76,7 @@ func heldHeads(c config.Config) int {
 
 // sums says whether some layers' sums travel in place of heads.
 func (r Route) sums() bool {
-	return len(r.Transports[collective.Dense.String()])+len(r.Transports[collective.Rows.String()]) > 0
+	return len(r.Transports[merge.Dense.String()])+len(r.Transports[merge.Rows.String()]) > 0
 }
 
 // redeal restores the state from a checkpoint of other ranks or heads.
@@ -119,11 +120,12 @@ func (d *deal) added(name string) bool {
 	if d.lte == nil {
 		return false
 	}
+	if k, ok := merge.HeadOf(name); ok {
+		return k >= d.heads
+	}
 	var k int
-	for _, form := range []string{"head.%d.", "exchange.sent.%d", "exchange.held.%d"} {
-		if n, _ := fmt.Sscanf(name, form, &k); n == 1 && k >= d.heads {
-			return true
-		}
+	if n, _ := fmt.Sscanf(name, "head.%d.", &k); n == 1 {
+		return k >= d.heads
 	}
 	return strings.HasPrefix(name, flightOf)
 }
@@ -144,7 +146,7 @@ func (d *deal) restoreShared(wanted tensors) error {
 	if err = errors.Join(err, d.whole(left)); err != nil || d.lte == nil || !d.config.Exchange.Overlap {
 		return err
 	}
-	was := make([]collective.Status, d.Manifest.Ranks)
+	was := make([]merge.Status, d.Manifest.Ranks)
 	var all tensors
 	all.statuses(was)
 	if _, err = d.Shared.Take(all); err != nil {
@@ -152,7 +154,7 @@ func (d *deal) restoreShared(wanted tensors) error {
 	}
 	now, mean := d.arrived.statuses, meanLoss(was)
 	for rank := range now {
-		now[rank] = collective.Status{Loss: mean}
+		now[rank] = merge.Status{Loss: mean}
 	}
 	return nil
 }
@@ -270,15 +272,15 @@ func (l *lte) add(from int) error {
 			copy(w.replicas.value, l.merged)
 		}
 	}
-	if !l.gathering.Holds() || l.wire == collective.FP32 && !l.config.Exchange.Overlap {
+	if !l.gathering.HasEstimates() || l.wire == merge.FP32 && !l.config.Exchange.Overlap {
 		return nil
 	}
-	if err := l.gathering.Change(begin); err != nil {
+	if err := l.gathering.SetEstimates(begin); err != nil {
 		return err
 	}
 	for i, w := range l.crew {
 		if w.number >= from {
-			copy(l.gathering.Sent(i), l.gathering.Head(w.number))
+			copy(l.gathering.LocalEstimate(i), l.gathering.Estimate(w.number))
 		}
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"lte/collective"
 	"lte/config"
 	"lte/data"
+	"lte/merge"
 )
 
 // elasticRuns are runs of four heads that keep what an elastic resume must see to.
@@ -146,9 +147,9 @@ func begins(t *testing.T, what string, l *lte, w *worker) {
 	}
 	near(t, what+"factors", w.heads[0].Value, want, 0)
 	near(t, what+"merged", w.heads[0].Merged, want, 0)
-	if l.wire != collective.FP32 {
-		near(t, what+"held by all", l.gathering.Head(w.number), want, 0)
-		near(t, what+"sent", l.gathering.Sent(w.number), want, 0)
+	if l.wire != merge.FP32 {
+		near(t, what+"held by all", l.gathering.Estimate(w.number), want, 0)
+		near(t, what+"sent", l.gathering.LocalEstimate(w.number), want, 0)
 	}
 	if w.replicas != nil {
 		near(t, what+"replicas", w.replicas.value, l.merged, 0)

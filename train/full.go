@@ -4,6 +4,7 @@ import (
 	"lte/collective"
 	"lte/compute"
 	"lte/config"
+	"lte/merge"
 	"lte/model"
 )
 
@@ -17,7 +18,6 @@ func newFull(c config.Config, g *collective.Meter, be compute.Backend, m *model.
 		return nil, err
 	}
 	f := &full{all}
-	f.guard.alongTrained(trained(m), f.worker.parts[0].moments()...)
 	return f, nil
 }
 
@@ -25,12 +25,12 @@ func newFull(c config.Config, g *collective.Meter, be compute.Backend, m *model.
 func (m full) settle() {}
 
 // merge has nothing to merge; it proves the lockstep now and then.
-func (m full) merge(step, k int, status collective.Status) (ended, error) {
+func (m full) merge(step, k int, status merge.Status) (ended, error) {
 	if status.Failed > 0 {
 		return ended{}, m.blame(step-k+status.Failed, status.Loss)
 	}
 	if m.proveNow(step) {
-		return ended{status.Loss, k}, m.guard.prove()
+		return ended{status.Loss, k}, m.checker.check()
 	}
 	return ended{status.Loss, k}, nil
 }

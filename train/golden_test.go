@@ -10,9 +10,10 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
-	"lte/model"
+	"lte/merge"
 	"lte/mpi"
 	"lte/mpi/mpitest"
+	"lte/nn"
 )
 
 // The golden runs are float64 results of PyTorch (tools/golden.py): what is measured is this program's float32 alone. It differs
@@ -120,39 +121,39 @@ func goldenLinearRun(t *testing.T, g collective.Group, be compute.Backend, file 
 		if (step+1)%file.MergeEvery != 0 {
 			continue
 		}
-		merge, want := run.Merges[step/file.MergeEvery], 0.0 // mean over all heads of the last step's loss
+		merged, want := run.Merges[step/file.MergeEvery], 0.0 // mean over all heads of the last step's loss
 		for _, other := range run.Losses[step] {
 			want += other / float64(file.Heads)
 		}
-		before := merge.B
+		before := merged.B
 		if run.Reset != "none" {
-			before = merge.Before
+			before = merged.Before
 		}
 		for _, w := range tr.workers {
 			near(t, "B before the merge", w.heads[0].Adapter(l).B.Data, slices.Concat(before[w.number]...), goldenToleranceB)
 		}
-		got, err := tr.method.merge(step+1, file.MergeEvery, collective.Status{Loss: mean})
+		got, err := tr.method.merge(step+1, file.MergeEvery, merge.Status{Loss: mean})
 		must(t, err)
 		near(t, "mean loss", []float64{got.loss}, []float64{want}, goldenTolerance)
-		near(t, "W", l.W.Data, slices.Concat(merge.W...), goldenTolerance)
+		near(t, "W", l.W.Data, slices.Concat(merged.W...), goldenTolerance)
 		for _, w := range tr.workers {
 			a := w.heads[0].Adapter(l)
-			near(t, "A", a.A.Data, slices.Concat(merge.A[w.number]...), goldenTolerance)
-			near(t, "B", a.B.Data, slices.Concat(merge.B[w.number]...), goldenToleranceB)
-			near(t, "A'", a.Merged.A.Data, slices.Concat(merge.A[w.number]...), goldenTolerance)
-			near(t, "B'", a.Merged.B.Data, slices.Concat(merge.B[w.number]...), goldenToleranceB)
+			near(t, "A", a.A.Data, slices.Concat(merged.A[w.number]...), goldenTolerance)
+			near(t, "B", a.B.Data, slices.Concat(merged.B[w.number]...), goldenToleranceB)
+			near(t, "A'", a.Merged.A.Data, slices.Concat(merged.A[w.number]...), goldenTolerance)
+			near(t, "B'", a.Merged.B.Data, slices.Concat(merged.B[w.number]...), goldenToleranceB)
 		}
 	}
 }
 
 // goldenPass is a forward and a backward pass of a worker through the layer; it returns the mean loss.
-func goldenPass(tr *Trainer, w *worker, l *model.Linear, file *linearRuns, step int) float64 {
+func goldenPass(tr *Trainer, w *worker, l *nn.Linear, file *linearRuns, step int) float64 {
 	tr.model.ZeroGrad()
 	tr.model.UseLocal(w.heads...)
 	x := compute.Matrix(file.Batch, file.In, slices.Concat(file.Inputs[step][w.number]...))
 	y := compute.Matrix(file.Batch, file.Out, make([]float32, file.Batch*file.Out))
 	l.Forward(compute.F32(y), compute.F32(x), 0)
-	loss, _ := model.CrossEntropy(y.Data, y.Data, model.Targets{Labels: file.Labels[step][w.number]}, file.Batch)
+	loss, _ := nn.CrossEntropy(y.Data, y.Data, nn.Targets{Labels: file.Labels[step][w.number]}, file.Batch)
 	l.Backward(compute.NewOperand(compute.Float32, file.Batch, file.In), compute.F32(y), compute.F32(x))
 	return loss / float64(file.Batch)
 }

@@ -20,7 +20,7 @@ type gradients struct {
 	message []float32 // gradients, loss
 	check   int       // steps between lockstep checks, where nothing is merged
 	last    int       // the last step
-	guard   *guard
+	checker *lockstepChecker
 	done    counts
 }
 
@@ -32,7 +32,7 @@ func newGradients(c config.Config, g *collective.Meter, be compute.Backend, m *m
 	}
 	all := &gradients{control: g.For(collective.Control), backend: be, model: m, worker: w, mean: mean,
 		message: make([]float32, length), check: c.Run.LogEvery, last: c.Train.Steps}
-	all.guard = newGuard(c, all.control, m, &all.done)
+	all.checker = newLockstepChecker(all.control, m)
 	return all, nil
 }
 

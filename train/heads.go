@@ -6,10 +6,12 @@ import (
 	"path"
 	"slices"
 
-	"lte/collective"
 	"lte/compute"
 	"lte/config"
+	"lte/lora"
+	"lte/merge"
 	"lte/model"
+	"lte/nn"
 	"lte/random"
 )
 
@@ -18,7 +20,7 @@ type heads struct {
 	config  config.Config
 	backend compute.Backend
 	model   *model.Model
-	layout  *model.Layout
+	layout  *lora.Layout
 	first   int       // number of the first head
 	values  []float32 // (heads of this rank, layout.Length): all heads' factors as they lie
 	crew    []*worker
@@ -26,7 +28,7 @@ type heads struct {
 
 // newHeads makes count heads from first on; where stack is above 1, one head is a stack of that many. Head k's random
 // stream does not know N: the head is the same in every run of that seed.
-func newHeads(c config.Config, be compute.Backend, m *model.Model, first, count, stack int, base model.Base) (*heads, error) {
+func newHeads(c config.Config, be compute.Backend, m *model.Model, first, count, stack int, base lora.Base) (*heads, error) {
 	layout, trained, grads, err := layOut(c, m, stack, base)
 	if err != nil {
 		return nil, err
@@ -35,7 +37,7 @@ func newHeads(c config.Config, be compute.Backend, m *model.Model, first, count,
 	for i := range count {
 		value := h.values[i*layout.Length : (i+1)*layout.Length]
 		head := layout.NewHead(value, h.streams("head", first+i, stack)...)
-		w := &worker{number: first + i, heads: []*model.Head{head}, noise: newNoise(c.Model)}
+		w := &worker{number: first + i, heads: []*lora.Head{head}, noise: newNoise(c.Model)}
 		p := parameters{value: head.Value, grad: head.Grad}
 		for _, l := range layout.Layers {
 			p.append(l.BiasA-l.A, c.Merge.Decay != "weights") // algorithm.md, decay = "factors": pulls W towards W⁰
@@ -58,7 +60,7 @@ func newHeads(c config.Config, be compute.Backend, m *model.Model, first, count,
 }
 
 // layOut makes the configured replicas train, and lays out heads over the layers that are none.
-func layOut(c config.Config, m *model.Model, stack int, base model.Base) (layout *model.Layout, trained []model.Parameter, grads []float32, err error) {
+func layOut(c config.Config, m *model.Model, stack int, base lora.Base) (layout *lora.Layout, trained []model.Parameter, grads []float32, err error) {
 	if trained, grads, err = replicated(c, m); err != nil {
 		return nil, nil, nil, err
 	}
@@ -76,7 +78,7 @@ func layOut(c config.Config, m *model.Model, stack int, base model.Base) (layout
 		}
 		return 0, 0, weights[layer]
 	}
-	layout, err = m.Layout(model.HeadConfig{Rank: c.LoRA.Rank, Alpha: c.LoRA.Alpha, Init: c.LoRA.Init, Bias: c.LoRA.Bias,
+	layout, err = m.Layout(lora.Config{Rank: c.LoRA.Rank, Alpha: c.LoRA.Alpha, Init: c.LoRA.Init, Bias: c.LoRA.Bias,
 		Stack: stack, Base: base, Images: perPass(c),
 		Rule: rule})
 	if err != nil {
@@ -144,8 +146,8 @@ func (h *heads) workers() []*worker { return h.crew }
 func (h *heads) settle() { h.crew[0].replicas.load() }
 
 // place returns where the layer's factors lie in a head; ok is false where it carries none.
-func (h *heads) place(layer *model.Linear) (p model.Place, ok bool) {
-	i := slices.IndexFunc(h.layout.Layers, func(p model.Place) bool { return p.Layer == layer })
+func (h *heads) place(layer *nn.Linear) (p lora.LayerSlot, ok bool) {
+	i := slices.IndexFunc(h.layout.Layers, func(p lora.LayerSlot) bool { return p.Layer == layer })
 	if i < 0 {
 		return p, false
 	}
@@ -153,17 +155,17 @@ func (h *heads) place(layer *model.Linear) (p model.Place, ok bool) {
 }
 
 // factors is the layout as the exchange takes it.
-func (h *heads) factors() []collective.Factor { return factorsOf(h.layout) }
+func (h *heads) factors() []merge.Factor { return factorsOf(h.layout) }
 
-func factorsOf(l *model.Layout) (all []collective.Factor) {
+func factorsOf(l *lora.Layout) (all []merge.Factor) {
 	for _, p := range l.Layers {
 		all = append(all, factorOf(p))
 	}
 	return all
 }
 
-func factorOf(p model.Place) collective.Factor {
-	return collective.Factor{A: p.A, B: p.B, M: p.Layer.W.Rows, N: p.Layer.W.Cols, R: p.Rank}
+func factorOf(p lora.LayerSlot) merge.Factor {
+	return merge.Factor{A: p.A, B: p.B, M: p.Layer.W.Rows, N: p.Layer.W.Cols, R: p.Rank}
 }
 
 // begin resets the heads after a merge, as configured: all are then exactly at W. It returns how many moments it

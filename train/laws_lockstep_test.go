@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"testing"
 
 	"lte/collective"
@@ -160,8 +159,7 @@ func wrongBits(ranks int) []wrongBit {
 	}
 	merged := func(tr *Trainer) []float32 { return tr.method.(*localSGD).merged[:flatEnd(tr, linear(tr))] }
 	velocity := func(tr *Trainer) []float32 {
-		g := tr.method.(*localSGD).guard
-		return g.held[slices.Index(g.names, wrongName+".weight")].with[0]
+		return tr.method.(*localSGD).velocity[:flatEnd(tr, linear(tr))]
 	}
 	plain := func(c *config.Config) {}
 	sgd := func(c *config.Config) { c.Optimizer.Name = "sgd" }
@@ -222,7 +220,7 @@ func flatEnd(tr *Trainer, value []float32) (at int) {
 // ownHeads are what a method with heads trains them by.
 func ownHeads(tr *Trainer) *heads {
 	switch m := tr.method.(type) {
-	case *lora:
+	case *loraMethod:
 		return m.heads
 	case *sequential:
 		return m.heads
@@ -231,9 +229,9 @@ func ownHeads(tr *Trainer) *heads {
 }
 
 // wrong trains one interval in lockstep, and one with the wrong bit on the last rank; it returns the second one's error.
-func (c wrongBit) wrong(t *testing.T, w *mpi.World, lockstep string) (*Trainer, error) {
+func (c wrongBit) wrong(t *testing.T, w *mpi.World) (*Trainer, error) {
 	cfg, set := tinyConfig(c.method), tinySet(40)
-	cfg.Run.LogEvery, cfg.Merge.Lockstep = 1, lockstep
+	cfg.Run.LogEvery = 1
 	cfg.Exchange.ShareMemory = cfg.Method != "lte" // what all ranks of a node hold in common is wrong for none alone
 	c.set(&cfg)
 	tr := newTrainer(t, cfg, w, set)
@@ -268,7 +266,7 @@ func (c wrongBit) difference(w *mpi.World) string {
 // Shown to fail, for each method, by taking the check out of merge.
 func lawWrongBit(t *testing.T, w *mpi.World) {
 	for i, c := range wrongBits(w.Size()) {
-		tr, err := c.wrong(t, w, "stop")
+		tr, err := c.wrong(t, w)
 		if w.Size() == 1 || c.caught == "" { // nobody to differ from; or as it should be
 			if err != nil {
 				t.Fatalf("bit %d, %s: %v", i, c.method, err)
@@ -283,54 +281,4 @@ func lawWrongBit(t *testing.T, w *mpi.World) {
 		}
 		everywhere(t, w, "the error", describe(err))
 	}
-}
-
-// Where merge.lockstep is "repair" the same bits end no run: all ranks count one repair and go on with rank 0's numbers. No later
-// merge finds another difference, as what W is formed of was made equal with it, and heads of lte are at rank 0's W (law 6).
-//
-// Shown to fail by leaving behind W⁰, b⁰, the base of lora's W, factors, moments, replicas and their mean, and diloco's outer
-// momentum, each in turn, and by proving the lockstep after localsgd has kept W or heads have begun the next interval.
-func lawRepair(t *testing.T, w *mpi.World) {
-	for i, c := range wrongBits(w.Size()) {
-		tr, err := c.wrong(t, w, "repair")
-		what := fmt.Sprintf("bit %d, %s: ", i, c.method)
-		for interval := range 3 {
-			if err != nil {
-				t.Fatalf("%s%v", what, err)
-			}
-			want := counts{repairs: 1, repaired: c.difference(w)}
-			if w.Size() == 1 || c.caught == "" {
-				want = counts{}
-			}
-			if got := tr.method.counts(); got.repairs != want.repairs || got.repaired != want.repaired {
-				t.Fatalf("%sinterval %d: %d repairs (%s), want %d (%s)", what, interval, got.repairs, got.repaired, want.repairs, want.repaired)
-			}
-			tr.method.settle()
-			everywhere(t, w, what+"the weights", tr.digest())
-			if c.method == "lte" { // law 6
-				tr.model.UseMerged()
-				merged := logits(tr, 8)
-				for _, h := range headsOf(tr) {
-					tr.model.UseLocal(h)
-					near(t, what+"logits", logits(tr, 8), merged, 1e-5)
-				}
-			}
-			_, err = tr.interval(tr.method.interval(tr.step))
-		}
-	}
-	// The mean of the replicas is one that all receive: it is wrong only where a memory fails just then.
-	c, set := tinyConfig("lte"), tinySet(40)
-	c.Merge.Lockstep, c.Replicas.Train = "repair", []string{wrongName + ".bias"}
-	tr := newTrainer(t, c, w, set)
-	tr.feed = common(set, 4)
-	_, err := tr.interval(tr.method.interval(tr.step))
-	must(t, err)
-	m := tr.method.(*lte)
-	if w.Rank() == w.Size()-1 {
-		m.merged[0], m.crew[0].replicas.value[0] = 5, 5
-		m.settle()
-	}
-	must(t, m.guard.prove())
-	everywhere(t, w, "the weights", tr.digest())
-	everywhere(t, w, "the replicas", fmt.Sprint(m.merged, m.crew[0].replicas.value))
 }

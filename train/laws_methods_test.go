@@ -8,6 +8,7 @@ import (
 
 	"lte/collective"
 	"lte/config"
+	"lte/merge"
 	"lte/mpi"
 	"lte/random"
 )
@@ -200,9 +201,9 @@ func sequentialBeginsAnew(t *testing.T, w *mpi.World) {
 		fresh := newTrainer(t, c, w, set)
 		copy(fresh.model.Flat(), anew.model.Flat())
 		if reset == "ab" {
-			fresh.method.(*lora).layout.DrawA(head(fresh).Value, random.Stream(c.Seed, "reset", 0, 1))
+			fresh.method.(*loraMethod).layout.DrawA(head(fresh).Value, random.Stream(c.Seed, "reset", 0, 1))
 		} else {
-			for _, p := range fresh.method.(*lora).layout.Layers {
+			for _, p := range fresh.method.(*loraMethod).layout.Layers {
 				f, kept := p.Factors(head(fresh).Value), p.Factors(head(anew).Value)
 				copy(f.A.Data, kept.A.Data)
 				copy(f.BiasA, kept.BiasA)
@@ -221,7 +222,7 @@ func sequentialBeginsAnew(t *testing.T, w *mpi.World) {
 		}
 		near(t, "factors", head(anew).Value, head(fresh).Value, 1e-5)
 		for _, tr := range []*Trainer{anew, fresh} {
-			_, err := tr.method.merge(tr.step, 1, collective.Status{})
+			_, err := tr.method.merge(tr.step, 1, merge.Status{})
 			must(t, err)
 			tr.method.settle()
 		}

@@ -10,7 +10,7 @@ import (
 	"lte/collective"
 	"lte/config"
 	"lte/data"
-	"lte/model"
+	"lte/lora"
 	"lte/mpi"
 
 	"gonum.org/v1/gonum/mat"
@@ -127,7 +127,7 @@ func repeated(f *fed, times int) *fed {
 }
 
 // headsOf are all heads of this rank.
-func headsOf(tr *Trainer) (all []*model.Head) {
+func headsOf(tr *Trainer) (all []*lora.Head) {
 	for _, w := range tr.workers {
 		all = append(all, w.heads...)
 	}
@@ -201,7 +201,7 @@ func fullRank(t *testing.T, w *mpi.World, n int, share string) {
 	batch, err := common(set, 4).Next()
 	must(t, err)
 	y := full.model.Forward(batch.Images)
-	model.CrossEntropy(y.Data, y.Data, targets(batch, c.Train.LabelSmoothing), len(batch.Labels))
+	full.task.Loss(y, y, batch, len(batch.Labels))
 	full.model.Backward(y)
 	for i, l := range tr.model.Layers() {
 		if a := head(tr).Adapter(l).A; n*a.Rows < a.Cols {

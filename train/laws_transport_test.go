@@ -8,8 +8,8 @@ import (
 	"slices"
 	"testing"
 
-	"lte/collective"
 	"lte/config"
+	"lte/merge"
 	"lte/mpi"
 	"lte/record"
 )
@@ -28,7 +28,7 @@ func TestLawsOfTransports(t *testing.T) {
 // it goes on from the one before, and if what rounding drops is lost (shown by each).
 func lawTransports(t *testing.T, w *mpi.World) {
 	for _, transport := range []string{"dense", "rows"} {
-		for _, wire := range []collective.Wire{collective.FP32, collective.Int8} {
+		for _, wire := range []merge.Wire{merge.FP32, merge.Int8} {
 			for i, reset := range []string{"none", "b", "ab"} {
 				c := tinyConfig("lte")
 				c.Exchange.Wire, c.Exchange.Transport, c.Merge.Reset = string(wire), transport, reset

@@ -9,6 +9,7 @@ import (
 
 	"lte/collective"
 	"lte/config"
+	"lte/merge"
 	"lte/mpi"
 )
 
@@ -22,17 +23,17 @@ func TestLawsOfWires(t *testing.T) {
 	})
 }
 
-// change is what a wire's stated error is in proportion to, as collective.Wire says: of a number's own change, or of the
+// change is what a wire's stated error is in proportion to, as merge.Wire says: of a number's own change, or of the
 // largest of its block of 64.
-func change(wire collective.Wire, d []float64) []float64 {
+func change(wire merge.Wire, d []float64) []float64 {
 	out := make([]float64, len(d))
 	for i := range d {
 		own := d[i : i+1]
-		if wire != collective.BF16 {
+		if wire != merge.BF16 {
 			own = d[i/64*64 : min(len(d), i/64*64+64)]
 		}
 		for _, v := range own {
-			out[i] = max(out[i], math.Abs(v)/map[collective.Wire]float64{collective.FP32: math.Inf(1), collective.BF16: 256, collective.Int8: 252, collective.Int4: 13.8}[wire])
+			out[i] = max(out[i], math.Abs(v)/map[merge.Wire]float64{merge.FP32: math.Inf(1), merge.BF16: 256, merge.Int8: 252, merge.Int4: 13.8}[wire])
 		}
 	}
 	return out
@@ -46,7 +47,7 @@ func change(wire collective.Wire, d []float64) []float64 {
 // Fails if the owner merges what it had, or goes on from it; if a change is taken from anything but what all hold, after a
 // reset too; if what is owed is forgotten, or paid twice (shown by each).
 func lawWires(t *testing.T, w *mpi.World) {
-	for _, wire := range []collective.Wire{collective.FP32, collective.BF16, collective.Int8, collective.Int4} {
+	for _, wire := range []merge.Wire{merge.FP32, merge.BF16, merge.Int8, merge.Int4} {
 		for _, reset := range []string{"none", "b", "ab"} {
 			for _, own := range []int{1, 2} {
 				c := tinyConfig("lte")
@@ -61,7 +62,7 @@ func lawWires(t *testing.T, w *mpi.World) {
 func wires(t *testing.T, w *mpi.World, c config.Config) {
 	t.Helper()
 	what := fmt.Sprintf("%s, reset %s, %d heads: ", c.Exchange.Wire, c.Merge.Reset, c.LoRA.Heads)
-	wire := collective.Wire(c.Exchange.Wire)
+	wire := merge.Wire(c.Exchange.Wire)
 	tr := newTrainer(t, c, w, tinySet(300))
 	m := tr.method.(*lte)
 	f := tr.newFeed()
@@ -77,7 +78,7 @@ func wires(t *testing.T, w *mpi.World, c config.Config) {
 		m.anticipate()
 		from := make([]float64, len(have)) // what all hold
 		for k := range c.LoRA.Heads {
-			copy(from[k*length:], wide(m.gathering.Head(k)))
+			copy(from[k*length:], wide(m.gathering.Estimate(k)))
 		}
 		wanted := make([]float64, len(have)) // to arrive
 		moves := make([]float64, len(have))
@@ -95,7 +96,7 @@ func wires(t *testing.T, w *mpi.World, c config.Config) {
 
 		delta := make([]float64, len(have)) // of the factors as they are merged, at most
 		for k := range c.LoRA.Heads {
-			held := m.gathering.Head(k)
+			held := m.gathering.Estimate(k)
 			everywhere(t, w, what+"a head", fmt.Sprint(collective.Digest(held)))
 			bound := change(wire, moves[k*length:(k+1)*length])
 			for i, x := range held {
@@ -121,7 +122,7 @@ func wires(t *testing.T, w *mpi.World, c config.Config) {
 		}
 		lawSeven(t, what, m, base, linear(tr), have, delta)
 	}
-	if wire != collective.FP32 && worst == 0 {
+	if wire != merge.FP32 && worst == 0 {
 		t.Fatal(what + "every factor arrived as it was: the law would say nothing")
 	}
 	if far(linear(tr), start, 0.01) == nil {

@@ -4,6 +4,7 @@ import (
 	"lte/collective"
 	"lte/compute"
 	"lte/config"
+	"lte/merge"
 	"lte/model"
 )
 
@@ -14,9 +15,9 @@ type localSGD struct {
 	model    *model.Model
 	worker   *worker
 	mean     *collective.Mean
-	statuses *collective.Exchange
+	statuses *merge.Exchange
 	merged   []float32 // the weights of the last merge
-	guard    *guard
+	checker  *lockstepChecker
 	done     counts
 	velocity []float32 // of an outer optimizer; nil: none
 	// outer makes the next merged weights of the last ones and the ranks' mean, in place of the mean.
@@ -25,7 +26,7 @@ type localSGD struct {
 
 func newLocalSGD(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model) (*localSGD, error) {
 	w := newWeights(c, be, m, g.Rank())
-	statuses, err := collective.NewExchange(g.For(collective.Merging), nil, 0, 1, collective.FP32)
+	statuses, err := merge.NewExchange(g.For(collective.Merging), nil, 0, 1, merge.FP32)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +36,7 @@ func newLocalSGD(c config.Config, g *collective.Meter, be compute.Backend, m *mo
 	}
 	l := &localSGD{config: c, model: m, worker: w, mean: mean,
 		statuses: statuses, outer: func(mean, merged []float32) {}}
-	l.guard = newGuard(c, g.For(collective.Control), m, &l.done)
+	l.checker = newLockstepChecker(g.For(collective.Control), m)
 	return l, nil
 }
 
@@ -56,7 +57,7 @@ func (m *localSGD) begin() {
 	}
 }
 
-func (m *localSGD) merge(step, k int, status collective.Status) (ended, error) {
+func (m *localSGD) merge(step, k int, status merge.Status) (ended, error) {
 	statuses, err := m.statuses.Gather(nil, status)
 	if err != nil {
 		return ended{}, err
@@ -69,7 +70,7 @@ func (m *localSGD) merge(step, k int, status collective.Status) (ended, error) {
 		return ended{}, err
 	}
 	m.outer(weights, m.merged)
-	if err := m.guard.prove(); err != nil {
+	if err := m.checker.check(); err != nil {
 		return ended{}, err
 	}
 	copy(m.merged, weights)

@@ -6,7 +6,10 @@ import (
 	"lte/collective"
 	"lte/compute"
 	"lte/config"
+	"lte/lora"
+	"lte/merge"
 	"lte/model"
+	"lte/nn"
 )
 
 // lte is LoRA-the-Explorer (Huh et al. 2024, algorithm 1 and the authors' code): every head trains alone, and every K
@@ -32,14 +35,14 @@ import (
 // Where heads are many, exchange.transport has a layer's sum over them travel in place of their factors.
 type lte struct {
 	*heads
-	guard     *guard
+	checker   *lockstepChecker
 	sharers   collective.Group // of which the ranks of a node share W, and its merge
 	share     float32          // of a head's update in W's: 1/N, or 1 for their sum
 	origins   []origin         // a layer each; nil with resets, which add to W and b themselves
 	momentum  momentum
-	wire      collective.Wire
+	wire      merge.Wire
 	route     Route
-	gathering *collective.Update
+	gathering *merge.Update
 	mean      *collective.Mean // of the replicas
 	merged    []float32        // the replicas of the last merge
 	done      counts
@@ -51,7 +54,7 @@ type lte struct {
 // flight is an exchange of factors that is under way, of the interval of k steps that ended with step.
 type flight struct {
 	step, k  int
-	statuses []collective.Status
+	statuses []merge.Status
 	err      error
 	landed   chan struct{} // closed: statuses or err are there
 }
@@ -62,12 +65,12 @@ type origin struct{ w, b []float32 }
 func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model, as *Route) (*lte, error) {
 	own := c.LoRA.Heads / g.Size()
 	resets := c.Merge.Reset != "none"
-	base := model.OwnBase
+	base := lora.CachedBase
 	switch {
 	case resets:
-		base = model.MainBase
+		base = lora.MainWeightBase
 	case own > 1:
-		base = model.FormedBase
+		base = lora.RecomputedBase
 	}
 	h, err := newHeads(c, be, m, g.Rank()*own, own, 1, base)
 	if err != nil {
@@ -86,21 +89,21 @@ func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.M
 		return nil, err
 	}
 	if c.Exchange.Overlap {
-		if err := g.For(collective.Control).Patient(); err != nil {
+		if err := g.For(collective.Control).YieldWhileWaiting(); err != nil {
 			return nil, err
 		}
 	}
-	l.wire = collective.Wire(c.Exchange.Wire)
+	l.wire = merge.Wire(c.Exchange.Wire)
 	merging := g.For(collective.Merging)
 	if c.Exchange.Zstd {
-		merging = collective.Compressed(merging, l.wire)
+		merging = merge.Compressed(merging, l.wire)
 	}
 	transports, route, err := h.choose(g, own, as)
 	if err != nil {
 		return nil, err
 	}
 	l.route = route
-	if l.gathering, err = collective.NewUpdate(merging, h.factors(), h.layout.Length, own, l.wire, transports, l.multiply); err != nil {
+	if l.gathering, err = merge.NewUpdate(merging, h.factors(), h.layout.Length, own, l.wire, transports, l.multiply); err != nil {
 		return nil, err
 	}
 	if r := h.crew[0].replicas; r != nil {
@@ -109,7 +112,7 @@ func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.M
 			return nil, err
 		}
 	}
-	l.guard = l.newGuard(g.For(collective.Control))
+	l.checker = newLockstepChecker(g.For(collective.Control), m)
 	return l, nil
 }
 
@@ -132,7 +135,7 @@ func (l *lte) keepOrigins() error {
 }
 
 // besideW is a number, 0 at first, for every one of each layer's W that carries heads, (out, in); the sharers' like those.
-func besideW(layout *model.Layout, sharers collective.Group) (rooms [][]float32, err error) {
+func besideW(layout *lora.Layout, sharers collective.Group) (rooms [][]float32, err error) {
 	total := 0
 	for _, p := range layout.Layers {
 		total += len(p.Layer.W.Data)
@@ -154,7 +157,7 @@ func (l *lte) counts() counts        { return l.done }
 // exchange: a local step talks to nobody.
 func (l *lte) exchange(_ int, loss float64) (float64, error) { return loss, nil }
 
-func (l *lte) merge(step, k int, status collective.Status) (ended, error) {
+func (l *lte) merge(step, k int, status merge.Status) (ended, error) {
 	if !l.config.Exchange.Overlap {
 		if err := l.anticipate(); err != nil {
 			return ended{}, err
@@ -182,7 +185,7 @@ func (l *lte) merge(step, k int, status collective.Status) (ended, error) {
 }
 
 // send begins an exchange. Until it has landed no rank calls another collective: the order of calls is that of the group.
-func (l *lte) send(step, k int, status collective.Status) error {
+func (l *lte) send(step, k int, status merge.Status) error {
 	if err := l.anticipate(); err != nil {
 		return err
 	}
@@ -213,7 +216,7 @@ func (l *lte) land() (ended, error) {
 }
 
 // take makes W of the factors that were gathered after the k steps that ended with step: each sharer its rows.
-func (l *lte) take(step, k int, statuses []collective.Status) (ended, error) {
+func (l *lte) take(step, k int, statuses []merge.Status) (ended, error) {
 	if err := failure(step, k, statuses); err != nil {
 		return ended{}, err
 	}
@@ -245,15 +248,15 @@ func (l *lte) take(step, k int, statuses []collective.Status) (ended, error) {
 	if err := l.mergeReplicas(); err != nil {
 		return ended{}, err
 	}
-	if err := l.guard.prove(); err != nil { // before what heads begin with is formed of W
+	if err := l.checker.check(); err != nil { // before what heads begin with is formed of W
 		return ended{}, err
 	}
 	for i, w := range l.crew {
-		copy(w.heads[0].Merged, l.gathering.Sent(i))
+		copy(w.heads[0].Merged, l.gathering.LocalEstimate(i))
 	}
 	l.owe()
 	if l.origins == nil {
-		if err := l.gathering.Renew(); err != nil {
+		if err := l.gathering.ResetSums(); err != nil {
 			return ended{}, err
 		}
 	}
@@ -267,10 +270,10 @@ func (l *lte) take(step, k int, statuses []collective.Status) (ended, error) {
 // exchange, as the factors of the last one are still measured.
 func (l *lte) anticipate() error {
 	reset, merges := l.config.Merge.Reset, l.done.merges
-	if l.wire == collective.FP32 || merges > 0 && reset == "none" || !l.gathering.Holds() {
+	if l.wire == merge.FP32 || merges > 0 && reset == "none" || !l.gathering.HasEstimates() {
 		return nil
 	}
-	err := l.gathering.Change(func(k int, head []float32) {
+	err := l.gathering.SetEstimates(func(k int, head []float32) {
 		if merges == 0 {
 			l.layout.DrawA(head, l.streams("head", k, 1)...)
 		} else {
@@ -281,7 +284,7 @@ func (l *lte) anticipate() error {
 		return err // owe has seen to the rest
 	}
 	for i, w := range l.crew {
-		copy(l.gathering.Sent(i), l.gathering.Head(w.number))
+		copy(l.gathering.LocalEstimate(i), l.gathering.Estimate(w.number))
 	}
 	return nil
 }
@@ -289,12 +292,12 @@ func (l *lte) anticipate() error {
 // owe: after a reset of B alone what was not sent of B is still owed, as A goes on. The next change of B is taken from
 // B̂ − B of this merge in place of 0. After a reset of A too it is forgotten: it was a factor of another A.
 func (l *lte) owe() {
-	if l.wire == collective.FP32 || l.config.Merge.Reset != "b" {
+	if l.wire == merge.FP32 || l.config.Merge.Reset != "b" {
 		return
 	}
 	for i, w := range l.crew {
 		for _, p := range l.layout.Layers {
-			sent, f := p.Factors(l.gathering.Sent(i)), p.Factors(w.heads[0].Value)
+			sent, f := p.Factors(l.gathering.LocalEstimate(i)), p.Factors(w.heads[0].Value)
 			subtract(sent.B.Data, f.B.Data)
 			subtract(sent.BiasB, f.BiasB)
 		}
@@ -314,10 +317,10 @@ func add(dst, x, y []float32) {
 }
 
 // apart returns the factors of the last merge: those that any reset left behind. Layers that are measured travel as factors.
-func (l *lte) apart(layer *model.Linear) (all []model.Factors) {
+func (l *lte) apart(layer *nn.Linear) (all []lora.Factors) {
 	if p, ok := l.place(layer); ok {
 		for k := range l.config.LoRA.Heads {
-			all = append(all, p.Factors(l.gathering.Head(k)))
+			all = append(all, p.Factors(l.gathering.Estimate(k)))
 		}
 	}
 	return all
@@ -333,7 +336,7 @@ func (l *lte) mergeBiases() {
 			copy(p.Layer.B, l.origins[i].b)
 		}
 		for k := range l.config.LoRA.Heads {
-			p.Factors(l.gathering.Head(k)).AddBias(p.Layer.B, p.Scale*l.share)
+			p.Factors(l.gathering.Estimate(k)).AddBias(p.Layer.B, p.Scale*l.share)
 		}
 	}
 }

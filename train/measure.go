@@ -7,8 +7,10 @@ import (
 	"lte/collective"
 	"lte/config"
 	"lte/data"
+	"lte/lora"
 	"lte/measure"
 	"lte/model"
+	"lte/nn"
 	"lte/record"
 
 	"gonum.org/v1/gonum/blas/blas32"
@@ -17,7 +19,7 @@ import (
 // probe measures, now and then, what the paper measures over training: of some layers, the effective rank and norm of the
 // gradient at the merged weights and of W − W⁰, and how the heads' updates lie to one another.
 type probe struct {
-	layers  []*model.Linear
+	layers  []*nn.Linear
 	origins [][]float32 // W⁰ (out, in) of each
 	images  data.Images // the mini-batch whose gradient is taken: the same one always, in every method and on every rank
 }
@@ -25,7 +27,7 @@ type probe struct {
 // apart is a method of several heads.
 type apart interface {
 	// apart returns every head's factors of a layer as they were merged, of all ranks; nil where the layer carries none.
-	apart(layer *model.Linear) []model.Factors
+	apart(layer *nn.Linear) []lora.Factors
 }
 
 // newProbe returns nil where nothing is to be measured.
@@ -126,7 +128,7 @@ func (t *Trainer) mergedGradients() (gradients []blas32.General, err error) {
 		err = data.EachBatch(t.set, images, t.config.Train.EvalBatch, 0, 1, func(b *data.Batch) error {
 			t.activity.begin(evaluating, t.step)
 			logits := t.model.Forward(b.Images)
-			model.CrossEntropy(logits.Data, logits.Data, targets(b, t.config.Train.LabelSmoothing), images.Len())
+			t.task.Loss(logits, logits, b, images.Len())
 			t.model.Backward(logits)
 			return nil
 		})

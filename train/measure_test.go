@@ -8,8 +8,9 @@ import (
 	"lte/collective"
 	"lte/config"
 	"lte/data"
+	"lte/lora"
 	"lte/measure"
-	"lte/model"
+	"lte/nn"
 )
 
 // measured is tinyConfig with measurements of two layers, whose gradient's images are no multiple of a pass.
@@ -105,7 +106,7 @@ func TestMeasuredIsWhatItIs(t *testing.T) {
 		twin.model.UseMerged()
 		twin.model.ZeroGrad()
 		logits := twin.model.Forward(images)
-		model.CrossEntropy(logits.Data, logits.Data, model.Targets{Labels: labels, Smoothing: 0.1}, 8)
+		nn.CrossEntropy(logits.Data, logits.Data, nn.Targets{Labels: labels, Smoothing: 0.1}, 8)
 		twin.model.Backward(logits)
 
 		var gradient, update, alignment float64
@@ -155,7 +156,7 @@ func TestMeasuredIsWhatItIs(t *testing.T) {
 	}
 }
 
-func product(f model.Factors) (out []float64) {
+func product(f lora.Factors) (out []float64) {
 	for i := range f.B.Rows {
 		for j := range f.A.Cols {
 			sum := 0.0

@@ -7,6 +7,7 @@ import (
 	"lte/collective"
 	"lte/compute"
 	"lte/config"
+	"lte/merge"
 	"lte/method"
 	"lte/model"
 )
@@ -22,7 +23,7 @@ type algorithm interface {
 	exchange(step int, loss float64) (float64, error)
 	// merge ends an interval of k steps, in lockstep on all ranks. If an exchange or the status of any rank is not
 	// finite, weights stay as they were and every rank gets the same *NonFiniteError.
-	merge(step, k int, status collective.Status) (ended, error)
+	merge(step, k int, status merge.Status) (ended, error)
 	// settle makes the model's weights those of the last merge, or step where there are no merges: what evaluation
 	// reads. Training goes on as if it had not been called, if it is called after a merge.
 	settle()
@@ -49,10 +50,8 @@ type ended struct {
 
 // counts of a run so far.
 type counts struct {
-	merges   int
-	cleared  int    // moments of optimizers that merges cleared, on this rank
-	repairs  int    // parameters that were not the same on all ranks and were made so
-	repaired string // which they were the last time, and where
+	merges  int
+	cleared int // moments of optimizers that merges cleared, on this rank
 }
 
 // newAlgorithm makes the configured method's. It changes the model: what trains, and which heads it carries.
@@ -92,7 +91,7 @@ func (e *NonFiniteError) Error() string {
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
 // failure finds the ranks that met the first number that is not finite, in the k steps that end with step.
-func failure(step, k int, statuses []collective.Status) error {
+func failure(step, k int, statuses []merge.Status) error {
 	var e *NonFiniteError
 	for rank, s := range statuses {
 		if s.Failed == 0 {
@@ -112,7 +111,7 @@ func failure(step, k int, statuses []collective.Status) error {
 	return e
 }
 
-func meanLoss(statuses []collective.Status) (mean float64) {
+func meanLoss(statuses []merge.Status) (mean float64) {
 	for _, s := range statuses {
 		mean += s.Loss / float64(len(statuses))
 	}

@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"lte/collective"
-	"lte/model"
+	"lte/lora"
 )
 
 // momentum is Nesterov's, of what merges move W by. Where a merge without it would add Δ to W,
@@ -20,7 +20,7 @@ type momentum struct {
 	before   []float32   // W's rows before the merge
 }
 
-func newMomentum(mu float64, layout *model.Layout, sharers collective.Group) (m momentum, err error) {
+func newMomentum(mu float64, layout *lora.Layout, sharers collective.Group) (m momentum, err error) {
 	if mu == 0 {
 		return m, nil
 	}

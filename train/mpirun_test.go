@@ -45,7 +45,6 @@ func TestLaws(t *testing.T) {
 		{"5: lockstep", lawLockstep},
 		{"5: shared memory", lawSharing},
 		{"5: a wrong bit is caught", lawWrongBit},
-		{"5: a wrong bit is repaired", lawRepair},
 		{"6: continuity", lawContinuity},
 		{"8: telescoping", lawTelescoping},
 		{"momentum", lawMomentum},
@@ -72,7 +71,6 @@ func TestRunsOnRanks(t *testing.T) {
 		{"not a number", runNotANumber},
 		{"an infinite gradient", runInfiniteGradient},
 		{"traffic", runTraffic},
-		{"a repair", runRepair},
 	})
 }
 

@@ -10,7 +10,8 @@ import (
 	"lte/collective"
 	"lte/config"
 	"lte/data"
-	"lte/model"
+	"lte/lora"
+	"lte/merge"
 	"lte/random"
 )
 
@@ -83,7 +84,7 @@ func addUpdates(tr *Trainer, share float64, w, b []float64) {
 			}
 			r := a.A.Rows
 			s := share * tr.config.LoRA.Alpha / float64(tr.config.LoRA.Rank)
-			add := func(f model.Factors, s float64) {
+			add := func(f lora.Factors, s float64) {
 				for i := range m {
 					for k := range r {
 						x := s * float64(f.B.Data[i*r+k])
@@ -363,7 +364,7 @@ func TestLoRABias(t *testing.T) {
 		}
 	}
 	before := biases(tr)
-	_, err := tr.Merge(2, collective.Status{})
+	_, err := tr.Merge(2, merge.Status{})
 	must(t, err)
 	distant(t, "b", biases(tr), before)
 	plain := newTrainer(t, tinyConfig("full"), collective.Alone{}, set)

@@ -1,24 +1,25 @@
 package train
 
 import (
-	"lte/collective"
 	"lte/config"
 	"lte/data"
+	"lte/lora"
+	"lte/merge"
 	"lte/method"
 	"lte/model"
 )
 
 // Outline is what one rank of a run carries, told without making it.
 type Outline struct {
-	Model    *model.Model        // without memory
-	Layout   *model.Layout       // of a head, or of a stack of them; nil where all weights train
-	Factors  []collective.Factor // the layout as a merge takes it
-	Workers  int                 // of a rank: its heads, or one
-	Replicas int                 // numbers that train beside a worker's head
-	Trained  int                 // numbers that a worker trains, replicas included
-	Pass     int                 // images of the largest pass, evaluation's included
-	Measured int                 // numbers of W⁰ that are kept for measurements
-	together bool                // the workers' mini-batches go through one pass
+	Model    *model.Model   // without memory
+	Layout   *lora.Layout   // of a head, or of a stack of them; nil where all weights train
+	Factors  []merge.Factor // the layout as a merge takes it
+	Workers  int            // of a rank: its heads, or one
+	Replicas int            // numbers that train beside a worker's head
+	Trained  int            // numbers that a worker trains, replicas included
+	Pass     int            // images of the largest pass, evaluation's included
+	Measured int            // numbers of W⁰ that are kept for measurements
+	together bool           // the workers' mini-batches go through one pass
 }
 
 // NewOutline outlines one of so many ranks of a run of a resolved configuration, on images of the set's sizes: nothing else of
@@ -44,19 +45,19 @@ func NewOutline(c config.Config, ranks int, set *data.Set) (*Outline, error) {
 		_, o.Trained = m.Sizes()
 		return o, nil
 	}
-	stack, base := 1, model.OwnBase
+	stack, base := 1, lora.CachedBase
 	switch spec := c.Spec(); {
 	case spec.Trains == method.HeadStack:
 		stack = c.LoRA.Heads
 	case spec.Merges == method.Head:
-		base = model.MainBase
+		base = lora.MainWeightBase
 	case spec.Trains == method.OwnHeads:
 		o.Workers = c.LoRA.Heads / ranks
 		switch {
 		case c.Merge.Reset != "none":
-			base = model.MainBase
+			base = lora.MainWeightBase
 		case o.Workers > 1:
-			base = model.FormedBase
+			base = lora.RecomputedBase
 		}
 	}
 	var trained []model.Parameter
@@ -67,7 +68,7 @@ func NewOutline(c config.Config, ranks int, set *data.Set) (*Outline, error) {
 		o.Replicas += p.Len()
 	}
 	o.Factors, o.Trained = factorsOf(o.Layout), o.Layout.Length+o.Replicas
-	if o.Workers > 1 && c.Train.Accumulate == 1 && c.Data.Share != "same" && o.Replicas == 0 && o.Layout.Thin() { // see together
+	if o.Workers > 1 && c.Train.Accumulate == 1 && c.Data.Share != "same" && o.Replicas == 0 && o.Layout.Factored() { // see together
 		o.together = true
 		o.Pass = max(o.Workers*perPass(c), c.Train.EvalBatch)
 	}

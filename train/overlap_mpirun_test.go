@@ -10,6 +10,7 @@ import (
 
 	"lte/collective"
 	"lte/config"
+	"lte/merge"
 	"lte/mpi"
 )
 
@@ -120,7 +121,7 @@ func trainsMeanwhile(t *testing.T, w *mpi.World) {
 	defer f.Close()
 	tr.feed = f
 	gate := make(chan struct{})
-	gathering, err := collective.NewUpdate(gated{w, gate}, m.factors(), m.layout.Length, 1, m.wire, make([]collective.Transport, len(m.layout.Layers)), m.multiply)
+	gathering, err := merge.NewUpdate(gated{w, gate}, m.factors(), m.layout.Length, 1, m.wire, make([]merge.Transport, len(m.layout.Layers)), m.multiply)
 	must(t, err)
 	m.gathering = gathering
 	late := time.AfterFunc(10*time.Second, func() { close(gate) }) // no rank is left hanging
@@ -151,13 +152,13 @@ func overlapNotANumber(t *testing.T, w *mpi.World) {
 	tr := newTrainer(t, overlapping(w.Size()), w, tinySet(300))
 	last := w.Size() - 1
 	before := linear(tr)
-	status := collective.Status{Loss: 1}
+	status := merge.Status{Loss: 1}
 	if w.Rank() == last {
 		status.Failed = 2
 	}
 	_, err := tr.method.merge(3, 3, status)
 	must(t, err)
-	_, err = tr.method.merge(6, 3, collective.Status{Loss: 1})
+	_, err = tr.method.merge(6, 3, merge.Status{Loss: 1})
 	want := fmt.Sprint(&NonFiniteError{Step: 2, Ranks: []int{last}, Loss: 1})
 	if err == nil || err.Error() != want {
 		t.Fatalf("got %v, want %s", err, want)

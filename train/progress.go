@@ -10,8 +10,8 @@ import (
 	"lte/config"
 	"lte/data"
 	"lte/method"
-	"lte/model"
 	"lte/record"
+	"lte/task"
 )
 
 // report evaluates, measures and records where one of the last k steps was a multiple of the interval for it, or the
@@ -28,7 +28,7 @@ func (t *Trainer) report(k int) error {
 	t.method.settle()
 	now, images := time.Now(), t.images()
 	done := t.method.counts()
-	r := record.Record{Step: t.step, Images: int64(images), LR: t.lr, Merges: done.merges, MomentsCleared: done.cleared, Repairs: done.repairs,
+	r := record.Record{Step: t.step, Images: int64(images), LR: t.lr, Merges: done.merges, MomentsCleared: done.cleared,
 		TrainLoss:       t.losses / float64(t.merged),
 		ImagesPerSecond: float64(images-t.lastImages) / now.Sub(t.seconds.lastAt).Seconds()}
 	if evaluate {
@@ -66,16 +66,16 @@ func (t *Trainer) report(k int) error {
 // the merged weights W.
 func (t *Trainer) evaluate() (loss, top1 float64, err error) {
 	t.model.UseMerged()
-	sums := make([]float64, 3) // loss, right, images
+	var score task.Score
 	err = data.EachBatch(t.set, t.set.Test, t.config.Train.EvalBatch, t.meter.Rank(), t.meter.Size(), func(b *data.Batch) error {
 		t.activity.begin(evaluating, t.step)
-		l, right := model.CrossEntropy(nil, t.model.Forward(b.Images).Data, targets(b, 0), len(b.Labels))
-		sums[0], sums[1], sums[2] = sums[0]+l, sums[1]+float64(right), sums[2]+float64(len(b.Labels))
+		t.task.Score(&score, t.model.Forward(b.Images), b)
 		return nil
 	})
 	if err != nil {
 		return 0, 0, err
 	}
+	sums := []float64{score.Loss, score.Right, score.Examples}
 	if err := collective.Sum(t.meter.For(collective.Evaluation), sums); err != nil {
 		return 0, 0, err
 	}
@@ -101,7 +101,7 @@ func (t *Trainer) summary() record.Summary {
 	weights := len(t.model.Flat())
 	done := t.method.counts()
 	s := record.Summary{Method: c.Method, Model: ModelName(c.Model), Dataset: t.set.Name, Ranks: size, Wire: c.Exchange.Wire, Steps: t.step,
-		Merges: done.merges, MomentsCleared: done.cleared, Repairs: done.repairs, Images: t.last.Images, Seconds: t.last.Seconds,
+		Merges: done.merges, MomentsCleared: done.cleared, Images: t.last.Images, Seconds: t.last.Seconds,
 		ImagesPerSecond: float64(t.last.Images) / t.last.Seconds, DataWait: t.last.DataWait,
 		TestTop1: *t.last.TestTop1, TestLoss: *t.last.TestLoss, TrainLoss: t.last.TrainLoss,
 		AverageTop1: t.last.AverageTop1, AverageLoss: t.last.AverageLoss,

@@ -9,6 +9,7 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
+	"lte/merge"
 )
 
 // About is what a checkpoint says of its run, for those who read no tensors.
@@ -87,7 +88,7 @@ func (a About) check() error {
 	}
 	seen := map[string]bool{}
 	for name, layers := range a.Route.Transports {
-		if _, err := collective.ParseTransport(name); err != nil {
+		if _, err := merge.ParseTransport(name); err != nil {
 			return err
 		}
 		for _, l := range layers {

@@ -4,7 +4,6 @@ package train
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -175,48 +174,5 @@ func runTraffic(t *testing.T, w *mpi.World) {
 		if w.Rank() == 0 && told.records[len(told.records)-1].BytesSent != want {
 			t.Fatalf("%s: the last record has %d bytes, want %d", method, told.records[len(told.records)-1].BytesSent, want)
 		}
-	}
-}
-
-// Fails if a repair is not told on rank 0, once, with step, parameter and rank, or does not count in records and summary, or if its
-// bytes are counted as other than control.
-func runRepair(t *testing.T, w *mpi.World) {
-	if w.Size() == 1 {
-		return
-	}
-	for _, method := range []string{"lte", "full"} {
-		c, set := tinyConfig(method), tinySet(50)
-		c.Train.Steps, c.Merge.Every, c.Run.LogEvery, c.Merge.Lockstep, c.Merge.Reset = 8, 2, 2, "repair", "auto"
-		if method == "lte" {
-			c.Merge.Reset = "b" // W is what all hold, not formed anew
-			c.Exchange.ShareMemory = false
-		}
-		tr, feed := newTrainer(t, c, w, set), common(set, 4)
-		inner := feed.batches
-		feed.batches = func(step int) *data.Batch {
-			if b := tr.model.Layers()[0].B; step == 3 && w.Rank() == w.Size()-1 {
-				b[0]++
-			}
-			return inner(step)
-		}
-		told := &observed{}
-		tr.feed, tr.observer = feed, told
-		s, err := tr.run()
-		must(t, err)
-		want := fmt.Sprintf("lockstep broken after step 4: %q differs on rank %d from rank 0; all have rank 0's numbers now, as merge.lockstep = \"repair\" says",
-			tr.model.Layers()[0].Name+".bias", w.Size()-1)
-		if len(told.warned) != 1 || told.warned[0] != want {
-			t.Fatalf("%s: told %q, want %q", method, told.warned, want)
-		}
-		for i, r := range told.records {
-			if want := min(i, 1); r.Repairs != want {
-				t.Fatalf("%s: record %d has %d repairs, want %d", method, i, r.Repairs, want)
-			}
-		}
-		others := int64(w.Size() - 1)
-		if control := tr.Traffic().Control.Sent; s.Repairs != 1 || control <= 4*8*others*int64(len(tr.model.Parameters())) {
-			t.Fatalf("%s: %d repairs, %d bytes of control", method, s.Repairs, control)
-		}
-		everywhere(t, w, method+"'s weights", tr.digest())
 	}
 }

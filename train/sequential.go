@@ -4,6 +4,8 @@ import (
 	"lte/collective"
 	"lte/compute"
 	"lte/config"
+	"lte/lora"
+	"lte/merge"
 	"lte/model"
 )
 
@@ -16,7 +18,7 @@ type sequential struct {
 }
 
 func newSequential(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model) (*sequential, error) {
-	h, err := newHeads(c, be, m, 0, 1, 1, model.MainBase)
+	h, err := newHeads(c, be, m, 0, 1, 1, lora.MainWeightBase)
 	if err != nil {
 		return nil, err
 	}
@@ -26,20 +28,19 @@ func newSequential(c config.Config, g *collective.Meter, be compute.Backend, m *
 	}
 	s := &sequential{gradients: all, heads: h}
 	s.worker.number = g.Rank()
-	s.guard.alongHead(h)
 	return s, nil
 }
 
 func (m *sequential) workers() []*worker    { return m.heads.workers() }
 func (m *sequential) interval(step int) int { return m.config.Merge.Interval(step) }
 
-func (m *sequential) merge(step, k int, status collective.Status) (ended, error) {
+func (m *sequential) merge(step, k int, status merge.Status) (ended, error) {
 	if status.Failed > 0 {
 		return ended{}, m.blame(step-k+status.Failed, status.Loss)
 	}
 	m.worker.heads[0].Fold()
 	m.settle()
-	if err := m.guard.prove(); err != nil {
+	if err := m.checker.check(); err != nil {
 		return ended{}, err
 	}
 	m.done.merges++

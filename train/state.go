@@ -6,6 +6,7 @@ import (
 
 	"lte/checkpoint"
 	"lte/collective"
+	"lte/merge"
 	"lte/model"
 )
 
@@ -105,7 +106,6 @@ func (o *sgd) state(t *tensors, name string) { t.floats(name+".momentum", o.buff
 
 func (c *counts) state(s *state) {
 	s.shared.int("merges", &c.merges)
-	s.shared.int("repairs", &c.repairs)
 	s.own.int("moments_cleared", &c.cleared)
 }
 
@@ -149,7 +149,7 @@ func (l *lte) state(s *state) {
 func (l *lte) flightState(s *state) {
 	l.wait()
 	f := &l.arrived
-	f.statuses = append(f.statuses[:0], make([]collective.Status, l.config.LoRA.Heads/len(l.crew))...)
+	f.statuses = append(f.statuses[:0], make([]merge.Status, l.config.LoRA.Heads/len(l.crew))...)
 	f.step, f.k = 0, 0
 	if l.aloft != nil {
 		f.step, f.k = l.aloft.step, l.aloft.k
@@ -161,7 +161,7 @@ func (l *lte) flightState(s *state) {
 }
 
 // statuses names losses: where a rank has failed nothing is kept.
-func (t *tensors) statuses(all []collective.Status) {
+func (t *tensors) statuses(all []merge.Status) {
 	for rank := range all {
 		t.real(fmt.Sprintf("%s%d.loss", flightOf, rank), &all[rank].Loss)
 	}
@@ -172,7 +172,7 @@ func (l *lte) restored() {
 		f.landed = make(chan struct{})
 		close(f.landed)
 		l.aloft = &f
-		l.gathering.Came()
+		l.gathering.RestoredReceived()
 	}
 	for _, w := range l.crew {
 		w.heads[0].Rebase()
@@ -187,16 +187,16 @@ func (m full) state(s *state) {
 
 func (m full) restored() {}
 
-func (m *lora) state(s *state) {
+func (m *loraMethod) state(s *state) {
 	m.done.state(s)
 	m.heads.state(s, &s.shared)
 	m.baseState(s)
 }
 
-func (m *lora) restored() {}
+func (m *loraMethod) restored() {}
 
 // baseState names W⁰, which a head keeps where W is formed of both.
-func (m *lora) baseState(s *state) {
+func (m *loraMethod) baseState(s *state) {
 	for _, p := range m.layout.Layers {
 		w, b := m.worker.heads[0].Adapter(p.Layer).Base()
 		s.shared.floats("origin."+p.Layer.Name+".weight", w)

@@ -3,14 +3,15 @@ package train
 import (
 	"lte/config"
 	"lte/data"
-	"lte/model"
+	"lte/lora"
+	"lte/nn"
 	"lte/random"
 )
 
 // crew is workers as one pass takes them.
 type crew struct {
-	heads []*model.Head
-	masks []*model.Noise
+	heads []*lora.Head
+	masks []*nn.Noise
 }
 
 // together returns the workers whose mini-batches lie in one batch as one pass takes them, if passes through the factors
@@ -21,7 +22,7 @@ func together(c config.Config, workers []*worker) *crew {
 	}
 	all := &crew{}
 	for _, w := range workers {
-		if len(w.heads) == 0 || w.replicas != nil || !w.heads[0].Thin() {
+		if len(w.heads) == 0 || w.replicas != nil || !w.heads[0].Factored() {
 			return nil
 		}
 		all.heads, all.masks = append(all.heads, w.heads...), append(all.masks, w.noise.masks...)
@@ -101,11 +102,11 @@ func (t *Trainer) gradients(w *worker, batch *data.Batch) (loss float64) {
 
 // pass is a forward and a backward pass of heads, each over an equal share of the images; it returns the sum of the
 // losses.
-func (t *Trainer) pass(batch *data.Batch, heads []*model.Head, masks []*model.Noise) float64 {
+func (t *Trainer) pass(batch *data.Batch, heads []*lora.Head, masks []*nn.Noise) float64 {
 	t.model.UseLocal(heads...)
 	logits := t.model.ForwardTraining(batch.Images, masks...)
 	dlogits := logits // the logits are not needed again
-	loss, _ := model.CrossEntropy(dlogits.Data, logits.Data, targets(batch, t.config.Train.LabelSmoothing), t.config.Train.Batch)
+	loss := t.task.Loss(dlogits, logits, batch, t.config.Train.Batch)
 	t.model.Backward(dlogits)
 	return loss
 }

@@ -12,7 +12,7 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
-	"lte/model"
+	"lte/lora"
 	"lte/record"
 )
 
@@ -63,7 +63,7 @@ func tinyConfig(method string) config.Config {
 	c.Data = config.Data{Share: "split", Kind: "auto", TestPart: 0.2, Resize: "bicubic", Keep: 1, Norm: "auto", RRC: "off", Area: 1, Aspect: 1, MixProb: 1}
 	c.Model = config.Model{Kind: "vit", TokenMLP: 6, Patch: 2, Depth: 1, Width: 8, MLP: 12, Heads: 2, Positions: "learned"}
 	c.LoRA = config.LoRA{Rank: 2, Alpha: 4, Init: "orthogonal"}
-	c.Merge = config.Merge{Every: 3, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors", Lockstep: "stop"}
+	c.Merge = config.Merge{Every: 3, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors"}
 	c.Exchange = config.Exchange{Wire: "fp32", Transport: "factors", ShareMemory: true}
 	c.Replicas = config.Replicas{Sync: "auto"}
 	c.Outer = config.Outer{LR: 0.7, Momentum: 0.9}
@@ -149,7 +149,7 @@ func restart(tr *Trainer) {
 }
 
 // head is the first head of this rank.
-func head(tr *Trainer) *model.Head { return tr.workers[0].heads[0] }
+func head(tr *Trainer) *lora.Head { return tr.workers[0].heads[0] }
 
 // beginning is W⁰ of all linear layers, in order.
 func beginning(tr *Trainer) (out []float32) {

@@ -13,9 +13,11 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
+	"lte/merge"
 	"lte/model"
 	"lte/random"
 	"lte/record"
+	"lte/task"
 )
 
 // Trainer is one rank's part of a run.
@@ -25,6 +27,7 @@ type Trainer struct {
 	set      *data.Set
 	backend  compute.Backend
 	model    *model.Model
+	task     task.Task
 	method   algorithm
 	workers  []*worker
 	together *crew           // all workers, where one pass serves them
@@ -55,7 +58,7 @@ type Trainer struct {
 // interval is what was trained since the last merge.
 type interval struct {
 	done   int // steps
-	status collective.Status
+	status merge.Status
 }
 
 // feed is where batches come from: a data.Feed, or a test's own.
@@ -80,7 +83,7 @@ func build(c config.Config, g collective.Group, set *data.Set, be compute.Backen
 		return nil, &config.Error{Problem: err.Error(), Err: err}
 	}
 	if !c.Exchange.ShareMemory {
-		g = collective.Apart(g)
+		g = collective.WithoutSharedMemory(g)
 	}
 	meter := collective.NewMeter(g)
 	if c.SharesWeights() && g.Size() > 1 {
@@ -96,7 +99,7 @@ func build(c config.Config, g collective.Group, set *data.Set, be compute.Backen
 	if err != nil {
 		return nil, err
 	}
-	t := &Trainer{config: c, meter: meter, set: set, backend: be, model: v, method: m, workers: m.workers(), probe: p}
+	t := &Trainer{config: c, meter: meter, set: set, backend: be, model: v, task: task.Classification{LabelSmoothing: c.Train.LabelSmoothing}, method: m, workers: m.workers(), probe: p}
 	if c.Data.Share == "shard" && set.Train.Len() < t.everyone() {
 		return nil, &config.Error{Keys: []string{"data.share"}, Problem: fmt.Sprintf(
 			"data.share = \"shard\": %d training images are too few for %d shards; set data.share = \"split\"", set.Train.Len(), t.everyone())}
@@ -117,7 +120,7 @@ func build(c config.Config, g collective.Group, set *data.Set, be compute.Backen
 func sharers(c config.Config, m *collective.Meter) collective.Group {
 	g := m.For(collective.Control)
 	if !c.SharesWeights() {
-		g = collective.Apart(g)
+		g = collective.WithoutSharedMemory(g)
 	}
 	return g
 }
@@ -128,7 +131,7 @@ func share(m *model.Model, g collective.Group) error {
 	if err != nil {
 		return fmt.Errorf("room for W: %w", err)
 	}
-	m.Lay(weights)
+	m.SetStorage(weights)
 	return nil
 }
 
@@ -305,7 +308,7 @@ func Augment(d config.Data) (a data.Augment) {
 
 // localSteps trains the rest of an interval of k steps. After a loss or gradient that is not finite it makes no further
 // update: the status tells the other ranks at the merge.
-func (t *Trainer) localSteps(k int) (collective.Status, error) {
+func (t *Trainer) localSteps(k int) (merge.Status, error) {
 	status := &t.under.status
 	for t.under.done < k {
 		if status.Failed == 0 {
@@ -321,7 +324,7 @@ func (t *Trainer) localSteps(k int) (collective.Status, error) {
 			}
 			status.Loss += loss / float64(k)
 			if !ok {
-				*status = collective.Status{Loss: loss, Failed: t.under.done + 1}
+				*status = merge.Status{Loss: loss, Failed: t.under.done + 1}
 			}
 			if t.observer != nil {
 				t.observer.Progress(t.step+1, loss)
@@ -348,16 +351,11 @@ func (t *Trainer) next() (*data.Batch, error) {
 
 // Merge ends an interval of k steps in lockstep on all ranks; it returns the mean loss of all ranks over the steps that are
 // merged with it, NaN of none.
-func (t *Trainer) Merge(k int, status collective.Status) (loss float64, err error) {
-	repairs := t.method.counts().repairs
+func (t *Trainer) Merge(k int, status merge.Status) (loss float64, err error) {
 	t.activity.begin(merging, t.step)
 	e, err := t.method.merge(t.step, k, status)
 	if err != nil {
 		return 0, err
-	}
-	if done := t.method.counts(); done.repairs > repairs && t.observer != nil {
-		t.observer.Warn(fmt.Sprintf("lockstep broken after step %d: %s; all have rank 0's numbers now, as merge.lockstep = \"repair\" says",
-			t.step, done.repaired))
 	}
 	if e.steps == 0 {
 		return math.NaN(), nil

@@ -9,7 +9,8 @@ import (
 	"lte/collective"
 	"lte/compute"
 	"lte/config"
-	"lte/model"
+	"lte/lora"
+	"lte/merge"
 
 	"gonum.org/v1/gonum/blas"
 )
@@ -24,7 +25,7 @@ type Route struct {
 // String says it in a line.
 func (r Route) String() string {
 	var parts []string
-	for _, t := range collective.Transports() {
+	for _, t := range merge.Transports() {
 		if n := len(r.Transports[t.String()]); n > 0 {
 			parts = append(parts, fmt.Sprintf("%s for %d layers", t, n))
 		}
@@ -38,15 +39,15 @@ func (r Route) String() string {
 }
 
 // transports are the route's, of a layout's layers, one each.
-func (r Route) transports(l *model.Layout) ([]collective.Transport, error) {
-	all := make([]collective.Transport, len(l.Layers))
+func (r Route) transports(l *lora.Layout) ([]merge.Transport, error) {
+	all := make([]merge.Transport, len(l.Layers))
 	for i, p := range l.Layers {
 		for name, layers := range r.Transports {
 			if !slices.Contains(layers, p.Layer.Name) {
 				continue
 			}
 			var err error
-			if all[i], err = collective.ParseTransport(name); err != nil {
+			if all[i], err = merge.ParseTransport(name); err != nil {
 				return nil, err
 			}
 		}
@@ -69,19 +70,19 @@ func (t *Trainer) route() (r Route) {
 //
 // Only factors bring a head's own numbers to all ranks, which biases of heads, overlap and the measurement of heads need:
 // what these concern travels so whatever is asked for.
-func Transports(c config.Config, l *model.Layout, costs func() (collective.Costs, error)) ([]collective.Transport, error) {
-	all := make([]collective.Transport, len(l.Layers)) // factors
-	if c.LoRA.Bias || c.Exchange.Overlap || c.Exchange.Transport == collective.Factors.String() {
+func Transports(c config.Config, l *lora.Layout, costs func() (merge.Costs, error)) ([]merge.Transport, error) {
+	all := make([]merge.Transport, len(l.Layers)) // factors
+	if c.LoRA.Bias || c.Exchange.Overlap || c.Exchange.Transport == merge.Factors.String() {
 		return all, nil
 	}
 	var free []int
-	var factors []collective.Factor
+	var factors []merge.Factor
 	for i, p := range l.Layers {
 		if c.Measure.Every == 0 || !matchAny(c.Measure.Layers, p.Layer.Name) {
 			free, factors = append(free, i), append(factors, factorOf(p))
 		}
 	}
-	var chosen []collective.Transport
+	var chosen []merge.Transport
 	if c.Exchange.Transport == "auto" {
 		costs, err := costs()
 		if err != nil {
@@ -89,11 +90,11 @@ func Transports(c config.Config, l *model.Layout, costs func() (collective.Costs
 		}
 		chosen = costs.Choose(factors)
 	} else {
-		t, err := collective.ParseTransport(c.Exchange.Transport)
+		t, err := merge.ParseTransport(c.Exchange.Transport)
 		if err != nil {
 			return nil, err
 		}
-		chosen = slices.Repeat([]collective.Transport{t}, len(free))
+		chosen = slices.Repeat([]merge.Transport{t}, len(free))
 	}
 	for i, t := range chosen {
 		all[free[i]] = t
@@ -102,15 +103,15 @@ func Transports(c config.Config, l *model.Layout, costs func() (collective.Costs
 }
 
 // choose finds the transports of this run's layers, the same ones on all ranks: those of another route, where one is given.
-func (h *heads) choose(g *collective.Meter, own int, as *Route) (all []collective.Transport, r Route, err error) {
+func (h *heads) choose(g *collective.Meter, own int, as *Route) (all []merge.Transport, r Route, err error) {
 	if as != nil {
 		all, err = as.transports(h.layout)
 		return all, *as, err
 	}
 	control := g.For(collective.Control)
-	w := collective.Wire(h.config.Exchange.Wire)
-	all, err = Transports(h.config, h.layout, func() (c collective.Costs, err error) {
-		c = collective.Costs{Ranks: g.Size(), Own: own, Number: w.PerNumber()}
+	w := merge.Wire(h.config.Exchange.Wire)
+	all, err = Transports(h.config, h.layout, func() (c merge.Costs, err error) {
+		c = merge.Costs{Ranks: g.Size(), Own: own, Wire: w}
 		if c.Network, err = collective.Measure(control); err != nil {
 			return c, err
 		}
@@ -137,9 +138,9 @@ func (h *heads) choose(g *collective.Meter, own int, as *Route) (all []collectiv
 func (l *lte) travels() Route { return l.route }
 
 // mergeRate is the operations a second that the slowest rank merges a layer of middle size with, while all do.
-func mergeRate(g collective.Group, be compute.Backend, l *model.Layout, heads int) (float64, error) {
+func mergeRate(g collective.Group, be compute.Backend, l *lora.Layout, heads int) (float64, error) {
 	layers := slices.Clone(l.Layers)
-	slices.SortFunc(layers, func(a, b model.Place) int { return len(a.Layer.W.Data) - len(b.Layer.W.Data) })
+	slices.SortFunc(layers, func(a, b lora.LayerSlot) int { return len(a.Layer.W.Data) - len(b.Layer.W.Data) })
 	p := layers[len(layers)/2]
 	m, n, inner := p.Layer.W.Rows, p.Layer.W.Cols, heads*p.Rank
 	dst := compute.Matrix(m, n, make([]float32, m*n))

@@ -7,15 +7,17 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/data"
+	"lte/lora"
 	"lte/model"
+	"lte/nn"
 	"lte/random"
 )
 
 // worker is one who trains alone between merges: a head with replicas of its own, or a copy of all weights. A rank has
 // one, or one for each of its heads.
 type worker struct {
-	number   int           // of the head, or of the rank: its mini-batches are that share of every step's images
-	heads    []*model.Head // one; none: it trains weights
+	number   int          // of the head, or of the rank: its mini-batches are that share of every step's images
+	heads    []*lora.Head // one; none: it trains weights
 	noise    noise
 	parts    []*part
 	replicas *replicas // nil: none
@@ -24,13 +26,13 @@ type worker struct {
 // noise is a worker's source of masks for dropout and stochastic depth.
 type noise struct {
 	source *rand.ChaCha8
-	masks  []*model.Noise // of source, as passes take it; none where nothing is dropped
+	masks  []*nn.Noise // of source, as passes take it; none where nothing is dropped
 }
 
 func newNoise(c config.Model) (n noise) {
 	if c.Dropout > 0 || c.DropPath > 0 {
 		n.source = rand.NewChaCha8([32]byte{})
-		n.masks = []*model.Noise{model.NewNoise(n.source)}
+		n.masks = []*nn.Noise{nn.NewNoise(n.source)}
 	}
 	return n
 }
@@ -141,11 +143,6 @@ func (w *worker) trained() int {
 		n += len(p.value)
 	}
 	return n
-}
-
-// targets are a batch's images' labels as the loss takes them.
-func targets(b *data.Batch, smoothing float64) model.Targets {
-	return model.Targets{Labels: b.Labels, Others: b.Others, Lambda: b.Lambda, Smoothing: smoothing}
 }
 
 // cut returns the i-th of n equal parts of a batch.

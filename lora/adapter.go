@@ -1,0 +1,248 @@
+package lora
+
+import (
+	"lte/compute"
+	"lte/nn"
+
+	"gonum.org/v1/gonum/blas"
+	"gonum.org/v1/gonum/blas/blas32"
+)
+
+// Base says what a head's effective weight adds s·BA to between merges, W − s·B'A'.
+type Base int
+
+// The bases.
+const (
+	CachedBase     Base = iota // a copy for each head, formed at merges
+	RecomputedBase             // no copy: W_k is formed of W and both products; for one of several heads of a rank
+	MainWeightBase             // W itself: B'A' is always 0, as every merge resets
+)
+
+// Adapter is one layer's part of a head: the factors A (r, in) and B (out, r), and where the head has biases b_A (r)
+// and b_B (out); their gradients; and the factors at the last merge. Its slices are views of the head's. It is an nn.Adapter.
+type Adapter struct {
+	Factors      // that train
+	Grad, Merged Factors
+
+	Scale   float32 // s = α/r
+	layer   *nn.Linear
+	kind    Base
+	base    blas32.General // (out, in): of CachedBase
+	baseB   []float32      // (out): b's part of it, where there are biases
+	bias    []float32      // (out): b_k; nil without biases
+	backend compute.Backend
+
+	// What products read: Aᵀ (in, R) and B (out, R). R is r; of RecomputedBase it is 2r, A' behind A and −B' behind B.
+	at, b          compute.Operand
+	stackA, stackB blas32.General // (R, in), (out, R) in float32
+	bRound         compute.Operand
+
+	factored      bool            // passes go through the factors, without forming W_k: see chooseStrategy
+	viaWeightGrad bool            // G is formed
+	low           compute.Operand // (rows, R): xAᵀ of the forward pass, where factored
+	work          *scratch
+}
+
+// Factors are the matrices and vectors of one layer, views of a head's flat slice.
+type Factors struct {
+	A, B         blas32.General // (r, in), (out, r)
+	BiasA, BiasB []float32      // (r), (out) of every head of a stack; nil without biases
+}
+
+// scratch is memory that all adapters share. It grows with the first passes.
+type scratch struct {
+	low compute.Operand // (rows, R): xAᵀ, then dy·B
+	g   compute.Operand // (out, in): G, of an adapter viaWeightGrad
+	sum []float32       // (out): Σ dy
+}
+
+// reserve makes the scratch large enough for a pass of that many rows.
+func (w *scratch) reserve(a *Adapter, rows int) {
+	grow := func(o *compute.Operand, n int) {
+		if n > o.Cols {
+			*o = compute.NewOperand(a.backend.DType(), 1, n)
+		}
+	}
+	grow(&w.low, rows*a.stackA.Rows)
+	if a.viaWeightGrad {
+		grow(&w.g, a.B.Rows*a.A.Cols)
+	}
+	if len(w.sum) < a.B.Rows {
+		w.sum = make([]float32, a.B.Rows)
+	}
+}
+
+// SetStrategy fixes how passes are made, and allocates what that takes. NewHead chooses by chooseStrategy.
+func (a *Adapter) SetStrategy(factored, viaWeightGrad bool) {
+	if a.factored, a.viaWeightGrad = factored, viaWeightGrad; !factored {
+		a.layer.ReserveWeight()
+	}
+}
+
+// chooseStrategy returns the way with the fewest FLOPs for passes of ρ rows by a layer (out, in) = (m, n), a head of rank r, and R
+// columns of B in products (see Adapter):
+//
+//	forming W_k             2·mnR, and the gradients of the factors
+//	    by the factors      4·ρr(m+n)
+//	    by G = dyᵀx         2·ρmn + 4·mnr
+//	through the factors     4·ρR(m+n) beside W's own products, and 2·ρr(m+n) for the gradients
+func chooseStrategy(rows, out, in, rank, columns int) (factored, viaWeightGrad bool) {
+	rho, elements, sides := float64(rows), area(out, in), float64(out+in)
+	r, w := float64(rank), float64(columns)
+	byFactors, byWeightGrad := 4*rho*r*sides, 2*rho*elements+4*elements*r
+	factored = 4*rho*w*sides+2*rho*r*sides < 2*elements*w+min(byFactors, byWeightGrad)
+	return factored, !factored && byWeightGrad < byFactors
+}
+
+// Base returns the copies of W − s·B'A' (out, in) and of b's part of it (out) that a head of CachedBase keeps, the second only with
+// biases; else nil.
+func (a *Adapter) Base() (w, b []float32) { return a.base.Data, a.baseB }
+
+// from returns what W_k adds to.
+func (a *Adapter) from() blas32.General {
+	if a.kind == CachedBase {
+		return a.base
+	}
+	return a.layer.W
+}
+
+// rebase forms the base of W, A' and B', and of b, b_A' and b_B'.
+func (a *Adapter) rebase() {
+	if a.kind != CachedBase {
+		return
+	}
+	a.backend.AddProduct(compute.F32(a.base), a.layer.W, -a.Scale, a.Merged.B, a.Merged.A)
+	if a.bias != nil {
+		copy(a.baseB, a.layer.B)
+		a.Merged.AddBias(a.baseB, -a.Scale)
+	}
+}
+
+// AddBias adds to dst what the factors add to the layer's bias: scale·(B·b_A + Σ b_B).
+func (f Factors) AddBias(dst []float32, scale float32) {
+	if f.BiasA == nil {
+		return
+	}
+	m, r := f.B.Rows, f.B.Cols
+	for i := range m {
+		sum := float32(0)
+		for at := i; at < len(f.BiasB); at += m {
+			sum += f.BiasB[at]
+		}
+		for j, x := range f.BiasA {
+			sum += f.B.Data[i*r+j] * x
+		}
+		dst[i] += scale * sum
+	}
+}
+
+// Prepare rounds and transposes the factors for products, and returns what W_k adds to.
+func (a *Adapter) Prepare() blas32.General {
+	if r := a.A.Rows; a.kind == RecomputedBase {
+		copy(a.stackA.Data, a.A.Data)
+		copy(a.stackA.Data[len(a.A.Data):], a.Merged.A.Data)
+		for i := range a.B.Rows {
+			row := a.stackB.Data[i*2*r : (i+1)*2*r]
+			copy(row, a.B.Data[i*r:(i+1)*r])
+			for j, x := range a.Merged.B.Data[i*r : (i+1)*r] {
+				row[r+j] = -x
+			}
+		}
+	}
+	a.backend.Transpose(a.at, a.stackA) // faster to multiply by than A
+	a.b = compute.AsOperand(a.backend, a.bRound, a.stackB)
+	if a.bias != nil {
+		switch a.kind {
+		case CachedBase:
+			copy(a.bias, a.baseB)
+		case RecomputedBase:
+			copy(a.bias, a.layer.B)
+			a.Merged.AddBias(a.bias, -a.Scale)
+		case MainWeightBase:
+			copy(a.bias, a.layer.B)
+		}
+		a.AddBias(a.bias, a.Scale)
+	}
+	return a.from()
+}
+
+// FormWeight computes W_k = (W − s·B'A') + s·BA (algorithm.md; the paper's section 3.2), unless passes go through the factors.
+func (a *Adapter) FormWeight(dst compute.Operand) bool {
+	if a.factored {
+		return false
+	}
+	a.backend.AddProduct(dst, a.from(), a.Scale, a.stackB, a.stackA)
+	return true
+}
+
+// Bias returns b_k (out), nil without biases.
+func (a *Adapter) Bias() []float32 { return a.bias }
+
+// Forward adds s·(xAᵀ)Bᵀ to y, a head's part of xW_kᵀ, where passes go through the factors.
+func (a *Adapter) Forward(y, x compute.Operand) {
+	if !a.factored {
+		return
+	}
+	if a.low.Rows < x.Rows {
+		a.low = compute.NewOperand(a.backend.DType(), x.Rows, a.b.Cols)
+	}
+	low := a.low.First(x.Rows)
+	a.backend.Gemm(blas.NoTrans, blas.NoTrans, 1, x, a.at, 0, low)
+	a.backend.Gemm(blas.NoTrans, blas.Trans, a.Scale, low, a.b, 1, y)
+}
+
+// Backward adds the factors' gradients, and where factored also dx += s·(dy·B)A. With W_k = … + s·BA and G = dyᵀx:
+// ∂L/∂B = s·G·Aᵀ = s·dyᵀ(xAᵀ) and ∂L/∂A = s·Bᵀ·G = s·(dy·B)ᵀx.
+func (a *Adapter) Backward(dx, dy, x compute.Operand, beta float32) {
+	be, r := a.backend, a.A.Rows
+	a.work.reserve(a, dy.Rows)
+	at, b := a.at.Columns(r), a.b.Columns(r)
+	gradA, gradB := compute.F32(a.Grad.A), compute.F32(a.Grad.B)
+	switch {
+	case a.viaWeightGrad:
+		g := a.work.g.Shape(a.B.Rows, a.A.Cols)
+		be.Gemm(blas.Trans, blas.NoTrans, 1, dy, x, 0, g)
+		be.Gemm(blas.NoTrans, blas.NoTrans, a.Scale, g, at, beta, gradB)
+		be.Gemm(blas.Trans, blas.NoTrans, a.Scale, b, g, beta, gradA)
+	case a.factored:
+		be.Gemm(blas.Trans, blas.NoTrans, a.Scale, dy, a.low.First(x.Rows).Columns(r), beta, gradB)
+		low := a.work.low.Shape(x.Rows, a.b.Cols)
+		be.Gemm(blas.NoTrans, blas.NoTrans, 1, dy, a.b, 0, low)
+		be.Gemm(blas.Trans, blas.NoTrans, a.Scale, low.Columns(r), x, beta, gradA)
+		if dx.Rows > 0 {
+			be.Gemm(blas.NoTrans, blas.Trans, a.Scale, low, a.at, 1, dx)
+		}
+	default:
+		low := a.work.low.Shape(x.Rows, r)
+		be.Gemm(blas.NoTrans, blas.NoTrans, 1, x, at, 0, low)
+		be.Gemm(blas.Trans, blas.NoTrans, a.Scale, dy, low, beta, gradB)
+		be.Gemm(blas.NoTrans, blas.NoTrans, 1, dy, b, 0, low)
+		be.Gemm(blas.Trans, blas.NoTrans, a.Scale, low, x, beta, gradA)
+	}
+	if a.bias != nil {
+		a.backwardBias(dy, beta)
+	}
+}
+
+// backwardBias adds the gradients of b_k = … + s·(B·b_A + b_B), with g = Σ dy: ∂L/∂b_B = s·g, ∂L/∂b_A = s·Bᵀg, and
+// s·g·b_Aᵀ to ∂L/∂B.
+func (a *Adapter) backwardBias(dy compute.Operand, beta float32) {
+	r, g := a.A.Rows, a.work.sum[:a.B.Rows]
+	clear(g)
+	a.backend.SumRows(g, dy)
+	if beta == 0 {
+		clear(a.Grad.BiasA)
+		clear(a.Grad.BiasB)
+	}
+	for i, v := range g {
+		v *= a.Scale
+		for at := i; at < len(a.Grad.BiasB); at += len(g) {
+			a.Grad.BiasB[at] += v
+		}
+		b, gradB := a.B.Data[i*r:(i+1)*r], a.Grad.B.Data[i*r:(i+1)*r]
+		for j := range r {
+			a.Grad.BiasA[j] += v * b[j]
+			gradB[j] += v * a.BiasA[j]
+		}
+	}
+}
