@@ -44,7 +44,7 @@ endef
 VERSION  = $(shell git describe --tags --always --dirty 2>&- || echo devel)
 
 # The tests on real ranks: those in the files tagged mpirun.
-RANK_FILES = $(shell grep -ls '^//go:build mpirun' *_test.go */*_test.go)
+RANK_FILES = $(shell grep -rls --include='*_test.go' '^//go:build mpirun' .)
 RANK_TESTS = $(shell grep -ho '^func Test[A-Za-z0-9_]*' $(RANK_FILES) | sed 's/^func //; /^TestMain$$/d' | paste -sd '|')
 
 .PHONY: run build test test-unit test-mpi test-report test-slurm lint bench bench-torch bench-data deps install clean env help
@@ -63,7 +63,7 @@ test-unit: ## the tests without ranks, then a build without MPI
 	CGO_ENABLED=0 go vet ./...
 
 test-mpi: ## the tests on real ranks alone
-	go test -p 1 -tags mpirun -count=1 -run '^($(RANK_TESTS))$$' $(addprefix ./,$(sort $(dir $(RANK_FILES))))
+	go test -p 1 -tags mpirun -count=1 -run '^($(RANK_TESTS))$$' $(sort $(dir $(RANK_FILES)))
 
 test-report: ## the report's page in Chromium; without apt-get in the one that is there, if any
 	@! command -v apt-get >/dev/null || { $(call INSTALL,chromium); }
@@ -74,7 +74,7 @@ test-slurm: ## the sweeps of jobs/ on a SLURM of two nodes of its own; where the
 	  echo "make test-slurm starts a SLURM: it wants apt-get and root. Left out."; \
 	else \
 	  $(call INSTALL,slurm-wlm munge) && \
-	  go test -count=1 -tags slurm -timeout 15m -run TestSweepsOnSLURM .; \
+	  go test -count=1 -tags slurm -timeout 15m -run TestSweepsOnSLURM ./jobs; \
 	fi
 
 lint: ## format, go vet, staticcheck, shellcheck of jobs/, and the order of imports

@@ -6,16 +6,16 @@ import (
 	"slices"
 )
 
-// baseKey, in a file, names the file that it changes.
+// baseKey is the key of a file that names its base, the file that it changes.
 const baseKey = "base"
 
-// maxBases is how many files may lead to one another by their bases.
+// maxBases is the largest length of a chain of bases.
 const maxBases = 16
 
-// base is a file that is the base of another, and where it is named.
+// base is a file in a chain of bases, and where it names the next one.
 type base struct{ path, where string }
 
-// base applies the file that an entry of the file at path names.
+// base applies the base that an entry of the file at path names.
 func (l *loader) base(path string, e entry, from []base) error {
 	where := fmt.Sprintf("%s:%d", path, e.line)
 	name, ok := e.value.(string)
@@ -27,12 +27,12 @@ func (l *loader) base(path string, e entry, from []base) error {
 		name = filepath.Join(filepath.Dir(path), name)
 	}
 	if len(from) == maxBases {
-		return &Error{Where: where, Keys: []string{baseKey}, Problem: fmt.Sprintf("%s %q: more than %d files, each the base of another; name fewer", baseKey, name, maxBases)}
+		return &Error{Where: where, Keys: []string{baseKey}, Problem: fmt.Sprintf("%s %q: a chain of more than %d base files; use fewer", baseKey, name, maxBases)}
 	}
 	from = append(slices.Clone(from), base{path, where})
 	for _, f := range from {
 		if filepath.Clean(f.path) == filepath.Clean(name) {
-			return &Error{Where: where, Keys: []string{baseKey}, Problem: fmt.Sprintf("%s %q leads back to itself; a file cannot be its own base", baseKey, name)}
+			return &Error{Where: where, Keys: []string{baseKey}, Problem: fmt.Sprintf("%s %q refers back to itself; a file cannot be its own base", baseKey, name)}
 		}
 	}
 	return l.file(name, from)

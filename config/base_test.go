@@ -22,7 +22,7 @@ func files(t *testing.T, texts map[string]string) {
 }
 
 // A file changes its base, wherever the key stands among the others, and settings change both; paths are relative to the
-// file that holds them. Fails if a base wins over the file, or is looked for elsewhere.
+// file that holds them. Fails if a base overrides the file, or is looked for elsewhere.
 func TestBase(t *testing.T) {
 	files(t, map[string]string{
 		"jobs/vit.toml":         "method = \"lora\"\nbase = \"common/base.toml\"\n[lora]\nrank = 3\n",
@@ -44,9 +44,9 @@ func TestBaseErrors(t *testing.T) {
 		texts map[string]string
 		want  string
 	}{
-		{"itself", map[string]string{"a.toml": "\nbase = \"a.toml\"\n"}, `a.toml:2: base "a.toml" leads back to itself; a file cannot be its own base`},
+		{"itself", map[string]string{"a.toml": "\nbase = \"a.toml\"\n"}, `a.toml:2: base "a.toml" refers back to itself; a file cannot be its own base`},
 		{"a circle", map[string]string{"a.toml": "base = \"d/b.toml\"\n", "d/b.toml": "base = \"../a.toml\"\n"},
-			`d/b.toml:1: base "a.toml" leads back to itself; a file cannot be its own base`},
+			`d/b.toml:1: base "a.toml" refers back to itself; a file cannot be its own base`},
 		{"none", map[string]string{"a.toml": "base = \"b.toml\"\n"}, `a.toml:1: no such file; check the path of base "b.toml"`},
 		{"a folder", map[string]string{"a.toml": "base = \"d\"\n", "d/x": ""}, `a.toml:1: cannot read base "d": not a regular file: it is a folder; expected a readable TOML file`},
 		{"no path", map[string]string{"a.toml": "base = 3\n"}, `a.toml:1: base: expected the path of a TOML file, such as "base.toml", got integer 3`},

@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// Check reports the first key whose value is not allowed, by itself or beside another. The error is an *Error.
+// Check reports the first key whose value is not allowed, alone or in combination with another key. The error is an *Error.
 func (c Config) Check() error {
 	for _, f := range fields {
 		if err := f.check(f.in(&c)); err != nil {
@@ -74,7 +74,7 @@ func (f field) check(v reflect.Value) error {
 	return nil
 }
 
-// maxItems bounds lists: what they hold is matched with every layer's name.
+// maxItems is the largest length of a list: every item is matched with every layer's name.
 const maxItems = 256
 
 func (f field) checkLength(n int) *Error {
@@ -87,15 +87,15 @@ func (f field) checkLength(n int) *Error {
 func (f field) wrong(expected string, v reflect.Value) error {
 	got := literal(v.Interface())
 	if f.kind == reflect.String {
-		got = strconv.Quote(v.String()) // shows what is no UTF-8, which TOML cannot
+		got = strconv.Quote(v.String()) // also shows bytes that are not UTF-8, which TOML cannot
 	}
 	return &Error{Keys: []string{f.name}, Problem: fmt.Sprintf("%s must be %s, not %s", f.name, expected, got)}
 }
 
-// minWatchdog is the shortest run.watchdog, in seconds: ranks write their state several times within it.
+// minWatchdog is the shortest run.watchdog in seconds: ranks report their activity several times within it.
 const minWatchdog = 0.1
 
-// checkTogether checks keys against each other.
+// checkTogether checks combinations of keys.
 func (c Config) checkTogether() error {
 	if want, ok := Preset(c.Model.Preset); ok {
 		for _, key := range presetKeys(want.Kind) {
@@ -121,24 +121,24 @@ func (c Config) checkTogether() error {
 		}
 	}
 	if w := c.Run.Watchdog; w > 0 && w < minWatchdog {
-		return &Error{Keys: []string{"run.watchdog"}, Problem: fmt.Sprintf("run.watchdog must be 0 (never) or at least %g, not %g", minWatchdog, w)}
+		return &Error{Keys: []string{"run.watchdog"}, Problem: fmt.Sprintf("run.watchdog must be 0 (off) or at least %g, not %g", minWatchdog, w)}
 	}
 	if c.LoRA.Bias && (c.Exchange.Transport == "dense" || c.Exchange.Transport == "rows") {
 		return &Error{Keys: []string{"exchange.transport", "lora.bias"}, Problem: fmt.Sprintf(
-			"exchange.transport = %q cannot be with lora.bias: biases are formed of all heads' factors; set exchange.transport = \"factors\" or \"auto\"", c.Exchange.Transport)}
+			"exchange.transport = %q cannot be combined with lora.bias: biases are merged from the factors of all heads; set exchange.transport = \"factors\" or \"auto\"", c.Exchange.Transport)}
 	}
 	if o := "exchange.overlap"; c.Exchange.Overlap {
 		if t := c.Exchange.Transport; t == "dense" || t == "rows" {
 			return &Error{Keys: []string{o, "exchange.transport"}, Problem: fmt.Sprintf(
-				"%s = true cannot be with exchange.transport = %q: what a rank would form meanwhile takes its core from the steps; set exchange.transport = \"factors\" or \"auto\"", o, t)}
+				"%s = true cannot be combined with exchange.transport = %q: forming updates during the exchange would take cores from the steps; set exchange.transport = \"factors\" or \"auto\"", o, t)}
 		}
 		if c.Merge.Reset == "b" || c.Merge.Reset == "ab" {
 			return &Error{Keys: []string{o, "merge.reset"}, Problem: fmt.Sprintf(
-				"%s = true cannot be with merge.reset = %q: heads go on while they travel; set merge.reset = \"none\"", o, c.Merge.Reset)}
+				"%s = true cannot be combined with merge.reset = %q: heads keep training while their factors are exchanged; set merge.reset = \"none\"", o, c.Merge.Reset)}
 		}
 		if len(c.Replicas.Train) > 0 {
 			return &Error{Keys: []string{o, "replicas.train"}, Problem: o +
-				" = true cannot be with replicas.train: their means would undo what they learned meanwhile; leave out one of them"}
+				" = true cannot be combined with replicas.train: their late means would undo what replicas learned since; leave one of the two out"}
 		}
 	}
 	for i := 1; i < len(c.Merge.Schedule); i++ {

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"lte/model/family"
+	"lte/family"
 )
 
 func TestDefaultIsAllowed(t *testing.T) {
@@ -52,7 +52,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// randomConfig draws every key from what it allows.
+// randomConfig draws every key from its allowed values.
 func randomConfig(rng *rand.Rand) Config {
 	var c Config
 	for _, f := range fields {
@@ -91,7 +91,7 @@ func randomConfig(rng *rand.Rand) Config {
 	return c
 }
 
-// draw sets v, the place of f, to anything that f allows by itself.
+// draw sets v, the value of f, to any value that f allows.
 func draw(rng *rand.Rand, f field, v reflect.Value) {
 	switch {
 	case f.kind == reflect.Slice:
@@ -195,8 +195,8 @@ func TestPresets(t *testing.T) {
 	}
 }
 
-// TestPresetBeside covers the keys that may stand beside a preset.
-func TestPresetBeside(t *testing.T) {
+// A preset may be combined with keys that agree with it, and overrides the file's keys if it is a setting.
+func TestPresetAndOtherKeys(t *testing.T) {
 	c, err := load(t, "[model]\npreset = \"vit-s/32\"\nwidth = 384\nnorm_affine = true\n")
 	if err != nil || c.Model.Depth != 12 || !c.Model.NormAffine {
 		t.Errorf("a key that agrees: %+v, %v", c.Model, err)
@@ -287,7 +287,7 @@ func TestHelpAndWriteAreReadable(t *testing.T) {
 	}
 }
 
-// TestSubKeys looks for the keys of a list of tables, with meaning and bounds, in the help and in the comments.
+// Fails if the help or the comments lack the keys of a list of tables, with meaning and bounds.
 func TestSubKeys(t *testing.T) {
 	var help, written bytes.Buffer
 	if err := errors.Join(Help(&help), Default().Write(&written)); err != nil {
@@ -296,8 +296,8 @@ func TestSubKeys(t *testing.T) {
 	for _, text := range []string{help.String(), strings.ReplaceAll(written.String(), "\n# ", "\n")} {
 		flat := strings.Join(strings.Fields(text), " ")
 		for _, want := range []string{
-			`match: which layers, by name, such as "*.mlp.*" [` + aPattern + "]", "rank: rank r; 0: lora.rank [at least 0 and at most 65536]",
-			"skip: the layer carries no head", "until: up to this step [in steps; at least 1 and at most 1e9]",
+			`match: pattern of layer names, such as "*.mlp.*" [` + aPattern + "]", "rank: rank r; 0: lora.rank [at least 0 and at most 65536]",
+			"skip: the layer has no heads", "until: up to this step [in steps; at least 1 and at most 1e9]",
 		} {
 			if !strings.Contains(flat, want) {
 				t.Errorf("%q is missing in\n%s", want, text)
@@ -306,7 +306,7 @@ func TestSubKeys(t *testing.T) {
 	}
 }
 
-// TestWriteLists looks for lists on one line each.
+// Fails if a list is not written on one line.
 func TestWriteLists(t *testing.T) {
 	c := Default()
 	c.LoRA.Layers = []LayerRule{{Match: "a\"b", Rank: 8, Alpha: 0.5}, {Match: "c", Skip: true}}

@@ -11,11 +11,11 @@ import (
 	"github.com/agnivade/levenshtein"
 )
 
-// Error is a mistake in what the user asked for: a configuration file, a setting, or a run directory that is taken.
-// The program answers it with the exit code of a usage error. Its text is one line.
+// Error is a usage error: in a configuration file, a setting, or a run directory that is in use. The program exits with the code
+// of usage errors. The text is one line.
 type Error struct {
 	Where   string   // "run.toml:12" or "--set lora.rank=0"; empty where it is not known
-	Keys    []string // the keys at fault, most to blame first; may be empty
+	Keys    []string // the keys at fault, most important first; may be empty
 	Problem string   // what is wrong, what was expected, what to do
 	Err     error    // the cause, where there is one; may be nil
 }
@@ -28,7 +28,7 @@ func (e *Error) Error() string {
 	return shorten(quote.Text(text))
 }
 
-// maxText is the length of an error's text, in bytes, from which its middle is left out: it may quote a value of any length.
+// maxText is the length of an error's text in bytes above which its middle is left out: it may quote a value of any length.
 const maxText = 2000
 
 func shorten(text string) string {
@@ -44,7 +44,7 @@ func unknownKey(where, name string) *Error {
 	problem := fmt.Sprintf("unknown key %q; ", name)
 	switch near := nearest(name, fields, sections); {
 	case moved[name] != "":
-		problem += fmt.Sprintf("it is %q now", moved[name])
+		problem += fmt.Sprintf("it was renamed to %q", moved[name])
 	case slices.Contains(sections, name):
 		problem = fmt.Sprintf("%q is a section; name one of its keys, such as %q", name, firstKey(name))
 	case len(near) > 0:
@@ -55,7 +55,7 @@ func unknownKey(where, name string) *Error {
 	return &Error{Where: where, Keys: []string{name}, Problem: problem}
 }
 
-// moved are old names that the nearest known key is not the successor of.
+// moved maps former names of keys to their present names, where the nearest known key is another one.
 var moved = map[string]string{"lte.merge_every": "merge.every", "data.name": "data.path"}
 
 // unknownIn is unknownKey for a key of a table in a list.
@@ -69,7 +69,7 @@ func unknownIn(table field, name string) *Error {
 	return &Error{Keys: []string{table.name + "." + name}, Problem: problem}
 }
 
-// leaves lists the keys of a table.
+// leaves returns the keys of a table, separated by commas.
 func (f field) leaves() string {
 	names := make([]string, len(f.keys))
 	for i, key := range f.keys {
@@ -83,13 +83,12 @@ func firstKey(section string) string {
 	return fields[i].name
 }
 
-// nearest returns the quoted known keys (and sections, for a name without one) most like name, at most three, or none
-// where nothing is like it. A misspelt section costs no more than one letter of the key itself, so that a right key in
-// a wrong section is found:
+// nearest returns the quoted known keys (and sections, for a name without one) most similar to name, at most three, or none
+// if nothing is similar. A wrong section costs no more than one letter of the key, so that a right key in a wrong section is found:
 //
 //	distance = levenshtein(leaf of name, leaf of key) + [sections differ]
 func nearest(name string, known []field, sections []string) []string {
-	if len(name) > 100 { // nothing is like it, and comparing takes long
+	if len(name) > 100 { // similar to no key, and slow to compare
 		return nil
 	}
 	name = strings.ToLower(name)
@@ -97,7 +96,7 @@ func nearest(name string, known []field, sections []string) []string {
 	if !dotted {
 		section, leaf = "", name
 	}
-	best := 2 + len(leaf)/2 // from here on it is another word
+	best := 2 + len(leaf)/2 // distances from this on mean another word
 	var near []string
 	offer := func(name string, d int) {
 		switch {

@@ -7,8 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"lte/family"
 	"lte/method"
-	"lte/model/family"
 )
 
 // Key describes one key of a configuration.
@@ -18,8 +18,8 @@ type Key struct {
 	Default string // as in TOML, such as 16, "lte" or []
 	Unit    string // such as "steps"; empty where the key has none
 	Doc     string
-	Allowed string // such as `one of "lte", "full"` or "at least 1"; empty where the type says all
-	Resume  bool   // it may change when a run goes on from a checkpoint
+	Allowed string // such as `one of "lte", "full"` or "at least 1"; empty if the type allows every value
+	Resume  bool   // the value may change when a run is resumed
 }
 
 // Keys returns every key in the order of the structs.
@@ -40,7 +40,7 @@ func Keys() []Key {
 	return keys
 }
 
-// Value returns the value of a key as TOML writes it; empty for a name that is no key.
+// Value returns the value of a key as TOML writes it; empty for an unknown name.
 func (c Config) Value(name string) string {
 	f, ok := byName[name]
 	if !ok {
@@ -59,7 +59,7 @@ func Differences(a, b Config) (names []string) {
 	return names
 }
 
-// differs says whether two configurations differ in the key. A list that is empty is one that was not set.
+// differs reports whether two configurations differ in the key. An empty list equals one that was not set.
 func (f field) differs(a, b Config) bool {
 	x, y := f.in(&a), f.in(&b)
 	if f.kind == reflect.Slice && x.Len() == 0 && y.Len() == 0 {
@@ -68,7 +68,7 @@ func (f field) differs(a, b Config) bool {
 	return !reflect.DeepEqual(x.Interface(), y.Interface())
 }
 
-// field is one key: its place in Config and what its tags say.
+// field is one key: its index in Config and its tags.
 type field struct {
 	name      string // section.leaf, or leaf at the top level
 	section   string // empty at the top level
@@ -77,17 +77,17 @@ type field struct {
 	kind      reflect.Kind
 	unit, doc string
 	enum      []string // allowed strings; nil: any
-	pattern   bool     // strings that path.Match takes
-	mayChange bool     // when a run is resumed
-	item      *field   // of a list: what each element is, without a name
-	keys      []field  // of a table in a list: its keys, named alone
+	pattern   bool     // strings must be patterns of path.Match
+	mayChange bool     // the value may change when a run is resumed
+	item      *field   // for a list: its element, without a name
+	keys      []field  // for a table in a list: its keys, without the table's name
 
-	// Bounds: min <= value <= max, above < value < below; infinite where there is none. Those of integers are below 2^53, so that a
-	// value that is rounded to a float is on the same side of them.
+	// Bounds: min <= value <= max, above < value < below; infinite if absent. Bounds of integers are below 2^53, so that
+	// rounding a value to a float does not move it across a bound.
 	min, max, above, below float64
 }
 
-// tables are those whose rows are a key's values: their names, and what the documentation of the key says of them.
+// tables maps the name of a table to its rows, which are a key's allowed values, and to their documentation.
 var tables = map[string]func() (names []string, doc string){
 	"method": func() ([]string, string) {
 		var all []string
@@ -112,7 +112,7 @@ var tables = map[string]func() (names []string, doc string){
 	},
 }
 
-// fields lists the top-level keys, then each section's, as TOML wants them.
+// fields lists the top-level keys, then those of each section, as TOML requires.
 var fields = fieldsOf(reflect.TypeFor[Config](), "", nil)
 
 // sections lists the sections in order.
@@ -126,7 +126,7 @@ var sections = func() []string {
 	return names
 }()
 
-// byName finds a field by its full name.
+// byName maps full names to fields.
 var byName = func() map[string]field {
 	m := make(map[string]field, len(fields))
 	for _, f := range fields {
@@ -172,7 +172,7 @@ func fieldsOf(t reflect.Type, section string, index []int) []field {
 			f.doc += ": " + doc
 		}
 		if f.kind == reflect.Slice {
-			item := f // the tags of a list hold for each element
+			item := f // the tags of a list apply to each element
 			item.kind = sf.Type.Elem().Kind()
 			if item.kind == reflect.Struct {
 				item.keys = fieldsOf(sf.Type.Elem(), "", nil)
@@ -191,24 +191,24 @@ func bound(tag reflect.StructTag, name string, none float64) float64 {
 	}
 	v, err := strconv.ParseFloat(text, 64)
 	if err != nil {
-		panic("config: a bound of a struct tag is no number")
+		panic("config: a bound in a struct tag is not a number")
 	}
 	return v
 }
 
-// in returns the field's place in c.
+// in returns the field of c.
 func (f field) in(c *Config) reflect.Value {
 	return reflect.ValueOf(c).Elem().FieldByIndex(f.index)
 }
 
-// at names element i of list f.
+// at returns element i of list f, with its name.
 func (f field) at(i int) field {
 	item := *f.item
 	item.name = fmt.Sprintf("%s[%d]", f.name, i)
 	return item
 }
 
-// under names key f of a table.
+// under returns key f of a table, with its full name.
 func (f field) under(table field) field {
 	f.name = table.name + "." + f.leaf
 	return f
@@ -229,10 +229,10 @@ func (f field) typeName() string {
 	case reflect.Slice:
 		return "list of " + f.item.typeName() + "s"
 	}
-	panic("config: a key of a type that is not handled")
+	panic("config: unsupported type of a key")
 }
 
-// allowed words the tags as an error and the help say them: "must be ALLOWED", "(ALLOWED)".
+// allowed describes the allowed values, to follow "must be" in errors and to stand in brackets in the help.
 func (f field) allowed() string {
 	if f.enum != nil {
 		quoted := make([]string, len(f.enum))
@@ -256,7 +256,7 @@ func (f field) allowed() string {
 	return strings.Join(parts, " and ")
 }
 
-// figure writes a bound: whole millions and what is very small as 1e6 and 1e-6, other numbers as they are.
+// figure formats a bound: multiples of a million and very small numbers as 1e6 and 1e-6, others in decimal.
 func figure(x float64) string {
 	text := strconv.FormatFloat(x, 'f', -1, 64)
 	if strings.HasSuffix(text, "000000") || strings.HasPrefix(text, "0.00000") {

@@ -5,17 +5,17 @@ import (
 	"strings"
 )
 
-// Limits of a TOML text. A configuration with every key and its documentation has 15 KB, fewer than 200 keys, and brackets two deep;
-// reading far larger ones, the TOML library takes minutes and gigabytes.
+// Limits of a TOML text. A configuration with every key and its documentation has 15 KB, fewer than 200 keys, and brackets nested two
+// deep; the TOML library needs minutes and gigabytes for much larger texts.
 const (
 	maxBytes   = 1 << 20
-	maxKeys    = 8192 // equals signs and headers, those within lists too
+	maxKeys    = 8192 // equals signs and headers, including those within lists
 	maxPlaces  = 300  // keys and tables outside of lists
-	maxNesting = 16   // brackets in brackets, names in a dotted key
+	maxNesting = 16   // brackets within brackets, names in a dotted key
 )
 
 // measure reports a text that exceeds the limits, without parsing it: it counts brackets, dots, equals signs and headers outside of
-// strings and comments. Of what is no TOML it sees as much as comes before the mistake. The error is an *Error.
+// strings and comments. In invalid TOML it sees what precedes the mistake. The error is an *Error.
 func measure(path, text string) error {
 	if len(text) > maxBytes {
 		return &Error{Where: path, Problem: fmt.Sprintf("%d bytes, but a configuration has at most %d", len(text), maxBytes)}
@@ -50,7 +50,7 @@ func measure(path, text string) error {
 		problem := ""
 		switch {
 		case brackets > maxNesting || dots > maxNesting:
-			problem = fmt.Sprintf("nested more than %d deep, as no key of a configuration is", maxNesting)
+			problem = fmt.Sprintf("nested more than %d deep, but no key of a configuration is", maxNesting)
 		case keys > maxKeys:
 			problem = tooMany(maxKeys)
 		default:
@@ -65,7 +65,7 @@ func tooMany(keys int) string {
 	return fmt.Sprintf("more than %d keys, but a configuration has %d", keys, len(fields))
 }
 
-// quoted is the length of the string that text starts with, of any of TOML's four kinds; of one that is open, all of text.
+// quoted returns the length of the string at the start of text, in any of TOML's four forms; all of text if it is not closed.
 func quoted(text string) int {
 	quote := text[:1]
 	if strings.HasPrefix(text, strings.Repeat(quote, 3)) {

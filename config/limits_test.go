@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// numbers calls f with every key that holds numbers, those of tables in lists too.
+// numbers calls f with every numeric key, those of tables in lists included.
 func numbers(all []field, under string, f func(name string, key field)) {
 	for _, key := range all {
 		switch key.kind {
@@ -44,7 +44,7 @@ func TestEveryNumberIsBounded(t *testing.T) {
 	}
 }
 
-// Fails if a number beyond its bounds passes, by rounding too, or is refused without its key and its bounds.
+// Fails if a number beyond its bounds is accepted, also by rounding, or refused without naming key and bounds.
 func TestNumbersBeyondTheirBounds(t *testing.T) {
 	for _, x := range []float64{math.MaxInt64, -math.MaxInt64, 1 << 62, 1e15, 1e308, -1e308} {
 		numbers(fields, "", func(name string, key field) {
@@ -75,7 +75,7 @@ func TestLimitsOfKeys(t *testing.T) {
 		"model.depth must be at least 1 and at most 1024, not 100000000":                      "model.depth=100000000",
 		"compute.threads must be at least 0 and at most 4096, not 1000000000":                 "compute.threads=1000000000",
 		"checkpoint.grace must be above 0 and at most 1e6, not 1e+308":                        "checkpoint.grace=1e308",
-		"run.watchdog must be 0 (never) or at least 0.1, not 1e-300":                          "run.watchdog=1e-300",
+		"run.watchdog must be 0 (off) or at least 0.1, not 1e-300":                            "run.watchdog=1e-300",
 		"optimizer.eps must be at least 1e-30 and at most 1, not 1e-300":                      "optimizer.eps=1e-300", // 0 in float32
 		"data.keep must be at least 0.01 and at most 1, not 1e-300":                           "data.keep=1e-300",
 		"lora.layers must have at most 256 items, not 300":                                    "lora.layers=[" + strings.Repeat("{match='*'},", 300) + "]",
@@ -89,7 +89,7 @@ func TestLimitsOfKeys(t *testing.T) {
 	}
 }
 
-// soon fails the test unless f returns within a few seconds, far from what reading such a file takes without limits.
+// soon fails the test unless f returns within a few seconds; without limits, reading such a file takes far longer.
 func soon(t *testing.T, what string, f func() error) error {
 	t.Helper()
 	done := make(chan error, 1)
@@ -103,7 +103,7 @@ func soon(t *testing.T, what string, f func() error) error {
 	}
 }
 
-// Fails if a configuration that is no file, or of no sensible size, is waited for, read, or not named.
+// Fails if a configuration that is not a regular file, or too large, is waited for, read, or not named in the error.
 func TestOnlySmallRegularFiles(t *testing.T) {
 	dir := t.TempDir()
 	fifo, socket, huge := filepath.Join(dir, "fifo"), filepath.Join(dir, "socket"), filepath.Join(dir, "huge")
@@ -134,7 +134,7 @@ func TestChainsOfBasesEnd(t *testing.T) {
 	if _, err := Load(filepath.Join(dir, "84.toml"), nil); err != nil {
 		t.Errorf("a chain of 16: %v", err)
 	}
-	if _, err := Load(filepath.Join(dir, "0.toml"), nil); err == nil || !strings.Contains(err.Error(), "16.toml:1: base") || !strings.Contains(err.Error(), "more than 16 files, each the base of another") {
+	if _, err := Load(filepath.Join(dir, "0.toml"), nil); err == nil || !strings.Contains(err.Error(), "16.toml:1: base") || !strings.Contains(err.Error(), "a chain of more than 16 base files") {
 		t.Errorf("a chain of 100: %v", err)
 	}
 	link := filepath.Join(dir, "link.toml") // a circle whose names never repeat
@@ -176,7 +176,7 @@ func numbered(format string, n int) string {
 	return b.String()
 }
 
-// Fails, by time or by memory, if a text is parsed that no configuration is like, and if the error is not a short line.
+// Fails, by time or memory, if a text beyond the limits is parsed, and if the error is not one short line.
 func TestTextsThatAreLongToParse(t *testing.T) {
 	for name, text := range bombs {
 		began := time.Now()
@@ -193,7 +193,7 @@ func TestTextsThatAreLongToParse(t *testing.T) {
 	}
 }
 
-// Fails if the limits are in the way of what can be written in a configuration.
+// Fails if the limits refuse a valid configuration.
 func TestLargestConfiguration(t *testing.T) {
 	c := Default()
 	for i := range maxItems {
@@ -208,7 +208,7 @@ func TestLargestConfiguration(t *testing.T) {
 	}
 }
 
-// Fails if a part of an error that comes from outside can end its line, or the terminal's state.
+// Fails if quoted input can break an error's line, or reach the terminal as a control sequence.
 func TestErrorsAreOnePrintableLine(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "a\nb\x1b[31m.toml")

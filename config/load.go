@@ -18,9 +18,9 @@ import (
 )
 
 // Load returns the configuration of a run: the defaults, changed by the TOML file at path (none where path is empty),
-// changed by settings, each "section.key=value" and each stronger than the file. A file's key `base` names another one, from
-// the file's own folder, that it changes in its turn. A model preset fills the keys that it stands for. The result has
-// passed Check. Every error is an *Error, which says in which file the key at fault stands.
+// changed by settings, each "section.key=value", which take precedence over the file. A file's key `base` names another file, relative
+// to its own folder, that it changes. A model preset fills in the keys that it sets. The result has passed Check. Every error is an
+// *Error, which names the file of the key at fault.
 func Load(path string, settings []string) (Config, error) {
 	l := loader{config: Default(), origin: map[string]origin{}}
 	if path != "" {
@@ -36,7 +36,7 @@ func Load(path string, settings []string) (Config, error) {
 	return l.finish()
 }
 
-// Read returns the configuration that Write has written as text; name is for errors.
+// Read returns the configuration that Write wrote as text; name identifies the text in errors.
 func Read(name, text string) (Config, error) {
 	l := loader{config: Default(), origin: map[string]origin{}}
 	if err := l.text(name, text, nil); err != nil {
@@ -55,18 +55,18 @@ func (l *loader) finish() (Config, error) {
 	return l.config, nil
 }
 
-// origin is where a key was set.
+// origin is the place where a key was set.
 type origin struct {
 	where   string // as in Error.Where
-	setting bool   // by --set, not by the file
+	setting bool   // by --set, not in the file
 }
 
 type loader struct {
 	config Config
-	origin map[string]origin // of every key that was set explicitly
+	origin map[string]origin // for every key that was set explicitly
 }
 
-// blame completes an error of Check by the place where a key at fault was set; settings first, being the newer.
+// blame adds to an error of Check the place where a key at fault was set; settings first, as they take precedence.
 func (l *loader) blame(err error) error {
 	var e *Error
 	if !errors.As(err, &e) {
@@ -74,7 +74,7 @@ func (l *loader) blame(err error) error {
 	}
 	for _, setting := range []bool{true, false} {
 		for _, key := range e.Keys {
-			key, _, _ = strings.Cut(key, "[") // an element was set with its list
+			key, _, _ = strings.Cut(key, "[") // an element is set with its list
 			if o, ok := l.origin[key]; ok && o.setting == setting {
 				e.Where = o.where
 				return e
@@ -84,7 +84,7 @@ func (l *loader) blame(err error) error {
 	return e
 }
 
-// file applies a file, its base first. from lists the places that lead to it, where it is a base itself.
+// file applies a file, its base first. from lists the chain of files that name it as their base.
 func (l *loader) file(path string, from []base) error {
 	where, named := path, "the configuration file"
 	if len(from) > 0 {
@@ -106,7 +106,7 @@ func (l *loader) file(path string, from []base) error {
 	return l.text(path, string(text), from)
 }
 
-// text takes TOML that was read from path, its base first; from as in file.
+// text applies TOML that was read from path, its base first; from as in file.
 func (l *loader) text(path, text string, from []base) error {
 	entries, err := parse(path, text)
 	if err != nil {
@@ -125,7 +125,7 @@ func (l *loader) text(path, text string, from []base) error {
 		}
 		where := fmt.Sprintf("%s:%d", path, e.line)
 		if headers, ok := e.value.([]map[string]any); ok && len(headers) > 1 {
-			where = path // the line is that of the last header, whichever is at fault
+			where = path // the line is that of the last header, not of the one at fault
 		}
 		if err := l.assign(e.name, e.value, where); err != nil {
 			return err
@@ -135,10 +135,10 @@ func (l *loader) text(path, text string, from []base) error {
 	return nil
 }
 
-// setting applies "section.key=value". The value is TOML; for a string key the bare text does too.
+// setting applies "section.key=value". The value is TOML; for a string key, text without quotes is accepted too.
 func (l *loader) setting(s string) error {
 	where := "--set " + strconv.Quote(s)
-	if s == strings.Join(strings.Fields(s), "") && !strings.ContainsAny(s, `"'\`) { // reads well without quotes
+	if s == strings.Join(strings.Fields(s), "") && !strings.ContainsAny(s, `"'\`) { // readable without quotes
 		where = "--set " + s
 	}
 	name, text, ok := strings.Cut(s, "=")
@@ -173,8 +173,8 @@ func (l *loader) setting(s string) error {
 	return nil
 }
 
-// assign stores a TOML value under its key. The library's own decoding is not used for this: it ignores case and
-// wraps a negative number to a large unsigned one.
+// assign stores a TOML value under its key. The library's own decoding is not used, as it ignores case and wraps a negative
+// number to a large unsigned one.
 func (l *loader) assign(name string, value any, where string) error {
 	f, ok := byName[name]
 	if !ok {
@@ -187,7 +187,7 @@ func (l *loader) assign(name string, value any, where string) error {
 	return nil
 }
 
-// set stores a TOML value in dst, the place of f.
+// set stores a TOML value in dst, the field of f.
 func (f field) set(dst reflect.Value, value any) *Error {
 	var ok bool
 	switch v := value.(type) {
@@ -212,7 +212,7 @@ func (f field) set(dst reflect.Value, value any) *Error {
 		if f.kind == reflect.Struct {
 			return f.setTable(dst, v)
 		}
-	case []any, []map[string]any: // the second is of [[headers]]
+	case []any, []map[string]any: // the second comes from [[headers]]
 		if f.kind == reflect.Slice {
 			return f.setList(dst, reflect.ValueOf(v))
 		}
@@ -241,7 +241,7 @@ func (f field) setList(dst, values reflect.Value) *Error {
 	return nil
 }
 
-// setTable stores a table of a list. A key may be left out where its zero is allowed.
+// setTable stores a table of a list. A key may be left out if zero is an allowed value.
 func (f field) setTable(dst reflect.Value, table map[string]any) *Error {
 	for _, name := range slices.Sorted(maps.Keys(table)) {
 		if !slices.ContainsFunc(f.keys, func(key field) bool { return key.leaf == name }) {
@@ -280,7 +280,7 @@ func setInteger(dst reflect.Value, v int64) bool {
 	return true
 }
 
-// expected words the field's type for an error.
+// expected describes the field's type for an error.
 func (f field) expected() string {
 	switch f.kind {
 	case reflect.Int:
@@ -299,7 +299,7 @@ func (f field) expected() string {
 	return `a string such as "name"`
 }
 
-// describe words a TOML value of the wrong type for an error.
+// describe describes a TOML value of the wrong type for an error.
 func describe(value any) string {
 	switch v := value.(type) {
 	case bool:
@@ -325,8 +325,8 @@ type entry struct {
 	line  int
 }
 
-// parse returns the leaves of a TOML text in the order of their lines. Tables that are no section of Config, and
-// tables inside sections, are opened too, so that an error can name the key itself.
+// parse returns the keys of a TOML text in the order of their lines. It also descends into tables that are not sections of Config,
+// and into tables within sections, so that an error can name the key itself.
 func parse(path, text string) ([]entry, error) {
 	if err := measure(path, text); err != nil {
 		return nil, err
@@ -336,7 +336,7 @@ func parse(path, text string) ([]entry, error) {
 	if err != nil {
 		var syntax toml.ParseError
 		if errors.As(err, &syntax) {
-			// The library's own line is that of the next token where one ends with its line; its start can lie before the text.
+			// The library's line number is that of the next token if a token ends its line; its start can lie before the text.
 			line := 1 + strings.Count(text[:max(0, min(syntax.Position.Start, len(text)))], "\n")
 			return nil, &Error{Where: fmt.Sprintf("%s:%d", path, line), Err: err,
 				Problem: "not TOML: " + strings.Join(strings.Fields(syntax.Message), " ")}
@@ -348,7 +348,7 @@ func parse(path, text string) ([]entry, error) {
 	var walk func(table map[string]toml.Primitive, under toml.Key)
 	walk = func(table map[string]toml.Primitive, under toml.Key) {
 		for name, p := range table {
-			if places++; places > maxPlaces { // finding a place reads the whole text
+			if places++; places > maxPlaces { // locating a key reads the whole text
 				return
 			}
 			key := append(slices.Clone(under), name)
@@ -362,7 +362,7 @@ func parse(path, text string) ([]entry, error) {
 				if meta.PrimitiveDecode(p, &below) == nil {
 					walk(below, key)
 				}
-			case isTable && len(key) == 1 && slices.Contains(sections, name): // an empty section says nothing
+			case isTable && len(key) == 1 && slices.Contains(sections, name): // an empty section sets nothing
 			default:
 				entries = append(entries, e)
 			}
@@ -378,8 +378,8 @@ func parse(path, text string) ([]entry, error) {
 	return entries, nil
 }
 
-// locate returns a value and its line. The library tells the place of a key only within an error, so the probe that
-// it decodes into keeps the value and fails.
+// locate returns a value and its line. The library gives the position of a key only in an error, so the probe that it decodes
+// into stores the value and fails.
 func locate(meta toml.MetaData, p toml.Primitive) (value any, line int) {
 	var at probe
 	var failed toml.ParseError

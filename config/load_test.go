@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// load writes text to run.toml (no file where text is empty) in an own working directory, and loads it.
+// load writes text to run.toml (no file if text is empty) in a new working directory, and loads it.
 func load(t *testing.T, text string, settings ...string) (Config, error) {
 	t.Helper()
 	if text == "" {
@@ -55,8 +55,8 @@ var badInputs = []struct {
 	{"old key, nearest", "[lte]\nrank = 3\n", nil, `run.toml:2: unknown key "lte.rank"; did you mean "lora.rank"?`},
 	{"old key, nearest: alpha", "[lte]\nalpha = 3\n", nil, `run.toml:2: unknown key "lte.alpha"; did you mean "lora.alpha"?`},
 	{"old key, nearest: init", "[lte]\ninit = 3\n", nil, `run.toml:2: unknown key "lte.init"; did you mean "lora.init"?`},
-	{"old key, moved", "[lte]\nmerge_every = 3\n", nil, `run.toml:2: unknown key "lte.merge_every"; it is "merge.every" now`},
-	{"old key, moved: data", "", []string{"data.name=digits"}, `--set data.name=digits: unknown key "data.name"; it is "data.path" now`},
+	{"old key, moved", "[lte]\nmerge_every = 3\n", nil, `run.toml:2: unknown key "lte.merge_every"; it was renamed to "merge.every"`},
+	{"old key, moved: data", "", []string{"data.name=digits"}, `--set data.name=digits: unknown key "data.name"; it was renamed to "data.path"`},
 	{"unknown empty section", "[schedul]\n", nil, `run.toml:1: unknown key "schedul"; did you mean "merge.schedule" or "schedule"?`},
 
 	// wrong types
@@ -126,10 +126,10 @@ var badInputs = []struct {
 	{"heads", "[model]\nwidth = 64\nheads = 3\n", nil, `run.toml:2: model.width must be a multiple of model.heads (3), not 64`},
 	{"warm-up", "[train]\nsteps = 10\n[schedule]\nwarmup = 11\n", nil, `run.toml:4: schedule.warmup must be at most train.steps (10), not 11`},
 	{"warm-up of the file, steps set", "[schedule]\nwarmup = 11\n", []string{"train.steps=10"}, `--set train.steps=10: schedule.warmup must be at most train.steps (10), not 11`},
-	{"overlap and reset", "[exchange]\noverlap = true\n[merge]\nreset = \"b\"\n", nil, `run.toml:2: exchange.overlap = true cannot be with merge.reset = "b": heads go on while they travel; set merge.reset = "none"`},
-	{"overlap and transport", "[exchange]\noverlap = true\ntransport = \"rows\"\n", nil, `run.toml:2: exchange.overlap = true cannot be with exchange.transport = "rows": what a rank would form meanwhile takes its core from the steps; set exchange.transport = "factors" or "auto"`},
-	{"transport and biases", "[exchange]\ntransport = \"dense\"\n", []string{"lora.bias=true"}, `--set lora.bias=true: exchange.transport = "dense" cannot be with lora.bias: biases are formed of all heads' factors; set exchange.transport = "factors" or "auto"`},
-	{"overlap and replicas", "[exchange]\noverlap = true\n", []string{`replicas.train=["*.bias"]`}, `--set "replicas.train=[\"*.bias\"]": exchange.overlap = true cannot be with replicas.train: their means would undo what they learned meanwhile; leave out one of them`},
+	{"overlap and reset", "[exchange]\noverlap = true\n[merge]\nreset = \"b\"\n", nil, `run.toml:2: exchange.overlap = true cannot be combined with merge.reset = "b": heads keep training while their factors are exchanged; set merge.reset = "none"`},
+	{"overlap and transport", "[exchange]\noverlap = true\ntransport = \"rows\"\n", nil, `run.toml:2: exchange.overlap = true cannot be combined with exchange.transport = "rows": forming updates during the exchange would take cores from the steps; set exchange.transport = "factors" or "auto"`},
+	{"transport and biases", "[exchange]\ntransport = \"dense\"\n", []string{"lora.bias=true"}, `--set lora.bias=true: exchange.transport = "dense" cannot be combined with lora.bias: biases are merged from the factors of all heads; set exchange.transport = "factors" or "auto"`},
+	{"overlap and replicas", "[exchange]\noverlap = true\n", []string{`replicas.train=["*.bias"]`}, `--set "replicas.train=[\"*.bias\"]": exchange.overlap = true cannot be combined with replicas.train: their late means would undo what replicas learned since; leave one of the two out`},
 	{"min_lr", "[optimizer]\nlr = 0.1\n[schedule]\nmin_lr = 0.2\n", nil, `run.toml:4: schedule.min_lr must be at most optimizer.lr (0.1), not 0.2`},
 
 	{"accumulate", "[train]\nbatch = 16\naccumulate = 3\n", nil, `run.toml:2: train.batch must be a multiple of train.accumulate (3), not 16`},

@@ -127,7 +127,7 @@ func (c Config) checkMethod() error {
 	} {
 		if rule.wrong {
 			value := literal(byName[rule.key].in(&c).Interface())
-			return &Error{Keys: []string{rule.key, "method"}, Problem: fmt.Sprintf("%s = %s cannot be with method = %q: %s",
+			return &Error{Keys: []string{rule.key, "method"}, Problem: fmt.Sprintf("%s = %s cannot be combined with method = %q: %s",
 				rule.key, value, c.Method, rule.because)}
 		}
 	}

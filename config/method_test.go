@@ -58,7 +58,7 @@ func TestMethodCannot(t *testing.T) {
 				}
 				continue
 			}
-			want := fmt.Sprintf("%s = %s cannot be with method = %q: %s", key, value, method, c.because)
+			want := fmt.Sprintf("%s = %s cannot be combined with method = %q: %s", key, value, method, c.because)
 			var e *Error
 			if !errors.As(err, &e) || e.Problem != want || !slices.Equal(e.Keys, []string{key, "method"}) {
 				t.Errorf("\n got %v\nwant %s", err, want)

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"slices"
 
-	"lte/model/family"
+	"lte/family"
 )
 
-// Preset returns the model called name, such as "vit-s/32": Preset, and the keys that it stands for, are set. The second result is
-// false where there is none of that name.
+// Preset returns the model size of that name, such as "vit-s/32": Preset and the keys that it sets. The second result is false for an
+// unknown name.
 func Preset(name string) (Model, bool) {
 	p, ok := family.PresetNamed(name)
 	if !ok {
@@ -21,7 +21,7 @@ func Preset(name string) (Model, bool) {
 	return c.Model, true
 }
 
-// presetKeys returns the keys that presets of that kind stand for.
+// presetKeys returns the keys that a preset of that kind sets.
 func presetKeys(kind string) (keys []field) {
 	f, _ := family.Named(kind)
 	for _, key := range fields {
@@ -32,7 +32,7 @@ func presetKeys(kind string) (keys []field) {
 	return keys
 }
 
-// OfPreset says whether a preset stands for that key.
+// OfPreset reports whether a preset sets that key.
 func OfPreset(key string) bool {
 	return slices.ContainsFunc(family.Kinds(), func(kind string) bool {
 		return slices.ContainsFunc(presetKeys(kind), func(f field) bool { return f.name == key })
@@ -55,12 +55,12 @@ func (m Model) WidthDivisor() int {
 	return n
 }
 
-// preset fills the keys that model.preset stands for. A key that was set explicitly must agree, unless the preset is
-// a setting and the key is the file's: settings win, so that a finished run's config.toml can be scaled by one --set.
+// preset fills in the keys that model.preset sets. A key that was set explicitly must agree, unless the preset is a setting and the
+// key is in the file: settings take precedence, so that a finished run's config.toml can be scaled with one --set.
 func (l *loader) preset() error {
 	preset, ok := Preset(l.config.Model.Preset)
 	if !ok {
-		return nil // none, or unknown, which Check tells
+		return nil // none, or unknown, which Check reports
 	}
 	from := l.origin["model.preset"]
 	for _, key := range presetKeys(preset.Kind) {
@@ -75,13 +75,13 @@ func (l *loader) preset() error {
 	return nil
 }
 
-// contradiction names both keys; where and presetWhere, the places where they were set, may be empty.
+// contradiction returns an *Error that names both keys; where and presetWhere, the places where they were set, may be empty.
 func contradiction(key, where string, got any, preset, presetWhere string, want any) error {
-	beside := ""
+	presetAt := ""
 	if presetWhere != "" && presetWhere != where {
-		beside = " (" + presetWhere + ")"
+		presetAt = " (" + presetWhere + ")"
 	}
 	return &Error{Where: where, Keys: []string{key, "model.preset"},
 		Problem: fmt.Sprintf("%s = %s contradicts model.preset = %q%s, which sets %s; leave one of the two out",
-			key, literal(got), preset, beside, literal(want))}
+			key, literal(got), preset, presetAt, literal(want))}
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Change is a key that a run is to go on with another value of.
+// Change is a key whose value differs when a run is resumed.
 type Change struct {
 	Key       string
 	Was, Is   string // as in TOML
@@ -14,7 +14,7 @@ type Change struct {
 
 func (c Change) String() string { return fmt.Sprintf("%s = %s, not %s", c.Key, c.Is, c.Was) }
 
-// Changes returns the keys in which a resolved configuration differs from that of the run that is to go on with it.
+// Changes returns the keys in which a resolved configuration differs from that of the run that is resumed.
 func (c Config) Changes(was Config) (all []Change) {
 	for _, f := range fields {
 		if f.differs(c, was) {
@@ -24,7 +24,7 @@ func (c Config) Changes(was Config) (all []Change) {
 	return all
 }
 
-// Contradictions is an *Error that names every one of the changes that cannot be; nil if there is none.
+// Contradictions returns an *Error that names every change that is not allowed; nil if there is none.
 func Contradictions(where string, all []Change) error {
 	e := &Error{Where: where}
 	var texts []string
@@ -36,6 +36,6 @@ func Contradictions(where string, all []Change) error {
 	if texts == nil {
 		return nil
 	}
-	e.Problem = fmt.Sprintf("the run cannot go on with other values of these keys: %s; leave them as they were, or begin a new run", strings.Join(texts, "; "))
+	e.Problem = fmt.Sprintf("cannot resume the run with other values of these keys: %s; leave them as they were, or start a new run", strings.Join(texts, "; "))
 	return e
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Fails if a key that differs is not told, or one that may not change is let pass.
+// Fails if a key that differs is not reported, or a change that is not allowed is accepted.
 func TestContradictions(t *testing.T) {
 	was, now := Default(), Default()
 	if all := now.Changes(was); all != nil || Contradictions("here", all) != nil {
@@ -20,13 +20,13 @@ func TestContradictions(t *testing.T) {
 		t.Errorf("%v", all)
 	}
 	err := Contradictions("here", all)
-	want := `here: the run cannot go on with other values of these keys: data.mixup = 0.5, not 0.0; lora.rank = 3, not 16; replicas.train = ["*bias"], not []; leave them`
+	want := `here: cannot resume the run with other values of these keys: data.mixup = 0.5, not 0.0; lora.rank = 3, not 16; replicas.train = ["*bias"], not []; leave them`
 	if err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("%v, want %s", err, want)
 	}
 }
 
-// Fails if Read does not read what Write writes.
+// Fails if Read does not read what Write wrote.
 func TestReadsWhatIsWritten(t *testing.T) {
 	c := Default()
 	c.Merge.Schedule, c.Checkpoint.Signals = []Interval{{Until: 3, Every: 1}}, []string{"INT"}
@@ -40,9 +40,9 @@ func TestReadsWhatIsWritten(t *testing.T) {
 	}
 }
 
-// docs/reliability.md lists the keys that may change, and no others.
+// docs/checkpointing.md lists the keys that may change when a run is resumed, and no others.
 func TestDocsListWhatMayChange(t *testing.T) {
-	text, err := os.ReadFile("../docs/reliability.md")
+	text, err := os.ReadFile("../docs/checkpointing.md")
 	if err != nil {
 		t.Fatal(err)
 	}

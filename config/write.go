@@ -13,9 +13,9 @@ import (
 
 const pageWidth = 100 // columns of comments and help
 
-// Write prints c as TOML that Load reads back to the same Config: every key, under its documentation as a comment.
+// Write prints c as TOML that Load reads back to the same Config: every key, preceded by its documentation as a comment.
 func (c Config) Write(w io.Writer) error {
-	b := bufio.NewWriter(w) // keeps the first error for Flush
+	b := bufio.NewWriter(w) // Flush returns the first error
 	section := ""
 	for i, f := range fields {
 		if f.section != section {
@@ -56,8 +56,8 @@ func Help(w io.Writer) error {
 	return b.Flush()
 }
 
-// explanation is the doc, then unit and allowed values in brackets, in lines of at most width columns. The keys of
-// a list of tables follow, each on lines of its own.
+// explanation returns the doc, then unit and allowed values in brackets, in lines of at most width columns. The keys of a list of
+// tables follow, each on lines of its own.
 func (f field) explanation(width int) []string {
 	var notes []string
 	if f.unit != "" {
@@ -86,17 +86,17 @@ func (f field) explanation(width int) []string {
 	return lines
 }
 
-// literal prints a value as TOML does, on one line. Floats come back bit for bit.
+// literal formats a value as TOML, on one line. Floats are read back bit for bit.
 func literal(v any) string {
 	// Within another array the library writes a list of tables inline, not under headers.
 	text, err := toml.Marshal(map[string]any{"v": []any{v}})
-	if err != nil { // an unsigned number beyond TOML's integers
+	if err != nil { // an unsigned integer above TOML's largest
 		return fmt.Sprint(v)
 	}
 	return strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(string(text)), "v = ["), "]")
 }
 
-// wrap breaks text between words into lines of at most width columns; a longer word stands alone.
+// wrap breaks text between words into lines of at most width columns; a longer word gets a line of its own.
 func wrap(text string, width int) []string {
 	var lines []string
 	line := ""

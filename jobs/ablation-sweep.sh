@@ -1,16 +1,16 @@
 #!/bin/bash
 #SBATCH --job-name=ablation-sweep --nodes=1 --ntasks=1 --time=00:10:00 --output=ablation-sweep-%j.out
 #
-# Heads N × rank r × interval K of `lte` on one vision transformer, with `full` beside them: a task for each and seed.
+# Heads N × rank r × interval K of `lte` on one vision transformer, compared with `full`: one task per combination and seed.
 #
-#     PROFILE=smoke sbatch jobs/ablation-sweep.sh                 # through SLURM: tasks as a job array, then the report
+#     PROFILE=smoke sbatch jobs/ablation-sweep.sh                 # through SLURM: the tasks as a job array, then the report
 #     PROFILE=smoke jobs/ablation-sweep.sh                        # here, one after another
-#     PROFILE=paper DRY_RUN=1 DATA=/data/imagenet100 jobs/ablation-sweep.sh   # every command, and nothing done
+#     PROFILE=paper DRY_RUN=1 DATA=/data/imagenet100 jobs/ablation-sweep.sh   # print every command, do nothing
 #
-# This job submits the others; their size is in the variables that jobs/lib.sh lists.
+# This job submits the others; the variables listed in jobs/lib.sh set their size.
 #
-# Paper's size, a seed, by `lte plan` (docs/sweeps.md): some 200 core-hours for each of 27 settings of lte, 280 for full; memory of a
-# node with 32 ranks 55 GB with 32 heads, and more with more; a checkpoint of lte 2 GB with 32 heads of rank 64.
+# PROFILE=paper, per seed, predicted by `lte plan` (docs/measurements/sweeps.md): some 200 core-hours for each of 27 settings of lte, 280 for full; memory of a
+# node with 32 ranks 55 GB with 32 heads, more with more; a checkpoint of lte 2 GB with 32 heads of rank 64.
 
 SWEEP=ablation-sweep
 for LTE_JOBS in "${LTE_JOBS:-}" "$(dirname "$0")" "${SLURM_SUBMIT_DIR:-}/jobs" "${SLURM_SUBMIT_DIR:-}"; do

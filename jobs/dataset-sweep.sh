@@ -1,16 +1,16 @@
 #!/bin/bash
 #SBATCH --job-name=dataset-sweep --nodes=1 --ntasks=1 --time=00:10:00 --output=dataset-sweep-%j.out
 #
-# One vision transformer on several data sets, `lte` beside `full`: a task for each data set, method and seed.
-# DATA is the folder in which the sets lie, DATASETS their names, each a folder or an archive that data.path takes.
+# One vision transformer on several data sets, `lte` compared with `full`: one task per data set, method and seed.
+# DATA is the folder of the sets, DATASETS their names, each a folder or an archive as data.path allows.
 #
-#     PROFILE=smoke sbatch jobs/dataset-sweep.sh                 # through SLURM: tasks as a job array, then the report
+#     PROFILE=smoke sbatch jobs/dataset-sweep.sh                 # through SLURM: the tasks as a job array, then the report
 #     PROFILE=smoke jobs/dataset-sweep.sh                        # here, one after another
-#     PROFILE=paper DRY_RUN=1 DATA=/data jobs/dataset-sweep.sh   # every command, and nothing done
+#     PROFILE=paper DRY_RUN=1 DATA=/data jobs/dataset-sweep.sh   # print every command, do nothing
 #
-# This job submits the others; their size is in the variables that jobs/lib.sh lists.
+# This job submits the others; the variables listed in jobs/lib.sh set their size.
 #
-# Paper's size, a seed, by `lte plan` (docs/sweeps.md): 587 + 840 core-hours for each data set; memory of a node with 32 ranks 55 GB; a
+# PROFILE=paper, per seed, predicted by `lte plan` (docs/measurements/sweeps.md): 587 + 840 core-hours for each data set; memory of a node with 32 ranks 55 GB; a
 # checkpoint of lte 2 GB.
 
 SWEEP=dataset-sweep
@@ -31,7 +31,7 @@ tasks() {
   local set
   scale vit "$size"
   for set in $DATASETS; do
-    # In smoke the name alone: digits are in the program.
+    # With PROFILE=smoke only the name: the digits are embedded in the program.
     compared "${set%%.*}" "${model[@]}" ${DATA:+"data.path=$DATA/$set"}
   done
 }

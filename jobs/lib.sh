@@ -1,25 +1,25 @@
 # shellcheck shell=bash
-# What the sweeps have in common. A sweep's script says its name in SWEEP, sources this, defines `tasks`, which prints its
-# tasks by `task` or `compared`, and ends with `sweep "$@"`. docs/sweeps.md says how to use them; these variables decide what happens:
+# Functions of all sweeps. A sweep's script sets SWEEP, its name, sources this file, defines `tasks`, which prints its tasks with
+# `task` or `compared`, and ends with `sweep "$@"`. docs/sweeps.md describes the use. Variables, with their defaults:
 #
-#   PROFILE         smoke (minutes on two cores, embedded digits), cifar (hours, CIFAR-10), paper (its sizes); smoke
-#   DATA            image set, as data.path; not asked for by smoke
+#   PROFILE         smoke (minutes on two cores, embedded digits), cifar (hours, CIFAR-10), paper (the paper's sizes); smoke
+#   DATA            image set, as data.path; not needed by smoke
 #   OUT             folder of runs, logs and report; runs/SWEEP-PROFILE
-#   METHODS, SEEDS  to compare; "full lte" and "1"
-#   SCALES          of the models: presets, or WIDTHxDEPTH/PATCH; the sweep's
+#   METHODS, SEEDS  methods and seeds to compare; "full lte" and "1"
+#   SCALES          model sizes: presets, or WIDTHxDEPTH/PATCH; the sweep's
 #   SET             more keys for every task: "section.key=value …"
-#   NODES           of a task; 1
+#   NODES           nodes of a task; 1
 #   RANKS_PER_NODE  2 (smoke, cifar), 32 (paper)
 #   THREADS         compute threads of a rank, cores in SLURM; 1
-#   HEADS           N, a multiple of the ranks; one a rank, 32 in paper
-#   BATCH           images of a step, of all ranks and heads together
-#   LR_FULL, LR_HEADS  peak learning rates: of all weights, of heads
-#   LTE             the program; lte beside jobs/, or the one in PATH
-#   MPI_LAUNCH      pmi2, pmix or mpirun; found out
-#   PARTITION, ACCOUNT, TIME_LIMIT, SBATCH_OPTIONS  of a task's job; the cluster's, the cluster's, 12:00:00, none
-#   WARN            seconds before the time limit at which a task writes a checkpoint and is queued again; 300
-#   RETRIES         times that a task is queued again after a rank or a node was killed; 3
-#   TASKS_AT_ONCE   of the array; all
+#   HEADS           N, a multiple of the ranks; one per rank, 32 in paper
+#   BATCH           images per step, over all ranks and heads
+#   LR_FULL, LR_HEADS  peak learning rates of methods that train all weights, and heads
+#   LTE             the program; lte next to jobs/, or in PATH
+#   MPI_LAUNCH      pmi2, pmix or mpirun; detected
+#   PARTITION, ACCOUNT, TIME_LIMIT, SBATCH_OPTIONS  options of a task's job; the cluster's, the cluster's, 12:00:00, none
+#   WARN            seconds before the time limit at which a task writes a checkpoint and is requeued; 300
+#   RETRIES         how often a task is requeued after a rank or a node was killed; 3
+#   TASKS_AT_ONCE   tasks of the array that run at the same time; all
 #   DRY_RUN         1: print every command and do nothing
 set -euo pipefail
 
@@ -32,28 +32,28 @@ case $PROFILE in
 smoke) : "${RANKS_PER_NODE:=2}" "${BATCH:=32}" "${LR_FULL:=1e-3}" "${LR_HEADS:=1e-3}" ;;
 cifar) : "${RANKS_PER_NODE:=2}" "${BATCH:=128}" "${LR_FULL:=1e-3}" "${LR_HEADS:=3e-4}" ;;
 paper) : "${RANKS_PER_NODE:=32}" "${HEADS:=32}" "${BATCH:=1024}" "${LR_FULL:=1e-3}" "${LR_HEADS:=2e-4}" ;;
-*) echo "$SWEEP: PROFILE is smoke, cifar or paper, not $PROFILE" >&2; exit 2 ;;
+*) echo "$SWEEP: PROFILE must be smoke, cifar or paper, not $PROFILE" >&2; exit 2 ;;
 esac
 RANKS=$((NODES * RANKS_PER_NODE))
 : "${HEADS:=$RANKS}"
 if [ -z "${LTE:-}" ]; then
   LTE=$(dirname "$LTE_JOBS")/lte
-  [ -x "$LTE" ] || LTE=$(command -v lte) || { echo "$SWEEP: no lte beside $LTE_JOBS and none in PATH: build it (make build), or set LTE" >&2; exit 2; }
+  [ -x "$LTE" ] || LTE=$(command -v lte) || { echo "$SWEEP: no lte next to $LTE_JOBS and none in PATH: build it (make build), or set LTE" >&2; exit 2; }
 fi
 [[ $OUT == /* ]] || OUT=$PWD/$OUT
 export LTE_JOBS PROFILE DATA OUT METHODS SEEDS NODES RANKS_PER_NODE THREADS HEADS BATCH LR_FULL LR_HEADS LTE MPI_LAUNCH \
   PARTITION ACCOUNT TIME_LIMIT SBATCH_OPTIONS WARN RETRIES TASKS_AT_ONCE SCALES SET DRY_RUN
 
-[ "$PROFILE" = smoke ] || [ -n "$DATA" ] || { echo "$SWEEP: PROFILE=$PROFILE wants DATA=PATH, an image set (docs/sweeps.md)" >&2; exit 2; }
+[ "$PROFILE" = smoke ] || [ -n "$DATA" ] || { echo "$SWEEP: PROFILE=$PROFILE requires DATA=PATH, an image set (docs/sweeps.md)" >&2; exit 2; }
 if [ $((HEADS % RANKS)) != 0 ] || [ $((BATCH % HEADS)) != 0 ]; then
-  echo "$SWEEP: HEADS=$HEADS must be a multiple of $RANKS ranks, and BATCH=$BATCH one of HEADS" >&2
+  echo "$SWEEP: HEADS=$HEADS must be a multiple of $RANKS ranks, and BATCH=$BATCH a multiple of HEADS" >&2
   exit 2
 fi
 
-# task NAME KEY=VALUE...: prints a task: the name of its run directory in OUT, and what it sets.
+# task NAME KEY=VALUE...: prints a task: the name of its run directory in OUT, and the keys that it sets.
 task() { (IFS=$'\t'; echo "$*"); }
 
-# compared NAME KEY=VALUE...: prints a task for every method and seed, which all see BATCH images a step.
+# compared NAME KEY=VALUE...: prints a task for every method and seed, each with BATCH images per step.
 compared() {
   local name=$1 method seed batch rate
   shift
@@ -70,20 +70,20 @@ compared() {
   done
 }
 
-# scale KIND SCALE: sets `model`, the keys of a preset such as vit-s/32, or of WIDTHxDEPTH/PATCH.
+# scale KIND SCALE: sets `model` to the keys of a preset such as vit-s/32, or of WIDTHxDEPTH/PATCH.
 scale() {
   model=("model.preset=$2")
   [[ $2 =~ ^[0-9]+x[0-9]+/[0-9]+$ ]] || return 0
   local width=${2%%x*} rest=${2#*x}
-  # shellcheck disable=SC2034 # the sweeps' scripts read it
+  # shellcheck disable=SC2034 # read by the sweeps' scripts
   model=("model.kind=$1" "model.width=$width" "model.depth=${rest%/*}" "model.patch=${rest#*/}" "model.mlp=$((4 * width))"
     "model.token_mlp=$(((width + 1) / 2))" "model.heads=$(((width + 63) / 64))")
 }
 
-# named SCALE: the scale as a part of a file's name.
+# named SCALE: prints the scale as part of a file name.
 named() { echo "${1//\//-}"; }
 
-# scaled KIND: prints the tasks of `compared` for each of SCALES.
+# scaled KIND: prints the tasks of `compared` for every scale in SCALES.
 scaled() {
   local scale
   for scale in $SCALES; do
@@ -92,7 +92,7 @@ scaled() {
   done
 }
 
-# do_ COMMAND...: does it, or prints it where DRY_RUN is set.
+# do_ COMMAND...: runs it, or prints it if DRY_RUN is set.
 do_() {
   if [ -n "$DRY_RUN" ]; then
     printf '%q ' "$@"
@@ -102,7 +102,7 @@ do_() {
   fi
 }
 
-# launcher: sets `launch`, the words before lte that start RANKS ranks in this allocation, or on this machine.
+# launcher: sets `launch`, the command that starts RANKS ranks of lte in this allocation, or on this machine.
 launcher() {
   local library wants=pmi2 mpirun=mpirun.mpich
   library=$("$LTE" version | sed -n 's/^MPI: //p')
@@ -113,7 +113,7 @@ launcher() {
     if [ -n "${SLURM_JOB_ID:-}" ] && srun --mpi=list 2>&1 | grep -qw "$wants"; then MPI_LAUNCH=$wants; fi
   fi
   case $MPI_LAUNCH in
-  # -K1: a rank that is killed ends the others, which would wait for it.
+  # -K1: a killed rank ends the others, which would otherwise wait for it.
   pmi2 | pmix) launch=(srun -K1 -W30 "--mpi=$MPI_LAUNCH" "--nodes=$NODES" "--ntasks=$RANKS" "--ntasks-per-node=$RANKS_PER_NODE" "--cpus-per-task=$THREADS") ;;
   mpirun)
     launch=("$mpirun" -np "$RANKS")
@@ -122,33 +122,33 @@ launcher() {
       [ "$(id -u)" != 0 ] || launch+=(--allow-run-as-root)
     fi
     ;;
-  *) echo "$SWEEP: MPI_LAUNCH is pmi2, pmix or mpirun, not $MPI_LAUNCH" >&2; exit 2 ;;
+  *) echo "$SWEEP: MPI_LAUNCH must be pmi2, pmix or mpirun, not $MPI_LAUNCH" >&2; exit 2 ;;
   esac
 }
 
-# attended COMMAND...: runs it and returns its exit code. A request to this shell is passed on, and its effect waited for; in
-# a batch job SLURM says TERM to the ranks itself, and a second signal would end them without a checkpoint.
+# attended COMMAND...: runs it and returns its exit code. Signals to this shell are forwarded, and the command waited for; in a
+# batch job SLURM sends TERM to the ranks itself, and a second signal would end them without a checkpoint.
 attended() {
   local code=0
   "$@" &
   local child=$!
-  # shellcheck disable=SC2317 # the traps call it
+  # shellcheck disable=SC2317 # called by the traps
   pass() { kill -USR1 "$child" 2>/dev/null || true; }
   trap pass USR1
   trap 'cancelled=1; [ -n "${SLURM_JOB_ID:-}" ] || pass' TERM INT
   while :; do
     wait "$child" && code=0 || code=$?
-    kill -0 "$child" 2>/dev/null || break # else it was but a signal to this shell
+    kill -0 "$child" 2>/dev/null || break # otherwise a signal to this shell ended the wait
   done
   trap - USR1 TERM INT
   return "$code"
 }
 
-# Exit code of a run that wrote a checkpoint and is to go on.
+# Exit code of a run that wrote a checkpoint and is to be resumed.
 interrupted=75
-cancelled= # by a signal that asks for no more
+cancelled= # set by a signal that ends the task for good
 
-# run_task INDEX: runs one task, or goes on with it; what is finished is left alone.
+# run_task INDEX: runs or resumes one task; a finished one is left alone.
 run_task() {
   local line name code=0 key
   local -a part keys=()
@@ -159,7 +159,7 @@ run_task() {
   for key in "${part[@]:1}" $SET; do keys+=(--set "$key"); done
   local dir=$OUT/$name
   if [ -f "$dir/summary.json" ]; then
-    echo "$SWEEP: $name: finished before"
+    echo "$SWEEP: $name: already finished"
     return
   fi
   local -a command=("${launch[@]}" "$LTE" train --quiet --config "$OUT/sweep.toml" "${keys[@]}" --run-dir "$dir" --resume auto)
@@ -170,9 +170,9 @@ run_task() {
   echo "$SWEEP: $name"
   rm -f "$dir.failed"
   OMP_NUM_THREADS=$THREADS attended "${command[@]}" || code=$?
-  # A launcher's own exit code is sometimes 0 for a run that failed.
+  # The exit code of a launcher is sometimes 0 for a failed run.
   [ "$code" != 0 ] || [ -f "$dir/summary.json" ] || code=1
-  # A rank, or a whole node, was killed: the last checkpoint is there. $dir.killed has a line for each time.
+  # A rank or a node was killed: resume from the last checkpoint. $dir.killed has one line per time.
   local times
   times=$(grep -c '' "$dir.killed" 2>/dev/null || :)
   if ((code > 128 && times < RETRIES)) && [ -n "${SLURM_ARRAY_JOB_ID:-}" ]; then
@@ -181,7 +181,7 @@ run_task() {
   fi
   case $code in
   0) ;;
-  "$interrupted") echo "$SWEEP: $name: is to go on from its last checkpoint" ;;
+  "$interrupted") echo "$SWEEP: $name: to be resumed from its last checkpoint" ;;
   *)
     echo "exit code $code on ${SLURMD_NODENAME:-$(hostname)}${SLURM_ARRAY_JOB_ID:+, job ${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}" >"$dir.failed"
     echo "$SWEEP: $name: failed with exit code $code" >&2
@@ -190,16 +190,16 @@ run_task() {
   return "$code"
 }
 
-# report: compares what is finished, and names what is not. A sweep may have its own.
+# report: compares the finished runs, and names the others. A sweep may define its own.
 report() {
   do_ "$LTE" report "$OUT" --expect "$OUT/tasks.txt" --out "$OUT/report" --title "$SWEEP, $PROFILE"
 }
 
-# submit ROLE OPTION...: prints the number of a new job of this sweep's script.
+# submit ROLE OPTION...: submits a job of this sweep's script, and prints its number.
 submit() (
-  # shellcheck disable=SC2030 # in this subshell alone
+  # shellcheck disable=SC2030 # only in this subshell
   export LTE_ROLE=$1
-  # shellcheck disable=SC2206 # SBATCH_OPTIONS are words
+  # shellcheck disable=SC2206 # SBATCH_OPTIONS is split into words
   local -a command=(sbatch --parsable "${@:2}" ${PARTITION:+--partition="$PARTITION"} ${ACCOUNT:+--account="$ACCOUNT"} $SBATCH_OPTIONS
     --export=ALL "$LTE_JOBS/$SWEEP.sh")
   if [ -n "$DRY_RUN" ]; then
@@ -207,7 +207,7 @@ submit() (
     echo "${1^^}"
     return
   fi
-  # What SLURM said to this job is not for the next one.
+  # SLURM's variables for this job do not apply to the next one.
   # shellcheck disable=SC2046
   unset $(compgen -v SLURM_ | grep -vx SLURM_CONF)
   "${command[@]}"
@@ -224,10 +224,10 @@ submit_all() {
   echo "$SWEEP: $1 tasks are job ${array%%;*}, the report is job ${report%%;*}, all in $OUT"
 }
 
-# prepare: writes what is to be done: the configuration of all tasks, and the list of their run directories.
+# prepare: writes the configuration of all tasks and the list of their run directories.
 prepare() {
   local config=""
-  if [ -f "$LTE_JOBS/$SWEEP.toml" ]; then # else the tasks say all
+  if [ -f "$LTE_JOBS/$SWEEP.toml" ]; then # otherwise the tasks set everything
     config="base = \"$LTE_JOBS/$SWEEP.toml\""
     [ "$PROFILE" = paper ] || config+=$'\n'$(cat "$LTE_JOBS/$PROFILE.toml")
   fi
@@ -241,7 +241,7 @@ prepare() {
   tasks | cut -f1 >"$OUT/tasks.txt"
 }
 
-# sweep [submit]: does this sweep here, or submits its jobs, or does this job's part of it.
+# sweep [submit]: runs this sweep here, or submits its jobs, or runs this job's part of it.
 sweep() {
   local -a launch=()
   local count index code=0 ended=0
@@ -254,7 +254,7 @@ sweep() {
       launcher
       run_task "$SLURM_ARRAY_TASK_ID" || code=$?
       if [ "$code" = "$interrupted" ] && [ -z "$cancelled" ]; then
-        # SLURM ends this shell: had it gone before, its exit code might be taken for that of the task's next beginning.
+        # SLURM ends this shell. If it exited earlier, its exit code could be taken for that of the task's next start.
         if scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"; then sleep 60; fi
       fi
       ;;

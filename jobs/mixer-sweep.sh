@@ -1,15 +1,15 @@
 #!/bin/bash
 #SBATCH --job-name=mixer-sweep --nodes=1 --ntasks=1 --time=00:10:00 --output=mixer-sweep-%j.out
 #
-# MLP-Mixers of growing size, `lte` beside `full`: a task for each scale, method and seed.
+# MLP-Mixers of growing size, `lte` compared with `full`: one task per scale, method and seed.
 #
-#     PROFILE=smoke sbatch jobs/mixer-sweep.sh                 # through SLURM: tasks as a job array, then the report
+#     PROFILE=smoke sbatch jobs/mixer-sweep.sh                 # through SLURM: the tasks as a job array, then the report
 #     PROFILE=smoke jobs/mixer-sweep.sh                        # here, one after another
-#     PROFILE=paper DRY_RUN=1 DATA=/data/imagenet100 jobs/mixer-sweep.sh   # every command, and nothing done
+#     PROFILE=paper DRY_RUN=1 DATA=/data/imagenet100 jobs/mixer-sweep.sh   # print every command, do nothing
 #
-# This job submits the others; their size is in the variables that jobs/lib.sh lists.
+# This job submits the others; the variables listed in jobs/lib.sh set their size.
 #
-# Paper's size, a seed, by `lte plan` (docs/sweeps.md): core-hours of lte and full 680 + 810 (S), 1,787 + 2,639 (B), 5,835 + 9,155 (L);
+# PROFILE=paper, per seed, predicted by `lte plan` (docs/measurements/sweeps.md): core-hours of lte and full 680 + 810 (S), 1,787 + 2,639 (B), 5,835 + 9,155 (L);
 # memory of a node with 32 ranks 60, 165 and 525 GB.
 
 SWEEP=mixer-sweep

@@ -1,16 +1,16 @@
 #!/bin/bash
 #SBATCH --job-name=observations --nodes=1 --ntasks=1 --time=00:10:00 --output=observations-%j.out
 #
-# The runs behind the paper's five observations (docs/observations.md), a task for each line and seed, and the verdicts.
+# The runs behind the paper's five observations (docs/observations.md), one task per run and seed, and the verdicts.
 #
-#     PROFILE=smoke sbatch jobs/observations.sh                 # through SLURM: tasks as a job array, then the report
+#     PROFILE=smoke sbatch jobs/observations.sh                 # through SLURM: the tasks as a job array, then the report
 #     PROFILE=smoke jobs/observations.sh                        # here, one after another
-#     PROFILE=paper DRY_RUN=1 DATA=/data/imagenet100 jobs/observations.sh   # every command, and nothing done
+#     PROFILE=paper DRY_RUN=1 DATA=/data/imagenet100 jobs/observations.sh   # print every command, do nothing
 #
-# This job submits the others; their size is in the variables that jobs/lib.sh lists. METHODS, SCALES, SET and the learning
-# rates are not among them: `lte experiment observations` says what is trained, and OBSERVE holds more flags for it.
+# This job submits the others; the variables listed in jobs/lib.sh set their size. METHODS, SCALES, SET and the learning
+# rates do not apply: `lte experiment observations` decides what is trained, and OBSERVE holds more flags for it.
 #
-# Paper's size, a seed, by `lte plan` (docs/sweeps.md): some 7,000 core-hours for ten lines of ViT-S/32, 600 to 900 each; memory of a
+# PROFILE=paper, per seed, predicted by `lte plan` (docs/measurements/sweeps.md): some 7,000 core-hours for ten runs of ViT-S/32, 600 to 900 each; memory of a
 # node with 32 ranks 55 GB; checkpoints of 2 GB.
 
 SWEEP=observations
@@ -28,7 +28,7 @@ cifar) options=(--rank 16 --images 96000 --more) ;;
 smoke) options=(--rank 4 --images 4800 --set model.depth=2 --set model.width=32 --set model.mlp=128 --set model.heads=2) ;;
 esac
 read -ra seeds <<<"$SEEDS"
-# shellcheck disable=SC2206 # OBSERVE is words
+# shellcheck disable=SC2206 # OBSERVE is split into words
 options+=(--ranks "$RANKS" --heads "$HEADS" --batch "$BATCH" --seeds "${#seeds[@]}" --data "$DATA" --out "$OUT" $OBSERVE)
 
 tasks() { "$LTE" experiment observations --list "${options[@]}"; }

@@ -1,15 +1,15 @@
 #!/bin/bash
 #SBATCH --job-name=vit-sweep --nodes=1 --ntasks=1 --time=00:10:00 --output=vit-sweep-%j.out
 #
-# Vision transformers of growing size, `lte` beside `full`: a task for each scale, method and seed.
+# Vision transformers of growing size, `lte` compared with `full`: one task per scale, method and seed.
 #
-#     PROFILE=smoke sbatch jobs/vit-sweep.sh                 # through SLURM: tasks as a job array, then the report
+#     PROFILE=smoke sbatch jobs/vit-sweep.sh                 # through SLURM: the tasks as a job array, then the report
 #     PROFILE=smoke jobs/vit-sweep.sh                        # here, one after another
-#     PROFILE=paper DRY_RUN=1 DATA=/data/imagenet100 jobs/vit-sweep.sh   # every command, and nothing done
+#     PROFILE=paper DRY_RUN=1 DATA=/data/imagenet100 jobs/vit-sweep.sh   # print every command, do nothing
 #
-# This job submits the others; their size is in the variables that jobs/lib.sh lists.
+# This job submits the others; the variables listed in jobs/lib.sh set their size.
 #
-# Paper's size, a seed, by `lte plan` (docs/sweeps.md): core-hours of lte and full 191 + 238 (T), 587 + 840 (S), 2,047 + 3,280 (B),
+# PROFILE=paper, per seed, predicted by `lte plan` (docs/measurements/sweeps.md): core-hours of lte and full 191 + 238 (T), 587 + 840 (S), 2,047 + 3,280 (B),
 # 7,219 + 11,530 (L); memory of a node with 32 ranks 25, 55, 145 and 445 GB; a checkpoint of lte 1, 2, 4 and 10 GB.
 
 SWEEP=vit-sweep

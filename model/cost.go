@@ -32,42 +32,12 @@ func (m *Model) PassBytes(d compute.DType, images int) float64 {
 	return f.Bytes
 }
 
-// Pass is what a product of a linear layer is for. Of y = xWᵀ, x (rows, in) and W (out, in):
-//
-//	forward          y = xWᵀ            (rows, out), inner side in
-//	input gradient   ∂L/∂x = (∂L/∂y)W   (rows, in), inner side out
-//	weight gradient  ∂L/∂W = (∂L/∂y)ᵀx  (out, in), inner side rows
-type Pass string
-
-// The passes.
-const (
-	Forward        Pass = "forward"
-	InputGradient  Pass = "input gradient"
-	WeightGradient Pass = "weight gradient"
-)
-
-// Product is a matrix product of a linear layer: c (M, N) = op(a)·op(b), K the inner side.
-type Product struct {
-	Layer   *nn.Linear
-	Pass    Pass
-	M, N, K int
-}
-
-// FLOPs is 2·m·n·k.
-func (p Product) FLOPs() float64 { return 2 * float64(p.M) * float64(p.N) * float64(p.K) }
-
 // Products are the products of the linear layers in a forward and backward pass over so many images, input to output: with a head
 // of that layout, or, without one, of a model that trains as a whole. What a head's factors add is not among them.
-func (m *Model) Products(l *lora.Layout, images int) (all []Product) {
+func (m *Model) Products(l *lora.Layout, images int) (all []nn.Product) {
 	for i, layer := range m.layers {
-		rows, out, in := images*layer.RowsPerImage, layer.W.Rows, layer.W.Cols
-		all = append(all, Product{layer, Forward, rows, out, in})
-		if i > 0 { // the images need no gradient
-			all = append(all, Product{layer, InputGradient, rows, in, out})
-		}
-		if weight, _ := layer.Trains(); l == nil || weight {
-			all = append(all, Product{layer, WeightGradient, out, in, rows})
-		}
+		weight, _ := layer.Trains()
+		all = append(all, layer.Products(images, i > 0, l == nil || weight)...) // the images need no gradient
 	}
 	return all
 }

@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"lte/compute"
+	"lte/family"
 	"lte/lora"
-	"lte/model/family"
 	"lte/nn/nntest"
 )
 

@@ -13,8 +13,8 @@ import (
 	"strings"
 
 	"lte/compute"
+	"lte/family"
 	"lte/lora"
-	"lte/model/family"
 	"lte/nn"
 
 	"gonum.org/v1/gonum/blas/blas32"

@@ -1,6 +1,7 @@
 package mpi
 
 import (
+	"cmp"
 	"encoding/binary"
 	"hash/fnv"
 	"io/fs"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"lte/internal/cgroup"
+	"lte/internal/machine"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,12 +39,8 @@ type limit struct {
 // here is this rank's place, but for its cores.
 func here(host string) place {
 	root := os.DirFS("/")
-	id, err := fs.ReadFile(root, "proc/sys/kernel/random/boot_id")
-	if err != nil || len(id) == 0 {
-		id = []byte(host)
-	}
 	sum := fnv.New64a()
-	sum.Write(id)
+	sum.Write([]byte(cmp.Or(machine.ID(root), host)))
 	return place{machine: sum.Sum64(), limit: cpuLimit(root)}
 }
 

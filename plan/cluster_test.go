@@ -81,7 +81,7 @@ func TestTrips(t *testing.T) {
 }
 
 // What `lte bench messages` saw under MPICH 4.0.2 over TCP on two hosts whose links carry 20 Mbit/s, and a C program that makes the same
-// calls with packets that take 50 ms: see docs/communication.md. The law is the 20 % that a plan is held to, and 30 % where a
+// calls with packets that take 50 ms: see docs/measurements/plan.md. The law is the 20 % that a plan is held to, and 30 % where a
 // handshake is all there is. Fails if a ring or a handshake is another, or more crosses the link.
 func TestSeen(t *testing.T) {
 	slow, far := Link{1e-4, 20e6 / 8}, Link{0.05, 1e9}

@@ -49,7 +49,7 @@ func (m Memory) Largest() (what string, bytes float64) {
 	return what, bytes
 }
 
-// program is the resident size of the program under MPI before it has a model: see docs/communication.md.
+// program is the resident size of the program under MPI before it has a model: see docs/measurements/plan.md.
 const program = 48 << 20
 
 // memory counts what package train allocates, as it allocates it.

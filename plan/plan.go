@@ -3,7 +3,7 @@
 // say or measure.
 //
 // The counts are those of packages model (memory, operations), train (who trains what) and collective (what travels), so a plan
-// and a run cannot part; docs/communication.md has the equations, and how far they were held against measurements.
+// and a run cannot disagree; docs/plan.md has the equations, docs/measurements/plan.md compares predictions with measurements.
 package plan
 
 import (
@@ -208,7 +208,7 @@ func (r *rank) wire() merge.Wire { return merge.Wire(r.config.Exchange.Wire) }
 
 func (r *rank) choose() (err error) {
 	if r.config.Spec().ExchangesHeads() {
-		r.transports, err = train.Transports(r.config, r.outline.Layout, func() (merge.Costs, error) {
+		r.transports, err = train.TransportChoice(r.config).Transports(r.outline.Layout, func() (merge.Costs, error) {
 			c := r.costs()
 			c.Network, c.Rate = r.Cluster.Network(), r.Speed.Heads
 			return c, nil

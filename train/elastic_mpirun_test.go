@@ -34,7 +34,7 @@ func TestOtherRanks(t *testing.T) {
 	})
 }
 
-func otherRanks(t *testing.T, w *mpi.World, dir, name string, same bool, c config.Config) {
+func otherRanks(t *testing.T, w collective.Group, dir, name string, same bool, c config.Config) {
 	batch := func(c config.Config, ranks int) config.Config { // as many images a step
 		if c.Method != "lte" {
 			c.Train.Batch = 4 * w.Size() / ranks

@@ -112,10 +112,10 @@ func goldenLinearRun(t *testing.T, g collective.Group, be compute.Backend, file 
 	for step := range file.Steps {
 		mean := 0.0 // of this rank's heads
 		for _, w := range tr.workers {
-			loss, err := tr.method.exchange(step+1, goldenPass(tr, w, l, file, step))
+			loss, err := tr.algorithm.exchange(step+1, goldenPass(tr, w, l, file, step))
 			must(t, err)
 			near(t, "loss", []float64{loss}, []float64{run.Losses[step][w.number]}, goldenTolerance)
-			w.move(o.LR, 0, 0)
+			w.update(o.LR, 0, 0)
 			mean += loss / float64(len(tr.workers))
 		}
 		if (step+1)%file.MergeEvery != 0 {
@@ -132,7 +132,7 @@ func goldenLinearRun(t *testing.T, g collective.Group, be compute.Backend, file 
 		for _, w := range tr.workers {
 			near(t, "B before the merge", w.heads[0].Adapter(l).B.Data, slices.Concat(before[w.number]...), goldenToleranceB)
 		}
-		got, err := tr.method.merge(step+1, file.MergeEvery, merge.Status{Loss: mean})
+		got, err := tr.algorithm.merge(step+1, file.MergeEvery, merge.Status{Loss: mean})
 		must(t, err)
 		near(t, "mean loss", []float64{got.loss}, []float64{want}, goldenTolerance)
 		near(t, "W", l.W.Data, slices.Concat(merged.W...), goldenTolerance)

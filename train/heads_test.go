@@ -45,11 +45,11 @@ func TestTogether(t *testing.T) {
 					c.Model.Dropout, c.Model.DropPath, c.Data.Mixup, c.Data.CutMix = 0.1, 0.3, 0.8, 1
 					be := &counting{Backend: backend(t, "auto", 1)}
 					tr := newTrainerOn(t, c, collective.Alone{}, tinySet(60), be)
-					if tr.together == nil {
+					if tr.fused == nil {
 						t.Fatal("not together")
 					}
 					if i == 1 {
-						tr.together = nil
+						tr.fused = nil
 					}
 					f := tr.newFeed()
 					defer f.Close()
@@ -93,7 +93,7 @@ func TestNotTogether(t *testing.T) {
 	} {
 		c := thin("none")
 		set(&c)
-		if newTrainer(t, c, collective.Alone{}, tinySet(60)).together != nil {
+		if newTrainer(t, c, collective.Alone{}, tinySet(60)).fused != nil {
 			t.Errorf("%s: together", what)
 		}
 	}

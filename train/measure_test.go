@@ -126,7 +126,7 @@ func TestMeasuredIsWhatItIs(t *testing.T) {
 			norms[1] += squares(moved.Data)
 			norms[2] += squares(l.W.Data)
 			var updates [][]float64
-			for _, f := range tr.method.(apart).apart(tr.model.Layers()[i]) {
+			for _, f := range tr.algorithm.headFactors(tr.model.Layers()[i]) {
 				updates = append(updates, product(f))
 			}
 			// The heads' updates add up to the layer's, but for 1/N.

@@ -142,7 +142,7 @@ func TestDecaySpans(t *testing.T) {
 				for _, p := range tr.model.Parameters() {
 					before[p.Name] = slices.Clone(p.Value)
 				}
-				tr.workers[0].move(0.1, 0, 0) // the gradients are 0: what moves is decay alone
+				tr.workers[0].update(0.1, 0, 0) // the gradients are 0: what moves is decay alone
 				decayed := 0
 				for _, p := range tr.model.Parameters() {
 					want := before[p.Name]
@@ -167,7 +167,7 @@ func TestDecaySpans(t *testing.T) {
 		for i := range head { // B too
 			head[i] = 1
 		}
-		tr.workers[0].move(0.1, 0, 0)
+		tr.workers[0].update(0.1, 0, 0)
 		for i := range head {
 			if math.Abs(float64(head[i])-0.95) > 1e-6 {
 				t.Fatalf("%s: factor %d is %v after decay, want 0.95", name, i, head[i])

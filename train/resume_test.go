@@ -93,7 +93,7 @@ func TestAboutIsChecked(t *testing.T) {
 		`{"heads": 9223372036854775807}`: `"heads" is 9223372036854775807`,
 		`{"heads": 1e30}`:                "cannot unmarshal",
 		`{"records": -1}`:                `"records" is -1`,
-		`{"merging": -1}`:                `"merging" is -1`,
+		`{"unreported": -1}`:             `"unreported" is -1`,
 		`{"images": -1}`:                 `"images" is -1`,
 		`{"images_per_step": -1}`:        `"images_per_step" is -1`,
 		`{"seconds": 1e308}`:             `"seconds" is 1e+308`,
@@ -223,8 +223,8 @@ func TestResumeOfAnotherSet(t *testing.T) {
 
 // keep makes a trainer stop after that step, or where the next merge is, if it cannot before.
 func keep(tr *Trainer, store *checkpoint.Store, stop int) {
-	tr.Keep(Keeping{Store: store, Version: "test", Sync: func() error { return nil }, Stop: func() uint64 { return 1 }})
-	tr.keeper.next = stop
+	tr.Checkpoint(CheckpointOptions{Store: store, Version: "test", Sync: func() error { return nil }, Stop: func() uint64 { return 1 }})
+	tr.checkpoints.next = stop
 }
 
 // stopped is the step of the newest checkpoint; on all ranks.
@@ -313,7 +313,7 @@ func madeLonger(t *testing.T, g collective.Group, dir string, names ...string) {
 		want := run(whole)
 		c.Train.Steps = 9
 		tr, at := newTrainer(t, c, g, set), filepath.Join(dir, fmt.Sprint("longer ", i))
-		tr.Keep(Keeping{Store: checkpoint.Open(at, 9, false), Sync: func() error { return nil }, Stop: func() uint64 { return 0 }})
+		tr.Checkpoint(CheckpointOptions{Store: checkpoint.Open(at, 9, false), Sync: func() error { return nil }, Stop: func() uint64 { return 0 }})
 		run(tr)
 		from := newest(t, at, g)
 		about, err := from.About()
@@ -338,8 +338,8 @@ func TestKeepsNoFailure(t *testing.T) {
 		tr, from := until(t, c, g, t.TempDir(), 3)
 		tr, err := Resume(tr.config, g, set, tr.backend, from)
 		must(t, err)
-		tr.Keep(Keeping{Store: checkpoint.Open(t.TempDir(), 9, false), Stop: func() uint64 { return map[int]uint64{5: 1}[tr.step] }})
-		tr.keeper.next = 5
+		tr.Checkpoint(CheckpointOptions{Store: checkpoint.Open(t.TempDir(), 9, false), Stop: func() uint64 { return map[int]uint64{5: 1}[tr.step] }})
+		tr.checkpoints.next = 5
 		feed := tr.newFeed()
 		tr.feed = &fed{batches: func(at int) *data.Batch {
 			b, err := feed.Next()
@@ -351,8 +351,8 @@ func TestKeepsNoFailure(t *testing.T) {
 		}}
 		_, err = tr.run()
 		feed.Close()
-		if e := new(NonFiniteError); !errors.As(err, &e) || e.Step != 5 || tr.keeper.at != 3 {
-			t.Fatalf("overlap %t: %v, want what fails at step 5; the last checkpoint is of step %d, want 3", overlap, err, tr.keeper.at)
+		if e := new(NonFiniteError); !errors.As(err, &e) || e.Step != 5 || tr.checkpoints.last != 3 {
+			t.Fatalf("overlap %t: %v, want what fails at step 5; the last checkpoint is of step %d, want 3", overlap, err, tr.checkpoints.last)
 		}
 	}
 }
@@ -372,7 +372,7 @@ func TestKeepsWhileTraining(t *testing.T) {
 		set(&c.Checkpoint)
 		want := newTrainer(t, c, g, images)
 		store := checkpoint.Open(dir, 99, false)
-		want.Keep(Keeping{Store: store, Sync: func() error { return nil }, Stop: func() uint64 { return 0 }})
+		want.Checkpoint(CheckpointOptions{Store: store, Sync: func() error { return nil }, Stop: func() uint64 { return 0 }})
 		_, err := want.Run(nil)
 		must(t, err)
 		steps, err := store.Steps()

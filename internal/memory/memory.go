@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"lte/internal/cgroup"
+	"lte/internal/machine"
 )
 
 // Bound is a limit of memory and what is available below it.
@@ -28,17 +29,17 @@ type Bound struct {
 // Available to a control group is its limit less what its processes use, not counting page cache that the kernel can reclaim, plus free
 // swap space that the group may use.
 func Bounds(root fs.FS) (all []Bound) {
-	machine := machine(root)
+	kernel := machine.ID(root)
 	swap := fields(root, "proc/meminfo")["SwapFree:"] << 10
 	for _, g := range cgroup.Of(root, "memory") {
 		free, ok := groupFree(root, g, swap)
 		if ok {
-			all = append(all, Bound{"cgroup limit", float64(free), number(machine, folder(root, g.Dir))})
+			all = append(all, Bound{"cgroup limit", float64(free), number(kernel, folder(root, g.Dir))})
 		}
 	}
 	// Systems that only imitate Linux's files report 0.
 	if free := fields(root, "proc/meminfo")["MemAvailable:"] << 10; free > 0 {
-		all = append(all, Bound{"memory of this machine", float64(free + swap), number(machine)})
+		all = append(all, Bound{"memory of this machine", float64(free + swap), number(kernel)})
 	}
 	if limit, ok := addressLimit(root); ok {
 		used := fields(root, "proc/self/status")["VmSize:"] << 10
@@ -117,16 +118,6 @@ func fields(root fs.FS, name string) map[string]uint64 {
 
 // left is what is left of a limit, nothing where more is used.
 func left(limit, used uint64) uint64 { return limit - min(limit, used) }
-
-// machine identifies the machine.
-func machine(root fs.FS) string {
-	for _, name := range []string{"random/boot_id", "hostname"} {
-		if text, err := fs.ReadFile(root, "proc/sys/kernel/"+name); err == nil && len(text) > 0 {
-			return string(text)
-		}
-	}
-	return ""
-}
 
 // folder identifies a folder of the machine in all of its containers: by its inode.
 func folder(root fs.FS, dir string) string {

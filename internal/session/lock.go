@@ -1,37 +1,36 @@
-// Package session is the runtime of a job around its training: what keeps two jobs out of one run directory.
 package session
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"lte/internal/file"
+	"lte/internal/machine"
 	"lte/internal/quote"
 )
 
 // LockFile is the name of the lock in a run directory.
 const LockFile = "run.lock"
 
-// Holder is who holds a lock, as the lock file tells it.
+// Holder is the process that holds a lock, as the lock file says.
 type Holder struct {
 	Host    string    `json:"host"`
 	Process int       `json:"process"`
 	Job     string    `json:"job,omitempty"` // SLURM's number of the job
 	Since   time.Time `json:"since"`
-	Machine string    `json:"machine"` // the kernel's boot id
-	Token   string    `json:"token"`   // of this lock alone
-	Beat    int64     `json:"beat"`    // counts up while the holder lives
+	Machine string    `json:"machine"` // machine.ID
+	Token   string    `json:"token"`   // identifies this lock
+	Beat    int64     `json:"beat"`    // counts up while the holder runs
 }
 
 func (h Holder) String() string {
@@ -45,7 +44,7 @@ func (h Holder) String() string {
 // HeldError is the error of a directory whose lock another process holds.
 type HeldError struct {
 	Dir    string
-	Holder Holder // zero where the lock file does not tell
+	Holder Holder // zero where the lock file does not say
 }
 
 func (e *HeldError) Error() string {
@@ -58,10 +57,10 @@ func (e *HeldError) Error() string {
 
 // Lock keeps other jobs out of a run directory until it is released or the process ends, however it ends.
 //
-// Two mechanisms hold it, as neither is enough on every file system. flock is released by the kernel with its process, also over NFS,
-// but file systems exist where it is refused or does not reach other machines (Lustre, by mount option). So the holder also counts
-// beats in the lock file: where flock does not decide, a lock that is there is taken over only when its beats have stopped.
-// A holder that was stopped for so long finds that it has lost the lock when it goes on.
+// It uses two mechanisms, as neither is enough on every file system. The kernel releases a flock with its process, also over NFS, but some
+// file systems refuse it or do not share it with other machines (Lustre, by mount option). So the holder also counts heartbeats in the
+// lock file: where flock does not decide, another process takes the lock only after the heartbeats have stopped. A holder that was suspended for
+// that long finds that it has lost the lock when it continues.
 type Lock struct {
 	path   string
 	f      *os.File
@@ -71,50 +70,51 @@ type Lock struct {
 	beats  sync.WaitGroup
 }
 
-// timing of beats; tests shorten it.
+// timing of heartbeats; tests shorten it.
 type timing struct {
-	beat  time.Duration // between two beats
-	watch time.Duration // without a beat, after which a holder is taken for dead
-	queue time.Duration // for which a job that SLURM queued again waits for its own earlier start to end
+	beat  time.Duration // between two heartbeats
+	watch time.Duration // without a heartbeat, after which the holder is considered dead
+	queue time.Duration // for which a job that SLURM has requeued waits for its earlier start to end
 }
 
-// usual is longer than SLURM's KillWait of 30 s.
-var usual = timing{beat: 2 * time.Second, watch: 7 * time.Second, queue: time.Minute}
+// defaultTiming waits for longer than SLURM's KillWait of 30 s.
+var defaultTiming = timing{beat: 2 * time.Second, watch: 7 * time.Second, queue: time.Minute}
 
-// Acquire locks a directory, which exists. A *HeldError says who holds it. note is told of a wait of some seconds. lost is called, at
-// most once and from another goroutine, where the lock is found to be lost: the process must stop writing to the directory.
+// Acquire locks an existing directory. A *HeldError names the process that holds it. note is called before a wait of some seconds. lost is
+// called, at most once and from another goroutine, if the lock is lost: the process must then stop writing to the directory.
 func Acquire(dir string, note func(string), lost func(error)) (*Lock, error) {
-	return acquire(dir, note, lost, usual, machine(), syscall.Flock)
+	host, _ := os.Hostname()
+	return acquire(dir, note, lost, defaultTiming, cmp.Or(machine.ID(os.DirFS("/")), host), syscall.Flock)
 }
 
 // flock is syscall.Flock, or what a test puts in its place.
 type flock func(fd, how int) error
 
 func acquire(dir string, note func(string), lost func(error), every timing, machine string, lock flock) (*Lock, error) {
-	host, _ := os.Hostname() // the message then lacks it
+	host, _ := os.Hostname() // without it messages lack the name
 	l := &Lock{path: filepath.Join(dir, LockFile), lost: lost, stop: make(chan struct{}), holder: Holder{Host: host, Process: os.Getpid(),
 		Job: os.Getenv("SLURM_JOB_ID"), Since: time.Now().UTC().Truncate(time.Second), Machine: machine, Token: fmt.Sprintf("%016x", rand.Uint64())}}
 	var err error
-	for begun, told := time.Now(), false; ; time.Sleep(every.beat) {
+	for started, noted := time.Now(), false; ; time.Sleep(every.beat) {
 		err = l.try(lock, note, every)
 		held := new(HeldError)
 		if !errors.As(err, &held) {
 			break
 		}
 		held.Dir = dir
-		if l.holder.Job == "" || held.Holder.Job != l.holder.Job || time.Since(begun) > every.queue {
+		if l.holder.Job == "" || held.Holder.Job != l.holder.Job || time.Since(started) > every.queue {
 			return nil, held
 		}
-		if !told {
-			told = true
-			note(fmt.Sprintf("waiting for the earlier start of this SLURM job to leave %s (%s)", dir, held.Holder))
+		if !noted {
+			noted = true
+			note(fmt.Sprintf("waiting for the earlier start of this SLURM job to release %s (%s)", dir, held.Holder))
 		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot lock the run directory: %w", err)
 	}
 	l.beats.Add(1)
-	go l.keep(every.beat)
+	go l.beatUntilReleased(every.beat)
 	return l, nil
 }
 
@@ -132,12 +132,12 @@ func (l *Lock) try(lock flock, note func(string), every timing) error {
 
 // take makes this process the holder, unless another one is.
 func (l *Lock) take(state lockState, note func(string), every timing) error {
-	before, told := l.read()
+	before, ok := l.read()
 	switch {
 	case state == locked:
 		return &HeldError{Holder: before}
-	case told && (state == unsupported || before.Machine != l.holder.Machine): // flock may not reach that machine
-		note(fmt.Sprintf("%s has the lock of %s: waiting %v for a sign of life", filepath.Dir(l.path), before, every.watch))
+	case ok && (state == unsupported || before.Machine != l.holder.Machine): // flock may not be shared with that machine
+		note(fmt.Sprintf("%s has the lock of %s: waiting %v for a heartbeat", filepath.Dir(l.path), before, every.watch))
 		time.Sleep(every.watch)
 		if now, _ := l.read(); now.Token != before.Token || now.Beat != before.Beat {
 			return &HeldError{Holder: now}
@@ -145,24 +145,24 @@ func (l *Lock) take(state lockState, note func(string), every timing) error {
 	}
 	err := l.write()
 	if err == nil {
-		err = l.f.Truncate(recordLength) // what others wrote may be longer
+		err = l.f.Truncate(recordLength) // the file of another version may be longer
 	}
 	if err != nil || state == free {
 		return err
 	}
-	time.Sleep(every.beat) // another process may have waited likewise: the last to write has it
+	time.Sleep(every.beat) // another process may have waited too: the last to write holds the lock
 	if now, _ := l.read(); now.Token != l.holder.Token {
 		return &HeldError{Holder: now}
 	}
 	return nil
 }
 
-// lockState is what flock says.
+// lockState is the result of flock.
 type lockState int
 
 const (
-	free        lockState = iota // it is this process's now
-	locked                       // it is another's
+	free        lockState = iota // this process has locked the file
+	locked                       // another one has
 	unsupported                  // the file system has no such locks
 )
 
@@ -186,21 +186,21 @@ func (l *Lock) open(lock flock) (state lockState, err error) {
 		if err != syscall.EINTR && l.inPlace() {
 			return state, nil
 		}
-		l.f.Close() // interrupted, or its holder has removed it since it was opened
+		l.f.Close() // interrupted, or the holder has removed the file since it was opened
 	}
 }
 
 // inPlace says whether the open file is still the one at the lock's path.
 func (l *Lock) inPlace() bool {
-	mine, err := l.f.Stat()
+	opened, err := l.f.Stat()
 	if err != nil {
 		return false
 	}
-	there, err := os.Stat(l.path)
-	return err == nil && os.SameFile(mine, there)
+	current, err := os.Stat(l.path)
+	return err == nil && os.SameFile(opened, current)
 }
 
-// read is what the lock file says now. It is opened anew: a network file system then asks its server.
+// read returns what the lock file says now. It opens the file, so that a network file system asks its server.
 func (l *Lock) read() (h Holder, ok bool) {
 	text, err := file.Read(l.path, 1<<16)
 	if err != nil || json.Unmarshal(text, &h) != nil {
@@ -212,7 +212,7 @@ func (l *Lock) read() (h Holder, ok bool) {
 // recordLength is the bytes of a lock file.
 const recordLength = 512
 
-// write writes the holder and its count of beats over what the file says, in one piece of constant length.
+// write overwrites the file with the holder and its heartbeat, as one record of constant length.
 func (l *Lock) write() error {
 	text, err := json.Marshal(l.holder)
 	if err != nil {
@@ -225,8 +225,8 @@ func (l *Lock) write() error {
 	return l.f.Sync()
 }
 
-// keep beats until the lock is released, and finds out whether it is lost. A beat that cannot be written is no loss.
-func (l *Lock) keep(every time.Duration) {
+// beatUntilReleased writes heartbeats and checks whether the lock is lost. A heartbeat that cannot be written does not lose it.
+func (l *Lock) beatUntilReleased(every time.Duration) {
 	defer l.beats.Done()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -236,8 +236,8 @@ func (l *Lock) keep(every time.Duration) {
 			return
 		case <-tick.C:
 		}
-		if now, told := l.read(); told && now.Token != l.holder.Token {
-			l.lost(fmt.Errorf("this job was taken for dead: %s is now in use by %s", quote.Text(filepath.Dir(l.path)), now))
+		if now, ok := l.read(); ok && now.Token != l.holder.Token {
+			l.lost(fmt.Errorf("this job sent no heartbeat for too long: %s is now in use by %s", quote.Text(filepath.Dir(l.path)), now))
 			return
 		}
 		l.holder.Beat++
@@ -245,25 +245,13 @@ func (l *Lock) keep(every time.Duration) {
 	}
 }
 
-// Release gives the lock back and removes its file.
+// Release unlocks the directory and removes the lock file.
 func (l *Lock) Release() error {
 	close(l.stop)
 	l.beats.Wait()
 	var err error
-	if now, told := l.read(); l.inPlace() && (!told || now.Token == l.holder.Token) {
+	if now, ok := l.read(); l.inPlace() && (!ok || now.Token == l.holder.Token) {
 		err = os.Remove(l.path)
 	}
 	return errors.Join(err, l.f.Close())
-}
-
-// machine names the running kernel.
-func machine() string {
-	f, err := os.Open("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		host, _ := os.Hostname()
-		return host
-	}
-	defer f.Close()
-	id, _ := io.ReadAll(f)
-	return strings.TrimSpace(string(id))
 }

@@ -14,8 +14,8 @@ import (
 
 const heldBy = "LTE_TEST_LOCK_DIR"
 
-// TestMain is also a process that holds a lock until it is killed.
-func TestMain(m *testing.M) {
+// HoldLock makes a process that hold started keep a lock until it is killed.
+func HoldLock() {
 	if dir := os.Getenv(heldBy); dir != "" {
 		if _, err := acquire(dir, ignore, func(error) {}, quick, os.Getenv("LTE_TEST_MACHINE"), syscall.Flock); err != nil {
 			panic(err)
@@ -23,7 +23,6 @@ func TestMain(m *testing.M) {
 		os.Stdout.WriteString("held\n")
 		select {}
 	}
-	os.Exit(m.Run())
 }
 
 var quick = timing{beat: 20 * time.Millisecond, watch: 200 * time.Millisecond, queue: 10 * time.Second}
@@ -93,7 +92,7 @@ func TestOneHolderUntilItIsKilled(t *testing.T) {
 				t.Fatalf("after the holder was killed: %v", err)
 			}
 			if waited := time.Since(begun) >= quick.watch; waited != c.wait {
-				t.Errorf("waited for a sign of life: %t, want %t", waited, c.wait)
+				t.Errorf("waited for a heartbeat: %t, want %t", waited, c.wait)
 			}
 			must(t, l.Release())
 			if left, _ := os.ReadDir(dir); len(left) != 0 {
@@ -154,7 +153,7 @@ func TestOneOfManyTakesOver(t *testing.T) {
 	}
 }
 
-// A holder that was stopped until it was taken for dead stops when it finds out, and leaves the other's lock alone.
+// A holder that was suspended until another process took its lock stops when it finds out, and does not touch that lock.
 func TestLostLockIsNoticed(t *testing.T) {
 	dir := t.TempDir()
 	lost := make(chan error, 1)
@@ -165,7 +164,7 @@ func TestLostLockIsNoticed(t *testing.T) {
 	must(t, err)
 	select {
 	case err := <-lost:
-		if !strings.Contains(err.Error(), "was taken for dead") || !strings.Contains(err.Error(), dir) {
+		if !strings.Contains(err.Error(), "sent no heartbeat for too long") || !strings.Contains(err.Error(), dir) {
 			t.Errorf("lost: %v", err)
 		}
 	case <-time.After(10 * time.Second):

@@ -1,0 +1,18 @@
+// Package machine identifies the machine that this process runs on.
+package machine
+
+import (
+	"io/fs"
+	"strings"
+)
+
+// ID identifies the running kernel of a system whose files are below root, alike in all its containers: by its boot id, or by the name of the
+// host where it has none. It is empty where neither can be read.
+func ID(root fs.FS) string {
+	for _, name := range []string{"random/boot_id", "hostname"} {
+		if text, err := fs.ReadFile(root, "proc/sys/kernel/"+name); err == nil && len(text) > 0 {
+			return strings.TrimSpace(string(text))
+		}
+	}
+	return ""
+}
