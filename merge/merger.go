@@ -21,7 +21,7 @@ type Options struct {
 	Momentum float64 // μ; 0: none
 	Overlap  bool    // an exchange is pending while the next interval trains
 	Resets   bool    // W takes the updates up for good, and heads are reinitialized after every merge
-	KeepsA   bool    // with Resets: A goes on
+	KeepsA   bool    // with Resets: A is not reinitialized
 	Choice   Choice
 	Route    *Route // that of the run which is resumed; nil: by Choice
 
@@ -301,7 +301,7 @@ func (m *Merger) SeedEstimates() error {
 	return nil
 }
 
-// carryResidual keeps, after a reset of B alone, the residual of B to be sent: A goes on, and the next change of B is taken from B̂ − B of
+// carryResidual keeps, after a reset of B alone, the residual of B to be sent: A is kept, and the next change of B is taken from B̂ − B of
 // this merge in place of 0. After a reset of A too it is dropped: it was a factor of another A.
 func (m *Merger) carryResidual(factors []float32) {
 	if m.Wire == FP32 || !m.Resets || !m.KeepsA {

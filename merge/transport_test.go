@@ -18,7 +18,7 @@ func plain(ranks, own int) merge.Costs {
 
 // The counts of the docstring, by hand, in bytes: a layer of 12 outputs and 6 inputs, and its transpose. In int8 every message of up to
 // 64 values has two bytes more. Fails if a term is left out, a side is taken for the other, or a block is not counted to the byte.
-func TestSent(t *testing.T) {
+func TestSentIsCountedToTheByte(t *testing.T) {
 	tall, flat := merge.Factor{M: 12, N: 6, R: 2}, merge.Factor{M: 6, N: 12, R: 2}
 	for _, c := range []struct {
 		ranks, own int

@@ -53,7 +53,7 @@ func (m Memory) Largest() (what string, bytes float64) {
 // program is the resident size of the program under MPI before it has a model: see docs/measurements/plan.md.
 const program = 48 << 20
 
-// memory counts what package train allocates, as it allocates it.
+// memory counts what a rank allocates, by the allocators of the packages that do.
 func (r *rank) memory() (m Memory) {
 	o, c := r.outline, r.config
 	all, trainable, trained, replicas := float64(r.all), float64(r.trainable), float64(o.Trained), float64(o.Replicas)

@@ -383,7 +383,7 @@ func TestLockstep(t *testing.T) {
 }
 
 // Fails if another method beside the configured one is refused for a key that only that can have.
-func TestMethodsBeside(t *testing.T) {
+func TestPlansCompareMethods(t *testing.T) {
 	eachRun(small, func(name string, c config.Config) {
 		methods := Methods(c)
 		if methods[0] != c.Method || !slices.Contains(methods, "lte") || !slices.Contains(methods, "full") {
