@@ -122,7 +122,7 @@ func TestPlanErrors(t *testing.T) {
 		"--set method=lte: the comparison sets method itself; use --only":          func(o *Options) { o.Set = []string{"method=lte"} },
 		"--set train.batch=3: the comparison sets train.batch itself; use --batch": func(o *Options) { o.Set = []string{"train.batch=3"} },
 		`unknown key "lora.rnk"`:                                                   func(o *Options) { o.Set = []string{"lora.rnk=3"} },
-		`merge.reset = "b" cannot be combined with method = "full"`:                         func(o *Options) { o.Set = []string{"merge.reset=b"} },
+		`merge.reset = "b" cannot be combined with method = "full"`:                func(o *Options) { o.Set = []string{"merge.reset=b"} },
 	} {
 		o := small(t)
 		spoil(&o)

@@ -9,7 +9,7 @@ import (
 // Link carries messages of ranks: between nodes, or within one.
 type Link struct {
 	Latency   float64 // seconds from sender to receiver
-	Bandwidth float64 // bytes a second that all ranks of a node together send over it; as many come in meanwhile
+	Bandwidth float64 // bytes per second that all ranks of a node together send over it; as many come in meanwhile
 }
 
 // Library is how an MPI library makes nonblocking collectives of messages.
@@ -57,7 +57,7 @@ type Cluster struct {
 	Between        Link // the link of a node, shared by its ranks
 	Within         Link
 	Library        Library
-	Crowded        bool // a node has fewer cores than ranks: every collective begins with a barrier
+	Oversubscribed bool // a node has fewer cores than ranks: every collective begins with a barrier
 }
 
 func (c Cluster) perNode() int { return min(c.PerNode, c.Ranks) }
@@ -120,7 +120,7 @@ func (c Cluster) node() Cluster {
 
 func (c Cluster) leaders() Cluster {
 	p := c.perNode()
-	return Cluster{Ranks: (c.Ranks + p - 1) / p, PerNode: 1, Between: c.Between, Within: c.Within, Library: c.Library, Crowded: c.Crowded}
+	return Cluster{Ranks: (c.Ranks + p - 1) / p, PerNode: 1, Between: c.Between, Within: c.Within, Library: c.Library, Oversubscribed: c.Oversubscribed}
 }
 
 // shared reports whether ranks of a node share memory, through which barriers and small messages go.
@@ -138,9 +138,9 @@ func (c Cluster) Barrier() (seconds float64) {
 	return seconds
 }
 
-// waiting is what a crowded node's collectives begin with.
+// waiting is what a oversubscribed node's collectives begin with.
 func (c Cluster) waiting() float64 {
-	if c.Crowded {
+	if c.Oversubscribed {
 		return c.Barrier()
 	}
 	return 0

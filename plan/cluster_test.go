@@ -73,7 +73,7 @@ func TestLatenciesOfCollectives(t *testing.T) {
 		if g, a, b := l.Allgather(c.block), l.Alltoall(c.block), l.Barrier(); g != c.gather || a != c.all || b != c.barrier {
 			t.Errorf("%s: %v, %v, %v latencies, want %v, %v, %v", c.name, g, a, b, c.gather, c.all, c.barrier)
 		}
-		l.Crowded = true
+		l.Oversubscribed = true
 		if got := l.Allgather(c.block); got != c.gather+c.barrier {
 			t.Errorf("%s, crowded: %v latencies", c.name, got)
 		}
@@ -178,7 +178,7 @@ func TestLeadersCrossTheNetwork(t *testing.T) {
 			t.Errorf("%d ranks, %d a node, %s: %v and %v s, want %v and %v", c.ranks, c.perNode, c.library.Name, g, a, c.gather, c.all)
 		}
 	}
-	far := Cluster{Ranks: 16, PerNode: 4, Between: Link{1, math.Inf(1)}, Within: Link{0, math.Inf(1)}, Library: MPICH, Crowded: true}
+	far := Cluster{Ranks: 16, PerNode: 4, Between: Link{1, math.Inf(1)}, Within: Link{0, math.Inf(1)}, Library: MPICH, Oversubscribed: true}
 	for block, want := range map[float64]float64{100: 2 + 2, 4000: 2 + 6 + 6, 1e5: 2 + 3*6} { // a barrier, and two steps or three
 		if got := far.AllgatherShared(block); got != want {
 			t.Errorf("Allgather of %v: %v latencies, want %v", block, got, want)

@@ -92,15 +92,15 @@ func (r *rank) factors() (all []message) {
 	return all
 }
 
-// work is arithmetic.
-type work struct{ operations, bytes float64 } // bytes read and written by passes over memory
+// work is arithmetic: FLOPs, and bytes that passes over memory read and write.
+type work struct{ flops, bytes float64 }
 
-func (w *work) add(operations, bytes float64) {
-	w.operations += operations
+func (w *work) add(flops, bytes float64) {
+	w.flops += flops
 	w.bytes += bytes
 }
 
-// work is what one interval does beside its steps and messages.
+// work is the arithmetic of one interval in addition to its steps and messages.
 func (r *rank) work() (w work) {
 	n, k := float64(r.trainable), float64(r.config.Merge.Every)
 	digest := 4 * float64(r.all) // all parameters are read

@@ -236,7 +236,7 @@ func TestPlansAreMonotonic(t *testing.T) {
 				func(q Prediction) (float64, float64) { return p.ExchangeSeconds, q.ExchangeSeconds }},
 			"the latency of a home": {func(o *Options) { o.Cluster.Between.Latency = 0.02 },
 				func(q Prediction) (float64, float64) { return p.Seconds, q.Seconds }},
-			"crowded nodes": {func(o *Options) { o.Cluster.Crowded = true },
+			"oversubscribed nodes": {func(o *Options) { o.Cluster.Oversubscribed = true },
 				func(q Prediction) (float64, float64) { return p.Seconds, q.Seconds }},
 			"half the speed": {func(o *Options) {
 				o.Speed = Speed{Heads: o.Speed.Heads / 2, Weights: o.Speed.Weights / 2, Memory: o.Speed.Memory / 2}
@@ -391,7 +391,7 @@ func TestPlansCompareMethods(t *testing.T) {
 		}
 		for _, method := range methods {
 			o := office(t, c)
-			beside := Beside(c, method)
+			beside := WithMethod(c, method)
 			if err := beside.Check(); err != nil {
 				t.Errorf("%s beside %s: %v", method, name, err)
 			}
