@@ -74,7 +74,8 @@ func (w *scratch) reserve(a *Adapter, rows int) {
 
 // SetStrategy fixes how passes are made, and allocates what that takes. NewHead chooses by chooseStrategy.
 func (a *Adapter) SetStrategy(factored, viaWeightGrad bool) {
-	if a.factored, a.viaWeightGrad = factored, viaWeightGrad; !factored {
+	a.factored, a.viaWeightGrad = factored, viaWeightGrad
+	if !factored || a.from().Format().Converts(a.backend.DType()) {
 		a.layer.ReserveWeight()
 	}
 }
@@ -99,9 +100,9 @@ func chooseStrategy(rows, out, in, rank, columns int) (factored, viaWeightGrad b
 func (a *Adapter) Base() (w, b []float32) { return a.base.Data, a.baseB }
 
 // from returns what W_k adds to.
-func (a *Adapter) from() blas32.General {
+func (a *Adapter) from() compute.Weights {
 	if a.kind == CachedBase {
-		return a.base
+		return compute.Float32Weights(a.base.Rows, a.base.Cols, a.base.Data)
 	}
 	return a.layer.W
 }
@@ -111,7 +112,7 @@ func (a *Adapter) rebase() {
 	if a.kind != CachedBase {
 		return
 	}
-	a.backend.AddProduct(compute.F32(a.base), a.layer.W, -a.Scale, a.Merged.B, a.Merged.A)
+	a.layer.W.AddProduct(a.backend, compute.F32(a.base), -a.Scale, a.Merged.B, a.Merged.A)
 	if a.bias != nil {
 		copy(a.baseB, a.layer.B)
 		a.Merged.AddBias(a.baseB, -a.Scale)
@@ -137,7 +138,7 @@ func (f Factors) AddBias(dst []float32, scale float32) {
 }
 
 // Prepare rounds and transposes the factors for products, and returns what W_k adds to.
-func (a *Adapter) Prepare() blas32.General {
+func (a *Adapter) Prepare() compute.Weights {
 	if r := a.A.Rows; a.kind == RecomputedBase {
 		copy(a.stackA.Data, a.A.Data)
 		copy(a.stackA.Data[len(a.A.Data):], a.Merged.A.Data)
@@ -171,7 +172,7 @@ func (a *Adapter) FormWeight(dst compute.Operand) bool {
 	if a.factored {
 		return false
 	}
-	a.backend.AddProduct(dst, a.from(), a.Scale, a.stackB, a.stackA)
+	a.from().AddProduct(a.backend, dst, a.Scale, a.stackB, a.stackA)
 	return true
 }
 

@@ -30,8 +30,8 @@ func (l *Layout) Bytes(d compute.DType) (head, all float64) {
 		own.OperandsIfRounded(columns * float64(m))
 		if factored {
 			own.Operands(rows * columns) // low
-		} else if !shared.Rounds() { // where products round, every layer has that memory in any case
-			shared.Floats(area(m, n))
+		} else if !p.Layer.W.Format().Converts(d) { // where products read a copy of W, every layer has that memory in any case
+			shared.Operands(area(m, n))
 		}
 		if viaWeightGrad {
 			g = max(g, area(m, n))

@@ -2,6 +2,7 @@ package merge
 
 import (
 	"lte/collective"
+	"lte/compute"
 	"lte/lora"
 )
 
@@ -23,8 +24,12 @@ func newMomentum(mu float64, layout *lora.Layout, nodes collective.Group) (m mom
 		return m, nil
 	}
 	m.mu = mu
-	if m.velocity, err = besideW(layout, nodes); err != nil {
+	all, err := besideW(layout, nodes, func(compute.Weights) compute.Format { return compute.FP32 })
+	if err != nil {
 		return m, errNodeMemory("the momentum of merges", err)
+	}
+	for _, v := range all {
+		m.velocity = append(m.velocity, v.Float32())
 	}
 	return m, nil
 }

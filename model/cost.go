@@ -15,12 +15,16 @@ func area(rows, columns int) float64 { return float64(rows) * float64(columns) }
 // Sizes are the number of all parameters' values, and of those that can train.
 func (m *Model) Sizes() (all, trainable int) { return m.total, m.trainable }
 
-// WeightBytes is what the parameters take, and where products read another precision than float32 their copy in it.
+// WeightBytes is what the parameters take, and where products read another precision the copy in it.
 func (m *Model) WeightBytes(d compute.DType) float64 {
 	f := nn.NewFootprint(d)
-	f.Floats(float64(m.total))
+	for _, p := range m.parameters {
+		f.Bytes += p.Value.Format().Bytes(p.Value.Rows, p.Value.Cols)
+	}
 	for _, l := range m.layers {
-		f.OperandsIfRounded(area(l.W.Rows, l.W.Cols))
+		if l.W.Format().Converts(d) {
+			f.Operands(area(l.W.Rows, l.W.Cols))
+		}
 	}
 	return f.Bytes
 }

@@ -8,6 +8,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -30,6 +31,7 @@ type Config struct {
 	Positions                string // vit: "learned" or "sincos"
 	TokenMLP                 int    // mixer
 	NormAffine               bool
+	Format                   compute.Format // of the linear layers' weights; "": FP32
 
 	// Of training passes, each from 0 to below 1.
 	Dropout  float64 // the rate of elements dropped behind GELU, behind every branch and, in a vit, behind the positions
@@ -70,13 +72,15 @@ type Model struct {
 
 	layerIndex, normIndex []int // of a layer's W and of a norm's γ among the parameters; b and β follow
 
-	weights    []float32 // (total): all parameters flat, those that never train last
-	total      int
-	trainable  int               // how many can train
-	parameters []Parameter       // in the library's order
-	setValue   []func([]float32) // for each parameter: sets the layer's memory of it
-	using      [][]nn.Adapter    // for each layer: the adapters in use
-	batch      int               // of the last forward pass
+	storage    []byte                  // of all parameters, those that never train last
+	bytes      int                     // of storage
+	fixedAt    int                     // where those that never train begin
+	total      int                     // elements of all parameters
+	trainable  int                     // of those that can train
+	parameters []Parameter             // in the library's order
+	setValue   []func(compute.Weights) // for each parameter: sets the layer's memory of it
+	using      [][]nn.Adapter          // for each layer: the adapters in use
+	batch      int                     // of the last forward pass
 	drop       nn.Dropout
 }
 
@@ -118,8 +122,8 @@ func New(c Config, backend compute.Backend, rng *rand.Rand) (*Model, error) {
 	}
 	m := b.model
 	b.allocate()
-	if backend.DType() != compute.Float32 {
-		for _, l := range m.layers {
+	for _, l := range m.layers {
+		if l.W.Format().Converts(backend.DType()) {
 			l.ReserveWeight()
 		}
 	}
@@ -144,6 +148,7 @@ func build(c Config, backend compute.Backend) (*builder, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
+	c.Format = cmp.Or(c.Format, compute.FP32)
 	m := &Model{config: c, backend: backend}
 	m.drop = nn.NewDropout(c.Dropout, c.DropPath, backend)
 	b := &builder{model: m}
