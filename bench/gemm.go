@@ -90,10 +90,7 @@ func (o Options) products() ([]*product, error) {
 // OperandBytes is the memory of the operands of the products that RunGemm and RunStep measure.
 func (o Options) OperandBytes() (bytes float64, err error) {
 	all, err := o.products()
-	element := 4.0 // bytes
-	if compute.DType(o.Config.Compute.DType) == compute.BFloat16 {
-		element = 2
-	}
+	element := compute.DType(o.Config.Compute.DType).Size()
 	for _, p := range all {
 		m, n, k := float64(p.M), float64(p.N), float64(p.K)
 		bytes += element*(m*k+k*n) + 4*m*n

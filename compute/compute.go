@@ -14,8 +14,7 @@
 //
 // All memory is the host's today, and a call returns when its result is there. A GPU would add three things, all of them here:
 //
-//   - Allocation. NewOperand, NewMatrix and Weights allocate; they become methods of the back end, and an Operand or a Weights then
-//     holds a device pointer in place of a slice. The views (First, Range, Columns, Every, Shape) only move offsets.
+//   - Allocation. Allocator and Weights allocate; an Operand or a Weights then holds a device pointer in place of a slice. The views (First, Range, Columns, Every, Shape) only move offsets.
 //   - Copies. Upload(dst Operand, src []float32) and Download(dst []float32, src Operand) where the host reads or writes values: images
 //     and labels before a pass, the loss after it, heads' factors before and after an exchange, and Weights' Rows, SetRows,
 //     CopyTo, CopyFrom and Bytes, through which checkpoints, digests and merges see the main weights.

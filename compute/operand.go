@@ -11,6 +11,14 @@ const (
 	BFloat16 DType = "bf16" // the upper half of a float32: 8 bits of mantissa
 )
 
+// Size is the bytes of an element.
+func (d DType) Size() float64 {
+	if d == BFloat16 {
+		return 2
+	}
+	return 4
+}
+
 // Operand is a row-major matrix as products read it: exactly one of F32 and BF16 holds it.
 type Operand struct {
 	Rows, Cols, Stride int
@@ -94,9 +102,9 @@ func First(x blas32.General, rows int) blas32.General { return F32(x).First(rows
 // Every returns the view of x's rows 0, step, 2·step, …
 func Every(x blas32.General, step int) blas32.General { return F32(x).Every(step).general() }
 
-// Matrix returns data as a dense rows×cols matrix.
+// Matrix returns data as a dense rows×cols matrix; nil: a header without data, for counting.
 func Matrix(rows, cols int, data []float32) blas32.General {
-	if len(data) != rows*cols {
+	if data != nil && len(data) != rows*cols {
 		panic(errLength)
 	}
 	return blas32.General{Rows: rows, Cols: cols, Stride: max(1, cols), Data: data}

@@ -26,7 +26,7 @@ type Adapter struct {
 
 	Scale   float32 // s = α/r
 	layer   *nn.Linear
-	kind    Base
+	layout  *Layout
 	base    blas32.General // (out, in): of CachedBase
 	baseB   []float32      // (out): b's part of it, where there are biases
 	bias    []float32      // (out): b_k; nil without biases
@@ -40,7 +40,6 @@ type Adapter struct {
 	factored      bool            // passes go through the factors, without forming W_k: see chooseStrategy
 	viaWeightGrad bool            // G is formed
 	low           compute.Operand // (rows, R): xAᵀ of the forward pass, where factored
-	work          *scratch
 }
 
 // Factors are the matrices and vectors of one layer, views of a head's flat slice.
@@ -49,50 +48,28 @@ type Factors struct {
 	BiasA, BiasB []float32      // (r), (out) of every head of a stack; nil without biases
 }
 
-// scratch is memory that all adapters share. It grows with the first passes.
+// scratch is memory that all adapters of a layout share.
 type scratch struct {
 	low compute.Operand // (rows, R): xAᵀ, then dy·B
 	g   compute.Operand // (out, in): G, of an adapter viaWeightGrad
 	sum []float32       // (out): Σ dy
 }
 
-// reserve makes the scratch large enough for a pass of that many rows.
-func (w *scratch) reserve(a *Adapter, rows int) {
-	grow := func(o *compute.Operand, n int) {
-		if n > o.Cols {
-			*o = compute.NewOperand(a.backend.DType(), 1, n)
-		}
-	}
-	grow(&w.low, rows*a.stackA.Rows)
-	if a.viaWeightGrad {
-		grow(&w.g, a.B.Rows*a.A.Cols)
-	}
-	if len(w.sum) < a.B.Rows {
-		w.sum = make([]float32, a.B.Rows)
-	}
-}
-
-// SetStrategy fixes how passes are made, and allocates what that takes. NewHead chooses by chooseStrategy.
+// SetStrategy fixes how passes are made, and allocates what that takes. AllocateHead chooses by chooseStrategy.
 func (a *Adapter) SetStrategy(factored, viaWeightGrad bool) {
 	a.factored, a.viaWeightGrad = factored, viaWeightGrad
-	if !factored || a.from().Format().Converts(a.backend.DType()) {
-		a.layer.ReserveWeight()
+	l := a.layout
+	alloc, rows, columns := l.alloc.For(compute.TrainingMemory), l.rows(a.layer), a.stackA.Rows
+	if factored {
+		alloc.Grow(&a.low, rows, columns)
 	}
-}
-
-// chooseStrategy returns the way with the fewest FLOPs for passes of ρ rows by a layer (out, in) = (m, n), a head of rank r, and R
-// columns of B in products (see Adapter):
-//
-//	forming W_k             2·mnR, and the gradients of the factors
-//	    by the factors      4·ρr(m+n)
-//	    by G = dyᵀx         2·ρmn + 4·mnr
-//	through the factors     4·ρR(m+n) beside W's own products, and 2·ρr(m+n) for the gradients
-func chooseStrategy(rows, out, in, rank, columns int) (factored, viaWeightGrad bool) {
-	rho, elements, sides := float64(rows), area(out, in), float64(out+in)
-	r, w := float64(rank), float64(columns)
-	byFactors, byWeightGrad := 4*rho*r*sides, 2*rho*elements+4*elements*r
-	factored = 4*rho*w*sides+2*rho*r*sides < 2*elements*w+min(byFactors, byWeightGrad)
-	return factored, !factored && byWeightGrad < byFactors
+	if !factored || a.from().Format().Converts(alloc.DType()) {
+		a.layer.ReserveWeight(alloc)
+	}
+	alloc.Grow(&l.work.low, rows, columns)
+	if viaWeightGrad {
+		alloc.Grow(&l.work.g, a.B.Rows, a.A.Cols)
+	}
 }
 
 // Base returns the copies of W − s·B'A' (out, in) and of b's part of it (out) that a head of CachedBase keeps, the second only with
@@ -101,7 +78,7 @@ func (a *Adapter) Base() (w, b []float32) { return a.base.Data, a.baseB }
 
 // from returns what W_k adds to.
 func (a *Adapter) from() compute.Weights {
-	if a.kind == CachedBase {
+	if a.layout.config.Base == CachedBase {
 		return compute.Float32Weights(a.base.Rows, a.base.Cols, a.base.Data)
 	}
 	return a.layer.W
@@ -109,7 +86,7 @@ func (a *Adapter) from() compute.Weights {
 
 // rebase forms the base of W, A' and B', and of b, b_A' and b_B'.
 func (a *Adapter) rebase() {
-	if a.kind != CachedBase {
+	if a.layout.config.Base != CachedBase {
 		return
 	}
 	a.layer.W.AddProduct(a.backend, compute.F32(a.base), -a.Scale, a.Merged.B, a.Merged.A)
@@ -139,7 +116,8 @@ func (f Factors) AddBias(dst []float32, scale float32) {
 
 // Prepare rounds and transposes the factors for products, and returns what W_k adds to.
 func (a *Adapter) Prepare() compute.Weights {
-	if r := a.A.Rows; a.kind == RecomputedBase {
+	base := a.layout.config.Base
+	if r := a.A.Rows; base == RecomputedBase {
 		copy(a.stackA.Data, a.A.Data)
 		copy(a.stackA.Data[len(a.A.Data):], a.Merged.A.Data)
 		for i := range a.B.Rows {
@@ -153,7 +131,7 @@ func (a *Adapter) Prepare() compute.Weights {
 	a.backend.Transpose(a.at, a.stackA) // faster to multiply by than A
 	a.b = compute.AsOperand(a.backend, a.bRound, a.stackB)
 	if a.bias != nil {
-		switch a.kind {
+		switch base {
 		case CachedBase:
 			copy(a.bias, a.baseB)
 		case RecomputedBase:
@@ -184,9 +162,6 @@ func (a *Adapter) Forward(y, x compute.Operand) {
 	if !a.factored {
 		return
 	}
-	if a.low.Rows < x.Rows {
-		a.low = compute.NewOperand(a.backend.DType(), x.Rows, a.b.Cols)
-	}
 	low := a.low.First(x.Rows)
 	a.backend.Gemm(blas.NoTrans, blas.NoTrans, 1, x, a.at, 0, low)
 	a.backend.Gemm(blas.NoTrans, blas.Trans, a.Scale, low, a.b, 1, y)
@@ -195,26 +170,25 @@ func (a *Adapter) Forward(y, x compute.Operand) {
 // Backward adds the factors' gradients, and where factored also dx += s·(dy·B)A. With W_k = … + s·BA and G = dyᵀx:
 // ∂L/∂B = s·G·Aᵀ = s·dyᵀ(xAᵀ) and ∂L/∂A = s·Bᵀ·G = s·(dy·B)ᵀx.
 func (a *Adapter) Backward(dx, dy, x compute.Operand, beta float32) {
-	be, r := a.backend, a.A.Rows
-	a.work.reserve(a, dy.Rows)
+	be, work, r := a.backend, &a.layout.work, a.A.Rows
 	at, b := a.at.Columns(r), a.b.Columns(r)
 	gradA, gradB := compute.F32(a.Grad.A), compute.F32(a.Grad.B)
 	switch {
 	case a.viaWeightGrad:
-		g := a.work.g.Shape(a.B.Rows, a.A.Cols)
+		g := work.g.Shape(a.B.Rows, a.A.Cols)
 		be.Gemm(blas.Trans, blas.NoTrans, 1, dy, x, 0, g)
 		be.Gemm(blas.NoTrans, blas.NoTrans, a.Scale, g, at, beta, gradB)
 		be.Gemm(blas.Trans, blas.NoTrans, a.Scale, b, g, beta, gradA)
 	case a.factored:
 		be.Gemm(blas.Trans, blas.NoTrans, a.Scale, dy, a.low.First(x.Rows).Columns(r), beta, gradB)
-		low := a.work.low.Shape(x.Rows, a.b.Cols)
+		low := work.low.Shape(x.Rows, a.b.Cols)
 		be.Gemm(blas.NoTrans, blas.NoTrans, 1, dy, a.b, 0, low)
 		be.Gemm(blas.Trans, blas.NoTrans, a.Scale, low.Columns(r), x, beta, gradA)
 		if dx.Rows > 0 {
 			be.Gemm(blas.NoTrans, blas.Trans, a.Scale, low, a.at, 1, dx)
 		}
 	default:
-		low := a.work.low.Shape(x.Rows, r)
+		low := work.low.Shape(x.Rows, r)
 		be.Gemm(blas.NoTrans, blas.NoTrans, 1, x, at, 0, low)
 		be.Gemm(blas.Trans, blas.NoTrans, a.Scale, dy, low, beta, gradB)
 		be.Gemm(blas.NoTrans, blas.NoTrans, 1, dy, b, 0, low)
@@ -228,7 +202,7 @@ func (a *Adapter) Backward(dx, dy, x compute.Operand, beta float32) {
 // backwardBias adds the gradients of b_k = … + s·(B·b_A + b_B), with g = Σ dy: ∂L/∂b_B = s·g, ∂L/∂b_A = s·Bᵀg, and
 // s·g·b_Aᵀ to ∂L/∂B.
 func (a *Adapter) backwardBias(dy compute.Operand, beta float32) {
-	r, g := a.A.Rows, a.work.sum[:a.B.Rows]
+	r, g := a.A.Rows, a.layout.work.sum[:a.B.Rows]
 	clear(g)
 	a.backend.SumRows(g, dy)
 	if beta == 0 {

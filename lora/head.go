@@ -21,36 +21,41 @@ type Head struct {
 // NewHead makes a head with B = 0 and A drawn from rngs, layer after layer, one for each head of a stack. Its factors
 // are value's memory, of the layout's length.
 func (l *Layout) NewHead(value []float32, rngs ...*rand.Rand) *Head {
-	d := l.backend.DType()
-	h := &Head{Value: value, Grad: make([]float32, l.Length), Merged: make([]float32, l.Length), Layout: l,
-		adapters: map[*nn.Linear]*Adapter{}}
+	h := l.AllocateHead(value)
 	clear(value)
+	l.DrawA(value, rngs...)
+	copy(h.Merged, value)
+	h.Rebase()
+	return h
+}
+
+// AllocateHead makes a head of those factors, nil of what is only counted, before it has a base.
+func (l *Layout) AllocateHead(value []float32) *Head {
+	alloc := l.alloc.For(compute.TrainingMemory)
+	h := &Head{Value: value, Grad: alloc.Floats(l.Length), Merged: alloc.Floats(l.Length), Layout: l, adapters: map[*nn.Linear]*Adapter{}}
 	for _, p := range l.Layers {
 		layer := p.Layer
 		out, in := layer.W.Rows, layer.W.Cols
 		a := &Adapter{Factors: p.Factors(h.Value), Grad: p.Factors(h.Grad), Merged: p.Factors(h.Merged), Scale: p.Scale, layer: layer,
-			kind: l.config.Base, work: l.work, backend: compute.CountAs(l.backend, compute.LoRA)}
+			layout: l, backend: compute.CountAs(l.backend, compute.LoRA)}
 		a.stackA, a.stackB = a.A, a.B
-		switch a.kind {
+		switch l.config.Base {
 		case CachedBase:
-			a.base = compute.NewMatrix(out, in)
+			a.base = alloc.Matrix(out, in)
 		case RecomputedBase:
-			a.stackA, a.stackB = compute.NewMatrix(2*p.Rank, in), compute.NewMatrix(out, 2*p.Rank)
+			a.stackA, a.stackB = alloc.Matrix(2*p.Rank, in), alloc.Matrix(out, 2*p.Rank)
 		}
 		if l.config.Bias {
-			a.baseB, a.bias = make([]float32, out), make([]float32, out)
+			a.baseB, a.bias = alloc.Floats(out), alloc.Floats(out)
 		}
 		wide := a.stackA.Rows
-		a.at = compute.NewOperand(d, in, wide)
-		if d != compute.Float32 {
-			a.bRound = compute.NewOperand(d, out, wide)
+		a.at = alloc.Operand(in, wide)
+		if alloc.Rounds() {
+			a.bRound = alloc.Operand(out, wide)
 		}
 		a.SetStrategy(l.strategy(p))
 		h.adapters[layer] = a
 	}
-	l.DrawA(h.Value, rngs...)
-	copy(h.Merged, h.Value)
-	h.Rebase()
 	return h
 }
 
@@ -70,7 +75,7 @@ func (h *Head) Fold() {
 		a.from().AddProduct(a.backend, compute.F32(rows), a.Scale, a.B, a.A)
 		l.W.Write(0, rows)
 		if a.bias != nil {
-			if a.kind == CachedBase {
+			if a.layout.config.Base == CachedBase {
 				copy(l.B, a.baseB)
 			}
 			a.AddBias(l.B, a.Scale)

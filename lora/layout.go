@@ -30,8 +30,9 @@ type Layout struct {
 	Layers  []LayerSlot // of the layers that carry the head, input to output
 	Length  int
 	config  Config
-	work    *scratch
-	backend compute.Backend // nil of an outline
+	work    scratch
+	backend compute.Backend
+	alloc   compute.Allocator
 }
 
 // LayerSlot is one layer's part of a Layout.
@@ -46,9 +47,9 @@ type LayerSlot struct {
 // Factors cuts a layer's factors out of a flat slice.
 func (p LayerSlot) Factors(flat []float32) Factors {
 	m, n := p.Layer.W.Rows, p.Layer.W.Cols
-	f := Factors{A: compute.Matrix(p.Rank, n, flat[p.A:p.B]), B: compute.Matrix(m, p.Rank, flat[p.B:p.BiasA])}
+	f := Factors{A: compute.Matrix(p.Rank, n, compute.Slice(flat, p.A, p.B)), B: compute.Matrix(m, p.Rank, compute.Slice(flat, p.B, p.BiasA))}
 	if p.End > p.BiasA {
-		f.BiasA, f.BiasB = flat[p.BiasA:p.BiasB], flat[p.BiasB:p.End]
+		f.BiasA, f.BiasB = compute.Slice(flat, p.BiasA, p.BiasB), compute.Slice(flat, p.BiasB, p.End)
 	}
 	return f
 }
@@ -58,7 +59,7 @@ func (p LayerSlot) Factors(flat []float32) Factors {
 // The rank of a layer of which the images or the classes set a side (patch embedding, classifier, token mixing) is at
 // most its short side: more could reach no other matrix and only cost bytes. For the other layers a rank beyond the
 // short side is an error.
-func NewLayout(layers []*nn.Linear, backend compute.Backend, c Config) (*Layout, error) {
+func NewLayout(layers []*nn.Linear, backend compute.Backend, alloc compute.Allocator, c Config) (*Layout, error) {
 	c.Stack = max(1, c.Stack)
 	if c.Rule == nil {
 		c.Rule = func(string) (int, float64, bool) { return 0, 0, false }
@@ -67,8 +68,8 @@ func NewLayout(layers []*nn.Linear, backend compute.Backend, c Config) (*Layout,
 		return nil, fmt.Errorf("unknown initialisation %q of the factor A: expected orthogonal or kaiming", c.Init)
 	}
 	const most = 1 << 60 // values of a head
-	values := 0.0
-	l := &Layout{config: c, work: &scratch{}, backend: backend}
+	values, longest := 0.0, 0
+	l := &Layout{config: c, backend: backend, alloc: alloc}
 	for _, layer := range layers {
 		rank, alpha, skip := c.Rule(layer.Name)
 		if skip {
@@ -98,11 +99,12 @@ func NewLayout(layers []*nn.Linear, backend compute.Backend, c Config) (*Layout,
 			p.BiasB = p.BiasA + p.Rank
 			p.End = p.BiasB + c.Stack*out // a b_B for each head of the stack
 		}
-		l.Layers, l.Length = append(l.Layers, p), p.End
+		l.Layers, l.Length, longest = append(l.Layers, p), p.End, max(longest, out)
 	}
 	if len(l.Layers) == 0 {
 		return nil, fmt.Errorf("no layer carries a head: lora.layers or replicas.train leave all of them out")
 	}
+	l.work.sum = alloc.For(compute.TrainingMemory).Floats(longest)
 	return l, nil
 }
 

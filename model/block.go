@@ -33,27 +33,26 @@ type work struct {
 	dx          compute.Operand // (rows, width): the residual stream's gradient where products do not read float32
 }
 
-func newWork(d compute.DType, rows, width, mlp int) work {
-	w := work{dnorm: compute.NewOperand(d, rows, width), datt: compute.NewOperand(d, rows, width),
-		mlp: compute.NewOperand(d, rows, mlp), dqkv: compute.NewOperand(d, rows, 3*width)}
-	if d != compute.Float32 {
-		w.dx = compute.NewOperand(d, rows, width)
+func newWork(alloc compute.Allocator, rows, width, mlp int) work {
+	w := work{dnorm: alloc.Operand(rows, width), datt: alloc.Operand(rows, width), mlp: alloc.Operand(rows, mlp), dqkv: alloc.Operand(rows, 3*width)}
+	if alloc.Rounds() {
+		w.dx = alloc.Operand(rows, width)
 	}
 	return w
 }
 
-func (b *block) allocate(batch, tokens, width int) {
-	rows, behind, d := batch*tokens, tokens, b.backend.DType()
+func (b *block) allocate(alloc compute.Allocator, batch, tokens, width int) {
+	rows, behind, shape := batch*tokens, tokens, b.shape(batch, tokens)
 	if b.last {
 		behind = 1
 	}
-	b.ln1.Allocate(rows, width)
-	b.ln2.Allocate(batch*behind, width)
-	b.mlp.Allocate(batch * behind)
-	b.attended.Allocate(batch, behind)
-	b.fed.Allocate(batch, behind)
-	b.qkvOut, b.att = compute.NewOperand(d, rows, 3*width), compute.NewOperand(d, rows, width)
-	b.probs = make([]float32, b.shape(batch, tokens).Probs())
+	b.ln1.Allocate(alloc, rows, width)
+	b.ln2.Allocate(alloc, batch*behind, width)
+	b.mlp.Allocate(alloc, batch*behind)
+	b.attended.Allocate(alloc, batch, behind)
+	b.fed.Allocate(alloc, batch, behind)
+	b.qkvOut, b.att = alloc.Operand(rows, 3*width), alloc.Operand(rows, width)
+	b.probs = alloc.Floats(batch, shape.Heads, tokens, shape.ProbStride())
 }
 
 func (b *block) shape(batch, tokens int) compute.AttentionShape {

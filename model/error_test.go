@@ -62,7 +62,7 @@ func TestConfigErrors(t *testing.T) {
 func TestUnknownKind(t *testing.T) {
 	c := tiny()
 	c.Kind = "gru"
-	_, err := New(c, nil, nntest.Source(1))
+	_, err := New(c, gonum(t), nntest.Source(1))
 	if want := `model.kind = "gru" is not known: expected vit or mixer`; message(err) != want {
 		t.Errorf("got %s", message(err))
 	}

@@ -46,22 +46,22 @@ func newMixer(b *builder) network {
 	return m
 }
 
-func (m *mixer) allocate(batch int) {
+func (m *mixer) allocate(alloc compute.Allocator, batch int) {
 	c := m.config
-	rows, d := batch*c.patches(), m.backend.DType()
-	m.patch = compute.NewOperand(d, rows, m.embed.W.Cols)
-	m.x, m.dx = compute.NewMatrix(rows, c.Width), compute.NewMatrix(rows, c.Width)
-	m.mean, m.dmean = compute.NewMatrix(batch, c.Width), compute.NewMatrix(batch, c.Width)
-	m.logits = compute.NewMatrix(batch, c.Classes)
+	rows := batch * c.patches()
+	m.patch = alloc.Operand(rows, m.embed.W.Cols)
+	m.x, m.dx = alloc.Matrix(rows, c.Width), alloc.Matrix(rows, c.Width)
+	m.mean, m.dmean = alloc.Matrix(batch, c.Width), alloc.Matrix(batch, c.Width)
+	m.logits = alloc.Matrix(batch, c.Classes)
 	m.pooled = compute.F32(m.mean)
-	m.work = newMixerWork(d, batch, c)
+	m.work = newMixerWork(alloc, batch, c)
 	for _, b := range m.blocks {
-		b.allocate(batch, &m.work)
+		b.allocate(alloc, batch, &m.work)
 	}
-	m.ln.AllocateInto(m.work.normed, rows, c.Width)
-	m.drop.Allocate(rows, c.Width, max(rows*c.MLP, batch*c.Width*c.TokenMLP))
-	if d != compute.Float32 {
-		m.pooled, m.dlogits = compute.NewOperand(d, batch, c.Width), compute.NewOperand(d, batch, c.Classes)
+	m.ln.AllocateInto(alloc, m.work.normed, rows, c.Width)
+	m.drop.Allocate(alloc, rows, c.Width, max(rows*c.MLP, batch*c.Width*c.TokenMLP))
+	if alloc.Rounds() {
+		m.pooled, m.dlogits = alloc.Operand(batch, c.Width), alloc.Operand(batch, c.Classes)
 	}
 }
 
@@ -121,33 +121,6 @@ func (m *mixer) initialise(rng *rand.Rand) {
 		b.tokens.Init(rng)
 		b.channels.Init(rng)
 	}
-}
-
-func (m *mixer) count(f *nn.Footprint, batch float64) {
-	c := m.config
-	width, classes := float64(c.Width), float64(c.Classes)
-	rows, turned := batch*float64(c.patches()), batch*width
-	hidden := max(rows*float64(c.MLP), turned*float64(c.TokenMLP))
-	f.Operands(rows * float64(m.embed.W.Cols))
-	f.Floats(2*rows*width + 2*batch*width + batch*classes) // x, dx, mean, dmean, logits
-	f.OperandsIfRounded(batch * (width + classes))         // pooled, dlogits
-	f.Floats(2 * rows * width)                             // work: mixed, branch
-	f.Operands(2*rows*width + hidden)                      // dmixed, dnorm, mlp
-	f.OperandsIfRounded(rows * width)
-	if c.NormAffine {
-		f.Floats(rows * width)
-	}
-	for _, b := range m.blocks {
-		b.ln1.CountInto(f, rows, width)
-		b.ln2.Count(f, rows, width)
-		f.Operands(rows * width) // in
-		b.tokens.Count(f, turned)
-		b.channels.Count(f, rows)
-		b.across.Count(f, batch, rows)
-		b.along.Count(f, batch, rows)
-	}
-	m.ln.CountInto(f, rows, width)
-	m.drop.Count(f, rows, width, hidden)
 }
 
 func (*mixer) attentionFLOPs() float64 { return 0 }

@@ -31,17 +31,16 @@ type mixerWork struct {
 	dx     compute.Operand // (rows, width): the residual stream's gradient where products do not read float32
 }
 
-func newMixerWork(d compute.DType, batch int, c Config) mixerWork {
+func newMixerWork(alloc compute.Allocator, batch int, c Config) mixerWork {
 	t := c.patches()
 	rows, turned := batch*t, batch*c.Width
-	w := mixerWork{mixed: compute.NewMatrix(turned, t), branch: compute.NewMatrix(rows, c.Width),
-		dmixed: compute.NewOperand(d, turned, t), dnorm: compute.NewOperand(d, rows, c.Width),
-		mlp: compute.NewOperand(d, 1, max(rows*c.MLP, turned*c.TokenMLP))}
+	w := mixerWork{mixed: alloc.Matrix(turned, t), branch: alloc.Matrix(rows, c.Width), dmixed: alloc.Operand(turned, t),
+		dnorm: alloc.Operand(rows, c.Width), mlp: alloc.Operand(1, max(rows*c.MLP, turned*c.TokenMLP))}
 	if c.NormAffine {
-		w.normed = compute.NewMatrix(rows, c.Width)
+		w.normed = alloc.Matrix(rows, c.Width)
 	}
-	if d != compute.Float32 {
-		w.dx = compute.NewOperand(d, rows, c.Width)
+	if alloc.Rounds() {
+		w.dx = alloc.Operand(rows, c.Width)
 	}
 	return w
 }
@@ -58,16 +57,16 @@ func (b *builder) mixerBlock(i int) *mixerBlock {
 	return o
 }
 
-func (b *mixerBlock) allocate(batch int, w *mixerWork) {
+func (b *mixerBlock) allocate(alloc compute.Allocator, batch int, w *mixerWork) {
 	t, width := b.tokens.Fc1.W.Cols, b.channels.Fc1.W.Cols
 	rows := batch * t
-	b.ln1.AllocateInto(w.normed, rows, width)
-	b.ln2.Allocate(rows, width)
-	b.in = compute.NewOperand(b.backend.DType(), batch*width, t)
-	b.tokens.Allocate(batch * width)
-	b.channels.Allocate(rows)
-	b.across.Allocate(batch, t)
-	b.along.Allocate(batch, t)
+	b.ln1.AllocateInto(alloc, w.normed, rows, width)
+	b.ln2.Allocate(alloc, rows, width)
+	b.in = alloc.Operand(batch*width, t)
+	b.tokens.Allocate(alloc, batch*width)
+	b.channels.Allocate(alloc, rows)
+	b.across.Allocate(alloc, batch, t)
+	b.along.Allocate(alloc, batch, t)
 }
 
 // turn copies every image's transpose: dst is (n·columns, rows) for n images x (rows, columns), one behind another.

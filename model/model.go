@@ -66,6 +66,7 @@ func (c Config) Check() error {
 type Model struct {
 	config  Config
 	backend compute.Backend
+	alloc   compute.Allocator
 	network network
 	layers  []*nn.Linear    // all linear layers, input to output
 	norms   []*nn.LayerNorm // likewise
@@ -73,7 +74,7 @@ type Model struct {
 	layerIndex, normIndex []int // of a layer's W and of a norm's γ among the parameters; b and β follow
 
 	storage    []byte                  // of all parameters, those that never train last
-	bytes      int                     // of storage
+	bytes      float64                 // of storage
 	fixedAt    int                     // where those that never train begin
 	total      int                     // elements of all parameters
 	trainable  int                     // of those that can train
@@ -102,10 +103,8 @@ type networks struct {
 type network interface {
 	// initialise draws the parameters, which are 0.
 	initialise(rng *rand.Rand)
-	// allocate makes the buffers of passes with up to that many images.
-	allocate(batch int)
-	// count adds what allocate allocates.
-	count(f *nn.Footprint, batch float64)
+	// allocate makes the buffers of passes with up to that many images. Their sizes are proportional to it.
+	allocate(alloc compute.Allocator, batch int)
 	// attentionFLOPs is that of attention's products, forward and backward, for one image.
 	attentionFLOPs() float64
 	// forward returns the logits (n, classes) of n images, valid until the next call.
@@ -116,52 +115,46 @@ type network interface {
 
 // New builds a model and draws its weights from rng.
 func New(c Config, backend compute.Backend, rng *rand.Rand) (*Model, error) {
-	b, err := build(c, backend)
+	m, err := Allocate(c, backend, compute.Heap(backend.DType()))
 	if err != nil {
 		return nil, err
 	}
-	m := b.model
-	b.allocate()
-	for _, l := range m.layers {
-		if l.W.Format().Converts(backend.DType()) {
-			l.ReserveWeight()
+	for _, n := range m.norms {
+		for i := range n.Gamma {
+			n.Gamma[i] = 1
 		}
 	}
 	m.network.initialise(rng)
-	m.Reserve(c.Batch)
-	m.UseMerged()
 	return m, nil
 }
 
-// Outline is a model of that shape without memory: its parameters have names and shapes, its layers sizes, and both are all
-// that it is for.
-func Outline(c Config) (*Model, error) {
-	b, err := build(c, nil)
-	if err != nil {
-		return nil, err
-	}
-	return b.model, nil
-}
-
-// build makes a network and registers what it consists of.
-func build(c Config, backend compute.Backend) (*builder, error) {
+// Allocate builds a model whose parameters are 0. Its parameters have names and shapes, its layers sizes, with an allocator that only
+// counts too; backend may then be nil.
+func Allocate(c Config, backend compute.Backend, alloc compute.Allocator) (*Model, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
 	c.Format = cmp.Or(c.Format, compute.FP32)
-	m := &Model{config: c, backend: backend}
+	m := &Model{config: c, backend: backend, alloc: alloc}
 	m.drop = nn.NewDropout(c.Dropout, c.DropPath, backend)
 	b := &builder{model: m}
 	m.network = families[c.Kind].build(b)
 	b.assignOffsets()
 	m.using = make([][]nn.Adapter, len(m.layers))
-	return b, nil
+	m.SetStorage(alloc.Bytes(m.bytes))
+	for _, l := range m.layers {
+		if l.W.Format().Converts(alloc.DType()) {
+			l.ReserveWeight(alloc)
+		}
+	}
+	m.Reserve(c.Batch)
+	return m, nil
 }
 
 // Reserve allocates the buffers of passes of up to that many images.
 func (m *Model) Reserve(batch int) {
 	m.config.Batch = batch
-	m.network.allocate(batch)
+	m.network.allocate(m.alloc.For(compute.PassMemory), batch)
 }
 
 // Layers returns all linear layers, input to output.
@@ -172,7 +165,7 @@ func (m *Model) Layout(c lora.Config) (*lora.Layout, error) {
 	if c.Images == 0 {
 		c.Images = m.config.Batch
 	}
-	return lora.NewLayout(m.layers, m.backend, c)
+	return lora.NewLayout(m.layers, m.backend, m.alloc, c)
 }
 
 // UseMerged makes passes read the main weights W, as evaluation does.

@@ -35,7 +35,7 @@ func (m *Model) Flat() []float32 {
 }
 
 // Train makes backward passes add up the gradients of the parameters, of those that can train, whose names match, and
-// of no others. It returns them; their gradients lie one after another in grads, which an Outline has none of.
+// of no others. It returns them; their gradients lie one after another in grads.
 func (m *Model) Train(match func(name string) bool) (trained []Parameter, grads []float32) {
 	total := 0
 	for i := range m.parameters {
@@ -45,20 +45,15 @@ func (m *Model) Train(match func(name string) bool) (trained []Parameter, grads 
 			total += p.Len()
 		}
 	}
-	outline := m.storage == nil
-	if !outline {
-		grads = make([]float32, total)
-	}
+	grads = m.alloc.For(compute.TrainingMemory).Floats(total)
 	at := 0
 	for i := range m.parameters {
 		p := &m.parameters[i]
 		if !p.trains {
 			continue
 		}
-		if !outline {
-			p.Grad = grads[at : at+p.Len()]
-			at += p.Len()
-		}
+		p.Grad = compute.Slice(grads, at, at+p.Len())
+		at += p.Len()
 		trained = append(trained, *p)
 	}
 	m.setGrads()
@@ -72,7 +67,16 @@ func (m *Model) setGrads() {
 		l.SetTrainable(w.trains, b.trains, w.Grad, b.Grad)
 	}
 	for i, n := range m.norms {
-		n.SetGrad(m.parameters[m.normIndex[i]].Grad, m.parameters[m.normIndex[i]+1].Grad)
+		gamma, beta := m.parameters[m.normIndex[i]], m.parameters[m.normIndex[i]+1]
+		if gamma.trains != beta.trains { // a LayerNorm adds to both gradients or to none
+			other := m.alloc.For(compute.TrainingMemory).Floats(gamma.Len())
+			if gamma.trains {
+				beta.Grad = other
+			} else {
+				gamma.Grad = other
+			}
+		}
+		n.SetGrad(gamma.Grad, beta.Grad)
 	}
 }
 
@@ -161,6 +165,7 @@ func (b *builder) assignOffsets() {
 	m := b.model
 	for _, s := range b.slots {
 		m.total += s.Len()
+		m.bytes += s.Value.Format().Bytes(s.Value.Rows, s.Value.Cols)
 		if !s.fixed {
 			m.trainable += s.Len()
 			m.fixedAt += s.Value.Size()
@@ -176,7 +181,6 @@ func (b *builder) assignOffsets() {
 		*next += s.Value.Size()
 		m.parameters, m.setValue = append(m.parameters, s.Parameter), append(m.setValue, s.set)
 	}
-	m.bytes = fixedAt
 }
 
 // Storage returns the memory of all parameters: those that can train, then those that never do.
@@ -184,14 +188,14 @@ func (m *Model) Storage() []byte { return m.storage }
 
 // SetStorage makes storage, as long as Storage, the parameters' memory, with the values that it has. Heads are made after it.
 func (m *Model) SetStorage(storage []byte) {
-	if len(storage) != m.bytes {
+	if storage != nil && float64(len(storage)) != m.bytes { // nil: only counted
 		panic("model: storage of another length")
 	}
 	m.storage = storage
 	for i := range m.parameters {
 		p := &m.parameters[i]
 		w := p.Value
-		p.Value = compute.NewWeights(w.Format(), w.Rows, w.Cols, storage[p.offset:p.offset+w.Size()])
+		p.Value = compute.NewWeights(w.Format(), w.Rows, w.Cols, compute.Slice(storage, p.offset, p.offset+w.Size()))
 		m.setValue[i](p.Value)
 	}
 	m.UseMerged()
@@ -207,17 +211,6 @@ func (m *Model) With(flat []float32) []Parameter {
 		}
 	}
 	return all
-}
-
-// allocate gives every parameter its memory.
-func (b *builder) allocate() {
-	m := b.model
-	m.SetStorage(make([]byte, m.bytes))
-	for _, n := range m.norms {
-		for i := range n.Gamma {
-			n.Gamma[i] = 1
-		}
-	}
 }
 
 func product(shape []int) int {

@@ -82,22 +82,22 @@ const (
 	positionsIndex  = 3 // after conv_proj's two
 )
 
-func (v *vit) allocate(batch int) {
+func (v *vit) allocate(alloc compute.Allocator, batch int) {
 	c := v.config
-	rows, d := batch*c.tokens(), v.backend.DType()
-	v.patch = compute.NewOperand(d, batch*c.patches(), v.embed.W.Cols)
-	v.embedded = compute.NewMatrix(batch*c.patches(), c.Width)
-	v.x, v.dx = compute.NewMatrix(rows, c.Width), compute.NewMatrix(rows, c.Width)
-	v.dclass, v.logits = compute.NewOperand(d, batch, c.Width), compute.NewMatrix(batch, c.Classes)
-	v.work = newWork(d, rows, c.Width, c.MLP)
+	rows := batch * c.tokens()
+	v.patch = alloc.Operand(batch*c.patches(), v.embed.W.Cols)
+	v.embedded = alloc.Matrix(batch*c.patches(), c.Width)
+	v.x, v.dx = alloc.Matrix(rows, c.Width), alloc.Matrix(rows, c.Width)
+	v.dclass, v.logits = alloc.Operand(batch, c.Width), alloc.Matrix(batch, c.Classes)
+	v.work = newWork(alloc, rows, c.Width, c.MLP)
 	for _, b := range v.blocks {
-		b.allocate(batch, c.tokens(), c.Width)
+		b.allocate(alloc, batch, c.tokens(), c.Width)
 	}
-	v.drop.Allocate(rows, c.Width, rows*c.MLP)
-	v.mask = v.drop.NewMask(rows, c.Width)
-	v.ln.Allocate(batch, c.Width)
-	if d != compute.Float32 {
-		v.dlogits = compute.NewOperand(d, batch, c.Classes)
+	v.drop.Allocate(alloc, rows, c.Width, rows*c.MLP)
+	v.mask = v.drop.NewMask(alloc, rows, c.Width)
+	v.ln.Allocate(alloc, batch, c.Width)
+	if alloc.Rounds() {
+		v.dlogits = alloc.Operand(batch, c.Classes)
 	}
 }
 
@@ -177,35 +177,6 @@ func (v *vit) initialise(rng *rand.Rand) {
 		b.proj.W.Update(func(x []float32) { nn.Uniform(x, 1/math.Sqrt(float64(b.proj.W.Cols)), rng) })
 		b.mlp.Init(rng)
 	}
-}
-
-func (v *vit) count(f *nn.Footprint, batch float64) {
-	c := v.config
-	tokens, patches, width := batch*float64(c.tokens()), batch*float64(c.patches()), float64(c.Width)
-	f.Operands(patches * float64(v.embed.W.Cols))
-	f.Floats(patches*width + 2*tokens*width) // embedded, x, dx
-	f.Operands(batch * width)                // dclass
-	f.Floats(batch * float64(c.Classes))
-	f.OperandsIfRounded(batch * float64(c.Classes))
-	f.Operands(tokens * (5*width + float64(c.MLP))) // work
-	f.OperandsIfRounded(tokens * width)
-	probs := tokens * float64(c.Heads) * float64(compute.AttentionShape{Tokens: c.tokens()}.ProbStride())
-	for _, b := range v.blocks {
-		behind := tokens
-		if b.last {
-			behind = batch
-		}
-		b.ln1.Count(f, tokens, width)
-		b.ln2.Count(f, behind, width)
-		b.mlp.Count(f, behind)
-		b.attended.Count(f, batch, behind)
-		b.fed.Count(f, batch, behind)
-		f.Operands(4 * tokens * width) // qkvOut, att
-		f.Floats(probs)
-	}
-	v.drop.Count(f, tokens, width, tokens*float64(c.MLP))
-	v.drop.CountMask(f, tokens*width)
-	v.ln.Count(f, batch, width)
 }
 
 func (v *vit) attentionFLOPs() (flops float64) {

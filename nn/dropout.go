@@ -113,24 +113,13 @@ func (d *Dropout) Use(noise []*Noise, images int) {
 }
 
 // Allocate makes scratch for branches (rows, width) and hidden layers of up to that many elements.
-func (d *Dropout) Allocate(rows, width, hidden int) {
+func (d *Dropout) Allocate(alloc compute.Allocator, rows, width, hidden int) {
 	if d.rate > 0 || d.path > 0 {
-		d.branch = compute.NewMatrix(rows, width)
+		d.branch = alloc.Matrix(rows, width)
 	}
 	if d.rate > 0 {
-		precision := d.backend.DType()
-		d.stream, d.inner = newOdds(d.rate, compute.Float32), newOdds(d.rate, precision)
-		d.mask = compute.NewOperand(precision, 1, hidden)
-	}
-}
-
-// Count adds what Allocate allocates.
-func (d *Dropout) Count(f *Footprint, rows, width, hidden float64) {
-	if d.rate > 0 || d.path > 0 {
-		f.Floats(rows * width)
-	}
-	if d.rate > 0 {
-		f.Operands(hidden)
+		d.stream, d.inner = newOdds(d.rate, compute.Float32), newOdds(d.rate, alloc.DType())
+		d.mask = alloc.Operand(1, hidden)
 	}
 }
 
@@ -145,18 +134,11 @@ func (d *Dropout) draw(mask compute.Operand, o odds) {
 }
 
 // NewMask makes a mask (rows, width) of the residual stream, kept for the backward pass; without dropout none.
-func (d *Dropout) NewMask(rows, width int) (mask compute.Operand) {
+func (d *Dropout) NewMask(alloc compute.Allocator, rows, width int) (mask compute.Operand) {
 	if d.rate > 0 {
-		mask = compute.NewOperand(compute.Float32, rows, width)
+		mask = compute.F32(alloc.Matrix(rows, width))
 	}
 	return mask
-}
-
-// CountMask adds what NewMask allocates for n elements.
-func (d *Dropout) CountMask(f *Footprint, n float64) {
-	if d.rate > 0 {
-		f.Floats(n)
-	}
 }
 
 // Apply draws mask and computes x = mask∘x.

@@ -56,8 +56,9 @@ func TestMasks(t *testing.T) {
 func TestNoRatesAllocateNothing(t *testing.T) {
 	nntest.Backends(t, func(t *testing.T, b compute.Backend) {
 		d := NewDropout(0, 0, b)
-		d.Allocate(2, 2, 2)
-		if d.branch.Data != nil || d.mask.Cols > 0 || d.NewMask(2, 2).Cols > 0 {
+		alloc := compute.Heap(b.DType())
+		d.Allocate(alloc, 2, 2, 2)
+		if d.branch.Data != nil || d.mask.Cols > 0 || d.NewMask(alloc, 2, 2).Cols > 0 {
 			t.Error("there is memory for masks")
 		}
 	})

@@ -26,34 +26,23 @@ func NewLayerNorm(affine bool, backend compute.Backend) *LayerNorm {
 }
 
 // Allocate makes the buffers that a pass keeps; y is an operand.
-func (n *LayerNorm) Allocate(rows, width int) {
-	n.xhat, n.rstd = compute.NewMatrix(rows, width), make([]float32, rows)
+func (n *LayerNorm) Allocate(alloc compute.Allocator, rows, width int) {
+	n.xhat, n.rstd = alloc.Matrix(rows, width), alloc.Floats(rows)
 	n.y = compute.F32(n.xhat)
-	if d := n.backend.DType(); n.affine || d != compute.Float32 {
-		n.y = compute.NewOperand(d, rows, width)
+	if n.affine || alloc.Rounds() {
+		n.y = alloc.Operand(rows, width)
 	}
 }
 
 // AllocateInto is Allocate for a LayerNorm whose y no product reads: it is float32, and where it is not x̂ itself it is
 // scratch, which the next LayerNorm may overwrite.
-func (n *LayerNorm) AllocateInto(scratch blas32.General, rows, width int) {
-	n.xhat, n.rstd = compute.NewMatrix(rows, width), make([]float32, rows)
+func (n *LayerNorm) AllocateInto(alloc compute.Allocator, scratch blas32.General, rows, width int) {
+	n.xhat, n.rstd = alloc.Matrix(rows, width), alloc.Floats(rows)
 	n.y = compute.F32(n.xhat)
 	if n.affine {
 		n.y = compute.F32(scratch)
 	}
 }
-
-// Count adds what Allocate allocates.
-func (n *LayerNorm) Count(f *Footprint, rows, width float64) {
-	n.CountInto(f, rows, width)
-	if n.affine || f.Rounds() {
-		f.Operands(rows * width)
-	}
-}
-
-// CountInto adds what AllocateInto allocates.
-func (n *LayerNorm) CountInto(f *Footprint, rows, width float64) { f.Floats(rows*width + rows) }
 
 // scaleAndShift returns γ and β, nil without affine parameters.
 func (n *LayerNorm) scaleAndShift() (gamma, beta []float32) {
@@ -63,16 +52,8 @@ func (n *LayerNorm) scaleAndShift() (gamma, beta []float32) {
 	return n.Gamma, n.Beta
 }
 
-// SetGrad sets the gradients to add to, nil where γ or β does not train. The kernel adds to both or none.
-func (n *LayerNorm) SetGrad(gamma, beta []float32) {
-	if gamma == nil && beta != nil {
-		gamma = make([]float32, len(beta))
-	}
-	if beta == nil && gamma != nil {
-		beta = make([]float32, len(gamma))
-	}
-	n.gradGamma, n.gradBeta = gamma, beta
-}
+// SetGrad sets the gradients to add to, both or, where neither γ nor β trains, none.
+func (n *LayerNorm) SetGrad(gamma, beta []float32) { n.gradGamma, n.gradBeta = gamma, beta }
 
 // Forward returns y for x (rows, width).
 func (n *LayerNorm) Forward(x blas32.General) compute.Operand {

@@ -55,7 +55,7 @@ func NewLinear(name string, w compute.Weights, rowsPerImage int, backend compute
 // Trains says whether W and b train themselves.
 func (l *Linear) Trains() (weight, bias bool) { return l.trainsWeight, l.trainsBias }
 
-// SetTrainable says whether W and b train, and gives those that do their gradients' memory; an outline has none.
+// SetTrainable says whether W and b train, and gives those that do their gradients' memory.
 func (l *Linear) SetTrainable(weight, bias bool, gradW, gradB []float32) {
 	l.trainsWeight, l.trainsBias = weight, bias
 	l.GradW, l.GradB = blas32.General{}, gradB
@@ -65,11 +65,7 @@ func (l *Linear) SetTrainable(weight, bias bool, gradW, gradB []float32) {
 }
 
 // ReserveWeight allocates the memory of a weight that is formed or rounded, once.
-func (l *Linear) ReserveWeight() {
-	if l.own.Rows == 0 {
-		l.own = compute.NewOperand(l.backend.DType(), l.W.Rows, l.W.Cols)
-	}
-}
+func (l *Linear) ReserveWeight(alloc compute.Allocator) { alloc.Grow(&l.own, l.W.Rows, l.W.Cols) }
 
 // ZeroGrad makes the next backward pass replace the gradients of the weight and of the adapters.
 func (l *Linear) ZeroGrad() { l.fresh = true }

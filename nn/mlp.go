@@ -31,13 +31,10 @@ func (m *MLP) Init(rng *rand.Rand) {
 }
 
 // Allocate makes the buffers of passes of up to that many rows.
-func (m *MLP) Allocate(rows int) {
-	d, hidden := m.backend.DType(), m.Fc1.W.Rows
-	m.act, m.dact = compute.NewOperand(d, rows, hidden), compute.NewOperand(d, rows, hidden)
+func (m *MLP) Allocate(alloc compute.Allocator, rows int) {
+	hidden := m.Fc1.W.Rows
+	m.act, m.dact = alloc.Operand(rows, hidden), alloc.Operand(rows, hidden)
 }
-
-// Count adds what Allocate allocates.
-func (m *MLP) Count(f *Footprint, rows float64) { f.Operands(2 * rows * float64(m.Fc1.W.Rows)) }
 
 // Hidden returns drop(gelu(fc1(x))), which fc2 is to read.
 func (m *MLP) Hidden(x compute.Operand) compute.Operand {

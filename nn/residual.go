@@ -26,18 +26,10 @@ func NewResidual(drop *Dropout, block, depth, width int) Residual {
 }
 
 // Allocate makes the masks of up to batch images of so many rows.
-func (r *Residual) Allocate(batch, rows int) {
-	r.mask = r.drop.NewMask(batch*rows, r.width)
+func (r *Residual) Allocate(alloc compute.Allocator, batch, rows int) {
+	r.mask = r.drop.NewMask(alloc, batch*rows, r.width)
 	if r.path > 0 {
-		r.keep = compute.NewOperand(compute.Float32, batch, 1)
-	}
-}
-
-// Count adds what Allocate allocates for that many images, of rows together.
-func (r *Residual) Count(f *Footprint, images, rows float64) {
-	r.drop.CountMask(f, rows*float64(r.width))
-	if r.path > 0 {
-		f.Floats(images)
+		r.keep = compute.F32(alloc.Matrix(batch, 1))
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"math"
 	"slices"
 
-	"lte/compute"
 	"lte/config"
 	"lte/data"
 	"lte/merge"
@@ -20,8 +19,7 @@ func Footprint(c config.Config, ranks, perNode int, set *data.Set) (Memory, erro
 	if err != nil {
 		return Memory{}, err
 	}
-	r := &rank{Options: Options{Config: c, Set: set, Cluster: Cluster{Ranks: ranks, PerNode: perNode}}, config: c, outline: outline,
-		dtype: compute.DType(c.Compute.DType)}
+	r := &rank{Options: Options{Config: c, Set: set, Cluster: Cluster{Ranks: ranks, PerNode: perNode}}, config: c, outline: outline}
 	r.all, r.trainable = outline.Model.Sizes()
 	transports := []string{c.Exchange.Transport}
 	if c.Spec().ExchangesHeads() && c.Exchange.Transport == "auto" {

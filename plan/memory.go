@@ -3,6 +3,7 @@ package plan
 import (
 	"math"
 
+	"lte/compute"
 	"lte/data"
 	"lte/merge"
 	"lte/method"
@@ -58,9 +59,8 @@ func (r *rank) memory() (m Memory) {
 	all, trainable, trained, replicas := float64(r.all), float64(r.trainable), float64(o.Trained), float64(o.Replicas)
 	workers := float64(o.Workers)
 	m.Program = program
-	m.Weights = o.Model.WeightBytes(r.dtype)
-	m.Weights += 4 * float64(o.Measured)
-	m.Passes = o.Model.PassBytes(r.dtype, o.Pass)
+	m.Weights = o.Memory[compute.WeightMemory] + 4*float64(o.Measured)
+	m.Passes = o.Memory[compute.PassMemory] * float64(o.Pass)
 	common := 4 * all // W itself
 	if c.EMA.Decay > 0 {
 		m.Weights += 4 * trainable
@@ -76,13 +76,9 @@ func (r *rank) memory() (m Memory) {
 	if c.Optimizer.Name == "sgd" {
 		moments = 1
 	}
-	if c.Spec().HasHeads() {
-		head, shared := o.Layout.Bytes(r.dtype)
-		m.Training = workers*(head+4*(1+moments)*float64(o.Layout.Length)) + shared
-		// A worker has its own replicas, whose gradients are the model's.
-		m.Training += 4 * replicas * (1 + workers*(1+moments))
-	} else {
-		m.Training = 4 * (1 + moments) * trained
+	m.Training = o.Memory[compute.TrainingMemory] + 4*moments*workers*trained
+	if c.Spec().HasHeads() { // a worker has its own factors and replicas
+		m.Training += 4 * workers * trained
 	}
 
 	switch spec := c.Spec(); spec.Merges {

@@ -12,7 +12,6 @@ import (
 	"slices"
 
 	"lte/collective"
-	"lte/compute"
 	"lte/config"
 	"lte/data"
 	"lte/merge"
@@ -147,7 +146,7 @@ func (o Options) rank(method string) (*rank, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &rank{Options: o, config: c, outline: outline, dtype: compute.DType(c.Compute.DType)}
+	r := &rank{Options: o, config: c, outline: outline}
 	r.all, r.trainable = outline.Model.Sizes()
 	return r, nil
 }
@@ -185,7 +184,6 @@ type rank struct {
 	Options
 	config         config.Config // resolved
 	outline        *train.Outline
-	dtype          compute.DType
 	all, trainable int               // values of all parameters, and of those that can train
 	transports     []merge.Transport // of the outline's factors
 }

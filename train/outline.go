@@ -1,6 +1,7 @@
 package train
 
 import (
+	"lte/compute"
 	"lte/config"
 	"lte/data"
 	"lte/lora"
@@ -11,15 +12,16 @@ import (
 
 // Outline describes what one rank of a run carries, without allocating it.
 type Outline struct {
-	Model    *model.Model   // without memory
-	Layout   *lora.Layout   // of a head, or of a stack of them; nil where all weights train
-	Factors  []merge.Factor // the layout as a merge takes it
-	Workers  int            // of a rank: its heads, or one
-	Replicas int            // values that train beside a worker's head
-	Trained  int            // values that a worker trains, replicas included
-	Pass     int            // images of the largest pass, evaluation's included
-	Measured int            // values of W⁰ that are kept for measurements
-	fused    bool           // one pass of all workers' mini-batches
+	Model    *model.Model      // whose memory is only counted
+	Memory   compute.Footprint // of the model and all heads of the rank, but their values; for passes that of one image
+	Layout   *lora.Layout      // of a head, or of a stack of them; nil where all weights train
+	Factors  []merge.Factor    // the layout as a merge takes it
+	Workers  int               // of a rank: its heads, or one
+	Replicas int               // values that train beside a worker's head
+	Trained  int               // values that a worker trains, replicas included
+	Pass     int               // images of the largest pass, evaluation's included
+	Measured int               // values of W⁰ that are kept for measurements
+	fused    bool              // one pass of all workers' mini-batches
 }
 
 // NewOutline describes one of so many ranks of a run of a resolved configuration, on images of the sizes of the set, of which nothing else
@@ -29,11 +31,13 @@ func NewOutline(c config.Config, ranks int, set *data.Set) (*Outline, error) {
 		return nil, &config.Error{Problem: err.Error(), Err: err}
 	}
 	s := shape(c, set)
-	m, err := model.Outline(s)
+	o := &Outline{Workers: 1, Pass: s.Batch}
+	s.Batch = 1
+	m, err := model.Allocate(s, nil, compute.Counting(compute.DType(c.Compute.DType), &o.Memory))
 	if err != nil {
 		return nil, &config.Error{Problem: err.Error(), Err: err}
 	}
-	o := &Outline{Model: m, Workers: 1, Pass: s.Batch}
+	o.Model = m
 	if c.Measure.Every > 0 {
 		for _, l := range m.Layers() {
 			if matchAny(c.Measure.Layers, l.Name) {
@@ -42,6 +46,7 @@ func NewOutline(c config.Config, ranks int, set *data.Set) (*Outline, error) {
 		}
 	}
 	if !c.Spec().HasHeads() {
+		m.Train(func(string) bool { return true })
 		_, o.Trained = m.Sizes()
 		return o, nil
 	}
@@ -56,6 +61,13 @@ func NewOutline(c config.Config, ranks int, set *data.Set) (*Outline, error) {
 		o.Replicas += p.Len()
 	}
 	o.Factors, o.Trained = merge.FactorsOf(o.Layout), o.Layout.Length+o.Replicas
+	o.Layout.AllocateHead(nil)
+	if o.Workers > 1 { // heads share scratch: every further one takes what the second does
+		training := &o.Memory[compute.TrainingMemory]
+		first := *training
+		o.Layout.AllocateHead(nil)
+		*training += float64(o.Workers-2) * (*training - first)
+	}
 	if o.Workers > 1 && c.Train.Accumulate == 1 && c.Data.Share != "same" && o.Replicas == 0 && o.Layout.Factored() { // see newFusedPass
 		o.fused = true
 		o.Pass = max(o.Workers*perPass(c), c.Train.EvalBatch)

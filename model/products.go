@@ -1,40 +1,12 @@
 package model
 
 import (
-	"lte/compute"
 	"lte/lora"
 	"lte/nn"
 )
 
-// Counts of memory and work for an Outline as for a model that was made: what a run will need can be told without it. They are
-// floats, which hold the product of any sizes that a configuration allows, and are exact up to 2^53.
-
-// area is the number of a matrix's values.
-func area(rows, columns int) float64 { return float64(rows) * float64(columns) }
-
 // Sizes are the number of all parameters' values, and of those that can train.
 func (m *Model) Sizes() (all, trainable int) { return m.total, m.trainable }
-
-// WeightBytes is what the parameters take, and where products read another precision the copy in it.
-func (m *Model) WeightBytes(d compute.DType) float64 {
-	f := nn.NewFootprint(d)
-	for _, p := range m.parameters {
-		f.Bytes += p.Value.Format().Bytes(p.Value.Rows, p.Value.Cols)
-	}
-	for _, l := range m.layers {
-		if l.W.Format().Converts(d) {
-			f.Operands(area(l.W.Rows, l.W.Cols))
-		}
-	}
-	return f.Bytes
-}
-
-// PassBytes is what passes of up to that many images take: Reserve's buffers.
-func (m *Model) PassBytes(d compute.DType, images int) float64 {
-	f := nn.NewFootprint(d)
-	m.network.count(f, float64(images))
-	return f.Bytes
-}
 
 // Products are the products of the linear layers in a forward and backward pass over so many images, input to output: with a head
 // of that layout, or, without one, of a model that trains as a whole. What a head's factors add is not among them.
