@@ -48,7 +48,8 @@ func RunMerge(o Options, g collective.Group) (Merge, error) {
 			ms = append(ms, 1e3*time.Since(began).Seconds())
 		}
 	}
+	_, weights := t.Model().Sizes()
 	return Merge{Kind: "merge", Model: o.name(), Rank: o.Config.LoRA.Rank, Ranks: g.Size(), Threads: o.Threads, Merges: o.Rounds,
-		MS: median(ms), BytesSent: sent, DenseBytes: collective.AllreduceBytes(int64(len(t.Model().Flat())), g.Size()),
+		MS: median(ms), BytesSent: sent, DenseBytes: collective.AllreduceBytes(int64(weights), g.Size()),
 		FactorsBytes: 4 * int64(t.Trained())}, nil
 }

@@ -1,5 +1,7 @@
 package checkpoint
 
+import "github.com/nlpodyssey/safetensors"
+
 // State names the memory that the future of a run depends on. Saving copies it, and restoring copies it back: nothing can be saved
 // that is not restored.
 type State struct {
@@ -12,6 +14,15 @@ type Tensors []Tensor
 
 // Floats adds a slice.
 func (t *Tensors) Floats(name string, x []float32) { *t = append(*t, Floats(name, x)) }
+
+// Memory adds values in a storage format, by its memory. All formats but "fp32" are bytes to a checkpoint.
+func (t *Tensors) Memory(name, format string, x []byte) {
+	kind := safetensors.U8
+	if format == "fp32" {
+		kind = safetensors.F32
+	}
+	*t = append(*t, Tensor{name, kind, x})
+}
 
 // Int adds an integer.
 func (t *Tensors) Int(name string, x *int) { *t = append(*t, Int(name, x)) }

@@ -52,7 +52,7 @@ type Group interface {
 }
 
 // Number is a type whose values travel as their memory.
-type Number interface{ float32 | uint64 }
+type Number interface{ float32 | uint64 | byte }
 
 // Allgather is the group's, of slices of T.
 func Allgather[T Number](g Group, dst, src []T) error { return g.Allgather(Bytes(dst), Bytes(src)) }

@@ -3,7 +3,6 @@ package collective
 import (
 	"fmt"
 	"strings"
-	"unsafe"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -12,9 +11,7 @@ import (
 //
 // It reads x in place, as bytes in the machine's order: little endian wherever this program is used (amd64, arm64). Ranks compare
 // digests with ranks of their own byte order only.
-func Digest(x []float32) uint64 {
-	return xxhash.Sum64(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x)))
-}
+func Digest[T Number](x []T) uint64 { return xxhash.Sum64(Bytes(x)) }
 
 // shown is how many layers an error names.
 const shown = 8

@@ -42,6 +42,14 @@ func (a Allocator) DType() DType { return a.dtype }
 // Rounds says whether operands are rounded copies of float32 values.
 func (a Allocator) Rounds() bool { return a.dtype != Float32 }
 
+// Bytes returns that many bytes.
+func (a Allocator) Bytes(n float64) []byte {
+	if a.counts(n) {
+		return nil
+	}
+	return make([]byte, int(n))
+}
+
 // Floats returns a slice as long as the product of the sizes.
 func (a Allocator) Floats(sizes ...int) []float32 {
 	if a.counts(4, sizes...) {
@@ -88,7 +96,7 @@ func (a Allocator) counts(bytes float64, sizes ...int) bool {
 }
 
 // Slice returns x[from:to], and nil of what is only counted.
-func Slice(x []float32, from, to int) []float32 {
+func Slice[T any](x []T, from, to int) []T {
 	if x == nil {
 		return nil
 	}

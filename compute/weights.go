@@ -12,7 +12,7 @@ type Format string
 // The storage formats, by their names in the configuration.
 const FP32 Format = "fp32"
 
-// Bytes is the memory of a matrix (rows, cols) in that format. It is a float, which holds the product of any sizes, exact up to 2^53.
+// Bytes is the memory of a matrix (rows, cols) in that format, a multiple of 4. It is a float, which holds the product of any sizes, exact up to 2^53.
 func (f Format) Bytes(rows, cols int) float64 { return 4 * float64(rows) * float64(cols) }
 
 // Converts says whether products in precision d read a copy of weights in that format, rather than their memory.
@@ -53,6 +53,9 @@ func (w Weights) Format() Format { return FP32 }
 
 // Len is the number of elements.
 func (w Weights) Len() int { return w.Rows * w.Cols }
+
+// Size is the length of the memory in bytes, whether there is one or not.
+func (w Weights) Size() int { return int(w.Format().Bytes(w.Rows, w.Cols)) }
 
 // Bytes is the memory. Ranks that hold the same bytes hold the same weights: digests are of them.
 func (w Weights) Bytes() []byte {
@@ -95,6 +98,13 @@ func (w Weights) CopyTo(dst []float32) {
 
 // CopyFrom stores src, row after row.
 func (w Weights) CopyFrom(src []float32) { w.Write(0, Matrix(w.Rows, w.Cols, src)) }
+
+// Update calls f with all values, row after row, and stores what it makes of them.
+func (w Weights) Update(f func(values []float32)) {
+	rows := w.Read(0, w.Rows, new([]float32))
+	f(rows.Data)
+	w.Write(0, rows)
+}
 
 // general returns rows first to end−1.
 func (w Weights) general(first, end int) blas32.General {

@@ -62,7 +62,8 @@ func (a *Adapter) SetStrategy(factored, viaWeightGrad bool) {
 	alloc, rows, columns := l.alloc.For(compute.TrainingMemory), l.config.Images*a.layer.RowsPerImage, a.stackA.Rows
 	if factored {
 		alloc.Grow(&a.low, rows, columns)
-	} else {
+	}
+	if !factored || a.from().Format().Converts(alloc.DType()) {
 		a.layer.ReserveWeight(alloc)
 	}
 	alloc.Grow(&l.work.low, rows, columns)
@@ -76,9 +77,9 @@ func (a *Adapter) SetStrategy(factored, viaWeightGrad bool) {
 func (a *Adapter) Base() (w, b []float32) { return a.base.Data, a.baseB }
 
 // from returns what W_k adds to.
-func (a *Adapter) from() blas32.General {
+func (a *Adapter) from() compute.Weights {
 	if a.layout.config.Base == CachedBase {
-		return a.base
+		return compute.Float32Weights(a.base.Rows, a.base.Cols, a.base.Data)
 	}
 	return a.layer.W
 }
@@ -88,7 +89,7 @@ func (a *Adapter) rebase() {
 	if a.layout.config.Base != CachedBase {
 		return
 	}
-	a.backend.AddProduct(compute.F32(a.base), a.layer.W, -a.Scale, a.Merged.B, a.Merged.A)
+	a.layer.W.AddProduct(a.backend, compute.F32(a.base), -a.Scale, a.Merged.B, a.Merged.A)
 	if a.bias != nil {
 		copy(a.baseB, a.layer.B)
 		a.Merged.AddBias(a.baseB, -a.Scale)
@@ -114,7 +115,7 @@ func (f Factors) AddBias(dst []float32, scale float32) {
 }
 
 // Prepare rounds and transposes the factors for products, and returns what W_k adds to.
-func (a *Adapter) Prepare() blas32.General {
+func (a *Adapter) Prepare() compute.Weights {
 	base := a.layout.config.Base
 	if r := a.A.Rows; base == RecomputedBase {
 		copy(a.stackA.Data, a.A.Data)
@@ -149,7 +150,7 @@ func (a *Adapter) FormWeight(dst compute.Operand) bool {
 	if a.factored {
 		return false
 	}
-	a.backend.AddProduct(dst, a.from(), a.Scale, a.stackB, a.stackA)
+	a.from().AddProduct(a.backend, dst, a.Scale, a.stackB, a.stackA)
 	return true
 }
 

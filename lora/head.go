@@ -68,9 +68,12 @@ func (h *Head) Rebase() {
 
 // Fold sets W to the effective weight, of CachedBase or MainWeightBase: W = W⁰ + s·BA, where W⁰ is its base, and b likewise.
 func (h *Head) Fold() {
+	var scratch []float32
 	for _, a := range h.adapters {
 		l := a.layer
-		a.backend.AddProduct(compute.F32(l.W), a.from(), a.Scale, a.B, a.A)
+		rows := l.W.Read(0, l.W.Rows, &scratch)
+		a.from().AddProduct(a.backend, compute.F32(rows), a.Scale, a.B, a.A)
+		l.W.Write(0, rows)
 		if a.bias != nil {
 			if a.layout.config.Base == CachedBase {
 				copy(l.B, a.baseB)

@@ -18,9 +18,8 @@ func (m *Merger) FormsWeights() bool { return m.origins != nil }
 // OriginFromWeights sets W⁰ to W, and b⁰ to b: every rank of a node its rows.
 func (m *Merger) OriginFromWeights() {
 	for i, slot := range m.Layout.Layers {
-		in := slot.Layer.W.Cols
 		first, end := collective.Part(m.nodes, slot.Layer.W.Rows)
-		copy(m.origins[i].w[first*in:end*in], slot.Layer.W.Data[first*in:end*in])
+		m.origins[i].w.Write(first, slot.Layer.W.Read(first, end, &m.scratch[0]))
 		copy(m.origins[i].b, slot.Layer.B)
 	}
 }
@@ -29,10 +28,10 @@ func (m *Merger) OriginFromWeights() {
 func (m *Merger) Unmerge(merged []float32) {
 	for i, slot := range m.Layout.Layers {
 		f, o := slot.Factors(merged), m.origins[i]
-		in, r := slot.Layer.W.Cols, slot.Rank
 		first, end := collective.Part(m.nodes, slot.Layer.W.Rows)
-		w := compute.Matrix(end-first, in, o.w[first*in:end*in])
+		w, r := o.w.Read(first, end, &m.scratch[0]), slot.Rank
 		m.Backend.AddProduct(compute.F32(w), w, -slot.Scale*m.Share, compute.Matrix(end-first, r, f.B.Data[first*r:end*r]), f.A)
+		o.w.Write(first, w)
 		if o.b != nil {
 			f.AddBias(o.b, -slot.Scale*m.Share)
 		}

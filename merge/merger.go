@@ -71,9 +71,10 @@ type Merger struct {
 	momentum momentum
 	merges   int
 	pending  *pending
-	sending  []float32   // with overlap: the factors of the pending exchange
-	merged   [][]float32 // (own, length): A', B' of this rank's heads
-	restored pending     // the pending exchange in a checkpoint
+	sending  []float32    // with overlap: the factors of the pending exchange
+	merged   [][]float32  // (own, length): A', B' of this rank's heads
+	restored pending      // the pending exchange in a checkpoint
+	scratch  [2][]float32 // rows of W and of W⁰, of formats that are not read in place
 }
 
 // pending is an exchange that Start began.
@@ -113,7 +114,7 @@ func New(meter *collective.Meter, nodes collective.Group, merged [][]float32, o 
 		m.momentum.mu, m.momentum.velocity = o.Momentum, besideW(o.Layout, collective.Floats(velocity))
 	}
 	if !o.Resets {
-		err = m.keepOrigins(collective.Floats(origins))
+		err = m.keepOrigins(origins)
 	}
 	return m, err
 }
@@ -128,16 +129,16 @@ func Count(weights, exchange *collective.Footprint, o Options, ranks, nodeRanks,
 
 // allocate allocates W⁰, the velocity and scratch; sharers are the ranks of a node that divide the merge.
 func (m *Merger) allocate(weights, exchange collective.Allocator, sharers int) (origins, velocity []byte, err error) {
-	values, largest := 0, 0
+	values, bytes, largest := 0, 0, 0
 	for _, slot := range m.Layout.Layers {
 		out, in := slot.Layer.W.Rows, slot.Layer.W.Cols
-		values, largest = values+out*in, max(largest, (out+sharers-1)/sharers*in)
+		values, bytes, largest = values+out*in, bytes+slot.Layer.W.Size(), max(largest, (out+sharers-1)/sharers*in)
 		if !m.Resets && slot.End > slot.BiasA && weights.Counts() { // see keepOrigins
 			weights.Floats(out)
 		}
 	}
 	if !m.Resets {
-		if origins, err = weights.Shared(4, values); err != nil {
+		if origins, err = weights.Shared(bytes); err != nil {
 			return nil, nil, fmt.Errorf("memory for W⁰: %w", err)
 		}
 	}
@@ -234,24 +235,27 @@ func (m *Merger) apply(p *pending) {
 		rest = m.Decay(p.Step, p.Steps)
 	}
 	for i, slot := range m.Layout.Layers {
-		out, in := slot.Layer.W.Rows, slot.Layer.W.Cols
-		first, end := collective.Part(m.nodes, out)
-		w := slot.Layer.W.Data[first*in : end*in]
+		in := slot.Layer.W.Cols
+		first, end := collective.Part(m.nodes, slot.Layer.W.Rows)
+		w := slot.Layer.W.Read(first, end, &m.scratch[0])
 		from := w
 		if m.origins != nil {
-			from = m.origins[i].w[first*in : end*in]
+			from = m.origins[i].w.Read(first, end, &m.scratch[1])
 		}
-		m.momentum.begin(w)
-		decay(from, w, rest)
+		m.momentum.begin(w.Data)
+		decay(from.Data, w.Data, rest)
 		if sum := m.update.Sum(i); sum != nil {
-			add(w, from, sum[first*in:end*in])
+			add(w.Data, from.Data, sum[first*in:end*in])
 		} else {
 			a, b := m.update.Stacks(i, first, end) // (N·r, in), (rows, N·r)
-			rows, inner := end-first, m.All*slot.Rank
-			m.Backend.AddProduct(compute.F32(compute.Matrix(rows, in, w)), compute.Matrix(rows, in, from), slot.Scale*m.Share,
-				compute.Matrix(rows, inner, b), compute.Matrix(inner, in, a))
+			inner := m.All * slot.Rank
+			m.Backend.AddProduct(compute.F32(w), from, slot.Scale*m.Share, compute.Matrix(end-first, inner, b), compute.Matrix(inner, in, a))
 		}
-		m.momentum.end(i, first*in, w, from)
+		m.momentum.end(i, first*in, w.Data, from.Data)
+		slot.Layer.W.Write(first, w)
+		if m.origins != nil {
+			m.origins[i].w.Write(first, from)
+		}
 	}
 	m.applyBiases()
 }

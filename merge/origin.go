@@ -1,25 +1,27 @@
 package merge
 
 import (
-	"lte/collective"
+	"lte/compute"
 	"lte/lora"
 )
 
 // origin is what a layer's W and b are formed from: W⁰ (out, in), in the node's memory if W is, and b⁰ (out) where heads have biases.
-type origin struct{ w, b []float32 }
+type origin struct {
+	w compute.Weights
+	b []float32
+}
 
-// keepOrigins copies W⁰ and b⁰ of the layers that carry heads to memory.
-func (m *Merger) keepOrigins(memory []float32) error {
-	for i, w := range besideW(m.Layout, memory) {
-		layer := m.Layout.Layers[i].Layer
-		from, to := collective.Part(m.nodes, len(w))
-		copy(w[from:to], layer.W.Data[from:to])
-		o := origin{w: w}
-		if m.Layout.Layers[i].End > m.Layout.Layers[i].BiasA {
-			o.b = append([]float32(nil), layer.B...)
+// keepOrigins copies W⁰ and b⁰ of the layers that carry heads; W⁰ goes to memory, in W's format.
+func (m *Merger) keepOrigins(memory []byte) error {
+	for _, slot := range m.Layout.Layers {
+		w := slot.Layer.W
+		o := origin{w: compute.NewWeights(w.Format(), w.Rows, w.Cols, memory[:w.Size()])}
+		if slot.End > slot.BiasA {
+			o.b = make([]float32, len(slot.Layer.B))
 		}
-		m.origins = append(m.origins, o)
+		memory, m.origins = memory[w.Size():], append(m.origins, o)
 	}
+	m.OriginFromWeights()
 	return m.nodes.NodeBarrier()
 }
 

@@ -147,7 +147,7 @@ func (m *Merger) chooseRoute(meter *collective.Meter) (all []Transport, err erro
 // mergeRate is the FLOP/s at which the slowest rank merges a layer of middle size, while all do.
 func mergeRate(g collective.Group, be compute.Backend, l *lora.Layout, heads int) (float64, error) {
 	layers := slices.Clone(l.Layers)
-	slices.SortFunc(layers, func(a, b lora.LayerSlot) int { return len(a.Layer.W.Data) - len(b.Layer.W.Data) })
+	slices.SortFunc(layers, func(a, b lora.LayerSlot) int { return a.Layer.W.Len() - b.Layer.W.Len() })
 	slot := layers[len(layers)/2]
 	m, n, inner := slot.Layer.W.Rows, slot.Layer.W.Cols, heads*slot.Rank
 	dst := compute.Matrix(m, n, make([]float32, m*n))
@@ -155,7 +155,7 @@ func mergeRate(g collective.Group, be compute.Backend, l *lora.Layout, heads int
 	var least time.Duration
 	for i := range 3 {
 		began := time.Now()
-		be.AddProduct(compute.F32(dst), slot.Layer.W, 1, b, a)
+		slot.Layer.W.AddProduct(be, compute.F32(dst), 1, b, a)
 		if d := time.Since(began); i == 0 || d < least {
 			least = d
 		}

@@ -13,7 +13,7 @@ func (m *Merger) State(s *checkpoint.State, measured bool) {
 	s.Shared.Int("merges", &m.merges)
 	for i, o := range m.origins {
 		name := "origin." + m.Layout.Layers[i].Layer.Name
-		s.Shared.Floats(name+".weight", o.w)
+		s.Shared.Memory(name+".weight", string(o.w.Format()), o.w.Bytes())
 		if o.b != nil {
 			s.Shared.Floats(name+".bias", o.b)
 		}

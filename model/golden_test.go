@@ -142,7 +142,7 @@ func (g *golden) model(b compute.Backend) *Model {
 	}
 	v := newModel(g.t, g.config(), b)
 	for _, p := range g.parameters(v) {
-		copy(p.Value, narrow(g.tensor("param/"+p.Name, p.Shape...)))
+		copy(p.Value.Float32(), narrow(g.tensor("param/"+p.Name, p.Shape...)))
 	}
 	return v
 }
@@ -299,7 +299,7 @@ head.bias
 			got.WriteString(p.Name)
 			if p.Decay {
 				got.WriteString(" decay")
-				if len(layers) == 0 || &layers[0].W.Data[0] != &p.Value[0] {
+				if len(layers) == 0 || &layers[0].W.Float32()[0] != &p.Value.Float32()[0] {
 					t.Fatalf("%s is not the weight of the next of Layers", p.Name)
 				}
 				layers = layers[1:]

@@ -27,7 +27,7 @@ func TestStrategiesAreOneFunction(t *testing.T) {
 				if base == lora.MainWeightBase { // W is there what the others' own base is
 					for _, p := range h.Layout.Layers {
 						a := h.Adapter(p.Layer)
-						b.AddProduct(compute.F32(p.Layer.W), p.Layer.W, -a.Scale, a.Merged.B, a.Merged.A)
+						p.Layer.W.AddProduct(b, compute.F32(p.Layer.W.Read(0, p.Layer.W.Rows, nil)), -a.Scale, a.Merged.B, a.Merged.A)
 						a.Merged.AddBias(p.Layer.B, -a.Scale)
 					}
 				}

@@ -106,20 +106,20 @@ func checkStatistics(t *testing.T, v *Model, drawn int) {
 	for _, p := range v.Parameters() {
 		law, size := start(p.Name, c)
 		if law == "constant" {
-			for _, x := range p.Value {
+			for _, x := range p.Value.Float32() {
 				if x != float32(size) {
 					t.Fatalf("%s starts with %v, want %v", p.Name, x, size)
 				}
 			}
 			continue
 		}
-		if err := distributed(p.Value, law, size); err != nil {
+		if err := distributed(p.Value.Float32(), law, size); err != nil {
 			t.Errorf("%s: %v", p.Name, err)
 		}
-		if other, ok := seen[p.Value[0]]; ok {
+		if other, ok := seen[p.Value.Float32()[0]]; ok {
 			t.Errorf("%s begins with the draw of %s", p.Name, other)
 		}
-		seen[p.Value[0]] = p.Name
+		seen[p.Value.Float32()[0]] = p.Name
 	}
 	if len(seen) != drawn {
 		t.Errorf("%d parameters are drawn", len(seen))

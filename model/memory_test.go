@@ -117,8 +117,8 @@ func TestModelWithoutMemoryHasTheSameShapes(t *testing.T) {
 			t.Errorf("parameters %v, without memory %v", names(v), names(o))
 		}
 		all, trainable := o.Sizes()
-		if all != len(v.weights) || trainable != len(v.Flat()) {
-			t.Errorf("%d values, %d of them trainable; without memory %d, %d", len(v.weights), len(v.Flat()), all, trainable)
+		if 4*all != len(v.storage) || trainable != len(v.Flat()) {
+			t.Errorf("%d values, %d of them trainable; without memory %d, %d", len(v.storage)/4, len(v.Flat()), all, trainable)
 		}
 		h := lora.Config{Rank: 4, Alpha: 1, Init: "kaiming", Bias: true}
 		real, err := v.Layout(h)

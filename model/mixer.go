@@ -116,7 +116,7 @@ func scale(x blas32.General, by float32) {
 func (m *mixer) initialise(rng *rand.Rand) {
 	const cut = .87962566103423978 // the σ of a standard normal cut at ±2
 	sigma := math.Sqrt(1/float64(m.embed.W.Cols)) / cut
-	nn.TruncatedNormal(m.embed.W.Data, sigma, 2*sigma, rng)
+	m.embed.W.Update(func(x []float32) { nn.TruncatedNormal(x, sigma, 2*sigma, rng) })
 	for _, b := range m.blocks {
 		b.tokens.Init(rng)
 		b.channels.Init(rng)

@@ -8,6 +8,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -30,6 +31,7 @@ type Config struct {
 	Positions                string // vit: "learned" or "sincos"
 	TokenMLP                 int    // mixer
 	NormAffine               bool
+	Format                   compute.Format // of the linear layers' weights; "": FP32
 
 	// Of training passes, each from 0 to below 1.
 	Dropout  float64 // the rate of elements dropped behind GELU, behind every branch and, in a vit, behind the positions
@@ -71,13 +73,15 @@ type Model struct {
 
 	layerIndex, normIndex []int // of a layer's W and of a norm's γ among the parameters; b and β follow
 
-	weights    []float32 // (total): all parameters flat, those that never train last
-	total      int
-	trainable  int               // how many can train
-	parameters []Parameter       // in the library's order
-	setValue   []func([]float32) // for each parameter: sets the layer's memory of it
-	using      [][]nn.Adapter    // for each layer: the adapters in use
-	batch      int               // of the last forward pass
+	storage    []byte                  // of all parameters, those that never train last
+	bytes      float64                 // of storage
+	fixedAt    int                     // where those that never train begin
+	total      int                     // elements of all parameters
+	trainable  int                     // of those that can train
+	parameters []Parameter             // in the library's order
+	setValue   []func(compute.Weights) // for each parameter: sets the layer's memory of it
+	using      [][]nn.Adapter          // for each layer: the adapters in use
+	batch      int                     // of the last forward pass
 	drop       nn.Dropout
 }
 
@@ -130,15 +134,16 @@ func Allocate(c Config, backend compute.Backend, alloc compute.Allocator) (*Mode
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
+	c.Format = cmp.Or(c.Format, compute.FP32)
 	m := &Model{config: c, backend: backend, alloc: alloc}
 	m.drop = nn.NewDropout(c.Dropout, c.DropPath, backend)
 	b := &builder{model: m}
 	m.network = families[c.Kind].build(b)
 	b.assignOffsets()
 	m.using = make([][]nn.Adapter, len(m.layers))
-	m.SetStorage(alloc.Floats(m.total))
-	if alloc.Rounds() {
-		for _, l := range m.layers {
+	m.SetStorage(alloc.Bytes(m.bytes))
+	for _, l := range m.layers {
+		if l.W.Format().Converts(alloc.DType()) {
 			l.ReserveWeight(alloc)
 		}
 	}

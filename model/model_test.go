@@ -59,14 +59,14 @@ func lively(t *testing.T, c Config, b compute.Backend) *Model {
 		switch {
 		case !trains(c, p.Name):
 		case p.Name == "class_token" || p.Name == "encoder.pos_embedding":
-			nn.Normal(p.Value, 0.8, rng)
+			nn.Normal(p.Value.Float32(), 0.8, rng)
 		case p.Decay:
-			nn.Normal(p.Value, 1.5/math.Sqrt(float64(len(p.Value)/p.Shape[0])), rng)
+			nn.Normal(p.Value.Float32(), 1.5/math.Sqrt(float64(p.Len()/p.Shape[0])), rng)
 		default:
-			nn.Normal(p.Value, 0.3, rng)
+			nn.Normal(p.Value.Float32(), 0.3, rng)
 			if isNorm(p.Name) && strings.HasSuffix(p.Name, "weight") {
-				for i := range p.Value {
-					p.Value[i]++
+				for i := range p.Value.Float32() {
+					p.Value.Float32()[i]++
 				}
 			}
 		}

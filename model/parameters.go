@@ -13,24 +13,26 @@ import (
 type Parameter struct {
 	Name  string
 	Shape []int
-	Value []float32
-	Grad  []float32 // nil unless it trains
-	Decay bool      // a matrix of a linear layer: weight decay applies
+	Value compute.Weights // (out, in) of a linear layer's weight, else one row of float32
+	Grad  []float32       // nil unless it trains
+	Decay bool            // a matrix of a linear layer: weight decay applies
 
 	fixed  bool // never trains
 	trains bool
-	offset int // in Flat
+	offset int // bytes, in Storage
 }
 
 // Len is the number of the parameter's values.
-func (p Parameter) Len() int { return product(p.Shape) }
+func (p Parameter) Len() int { return p.Value.Len() }
 
 // Parameters returns all parameters in the library's order, LayerNorm's ones and zeros too where it has no affine.
 func (m *Model) Parameters() []Parameter { return m.parameters }
 
-// Flat returns the parameters that can train as one slice. What never trains is left out: fixed sinusoids, and the ones
-// and zeros of a LayerNorm without affine.
-func (m *Model) Flat() []float32 { return m.weights[:m.trainable] }
+// Flat returns the parameters that can train as one slice, where all are stored in FP32. What never trains is left out: fixed
+// sinusoids, and the ones and zeros of a LayerNorm without affine.
+func (m *Model) Flat() []float32 {
+	return compute.NewWeights(compute.FP32, 1, m.trainable, m.storage[:m.fixedAt]).Float32()
+}
 
 // Train makes backward passes add up the gradients of the parameters, of those that can train, whose names match, and
 // of no others. It returns them; their gradients lie one after another in grads.
@@ -108,11 +110,14 @@ type builder struct {
 
 type slot struct {
 	Parameter
-	set func([]float32)
+	set func(compute.Weights)
 }
 
-// add registers a parameter; set is given its memory.
-func (b *builder) add(p Parameter, set func([]float32)) { b.slots = append(b.slots, slot{p, set}) }
+// add registers a parameter that is stored in FP32; set is given its memory.
+func (b *builder) add(p Parameter, set func([]float32)) {
+	p.Value = compute.NewWeights(compute.FP32, 1, product(p.Shape), nil)
+	b.slots = append(b.slots, slot{p, func(w compute.Weights) { set(w.Float32()) }})
+}
 
 // linear registers a linear layer whose passes have up to rowsPerImage rows an image, and returns it; shape is the weight's
 // in the library where that is not (out, in).
@@ -121,12 +126,13 @@ func (b *builder) linear(name string, out, in, rowsPerImage int, shape ...int) *
 }
 
 func (b *builder) namedLinear(name, weight, bias string, out, in, rowsPerImage int, shape ...int) *nn.Linear {
-	l := nn.NewLinear(name, out, in, rowsPerImage, b.model.backend)
+	w := compute.NewWeights(b.model.config.Format, out, in, nil)
+	l := nn.NewLinear(name, w, rowsPerImage, b.model.backend)
 	b.model.layers, b.model.layerIndex = append(b.model.layers, l), append(b.model.layerIndex, len(b.slots))
 	if shape == nil {
 		shape = []int{out, in}
 	}
-	b.add(Parameter{Name: weight, Shape: shape, Decay: true}, func(x []float32) { l.W = compute.Matrix(out, in, x) })
+	b.slots = append(b.slots, slot{Parameter{Name: weight, Shape: shape, Value: w, Decay: true}, func(w compute.Weights) { l.W = w }})
 	b.add(Parameter{Name: bias, Shape: []int{out}}, func(x []float32) { l.B = x })
 	return l
 }
@@ -153,40 +159,42 @@ func (b *builder) residual(block int) nn.Residual {
 	return nn.NewResidual(&b.model.drop, block, b.model.config.Depth, b.model.config.Width)
 }
 
-// assignOffsets gives every parameter its offset in Weights: those that can train first, each kind in order.
+// assignOffsets gives every parameter its offset in Storage: those that can train first, each kind in order.
 func (b *builder) assignOffsets() {
 	m := b.model
 	for _, s := range b.slots {
-		n := s.Len()
-		m.total += n
+		m.total += s.Len()
+		m.bytes += s.Value.Format().Bytes(s.Value.Rows, s.Value.Cols)
 		if !s.fixed {
-			m.trainable += n
+			m.trainable += s.Len()
+			m.fixedAt += s.Value.Size()
 		}
 	}
-	at, fixedAt := 0, m.trainable
+	at, fixedAt := 0, m.fixedAt
 	for _, s := range b.slots {
 		next := &at
 		if s.fixed {
 			next = &fixedAt
 		}
 		s.offset = *next
-		*next += s.Len()
+		*next += s.Value.Size()
 		m.parameters, m.setValue = append(m.parameters, s.Parameter), append(m.setValue, s.set)
 	}
 }
 
-// Weights returns all parameters as one slice: those of Flat, then those that never train.
-func (m *Model) Weights() []float32 { return m.weights }
+// Storage returns the memory of all parameters: those that can train, then those that never do.
+func (m *Model) Storage() []byte { return m.storage }
 
-// SetStorage makes weights, as long as Weights, the parameters' memory, with the values that it has. Heads are made after it.
-func (m *Model) SetStorage(weights []float32) {
-	if weights != nil && len(weights) != m.total { // nil: only counted
-		panic("model: weights of another length")
+// SetStorage makes storage, as long as Storage, the parameters' memory, with the values that it has. Heads are made after it.
+func (m *Model) SetStorage(storage []byte) {
+	if storage != nil && float64(len(storage)) != m.bytes { // nil: only counted
+		panic("model: storage of another length")
 	}
-	m.weights = weights
+	m.storage = storage
 	for i := range m.parameters {
 		p := &m.parameters[i]
-		p.Value = compute.Slice(weights, p.offset, p.offset+p.Len())
+		w := p.Value
+		p.Value = compute.NewWeights(w.Format(), w.Rows, w.Cols, compute.Slice(storage, p.offset, p.offset+w.Size()))
 		m.setValue[i](p.Value)
 	}
 	m.UseMerged()
@@ -197,7 +205,8 @@ func (m *Model) With(flat []float32) []Parameter {
 	all := slices.Clone(m.parameters)
 	for i, p := range all {
 		if !p.fixed {
-			all[i].Value = flat[p.offset : p.offset+p.Len()]
+			all[i].Value = compute.Float32Weights(p.Value.Rows, p.Value.Cols, flat[:p.Len()])
+			flat = flat[p.Len():]
 		}
 	}
 	return all

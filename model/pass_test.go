@@ -28,13 +28,13 @@ func TestMergeKeepsFunction(t *testing.T) {
 		copy(h.Value[3:], h.Merged[:40])
 		for i, l := range v.Layers() {
 			a, n := h.Adapter(l), l.W.Cols
-			for j := range l.W.Data {
+			for j := range l.W.Float32() {
 				row, column, sum := j/n, j%n, 0.0
 				for k := range a.A.Rows {
 					sum += float64(a.B.Data[row*a.A.Rows+k])*float64(a.A.Data[k*n+column]) -
 						float64(a.Merged.B.Data[row*a.A.Rows+k])*float64(a.Merged.A.Data[k*n+column])
 				}
-				merged.Layers()[i].W.Data[j] = float32(float64(l.W.Data[j]) + 1.5*sum)
+				merged.Layers()[i].W.Float32()[j] = float32(float64(l.W.Float32()[j]) + 1.5*sum)
 			}
 		}
 		want := nntest.Wide(merged.Forward(images).Data)
@@ -140,8 +140,8 @@ func TestFlat(t *testing.T) {
 			var trained []float32
 			for _, p := range v.Parameters() {
 				if trains(c, p.Name) {
-					trained = append(trained, p.Value...)
-					if !slices.Equal(p.Grad, p.Value) {
+					trained = append(trained, p.Value.Float32()...)
+					if !slices.Equal(p.Grad, p.Value.Float32()) {
 						t.Errorf("%s's gradient does not lie where its value does", p.Name)
 					}
 				}

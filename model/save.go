@@ -20,8 +20,10 @@ func Save(path string, parameters []Parameter) (err error) {
 	}()
 	tensors := make(map[string]safetensors.TensorView, len(parameters))
 	for _, p := range parameters {
-		bytes := make([]byte, 0, 4*len(p.Value))
-		if bytes, err = binary.Append(bytes, binary.LittleEndian, p.Value); err != nil {
+		values := make([]float32, p.Len())
+		p.Value.CopyTo(values)
+		bytes := make([]byte, 0, 4*len(values))
+		if bytes, err = binary.Append(bytes, binary.LittleEndian, values); err != nil {
 			return err
 		}
 		shape := make([]uint64, len(p.Shape))

@@ -28,7 +28,7 @@ type low struct {
 func newTwin(v *Model, h *lora.Head) *twin {
 	w := &twin{c: v.config, p: map[string][]float64{}}
 	for _, p := range v.Parameters() {
-		w.p[p.Name] = nntest.Wide(p.Value)
+		w.p[p.Name] = nntest.Wide(p.Value.Float32())
 	}
 	if h != nil {
 		w.factors = map[string]*[2]low{}

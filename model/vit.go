@@ -165,8 +165,8 @@ func (v *vit) backward(dlogits blas32.General, n int) {
 //	other biases                0
 //	LayerNorm                   scale 1, shift 0
 func (v *vit) initialise(rng *rand.Rand) {
-	fanIn := float64(v.embed.W.Cols)
-	nn.TruncatedNormal(v.embed.W.Data, math.Sqrt(1/fanIn), 2, rng)
+	sigma := math.Sqrt(1 / float64(v.embed.W.Cols))
+	v.embed.W.Update(func(x []float32) { nn.TruncatedNormal(x, sigma, 2, rng) })
 	if v.config.Positions == "sincos" {
 		sincos(v.positions, v.config)
 	} else {
@@ -174,7 +174,7 @@ func (v *vit) initialise(rng *rand.Rand) {
 	}
 	for _, b := range v.blocks {
 		nn.XavierUniform(b.qkv, rng)
-		nn.Uniform(b.proj.W.Data, 1/math.Sqrt(float64(b.proj.W.Cols)), rng)
+		b.proj.W.Update(func(x []float32) { nn.Uniform(x, 1/math.Sqrt(float64(b.proj.W.Cols)), rng) })
 		b.mlp.Init(rng)
 	}
 }

@@ -18,7 +18,7 @@ func Uniform(x []float32, bound float64, rng *rand.Rand) {
 
 // XavierUniform draws W from U(±√(6/(in + out))).
 func XavierUniform(l *Linear, rng *rand.Rand) {
-	Uniform(l.W.Data, math.Sqrt(6/float64(l.W.Rows+l.W.Cols)), rng)
+	l.W.Update(func(x []float32) { Uniform(x, math.Sqrt(6/float64(l.W.Rows+l.W.Cols)), rng) })
 }
 
 // Normal draws x from N(0, σ²).

@@ -9,9 +9,9 @@ import (
 
 // Linear is y = xWᵀ + b, W (out, in) and b (out). While it uses adapters, its passes compute with their weights instead.
 type Linear struct {
-	Name string         // the library's name of the weight, without ".weight"
-	W    blas32.General // (out, in)
-	B    []float32      // (out)
+	Name string          // the library's name of the weight, without ".weight"
+	W    compute.Weights // (out, in)
+	B    []float32       // (out)
 
 	// Gradients of W and b; empty unless they train.
 	GradW blas32.General
@@ -35,7 +35,7 @@ type Linear struct {
 // has an implementation.
 type Adapter interface {
 	// Prepare is called before the first pass after a change, and returns M (out, in). Adapters that share a pass have one M.
-	Prepare() (m blas32.General)
+	Prepare() (m compute.Weights)
 	// FormWeight writes W_k into dst (out, in), or returns false where passes read M.
 	FormWeight(dst compute.Operand) bool
 	// Bias returns b_k (out), nil where it is the layer's.
@@ -47,9 +47,9 @@ type Adapter interface {
 	Backward(dx, dy, x compute.Operand, beta float32)
 }
 
-// NewLinear returns a layer of that size without memory: W and B are to be set.
-func NewLinear(name string, out, in, rowsPerImage int, backend compute.Backend) *Linear {
-	return &Linear{Name: name, W: blas32.General{Rows: out, Cols: in}, RowsPerImage: rowsPerImage, backend: backend}
+// NewLinear returns a layer with W of that shape and format: memory for it, and B, are to be set.
+func NewLinear(name string, w compute.Weights, rowsPerImage int, backend compute.Backend) *Linear {
+	return &Linear{Name: name, W: w, RowsPerImage: rowsPerImage, backend: backend}
 }
 
 // Trains says whether W and b train themselves.
@@ -87,7 +87,7 @@ func (l *Linear) formWeight() {
 		l.weight = l.own
 		return
 	}
-	l.weight = compute.AsOperand(l.backend, l.own, m)
+	l.weight = m.Operand(l.backend, l.own)
 }
 
 // Forward computes y = xWᵀ + b + beta·y for x (rows, in) and y (rows, out).

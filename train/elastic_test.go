@@ -101,7 +101,7 @@ func TestHeadsAreAddedAndRetired(t *testing.T) {
 					formed := formedOf(tr, l)
 					var w []float32
 					for _, p := range l.layout.Layers {
-						w = append(append(w, p.Layer.W.Data...), p.Layer.B...)
+						w = append(append(w, p.Layer.W.Float32()...), p.Layer.B...)
 					}
 					near(t, what+"W, formed anew", formed, w, 1e-6)
 				}

@@ -19,12 +19,12 @@ type average struct {
 }
 
 func newAverage(decay float64, m *model.Model, nodes collective.Group) (*average, error) {
-	values, err := nodeCopy(nodes, m.Flat())
+	values, err := nodeCopy(nodes, collective.Bytes(m.Flat()))
 	if err != nil {
 		return nil, fmt.Errorf("memory for the average of W: %w", err)
 	}
-	a := &average{decay: decay, values: values, nodes: nodes}
-	a.from, a.to = collective.Part(nodes, len(values))
+	a := &average{decay: decay, values: collective.Floats(values), nodes: nodes}
+	a.from, a.to = collective.Part(nodes, len(a.values))
 	return a, nil
 }
 

@@ -44,11 +44,11 @@ func newEngine(c config.Config, g collective.Group, set *data.Set, be compute.Ba
 	}
 	meter := collective.NewMeter(g)
 	if c.SharesWeights() && g.Size() > 1 {
-		weights, err := nodeCopy(weightsGroup(c, meter), m.Weights())
+		storage, err := nodeCopy(weightsGroup(c, meter), m.Storage())
 		if err != nil {
 			return nil, fmt.Errorf("memory for W: %w", err)
 		}
-		m.SetStorage(weights)
+		m.SetStorage(storage)
 	}
 	a, err := newAlgorithm(c, meter, be, m, route)
 	if err != nil {
@@ -82,8 +82,8 @@ func weightsGroup(c config.Config, m *collective.Meter) collective.Group {
 }
 
 // nodeCopy copies x, which is the same on all ranks, to memory that the ranks of a node share.
-func nodeCopy(g collective.Group, x []float32) ([]float32, error) {
-	y, err := collective.Memory(g, len(x))
+func nodeCopy(g collective.Group, x []byte) ([]byte, error) {
+	y, err := collective.ByteMemory(g, len(x))
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +139,13 @@ func (e *engine) withAverage(f func() error) error {
 	return e.average.swap(e.model.Flat())
 }
 
-func (e *engine) finiteWeights() bool { return finite(e.backend.SumSquares(e.model.Flat())) }
+func (e *engine) finiteWeights() bool {
+	sum, scratch := 0.0, []float32(nil)
+	for _, p := range e.model.Parameters() {
+		sum += e.backend.SumSquares(p.Value.Read(0, p.Value.Rows, &scratch).Data)
+	}
+	return finite(sum)
+}
 
 // rate is the learning rate of a step, counting from 0.
 func (e *engine) rate(step int) float64 {

@@ -99,7 +99,7 @@ func goldenLinearRun(t *testing.T, g collective.Group, be compute.Backend, file 
 	must(t, err)
 	layers := tr.model.Layers()
 	l := layers[len(layers)-1]
-	copy(l.W.Data, slices.Concat(file.W0...))
+	copy(l.W.Float32(), slices.Concat(file.W0...))
 	copy(l.B, file.Bias)
 	for _, w := range tr.workers {
 		a := w.heads[0].Adapter(l)
@@ -135,7 +135,7 @@ func goldenLinearRun(t *testing.T, g collective.Group, be compute.Backend, file 
 		got, err := tr.algorithm.merge(step+1, file.MergeEvery, merge.Status{Loss: mean})
 		must(t, err)
 		near(t, "mean loss", []float64{got.loss}, []float64{want}, goldenTolerance)
-		near(t, "W", l.W.Data, slices.Concat(merged.W...), goldenTolerance)
+		near(t, "W", l.W.Float32(), slices.Concat(merged.W...), goldenTolerance)
 		for _, w := range tr.workers {
 			a := w.heads[0].Adapter(l)
 			near(t, "A", a.A.Data, slices.Concat(merged.A[w.number]...), goldenTolerance)

@@ -120,7 +120,7 @@ func goldenViT(t *testing.T, g collective.Group, backendName string) {
 	must(t, err)
 	for _, p := range tr.model.Parameters() {
 		if !strings.Contains(p.Name, "ln") { // LayerNorms have no affine parameters
-			put(t, p.Value, r.tensor("param/"+p.Name))
+			put(t, p.Value.Float32(), r.tensor("param/"+p.Name))
 		}
 	}
 	heads, own := c.LoRA.Heads, len(tr.workers)
@@ -164,11 +164,11 @@ func (r *vitRun) compare(tr *Trainer, step int) {
 	r.t.Helper()
 	weights := map[*float32]string{}
 	for _, p := range tr.model.Parameters() {
-		weights[&p.Value[0]] = p.Name
+		weights[&p.Value.Float32()[0]] = p.Name
 	}
 	for _, l := range tr.model.Layers() {
-		name := fmt.Sprintf("merge/%d/param/%s", step, weights[&l.W.Data[0]])
-		near(r.t, name, l.W.Data, r.tensor(name), goldenTolerance)
+		name := fmt.Sprintf("merge/%d/param/%s", step, weights[&l.W.Float32()[0]])
+		near(r.t, name, l.W.Float32(), r.tensor(name), goldenTolerance)
 		for k := range tr.config.LoRA.Heads {
 			name := fmt.Sprintf("merge/%d/lora/%d/%s/", step, k, l.Name)
 			a, b := r.tensor(name+"A"), r.tensor(name+"B")

@@ -48,8 +48,9 @@ func newHeads(c config.Config, be compute.Backend, m *model.Model, first, count,
 			w.replicas = &replicas{trained: trained}
 			q := parameters{grad: grads}
 			for _, t := range trained {
-				q.value = append(q.value, t.Value...)
-				q.append(len(t.Value), t.Decay)
+				q.value = append(q.value, make([]float32, t.Len())...)
+				t.Value.CopyTo(q.value[len(q.value)-t.Len():])
+				q.append(t.Len(), t.Decay)
 			}
 			w.replicas.value = q.value
 			w.groups = append(w.groups, newParamGroup(c, be, q, c.Replicas.LR/c.Optimizer.LR))

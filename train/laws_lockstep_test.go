@@ -131,7 +131,7 @@ const (
 
 // wrongBits are a bit of every kind, for that many ranks.
 func wrongBits(ranks int) []wrongBit {
-	linear := func(tr *Trainer) []float32 { return tr.model.Layers()[wrongLayer].W.Data }
+	linear := func(tr *Trainer) []float32 { return tr.model.Layers()[wrongLayer].W.Float32() }
 	bias := func(tr *Trainer) []float32 { return tr.model.Layers()[wrongLayer].B }
 	factor := func(tr *Trainer) []float32 { return head(tr).Adapter(tr.model.Layers()[wrongLayer]).A.Data }
 	base := func(tr *Trainer) []float32 {

@@ -23,7 +23,7 @@ func lawMomentum(t *testing.T, w collective.Group) {
 		want, before, velocity := map[int]*mat.Dense{}, map[int]*mat.Dense{}, map[int]*mat.Dense{}
 		for i, p := range m.layout.Layers {
 			l := p.Layer.W
-			want[i] = mat.NewDense(l.Rows, l.Cols, wide(l.Data))
+			want[i] = mat.NewDense(l.Rows, l.Cols, wide(l.Float32()))
 			before[i], velocity[i] = mat.NewDense(l.Rows, l.Cols, nil), mat.NewDense(l.Rows, l.Cols, nil)
 		}
 		for range 4 {
@@ -49,7 +49,7 @@ func lawMomentum(t *testing.T, w collective.Group) {
 				more.Scale(mu, velocity[i])
 				want[i].Add(want[i], &delta)
 				want[i].Add(want[i], &more)
-				near(t, p.Layer.Name, l.Data, want[i].RawMatrix().Data, 1e-6)
+				near(t, p.Layer.Name, l.Float32(), want[i].RawMatrix().Data, 1e-6)
 			}
 		}
 	}

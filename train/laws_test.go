@@ -205,9 +205,9 @@ func fullRank(t *testing.T, w collective.Group, n int, share string) {
 			continue
 		}
 		f := full.model.Layers()[i]
-		got, want := make([]float64, len(l.W.Data)), make([]float64, len(l.W.Data))
+		got, want := make([]float64, l.W.Len()), make([]float64, l.W.Len())
 		for j, g := range f.GradW.Data {
-			got[j] = float64(l.W.Data[j]) - float64(f.W.Data[j])
+			got[j] = float64(l.W.Float32()[j]) - float64(f.W.Float32()[j])
 			want[j] = -eta * (3 * 3 * scale / float64(n)) * float64(g)
 		}
 		near(t, l.Name, got, want, 1e-5)
@@ -337,10 +337,10 @@ func telescoping(t *testing.T, w collective.Group, n int, bias bool) {
 		}
 		want := make([]float64, out*in)
 		for j := range want {
-			update.Set(j/in, j%in, float64(l.W.Data[j])-float64(memoryOf(tr, "origin."+l.Name+".weight")[j]))
+			update.Set(j/in, j%in, float64(l.W.Float32()[j])-float64(memoryOf(tr, "origin."+l.Name+".weight")[j]))
 			want[j] = float64(memoryOf(tr, "origin."+l.Name+".weight")[j]) + sum.At(j/in, j%in)
 		}
-		near(t, l.Name, l.W.Data, want, 1e-6)
+		near(t, l.Name, l.W.Float32(), want, 1e-6)
 		near(t, "bias of "+l.Name, l.B, b, 1e-6)
 		if bias && far(l.B, memoryOf(tr, "origin."+l.Name+".bias"), 0.01) == nil {
 			t.Fatal("b has hardly moved")

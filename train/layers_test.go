@@ -44,7 +44,7 @@ func TestLayerRules(t *testing.T) {
 	before := tr.model.Layers()
 	var weights [][]float32
 	for _, l := range before {
-		weights = append(weights, slices.Concat(l.W.Data, l.B))
+		weights = append(weights, slices.Concat(l.W.Float32(), l.B))
 	}
 	for range 2 {
 		advance(t, tr, 3)
@@ -58,7 +58,7 @@ func TestLayerRules(t *testing.T) {
 		}
 		p, ok := want[l.Name]
 		if !ok {
-			bits(t, l.Name, slices.Concat(l.W.Data, l.B), weights[i])
+			bits(t, l.Name, slices.Concat(l.W.Float32(), l.B), weights[i])
 			continue
 		}
 		carrying++
@@ -71,13 +71,13 @@ func TestLayerRules(t *testing.T) {
 					for j := range a.A.Cols {
 						moved[row*a.A.Cols+j] += x * float64(a.A.Data[k*a.A.Cols+j])
 					}
-					moved[len(l.W.Data)+row] += x * float64(a.BiasA[k])
+					moved[l.W.Len()+row] += x * float64(a.BiasA[k])
 				}
-				moved[len(l.W.Data)+row] += float64(p.s) / 2 * float64(a.BiasB[row])
+				moved[l.W.Len()+row] += float64(p.s) / 2 * float64(a.BiasB[row])
 			}
 		}
-		near(t, l.Name, slices.Concat(l.W.Data, l.B), moved, 2e-6)
-		distant(t, l.Name, slices.Concat(l.W.Data, l.B), weights[i])
+		near(t, l.Name, slices.Concat(l.W.Float32(), l.B), moved, 2e-6)
+		distant(t, l.Name, slices.Concat(l.W.Float32(), l.B), weights[i])
 	}
 	if carrying != len(want) {
 		t.Fatalf("%d layers carry a head", carrying)

@@ -32,7 +32,9 @@ func newProbe(c config.Measure, set *data.Set, m *model.Model) (*probe, error) {
 	for _, l := range m.Layers() {
 		if matchAny(c.Layers, l.Name) {
 			p.layers = append(p.layers, l)
-			p.origins = append(p.origins, append([]float32(nil), l.W.Data...))
+			origin := make([]float32, l.W.Len())
+			l.W.CopyTo(origin)
+			p.origins = append(p.origins, origin)
 		}
 	}
 	if p.layers == nil {
@@ -71,13 +73,14 @@ func (t *Trainer) measure(r *record.Record) error {
 		gradientSquares += t.backend.SumSquares(gradients[i].Data)
 		// The gradient's memory is free now: W − W⁰.
 		moved := gradients[i]
-		for j, w := range l.W.Data {
-			moved.Data[j] = w - t.probe.origins[i][j]
+		l.W.CopyTo(moved.Data)
+		weightSquares += t.backend.SumSquares(moved.Data)
+		for j, w := range t.probe.origins[i] {
+			moved.Data[j] -= w
 		}
 		t.activity.begin(evaluating, t.step)
 		updates.add(measure.EffectiveRank(moved))
 		updateSquares += t.backend.SumSquares(moved.Data)
-		weightSquares += t.backend.SumSquares(l.W.Data)
 		var all []measure.Head
 		for _, f := range t.algorithm.headFactors(l) {
 			all = append(all, measure.NewHead(f.A, f.B))

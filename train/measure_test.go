@@ -27,7 +27,7 @@ func measured(method string) config.Config {
 func newProbed(t *testing.T, c config.Config, set *data.Set) *Trainer {
 	tr := newTrainer(t, c, collective.Alone{}, set)
 	for i, l := range tr.probe.layers {
-		copy(tr.probe.origins[i], l.W.Data)
+		copy(tr.probe.origins[i], l.W.Float32())
 	}
 	return tr
 }
@@ -119,12 +119,12 @@ func TestMeasurementsAreThoseOfTheWeights(t *testing.T) {
 			gradient += measure.EffectiveRank(l.GradW) / 2
 			norms[0] += squares(l.GradW.Data)
 			moved := l.GradW
-			for j, w := range l.W.Data {
+			for j, w := range l.W.Float32() {
 				moved.Data[j] = w - tr.probe.origins[found][j]
 			}
 			update += measure.EffectiveRank(moved) / 2
 			norms[1] += squares(moved.Data)
-			norms[2] += squares(l.W.Data)
+			norms[2] += squares(l.W.Float32())
 			var updates [][]float64
 			for _, f := range tr.algorithm.headFactors(tr.model.Layers()[i]) {
 				updates = append(updates, product(f))

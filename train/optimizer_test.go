@@ -140,7 +140,7 @@ func TestDecaySparesVectors(t *testing.T) {
 				tr := newTrainer(t, c, collective.Alone{}, tinySet(8))
 				before := map[string][]float32{}
 				for _, p := range tr.model.Parameters() {
-					before[p.Name] = slices.Clone(p.Value)
+					before[p.Name] = slices.Clone(p.Value.Float32())
 				}
 				tr.workers[0].update(0.1, 0, 0) // the gradients are 0: what moves is decay alone
 				decayed := 0
@@ -153,7 +153,7 @@ func TestDecaySparesVectors(t *testing.T) {
 							want[i] *= 1 - 0.05
 						}
 					}
-					near(t, p.Name, p.Value, want, 1e-6)
+					near(t, p.Name, p.Value.Float32(), want, 1e-6)
 				}
 				if decayed != 6 {
 					t.Fatalf("%d matrices, want 6", decayed)

@@ -42,7 +42,7 @@ func gentle(c *config.Config) {
 // linear is a copy of all linear layers' W, in order.
 func linear(tr *Trainer) (out []float32) {
 	for _, l := range tr.model.Layers() {
-		out = append(out, l.W.Data...)
+		out = append(out, l.W.Float32()...)
 	}
 	return out
 }

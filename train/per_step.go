@@ -193,14 +193,14 @@ func (p *perStep) state(s *state) {
 type lockstepChecker struct {
 	group   collective.Group
 	names   []string
-	values  [][]float32
+	values  [][]byte
 	digests []uint64
 }
 
 func newLockstepChecker(g collective.Group, m *model.Model) *lockstepChecker {
 	c := &lockstepChecker{group: g}
 	for _, p := range m.Parameters() {
-		c.names, c.values = append(c.names, p.Name), append(c.values, p.Value)
+		c.names, c.values = append(c.names, p.Name), append(c.values, p.Value.Bytes())
 	}
 	c.digests = make([]uint64, len(c.values))
 	return c

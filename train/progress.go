@@ -82,7 +82,7 @@ func (t *Trainer) state() *state {
 // weights names the model's parameters.
 func (*state) weights(t *checkpoint.Tensors, m *model.Model) {
 	for _, p := range m.Parameters() {
-		t.Floats("weights."+p.Name, p.Value)
+		t.Memory("weights."+p.Name, string(p.Value.Format()), p.Value.Bytes())
 	}
 }
 

@@ -241,16 +241,16 @@ func TestMovingAverageIsEvaluatedAndSaved(t *testing.T) {
 			}
 			var saved, inPlace []float32
 			for _, p := range run.Average() {
-				saved = append(saved, p.Value...)
+				saved = append(saved, p.Value.Float32()...)
 			}
 			must(t, run.withAverage(func() error {
 				for _, p := range run.model.Parameters() {
-					inPlace = append(inPlace, p.Value...)
+					inPlace = append(inPlace, p.Value.Float32()...)
 				}
 				return nil
 			}))
 			bits(t, "what is saved of it", saved, inPlace)
-			bits(t, "the average", run.model.With(run.average.values)[0].Value, tr.average.values[:run.model.Parameters()[0].Len()])
+			bits(t, "the average", run.model.With(run.average.values)[0].Value.Float32(), tr.average.values[:run.model.Parameters()[0].Len()])
 			if run.digest() != s.WeightsDigest {
 				t.Error("evaluating it left it in W")
 			}

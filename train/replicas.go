@@ -20,7 +20,8 @@ func (r *replicas) load() {
 
 func loadReplicas(trained []model.Parameter, value []float32) {
 	for _, p := range trained {
-		value = value[copy(p.Value, value):]
+		p.Value.CopyFrom(value[:p.Len()])
+		value = value[p.Len():]
 	}
 }
 

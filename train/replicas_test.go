@@ -20,8 +20,8 @@ func everyKind(c *config.Config) {
 func pieces(w *worker) map[string][]float32 {
 	at, all := 0, map[string][]float32{}
 	for _, p := range w.replicas.trained {
-		all[p.Name] = slices.Clone(w.replicas.value[at : at+len(p.Value)])
-		at += len(p.Value)
+		all[p.Name] = slices.Clone(w.replicas.value[at : at+p.Len()])
+		at += p.Len()
 	}
 	return all
 }
@@ -45,7 +45,7 @@ func TestReplicas(t *testing.T) {
 		must(t, err)
 		before := map[string][]float32{}
 		for _, p := range tr.model.Parameters() {
-			before[p.Name] = slices.Clone(p.Value)
+			before[p.Name] = slices.Clone(p.Value.Float32())
 		}
 		var copies []map[string][]float32
 		for k, w := range tr.workers {
@@ -65,12 +65,12 @@ func TestReplicas(t *testing.T) {
 		for _, p := range tr.model.Parameters() {
 			if _, ok := copies[0][p.Name]; !ok {
 				if matrix := strings.HasSuffix(p.Name, "weight"); !matrix {
-					bits(t, p.Name, p.Value, before[p.Name])
+					bits(t, p.Name, p.Value.Float32(), before[p.Name])
 				}
 				continue
 			}
 			replicated++
-			want := make([]float32, len(p.Value))
+			want := make([]float32, p.Len())
 			for i := range want {
 				sum := 0.0
 				for _, x := range copies {
@@ -78,7 +78,7 @@ func TestReplicas(t *testing.T) {
 				}
 				want[i] = float32(sum / n)
 			}
-			bits(t, "the model's "+p.Name, p.Value, want)
+			bits(t, "the model's "+p.Name, p.Value.Float32(), want)
 			for _, w := range tr.workers {
 				bits(t, "a head's "+p.Name, pieces(w)[p.Name], want)
 			}
@@ -218,7 +218,7 @@ func TestClipOfAHead(t *testing.T) {
 func saved(m *model.Model, name string) []float32 {
 	for _, p := range m.Parameters() {
 		if p.Name == name {
-			return p.Value
+			return p.Value.Float32()
 		}
 	}
 	return nil

@@ -108,7 +108,7 @@ func imagesPerStep(c config.Config, ranks int) int {
 
 func (t *Trainer) summary() record.Summary {
 	c, size := t.config, t.meter.Size()
-	weights := len(t.model.Flat())
+	_, weights := t.model.Sizes()
 	done := t.algorithm.counts()
 	s := record.Summary{Method: c.Method, Model: ModelName(c.Model), Dataset: t.set.Name, Ranks: size, Wire: c.Exchange.Wire, Steps: t.step,
 		Merges: done.merges, MomentsCleared: done.cleared, Images: t.last.Images, Seconds: t.last.Seconds,
@@ -133,9 +133,9 @@ func (t *Trainer) summary() record.Summary {
 
 // digest is that of the bits of all parameters, in order.
 func (t *Trainer) digest() string {
-	var all []float32
+	var all []byte
 	for _, p := range t.model.Parameters() {
-		all = append(all, p.Value...)
+		all = append(all, p.Value.Bytes()...)
 	}
 	return fmt.Sprintf("%016x", collective.Digest(all))
 }

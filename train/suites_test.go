@@ -103,7 +103,7 @@ func smooth(c *config.Config) {
 func weightsOf(tr *Trainer) []float32 {
 	var out []float32
 	for _, l := range tr.model.Layers() {
-		out = append(out, l.W.Data...)
+		out = append(out, l.W.Float32()...)
 	}
 	return out
 }

@@ -108,13 +108,13 @@ func newTrainerOn(t *testing.T, c config.Config, g collective.Group, set *data.S
 	for _, p := range tr.model.Parameters() {
 		sigma := 0.1
 		if p.Decay {
-			sigma = math.Sqrt(float64(p.Shape[0]) / float64(len(p.Value)))
+			sigma = math.Sqrt(float64(p.Shape[0]) / float64(p.Len()))
 		}
-		if p.Value[0] == 1 { // a LayerNorm's scale
+		if p.Value.Float32()[0] == 1 { // a LayerNorm's scale
 			continue
 		}
-		for i := range p.Value {
-			p.Value[i] = float32(sigma * rng.NormFloat64())
+		for i := range p.Value.Float32() {
+			p.Value.Float32()[i] = float32(sigma * rng.NormFloat64())
 		}
 	}
 	restart(tr)
@@ -130,7 +130,7 @@ func restart(tr *Trainer) {
 		if r := w.replicas; r != nil {
 			at := 0
 			for _, p := range r.trained {
-				at += copy(r.value[at:], p.Value)
+				at += copy(r.value[at:], p.Value.Float32())
 			}
 		}
 	}

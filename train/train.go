@@ -50,7 +50,7 @@ type Trainer struct {
 	observer    record.Observer // nil but on rank 0
 	checkpoints *checkpointer   // nil: none
 	activity    Activity
-	lastFinite  []float32 // on rank 0: the weights that can train, at the last record at which they were finite
+	lastFinite  []byte // on rank 0: the model's storage at the last record at which the weights were finite
 }
 
 // feed is where batches come from: a data.Feed, or a test's own.
@@ -91,7 +91,7 @@ func (t *Trainer) Run(obs record.Observer) (record.Summary, error) {
 		t.algorithm.loadMerged()
 	}
 	if err != nil && t.lastFinite != nil && !t.finiteWeights() {
-		copy(t.model.Flat(), t.lastFinite)
+		copy(t.model.Storage(), t.lastFinite)
 	}
 	return s, err
 }
@@ -120,7 +120,7 @@ func (t *Trainer) keepFinite() {
 	if t.observer == nil || !t.finiteWeights() {
 		return
 	}
-	t.lastFinite = append(t.lastFinite[:0], t.model.Flat()...)
+	t.lastFinite = append(t.lastFinite[:0], t.model.Storage()...)
 }
 
 // nextInterval is K, the steps to the next merge, those of an interval included that a checkpoint has interrupted.

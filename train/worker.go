@@ -84,7 +84,7 @@ func newWeights(c config.Config, be compute.Backend, m *model.Model, rank int) *
 	trained, grads := m.Train(func(string) bool { return true })
 	p := parameters{value: m.Flat(), grad: grads}
 	for _, q := range trained {
-		p.append(len(q.Value), q.Decay)
+		p.append(q.Len(), q.Decay)
 	}
 	return &worker{number: rank, noise: newNoise(c.Model), groups: []*paramGroup{newParamGroup(c, be, p, 1)}}
 }
