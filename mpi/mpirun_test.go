@@ -28,7 +28,7 @@ var sizes = []int{1, 2, 3, 4, 8}
 // lengths of one rank's part, in bytes; the last is past every library's switch from eager messages.
 var lengths = []int{0, 1, 2, 7, 1000, 1_200_001}
 
-// mark is a byte that tells ranks, blocks and neighbouring places apart.
+// mark is a byte that differs by rank, block and offset.
 func mark(rank, block, i int) byte { return byte(rank*89 + block*31 + i%29 + 1) }
 
 func fill(n int, at func(i int) byte) []byte {
@@ -48,7 +48,7 @@ func check(t *testing.T, what string, got []byte, at func(i int) byte) {
 	}
 }
 
-// Every collective, over every size and length.
+// Every collective, for every number of ranks and every length.
 func TestCollectives(t *testing.T) { mpitest.Run(t, sizes, collectives) }
 
 func collectives(t *testing.T, w *mpi.World) {
@@ -78,7 +78,7 @@ func collectives(t *testing.T, w *mpi.World) {
 			t.Fatalf("%s: %v", what, err)
 		}
 		src = fill(n, func(i int) byte { return mark(me, 1, i) })
-		for range 2 { // the second time into what others may still read
+		for range 2 { // the second time over data that others may still read
 			if err := w.AllgatherShared(shared, src); err != nil {
 				t.Fatalf("%s: %v", what, err)
 			}
@@ -86,24 +86,24 @@ func collectives(t *testing.T, w *mpi.World) {
 		}
 
 		what = fmt.Sprintf("AlltoallShared of %d", n)
-		rows, err := w.NodeMemory(w.NodeSize() * p * n)
+		send, err := w.NodeMemory(w.NodeSize() * p * n)
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
-		comes, err := w.NodeMemory(len(rows))
+		recv, err := w.NodeMemory(len(send))
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
 		first, q := me-w.NodeRank(), w.NodeSize()
-		for round := range 2 { // the second time over what others may still read
-			copy(rows[w.NodeRank()*p*n:], fill(p*n, func(i int) byte { return mark(me+round, i/n, i%n) }))
-			if err := w.AlltoallShared(comes, rows); err != nil {
+		for round := range 2 { // the second time over data that others may still read
+			copy(send[w.NodeRank()*p*n:], fill(p*n, func(i int) byte { return mark(me+round, i/n, i%n) }))
+			if err := w.AlltoallShared(recv, send); err != nil {
 				t.Fatalf("%s: %v", what, err)
 			}
 			for k := range p {
-				from := comes[(k*q+w.NodeRank())*n:]
-				if k >= first && k < first+q { // what comes from this node is not moved
-					from = rows[((k-first)*p+me)*n:]
+				from := recv[(k*q+w.NodeRank())*n:]
+				if k >= first && k < first+q { // blocks from this node are not copied
+					from = send[((k-first)*p+me)*n:]
 				}
 				copy(dst[k*n:(k+1)*n], from)
 			}
@@ -115,8 +115,8 @@ func collectives(t *testing.T, w *mpi.World) {
 	}
 }
 
-// Where ranks outnumber cores all threads of a rank take turns but that of MPI; elsewhere none does.
-func TestTurns(t *testing.T) {
+// Fails if a thread other than MPI's keeps the normal policy where ranks outnumber cores, or one has batch scheduling elsewhere.
+func TestOversubscribedRanksUseBatchScheduling(t *testing.T) {
 	mpitest.Run(t, sizes, func(t *testing.T, w *mpi.World) {
 		threads, err := os.ReadDir("/proc/self/task")
 		if err != nil {
@@ -134,16 +134,16 @@ func TestTurns(t *testing.T) {
 			}
 			policies[a.Policy]++
 		}
-		crowded := w.MachineSize() > w.MachineCores()
-		if crowded && policies[unix.SCHED_NORMAL] != 1 || !crowded && policies[unix.SCHED_BATCH] > 0 {
+		oversubscribed := w.MachineSize() > w.MachineCores()
+		if oversubscribed && policies[unix.SCHED_NORMAL] != 1 || !oversubscribed && policies[unix.SCHED_BATCH] > 0 {
 			t.Errorf("%d ranks, %d cores: threads by policy %v", w.MachineSize(), w.MachineCores(), policies)
 		}
 	})
 }
 
-// Memory of a node: 0 at first, and what one rank writes the others read after a barrier. Fails if each rank has its own, if what
-// cannot be had is not an error on all ranks, and if the file that it lies in outlives the call.
-func TestNodeMemory(t *testing.T) {
+// Memory of a node is 0 at first, and what one rank writes the others read after a barrier. Fails if each rank has its own, if a failed
+// allocation is not an error on all ranks, or if its file stays open.
+func TestNodeMemoryIsShared(t *testing.T) {
 	mpitest.Run(t, sizes, func(t *testing.T, w *mpi.World) {
 		const n = 1 << 20
 		x, err := w.NodeMemory(n)
@@ -165,7 +165,7 @@ func TestNodeMemory(t *testing.T) {
 		check(t, "memory of the node", x, func(i int) byte { return mark(i%p, 0, i) })
 		if w.Size() > 1 {
 			if _, err := w.NodeMemory(1 << 60); err == nil {
-				t.Error("an exabyte is there")
+				t.Error("an exabyte was allocated")
 			}
 		}
 		files, err := os.ReadDir("/proc/self/fd")
@@ -175,12 +175,12 @@ func TestNodeMemory(t *testing.T) {
 				t.Errorf("%s is open still", to)
 			}
 		}
-		collectives(t, w) // the group goes on
+		collectives(t, w) // the group is still usable
 	})
 }
 
-// What a world says of itself, told to all ranks: 0 … size-1, each once, on the node too.
-func TestIdentity(t *testing.T) {
+// Fails if ranks or node ranks are not 0 … size-1, each once.
+func TestEveryRankHasItsNumber(t *testing.T) {
 	mpitest.Run(t, sizes, func(t *testing.T, w *mpi.World) {
 		ranks, nodeRanks := make([]byte, w.Size()), make([]byte, w.Size())
 		if err := errors.Join(
@@ -205,8 +205,8 @@ func TestIdentity(t *testing.T) {
 	})
 }
 
-// A wrong length is found before MPI sees it, and the world goes on.
-func TestMisuse(t *testing.T) {
+// A wrong length is detected before MPI sees it, and the world stays usable.
+func TestWrongLengthLeavesTheWorldUsable(t *testing.T) {
 	mpitest.Run(t, []int{3}, func(t *testing.T, w *mpi.World) {
 		for name, err := range map[string]error{
 			"dst has 5 bytes, src 2": w.Allgather(make([]byte, 5), make([]byte, 2)),
@@ -222,8 +222,8 @@ func TestMisuse(t *testing.T) {
 	})
 }
 
-// The MPI thread serves any number of goroutines. All make the same call: which of them meet is left open.
-func TestGoroutines(t *testing.T) {
+// The MPI thread serves any number of goroutines. All make the same call: which of them are matched is undefined.
+func TestAnyGoroutineMayCallCollectives(t *testing.T) {
 	mpitest.Run(t, []int{1, 2, 8}, func(t *testing.T, w *mpi.World) {
 		const goroutines, rounds, n = 16, 10, 500
 		var wait sync.WaitGroup
@@ -249,8 +249,8 @@ func TestGoroutines(t *testing.T) {
 	})
 }
 
-// MPICH's own SIGUSR1 handler ends a Go process; Start has put Go's back.
-func TestSignal(t *testing.T) {
+// MPICH's own SIGUSR1 handler ends a Go process; Start restores Go's.
+func TestGoKeepsItsSignalHandlers(t *testing.T) {
 	mpitest.Run(t, []int{1, 2}, func(t *testing.T, w *mpi.World) {
 		got := make(chan os.Signal, 1)
 		signal.Notify(got, syscall.SIGUSR1)
@@ -267,7 +267,7 @@ func TestSignal(t *testing.T) {
 	})
 }
 
-// doom names what TestDoomed does in its ranks; the tests below launch it and look at how the job ends.
+// doom names what TestDoomed does on its ranks; the tests below launch it and check how the job ends.
 const doom = "LTE_MPI_DOOM"
 
 func TestDoomed(t *testing.T) {
@@ -296,17 +296,17 @@ func TestDoomed(t *testing.T) {
 			time.Sleep(time.Hour) // not in MPI at all
 		}
 		_ = w.Barrier()
-		fmt.Println("went on")
+		fmt.Println("continued")
 		_ = w.Barrier()
 	})
 }
 
-// One rank's end is every rank's end, soon, with its message and a code that is not 0.
-func TestAbort(t *testing.T) {
+// When one rank ends, all ranks end soon, with its message and a non-zero exit code.
+func TestFailureOfOneRankEndsAll(t *testing.T) {
 	for _, c := range []struct {
 		what string
 		code int
-		want string // beside the message
+		want string // besides the message
 	}{
 		{"panic", 1, "rank 2/3"},
 		{"fatal", 1, "rank 2/3"},
@@ -325,8 +325,8 @@ func TestAbort(t *testing.T) {
 			if !strings.Contains(out, "doomed on purpose") || !strings.Contains(out, c.want) {
 				t.Errorf("no message, or not %q", c.want)
 			}
-			if strings.Contains(out, "went on") {
-				t.Error("a rank went on")
+			if strings.Contains(out, "continued") {
+				t.Error("a rank continued")
 			}
 			if took > 4*time.Second { // less than the 5 s after which Abort ends the process by itself
 				t.Errorf("it took %v", took)
@@ -338,8 +338,8 @@ func TestAbort(t *testing.T) {
 	}
 }
 
-// A waiting rank leaves its core to the others: the wait costs a small part of its time.
-func TestWaitSleeps(t *testing.T) {
+// Fails if a waiting rank uses more than a small part of a core.
+func TestWaitingRankYieldsItsCore(t *testing.T) {
 	mpitest.Run(t, []int{8}, func(t *testing.T, w *mpi.World) {
 		if w.MachineCores() >= w.MachineSize() {
 			t.Skip("a core for every rank: they spin")
@@ -369,9 +369,9 @@ func processTime(t *testing.T) time.Duration {
 	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
 }
 
-// Hosts of one kernel are one machine: their ranks share its cores, though no memory. Fails if ranks of another host are not
-// counted, and, as hosts have one rank each, two, or three and two, if the first ranks exchange anything but their host's blocks.
-func TestMachineOnHosts(t *testing.T) {
+// Hosts under one kernel are one machine: their ranks share its cores but no memory. Fails if ranks of another host are not counted, or,
+// as hosts have one rank each, two, or three and two, if the leaders exchange anything but their host's blocks.
+func TestHostsOfOneKernelAreOneMachine(t *testing.T) {
 	mpitest.OnHosts(t, 3)
 	mpitest.Run(t, []int{3, 6, 8}, func(t *testing.T, w *mpi.World) {
 		if w.MachineSize() != w.Size() || w.NodeSize() >= w.Size() {
@@ -381,9 +381,9 @@ func TestMachineOnHosts(t *testing.T) {
 	})
 }
 
-// Machines may be crowded or not: here, with two cores, 3, 3 and 2 ranks. Fails if ranks with a core each leave out the barrier of
-// those that sleep: their collectives then meet other ones, take wrong bytes, or wait for ever.
-func TestCrowdedHosts(t *testing.T) {
+// Some machines may be oversubscribed and others not: here, with two cores, 3, 3 and 2 ranks. Fails if ranks with a core each omit the
+// barrier of those that sleep: their collectives then match other ones, receive wrong bytes, or wait forever.
+func TestOversubscribedAndOtherHostsExchange(t *testing.T) {
 	mpitest.OnHosts(t, 3)
 	t.Setenv("LTE_BOOT", "own")
 	mpitest.Run(t, []int{8}, func(t *testing.T, w *mpi.World) {
@@ -394,9 +394,9 @@ func TestCrowdedHosts(t *testing.T) {
 	})
 }
 
-// Ranks on several hosts come to their end at once, which those of MPICH over TCP do not always: fails, two times in three, if a
-// rank enters MPI_Finalize while another still answers from the barrier before it. Then Stop gives up after 5 s.
-func TestEndOnHosts(t *testing.T) {
+// Ranks on several hosts end at once, which MPICH over TCP does not always do. Fails, two times in three, if a rank enters MPI_Finalize
+// while another still answers from the barrier before it; Stop then gives up after 5 s.
+func TestRanksOnSeveralHostsEndAtOnce(t *testing.T) {
 	mpitest.OnHosts(t, 2)
 	for range 6 {
 		begin := time.Now()
