@@ -1,5 +1,5 @@
-// Package bench measures the parts of a run: matrix products, a training step, a merge. Every speed stands beside a
-// reference of the same process (a step beside the products' own rate), as machines are shared and their clocks vary.
+// Package bench measures the parts of a run: matrix products, a training step, a merge. Every speed is compared with a
+// reference measured in the same process (a step with the rate of its products), because machines are shared and their clocks vary.
 package bench
 
 import (
@@ -13,10 +13,10 @@ import (
 	"lte/train"
 )
 
-// Options says what is measured.
+// Options configures a measurement.
 type Options struct {
-	Config  config.Config // method, model, lora.rank, train.batch, compute.*
-	Image   int           // side of an image, pixels
+	Config  config.Config
+	Image   int // side of an image, pixels
 	Classes int
 	Threads int
 	Warmup  int // rounds not counted
@@ -26,16 +26,16 @@ type Options struct {
 // channels of the images.
 const channels = 3
 
-// name is of the model, as a summary names it.
+// name is the model's, as in a run's summary.
 func (o Options) name() string { return train.ModelName(o.Config.Model) }
 
-// set is images of the options' shape that hold no picture.
+// set is a data set of synthetic images of the options' shape.
 func (o Options) set() (*data.Set, error) {
 	return data.Open(data.Source{Kind: "synthetic", Synthetic: data.Synthetic{Images: o.Config.Train.Batch, Classes: o.Classes,
 		Channels: channels, Height: o.Image, Width: o.Image}}, 0)
 }
 
-// batch is the one that all steps train on: preparing images is not what a step measures.
+// batch returns the batch that all steps train on: a step is measured without the preparation of images.
 func (o Options) batch(set *data.Set) (batch *data.Batch, err error) {
 	err = data.EachBatch(set, set.Train, o.Config.Train.Batch, 0, 1, func(b *data.Batch) error {
 		batch = b
@@ -44,7 +44,7 @@ func (o Options) batch(set *data.Set) (batch *data.Batch, err error) {
 	return batch, err
 }
 
-// backend is the configured one.
+// backend returns the configured back end.
 func (o Options) backend() (compute.Backend, error) {
 	b, err := compute.New(o.Config.Compute.Backend, o.Threads, compute.DType(o.Config.Compute.DType))
 	if err != nil {
@@ -53,7 +53,7 @@ func (o Options) backend() (compute.Backend, error) {
 	return b, nil
 }
 
-// trainer builds what a run of that configuration would build on this rank, with a metered back end.
+// trainer returns the trainer that a run of that configuration has on this rank, on a metered back end.
 func (o Options) trainer(g collective.Group) (*train.Trainer, *data.Batch, *compute.Meter, error) {
 	backend, err := o.backend()
 	if err != nil {
@@ -81,7 +81,7 @@ func step(t *train.Trainer, b *data.Batch) error {
 	return err
 }
 
-// median sorts x.
+// median returns the median of x, which it sorts.
 func median(x []float64) float64 {
 	slices.Sort(x)
 	if n := len(x); n%2 == 0 {

@@ -33,12 +33,12 @@ func options(method string, m config.Model) Options {
 	return Options{Config: c, Image: 16, Classes: 10, Threads: 1, Warmup: 2, Rounds: 4}
 }
 
-// flops are those of an image.
+// flops are FLOPs per image.
 type flops struct{ linear, lora, attention float64 }
 
 func (f flops) all() float64 { return f.linear + f.lora + f.attention }
 
-// formula is FLOPs an image by the docstring of Step.
+// formula is the FLOPs per image by the doc comment of Step.
 func formula(o Options) (total flops) {
 	m, batch, r := o.Config.Model, float64(o.Config.Train.Batch), float64(o.Config.LoRA.Rank)
 	patches := float64(o.Image/m.Patch) * float64(o.Image/m.Patch)
@@ -87,8 +87,7 @@ func formula(o Options) (total flops) {
 	return total
 }
 
-// Fails when the formula that the docstring gives is not what a step does, when a step allocates, or when the kinds of
-// work do not add up to the step.
+// Fails if the formula in the doc comment is not what a step does, a step allocates, or the kinds of work do not add up to the step.
 func TestStep(t *testing.T) {
 	for _, o := range []Options{tiny("lte"), tiny("full"), tinyMixer("lte"), tinyMixer("full")} {
 		method, kind := o.Config.Method, o.Config.Model.Kind
@@ -97,7 +96,7 @@ func TestStep(t *testing.T) {
 			t.Fatal(err)
 		}
 		if want := formula(o).all(); math.Abs(s.FLOPsPerImage-want) > 1e-9*want {
-			t.Errorf("%s, %s: %v FLOPs an image counted, %v by the formula", kind, method, s.FLOPsPerImage, want)
+			t.Errorf("%s, %s: %v FLOPs per image counted, %v by the formula", kind, method, s.FLOPsPerImage, want)
 		}
 		if s.Allocations != 0 {
 			t.Errorf("%s, %s: %v allocations a step", kind, method, s.Allocations)
@@ -115,7 +114,7 @@ func TestStep(t *testing.T) {
 	}
 }
 
-// Fails when the operations of warm-up are counted, or the time of all intervals is taken for one's.
+// Fails if the FLOPs of the warm-up are counted, or the time of all intervals is taken for that of one.
 func TestIntervalRate(t *testing.T) {
 	o := tiny("lte")
 	s, err := RunStep(o, collective.Alone{})
@@ -133,7 +132,7 @@ func TestIntervalRate(t *testing.T) {
 	}
 }
 
-// Fails when a product of the model is missing from the roofline, or stands there with other sizes.
+// Fails if a product of the model is missing from the roofline, or has another size there.
 func TestGemm(t *testing.T) {
 	for name, o := range map[string]Options{"vit-16x3/4": tiny("full"), "mixer-24x2/4": tinyMixer("full")} {
 		rows, total, err := RunGemm(o)
@@ -170,8 +169,7 @@ func listed(t *testing.T, o Options) (sum float64) {
 	return sum
 }
 
-// Fails when the products of a preset are not those that the formula gives, or are not what the model counts beside attention and
-// heads.
+// Fails if the products of a preset are not those of the formula, or not what the model counts besides attention and heads.
 func TestProductsOfEveryPreset(t *testing.T) {
 	for _, preset := range family.Presets() {
 		name := preset.Name
@@ -198,7 +196,7 @@ func TestProductsOfEveryPreset(t *testing.T) {
 	}
 }
 
-// recorder is a back end that records the products which layers alone make.
+// recorder is a back end that records the products that only layers compute.
 type recorder struct {
 	compute.Backend
 	made map[made]int
@@ -219,8 +217,8 @@ func (r recorder) LinearBackwardInput(dx, dy, w compute.Operand) {
 	r.Backend.LinearBackwardInput(dx, dy, w)
 }
 
-// Fails when the products of a step are listed with other shapes, or as another number of them, than a step makes: in several passes,
-// with several heads, each in passes of its own or all in one, or with layers that train beside heads.
+// Fails if the products of a step are listed with other shapes, or in another number, than a step computes: in several passes, with
+// several heads, each in passes of its own or all in one, or with layers that train besides the heads.
 func TestProductsAreThoseOfAStep(t *testing.T) {
 	for name, change := range map[string]func(*Options){
 		"one head":    func(*Options) {},
@@ -281,7 +279,7 @@ func TestProductsAreThoseOfAStep(t *testing.T) {
 	}
 }
 
-// Layers that differ in nothing but their block are one line of the table, and the last block's of class tokens another.
+// Layers that differ only in their block are one line of the table; the last block's, of class tokens only, is another.
 func TestProductsOfLikeLayersAreOne(t *testing.T) {
 	all, err := tiny("lte").products()
 	if err != nil {
@@ -303,7 +301,7 @@ func TestProductsOfLikeLayersAreOne(t *testing.T) {
 	}
 }
 
-// Alone nobody is waited for: a round is its work. Fails when work is not done, or not counted as the ideal.
+// A single rank waits for no other: a round takes as long as its work. Fails if work is not done, or not counted as the ideal.
 func TestWait(t *testing.T) {
 	const work = 20 * time.Millisecond
 	w, err := RunWait(collective.Alone{}, 1, work, 400, 5)
@@ -315,7 +313,7 @@ func TestWait(t *testing.T) {
 	}
 }
 
-// Fails when a merge is counted with other bytes than the factors'.
+// Fails if the bytes of a merge are not those of the factors.
 func TestMerge(t *testing.T) {
 	m, err := RunMerge(tiny("lte"), collective.Alone{})
 	if err != nil {

@@ -12,30 +12,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Data is the speed at which images are read and augmented, and what a step waits for them. Pinned to one core, with one
-// thread, compute and feed share it.
+// Data is the speed at which images are read and augmented, and the time that a step waits for them. A process pinned to one core, with one
+// thread, trains and prepares images on the same core.
 type Data struct {
 	Kind            string  `json:"kind"` // "data"
 	Dataset         string  `json:"dataset"`
 	Image           int     `json:"image"`
 	Workers         int     `json:"workers"`           // goroutines that prepare images
-	Images          int     `json:"images"`            // prepared while nothing else was done
-	ImagesPerSecond float64 `json:"images_per_second"` // of them
-	Model           string  `json:"model,omitempty"`   // of the steps, where steps were made
+	Images          int     `json:"images"`            // prepared without training
+	ImagesPerSecond float64 `json:"images_per_second"` // without training
+	Model           string  `json:"model,omitempty"`   // this and all below: only if steps were measured
 	Method          string  `json:"method,omitempty"`
 	DType           string  `json:"dtype,omitempty"`
 	Batch           int     `json:"batch,omitempty"`
 	Threads         int     `json:"threads,omitempty"`
 	Steps           int     `json:"steps,omitempty"`
-	StepMS          float64 `json:"step_ms,omitempty"`     // mean, on one batch that is there already
-	FedStepMS       float64 `json:"fed_step_ms,omitempty"` // mean, on batches of the feed, its wait included
-	WaitMS          float64 `json:"wait_ms,omitempty"`     // mean, within FedStepMS
+	StepMS          float64 `json:"step_ms,omitempty"`     // mean, on one batch in memory
+	FedStepMS       float64 `json:"fed_step_ms,omitempty"` // mean, on batches of the feed, waiting included
+	WaitMS          float64 `json:"wait_ms,omitempty"`     // mean, part of FedStepMS
 	WaitShare       float64 `json:"wait_share,omitempty"`  // WaitMS / FedStepMS
-	CostShare       float64 `json:"cost_share,omitempty"`  // (FedStepMS - StepMS) / FedStepMS: a feed on the step's own core makes it slower too
+	CostShare       float64 `json:"cost_share,omitempty"`  // (FedStepMS - StepMS) / FedStepMS: the wait, and the slowdown by the feed
 }
 
-// RunData measures set, whose images are prepared as the configuration says: images of them without steps, then o.Rounds
-// steps; 0: none.
+// RunData measures set, whose images are prepared as configured: so many images without steps, then o.Rounds steps; 0: none.
 func RunData(o Options, set *data.Set, images int) (Data, error) {
 	feed := newFeed(o.Config, set)
 	defer feed.Close()
@@ -74,15 +73,14 @@ func newFeed(c config.Config, set *data.Set) *data.Feed {
 	return data.NewFeed(set, data.FeedOptions{Seed: c.Seed, Batch: c.Train.Batch, Size: 1, Augment: train.Augment(c.Data)})
 }
 
-// FeedSeconds is the processor time in which an image of set is prepared as the configuration says, by the mean of at least
-// that many.
+// FeedSeconds is the processor time that preparing an image of set takes as configured, the mean of at least so many images.
 func FeedSeconds(c config.Config, set *data.Set, images int) (float64, error) {
 	feed := newFeed(c, set)
 	defer feed.Close()
 	var used time.Duration
 	n := (images + c.Train.Batch - 1) / c.Train.Batch
 	for i := range data.Ahead + n {
-		if i == data.Ahead { // as many are ahead now as at the end
+		if i == data.Ahead { // as many batches are prepared ahead now as at the end
 			used = processorTime()
 		}
 		if _, err := feed.Next(); err != nil {
@@ -92,14 +90,14 @@ func FeedSeconds(c config.Config, set *data.Set, images int) (float64, error) {
 	return (processorTime() - used).Seconds() / float64(n*c.Train.Batch), nil
 }
 
-// processorTime is what this process has used of the cores.
+// processorTime is the processor time that this process has used.
 func processorTime() time.Duration {
 	var u unix.Rusage
-	_ = unix.Getrusage(unix.RUSAGE_SELF, &u) // fails only for whom there is not
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &u) // fails only for an unknown process
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// steps measures steps on batch b and on the feed's, in turns, as the machine's speed varies.
+// steps measures steps on batch b and on the feed's batches, in turns, because the machine's speed varies.
 func (d *Data) steps(o Options, set *data.Set, feed *data.Feed, b *data.Batch) error {
 	backend, err := o.backend()
 	if err != nil {
@@ -118,7 +116,7 @@ func (d *Data) steps(o Options, set *data.Set, feed *data.Feed, b *data.Batch) e
 	var alone, fed, wait time.Duration
 	n := (o.Rounds + turns - 1) / turns
 	for range turns {
-		// The feed has filled what room it has, and rests.
+		// Until the feed has filled its queue, and is idle.
 		time.Sleep(time.Duration(float64(data.Ahead*len(b.Labels)) / d.ImagesPerSecond * float64(2*time.Second)))
 		began := time.Now()
 		for range n {
@@ -129,7 +127,7 @@ func (d *Data) steps(o Options, set *data.Set, feed *data.Feed, b *data.Batch) e
 		alone += time.Since(began)
 		var waited time.Duration
 		for i := range data.Ahead + n {
-			if i == data.Ahead { // what was there already is used up
+			if i == data.Ahead { // the batches that were queued are used up
 				began, waited = time.Now(), feed.Wait()
 			}
 			next, err := feed.Next()

@@ -7,7 +7,7 @@ import (
 	"lte/data"
 )
 
-// Fails when steps or images are left out, when waiting is not part of a fed step, or when the shares are of other things.
+// Fails if steps or images are left out, waiting is not part of a fed step, or the shares are wrong.
 func TestData(t *testing.T) {
 	folder := t.TempDir()
 	if err := PackScenes(folder); err != nil {

@@ -13,10 +13,10 @@ import (
 	"gonum.org/v1/gonum/blas"
 )
 
-// Gemm is the speed of one product of a model's linear layers: c (m, n) = op(a)·op(b), k the inner side.
+// Gemm is the speed of one product of a model's linear layers: c (m, n) = op(a)·op(b), k the inner dimension.
 type Gemm struct {
 	Kind    string  `json:"kind"`  // "gemm"
-	Layer   string  `json:"layer"` // as the model names it; a * stands for the blocks' numbers where several have that product
+	Layer   string  `json:"layer"` // the model's name; * stands for the number of the block where several blocks have that product
 	Pass    string  `json:"pass"`  // forward, input gradient or weight gradient
 	M       int     `json:"m"`
 	N       int     `json:"n"`
@@ -24,11 +24,11 @@ type Gemm struct {
 	Count   int     `json:"count"` // in one step
 	DType   string  `json:"dtype"`
 	Threads int     `json:"threads"`
-	GFLOPS  float64 `json:"gflops"` // 10⁹ operations a second, the median of all rounds
+	GFLOPS  float64 `json:"gflops"` // 10⁹ FLOP/s, the median of all rounds
 }
 
-// Roofline is the speed of all products of a model's linear layers together, each as often as a step makes it: what a
-// step would reach that did nothing else.
+// Roofline is the speed of all products of a model's linear layers together, each as often as in a step: the speed of a step that
+// did nothing else.
 type Roofline struct {
 	Kind    string  `json:"kind"` // "roofline"
 	Model   string  `json:"model"`
@@ -38,10 +38,10 @@ type Roofline struct {
 	GFLOPS  float64 `json:"gflops"`
 }
 
-// product is a shape and its memory. Products of like layers with the same shape in the same pass are one.
+// product is a shape and its memory. Products of the same layer of different blocks, with the same shape in the same pass, are one.
 type product struct {
 	nn.Product
-	layer   string // the layer's name, or the common part of the names of like layers: encoder.layers.encoder_layer_*.mlp.0
+	layer   string // the layer's name, with * for the block's number if several blocks have it: encoder.layers.encoder_layer_*.mlp.0
 	count   int
 	a, b, c compute.Operand
 	seconds []float64 // of every round
@@ -50,16 +50,16 @@ type product struct {
 // blockNumber is the first number in a layer's name.
 var blockNumber = regexp.MustCompile(`[0-9]+`)
 
-// like is a layer's name without the number of its block.
-func like(name string) string {
+// anyBlock is a layer's name with * for the number of its block.
+func anyBlock(name string) string {
 	if at := blockNumber.FindStringIndex(name); at != nil {
 		return name[:at[0]] + "*" + name[at[1]:]
 	}
 	return name
 }
 
-// products are those that the model's linear layers make in a step, without memory. A head's own low-rank products are left out,
-// and attention's: the first are not what the network needs, but how it is trained.
+// products are those of the model's linear layers in a step, without memory. Attention's and the low-rank products of heads are left
+// out.
 func (o Options) products() ([]*product, error) {
 	set := &data.Set{Channels: channels, Height: o.Image, Width: o.Image, Classes: o.Classes}
 	outline, err := train.NewOutline(o.Config, 1, set)
@@ -75,7 +75,7 @@ func (o Options) products() ([]*product, error) {
 	var all []*product
 	passes, images := outline.Passes(o.Config, o.Config.Train.Batch)
 	for _, p := range outline.Model.Products(outline.Layout, images) {
-		at := key{like(p.Layer.Name), p.Pass, p.M, p.N, p.K}
+		at := key{anyBlock(p.Layer.Name), p.Pass, p.M, p.N, p.K}
 		if one := alike[at]; one != nil {
 			one.layer = at.layer
 			one.count += passes
@@ -87,7 +87,7 @@ func (o Options) products() ([]*product, error) {
 	return all, nil
 }
 
-// OperandBytes is what the operands of the products take that RunGemm and RunStep measure.
+// OperandBytes is the memory of the operands of the products that RunGemm and RunStep measure.
 func (o Options) OperandBytes() (bytes float64, err error) {
 	all, err := o.products()
 	element := compute.DType(o.Config.Compute.DType).Size()
@@ -98,7 +98,7 @@ func (o Options) OperandBytes() (bytes float64, err error) {
 	return bytes, err
 }
 
-// allocate makes the products' memory, of random numbers.
+// allocate gives the products operands of random values.
 func allocate(all []*product, dtype compute.DType) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	for _, p := range all {
@@ -107,7 +107,7 @@ func allocate(all []*product, dtype compute.DType) {
 	}
 }
 
-// operand is a random matrix, stored so that op makes it rows×cols.
+// operand is a random matrix, stored so that op(operand) is rows×cols.
 func operand(d compute.DType, op blas.Transpose, rows, cols int, rng *rand.Rand) compute.Operand {
 	if op == blas.Trans {
 		rows, cols = cols, rows
@@ -122,7 +122,7 @@ func operand(d compute.DType, op blas.Transpose, rows, cols int, rng *rand.Rand)
 	return o
 }
 
-// round times every product once, after a run that warms its memory.
+// round times every product once, after a run that brings its operands into the cache.
 func round(be compute.Backend, all []*product) {
 	for _, p := range all {
 		run := func() { be.Gemm(p.TransA, p.TransB, 1, p.a, p.b, 0, p.c) }
@@ -133,7 +133,7 @@ func round(be compute.Backend, all []*product) {
 	}
 }
 
-// roofline is the rate of all products, in GFLOP/s.
+// roofline is the rate of all products together, in GFLOP/s.
 func roofline(all []*product) float64 {
 	flops, seconds := 0.0, 0.0
 	for _, p := range all {
@@ -168,6 +168,7 @@ func RunGemm(o Options) ([]Gemm, Roofline, error) {
 	return rows, Roofline{"roofline", o.name(), be.Name(), o.Config.Compute.DType, o.Threads, roofline(all)}, nil
 }
 
+// forget drops the times measured so far.
 func forget(all []*product) {
 	for _, p := range all {
 		p.seconds = p.seconds[:0]

@@ -4,19 +4,18 @@ import (
 	"time"
 
 	"lte/collective"
-	"lte/compute"
 )
 
-// IntervalRate is the operations a second that a rank makes over intervals of k local steps, after which ranks wait for the
-// slowest of them: the FLOPs of Step over the time of an interval, less that of a barrier. Where ranks share cores it is that of a
-// share. Intervals are made for about that long, of fewer steps where k of them last longer, but not of fewer than 3. Every rank of
-// the group calls it and gets the same.
+// IntervalRate is the FLOP/s of a rank over intervals of k local steps, after each of which ranks wait for the slowest: the FLOPs of Step
+// divided by the time of an interval without that of a barrier. If ranks share cores it is the rate of one rank's share. It measures
+// for about the given time, over intervals of fewer steps if k steps take longer, but at least 3. Every rank of the group calls it and
+// gets the same result.
 func IntervalRate(o Options, g collective.Group, k int, long time.Duration) (float64, error) {
 	t, batch, meter, err := o.trainer(collective.Alone{})
 	if err := collective.Agree(g, err); err != nil {
 		return 0, err
 	}
-	// intervals is their mean time, in seconds, by all ranks' clocks.
+	// intervals returns the mean time of an interval in seconds, over all intervals and ranks.
 	intervals := func(times, steps int) (float64, error) {
 		if err := g.Barrier(); err != nil {
 			return 0, err
@@ -51,13 +50,9 @@ func IntervalRate(o Options, g collective.Group, k int, long time.Duration) (flo
 	}
 	steps := min(k, max(3, int(long.Seconds()/one)))
 	times := max(1, 3/steps, int(long.Seconds()/(float64(steps)*one)))
-	*meter.Tallies = [compute.Kinds]compute.Tally{}
+	meter.Reset()
 	seconds, err := intervals(times, steps)
-	flops := 0.0
-	for _, tally := range meter.Tallies {
-		flops += tally.FLOPs
-	}
-	return flops / float64(times) / (seconds - barrier), err
+	return meter.FLOPs() / float64(times) / (seconds - barrier), err
 }
 
-const barriers = 100 // that are measured
+const barriers = 100 // measured, for the time of one

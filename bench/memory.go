@@ -1,20 +1,21 @@
 package bench
 
 import (
+	"slices"
 	"time"
 
 	"lte/collective"
 )
 
-// MemoryRate is the bytes a second that a copy of what no cache holds reads and writes on one rank, while all ranks of the group
-// copy: the slowest's.
+// MemoryRate is the bytes per second that the slowest rank reads and writes in copying a buffer too large for the caches, while all ranks
+// of the group do the same.
 func MemoryRate(g collective.Group) (float64, error) {
 	const (
 		length = 32 << 20 // bytes
 		rounds = 5
 	)
 	from, to := make([]byte, length), make([]byte, length)
-	copy(to, from) // memory is there once it was written
+	copy(to, from) // memory is mapped when it is first written
 	copy(from, to)
 	if err := g.Barrier(); err != nil {
 		return 0, err
@@ -25,14 +26,9 @@ func MemoryRate(g collective.Group) (float64, error) {
 		copy(to, from)
 		times = append(times, time.Since(began).Seconds())
 	}
-	all := make([]uint64, g.Size())
-	mine := []uint64{uint64(1e9 * median(times))}
-	if err := collective.Allgather(g, all, mine); err != nil {
+	all, err := collective.Numbers(g, max(1, uint64(1e9*median(times)))) // ns
+	if err != nil {
 		return 0, err
 	}
-	slowest := uint64(1)
-	for _, ns := range all {
-		slowest = max(slowest, ns)
-	}
-	return 2 * length / (1e-9 * float64(slowest)), nil
+	return 2 * length / (1e-9 * float64(slices.Max(all))), nil
 }

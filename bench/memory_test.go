@@ -7,19 +7,19 @@ import (
 	"lte/collective"
 )
 
-// deaf is a group that fails.
-type deaf struct{ collective.Alone }
+// broken is a group that fails.
+type broken struct{ collective.Alone }
 
-var errDeaf = errors.New("nobody answers")
+var errBroken = errors.New("no rank answers")
 
-func (deaf) Allgather(dst, src []byte) error { return errDeaf }
+func (broken) Allgather(dst, src []byte) error { return errBroken }
 
-// Fails if the rate is not one that a memory can have, from a tenth of a GB/s to ten TB/s, or a lost rank goes unseen.
+// Fails if the rate is not plausible, from a tenth of a GB/s to ten TB/s, or the failure of a rank is ignored.
 func TestMemoryRate(t *testing.T) {
 	if rate, err := MemoryRate(collective.Alone{}); err != nil || rate < 1e8 || rate > 1e13 {
 		t.Errorf("%v bytes/s, %v", rate, err)
 	}
-	if _, err := MemoryRate(deaf{}); !errors.Is(err, errDeaf) {
+	if _, err := MemoryRate(broken{}); !errors.Is(err, errBroken) {
 		t.Error(err)
 	}
 }

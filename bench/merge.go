@@ -7,8 +7,7 @@ import (
 	"lte/merge"
 )
 
-// Merge is the cost of merging the heads of all ranks: the exchange of factors, the new W, and the digest that proves
-// it equal everywhere.
+// Merge is the cost of merging the heads of all ranks: the exchange of factors, the new W, and the check that it is equal on all ranks.
 type Merge struct {
 	Kind         string  `json:"kind"` // "merge"
 	Model        string  `json:"model"`
@@ -16,19 +15,19 @@ type Merge struct {
 	Ranks        int     `json:"ranks"`
 	Threads      int     `json:"threads"`
 	Merges       int     `json:"merges"`
-	MS           float64 `json:"ms"`            // the median merge, from the first rank's start to the last one's end, milliseconds
-	BytesSent    int64   `json:"bytes_sent"`    // by a rank, in a merge
-	DenseBytes   int64   `json:"dense_bytes"`   // that a ring allreduce of all weights would send
-	FactorsBytes int64   `json:"factors_bytes"` // that a rank holds: r(m+n) numbers a layer
+	MS           float64 `json:"ms"`            // the median merge, from the first rank's start to the last rank's end
+	BytesSent    int64   `json:"bytes_sent"`    // by one rank in one merge
+	DenseBytes   int64   `json:"dense_bytes"`   // what a rank would send in a ring allreduce of all weights
+	FactorsBytes int64   `json:"factors_bytes"` // of a rank's factors: r(m+n) float32 values per layer
 }
 
-// RunMerge measures merges; every rank of the group calls it. The result is whole on every rank.
+// RunMerge measures merges. Every rank of the group calls it and gets the result.
 func RunMerge(o Options, g collective.Group) (Merge, error) {
 	t, batch, _, err := o.trainer(g)
 	if err := collective.Agree(g, err); err != nil {
 		return Merge{}, err
 	}
-	if err := collective.Agree(g, step(t, batch)); err != nil { // so that B is not 0
+	if err := collective.Agree(g, step(t, batch)); err != nil { // B = 0 before it
 		return Merge{}, err
 	}
 	var ms []float64

@@ -7,18 +7,18 @@ import (
 	"lte/collective"
 )
 
-// Messages is what the collectives of a run take when all ranks enter them at once.
+// Messages is the time of the collectives of a run when all ranks enter them at once.
 type Messages struct {
 	Kind              string  `json:"kind"` // "messages"
 	Ranks             int     `json:"ranks"`
-	NodeSize          int     `json:"node_size"` // ranks of rank 0's node
-	Block             int     `json:"block"`     // bytes: what a rank contributes to an Allgather, or sends to each rank in an Alltoall
+	NodeSize          int     `json:"node_size"` // ranks on rank 0's node
+	Block             int     `json:"block"`     // bytes that a rank contributes to an Allgather, or sends to each rank in an Alltoall
 	AllgatherMS       float64 `json:"allgather_ms"`
-	AllgatherSharedMS float64 `json:"allgather_shared_ms"` // into memory that a node's ranks have in common
-	AlltoallSharedMS  float64 `json:"alltoall_shared_ms"`  // from such memory, written first
+	AllgatherSharedMS float64 `json:"allgather_shared_ms"` // into memory shared by the ranks of a node
+	AlltoallSharedMS  float64 `json:"alltoall_shared_ms"`  // from and into such memory, writing the send buffer included
 }
 
-// RunMessages times each collective so many times, after once that does not count; its time is the median of the slowest rank's.
+// RunMessages measures each collective for so many rounds, after one that is not counted; its time is the median of the slowest rank's.
 func RunMessages(g collective.Group, block, rounds int) (Messages, error) {
 	m := Messages{Kind: "messages", Ranks: g.Size(), NodeSize: g.NodeSize(), Block: block}
 	dst, src := make([]byte, m.Ranks*block), make([]byte, m.Ranks*block)
@@ -26,11 +26,11 @@ func RunMessages(g collective.Group, block, rounds int) (Messages, error) {
 	if err != nil {
 		return m, err
 	}
-	rows, err := g.NodeMemory(m.NodeSize * m.Ranks * block)
+	send, err := g.NodeMemory(m.NodeSize * m.Ranks * block)
 	if err != nil {
 		return m, err
 	}
-	comes, err := g.NodeMemory(len(rows))
+	recv, err := g.NodeMemory(len(send))
 	if err != nil {
 		return m, err
 	}
@@ -41,8 +41,8 @@ func RunMessages(g collective.Group, block, rounds int) (Messages, error) {
 		{&m.AllgatherMS, func() error { return g.Allgather(dst, src[:block]) }},
 		{&m.AllgatherSharedMS, func() error { return g.AllgatherShared(shared, src[:block]) }},
 		{&m.AlltoallSharedMS, func() error {
-			copy(rows[g.NodeRank()*len(src):], src)
-			return g.AlltoallShared(comes, rows)
+			copy(send[g.NodeRank()*len(src):], src)
+			return g.AlltoallShared(recv, send)
 		}},
 	} {
 		times := make([]uint64, 1+rounds) // ns

@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) { mpitest.Main(m) }
 
-// late is a world whose last rank takes 20 ms more for each collective.
+// late is a world whose last rank enters each collective 20 ms late.
 type late struct{ *mpi.World }
 
 func (w late) lag() {
@@ -26,9 +26,9 @@ func (w late) Allgather(dst, src []byte) error {
 	return w.World.Allgather(dst, src)
 }
 
-func (w late) AlltoallShared(comes, rows []byte) error {
+func (w late) AlltoallShared(recv, send []byte) error {
 	w.lag()
-	return w.World.AlltoallShared(comes, rows)
+	return w.World.AlltoallShared(recv, send)
 }
 
 // Fails if a collective is not timed.
@@ -60,7 +60,7 @@ func TestIntervalWaits(t *testing.T) {
 		}
 		alike, unlike := rate(1), rate(16)
 		if w.Rank() == 0 && unlike > alike/2 {
-			t.Errorf("%v operations a second beside a slow rank, %v beside one alike", unlike, alike)
+			t.Errorf("%v FLOP/s with a slow rank, %v with an equal one", unlike, alike)
 		}
 	})
 }

@@ -8,7 +8,7 @@ import (
 	"lte/random"
 )
 
-// scenes are pictures as lte data pack makes them of photographs: 256×341, smooth with some noise.
+// scenes are pictures like those that lte data pack makes from photographs: 256×341, smooth with some noise.
 type scenes int
 
 func (n scenes) Len() int        { return int(n) }
@@ -30,7 +30,7 @@ func (n scenes) Picture(dst *data.Picture, i int) error {
 	return nil
 }
 
-// PackScenes writes a packed set of 512 such pictures, 134 MB, into a folder.
+// PackScenes writes a packed data set of 512 scenes, 134 MB, into a folder.
 func PackScenes(folder string) error {
 	set := &data.Set{Name: "scenes", Classes: 10, Channels: 3, Train: scenes(512), Test: scenes(10)}
 	_, err := data.Pack(folder, set, packed.Options{Shard: 128})

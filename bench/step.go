@@ -9,20 +9,19 @@ import (
 	"lte/train"
 )
 
-// Step is the speed of local steps of a rank: one LoRA head (lte) or all weights (full), on one fixed batch. Where there
-// are several ranks all take steps at once, without a word; what is not said to be of all is of rank 0.
+// Step is the speed of local steps of a rank: one LoRA head (lte) or all weights (full), on one fixed batch. Several ranks take steps at
+// the same time, without communication; figures are of rank 0 unless they say all ranks.
 //
-// FLOPs are those of plain products, 2·m·n·k for every one that is made and nothing else: where the back end needs fewer (Strassen's
-// algorithm), Share can pass 1. An image of T tokens (P of
-// them patches) and a block of width w then costs, over the linear layers (out, in) = (m, n) of rank r,
+// FLOPs are those of plain products, 2·m·n·k each, and nothing else: a back end that needs fewer (Strassen's algorithm) can have a
+// Share above 1. For an image of T tokens (P of them patches), a block of width w and linear layers (out, in) = (m, n) of rank r they are
 //
-//	forward                 Σ 2·ρmn           ρ rows an image: P for the patch embedding; 1 for the classifier and, in a ViT's
-//	input gradient          Σ 2·ρmn           last block, behind the attention; w for a Mixer's token mixing; T elsewhere (in a
+//	forward                 Σ 2·ρmn           ρ rows per image: P for the patch embedding; 1 for the classifier and, in a ViT's
+//	input gradient          Σ 2·ρmn           last block, after the attention; w for a Mixer's token mixing; T elsewhere (in a
 //	                                          Mixer, T = P). No input gradient for the embedding
 //	full: weight gradient   Σ 2·ρmn
 //	lte: effective weight   Σ 2·mnr/batch
-//	lte: factor gradients   Σ 4·ρr(m+n), or 2·ρmn + 4·mnr/batch where that is less
-//	or both by the factors  Σ 6·ρr(m+n) where that is less, as it is for few rows (an embedding: 2·ρrn less)
+//	lte: factor gradients   Σ 4·ρr(m+n), or 2·ρmn + 4·mnr/batch if that is less
+//	or both by the factors  Σ 6·ρr(m+n) if that is less, as for few rows (2·ρrn less for an embedding)
 //	attention, each block   12·T²w            two products forward, four backward; none in a Mixer
 type Step struct {
 	Kind            string             `json:"kind"` // "step"
@@ -33,19 +32,19 @@ type Step struct {
 	Rank            int                `json:"rank,omitempty"` // of the LoRA head
 	Backend         string             `json:"backend"`
 	DType           string             `json:"dtype"`
-	Ranks           int                `json:"ranks"` // that took steps side by side, each a head of its own
+	Ranks           int                `json:"ranks"` // that took steps at the same time, each with its own head
 	Threads         int                `json:"threads"`
 	Steps           int                `json:"steps"`
-	ImagesPerSecond float64            `json:"images_per_second"` // of the median step, all ranks together
+	ImagesPerSecond float64            `json:"images_per_second"` // of all ranks together, by the median step
 	FLOPsPerImage   float64            `json:"flops_per_image"`
-	GFLOPS          float64            `json:"gflops"`               // of one rank: FLOPs / second of the median step, in 10⁹
+	GFLOPS          float64            `json:"gflops"`               // 10⁹ FLOP/s of one rank, by the median step
 	RooflineGFLOPS  float64            `json:"roofline_gflops"`      // see Roofline; measured between the steps
 	Share           float64            `json:"share"`                // GFLOPS / RooflineGFLOPS
 	StepMS          float64            `json:"step_ms"`              // the median step, milliseconds
-	MS              map[string]float64 `json:"ms"`                   // mean milliseconds of a step, by kind of work
-	Allocations     float64            `json:"allocations_per_step"` // of the median step: the runtime's own, now and then, are not the step's
-	PeakBytes       int64              `json:"peak_bytes"`           // resident, of the process
-	GrowthBytes     int64              `json:"growth_bytes"`         // of PeakBytes, from after the warm-up to the end
+	MS              map[string]float64 `json:"ms"`                   // mean milliseconds per step, by kind of work
+	Allocations     float64            `json:"allocations_per_step"` // of the median step, which leaves out the runtime's occasional own ones
+	PeakBytes       int64              `json:"peak_bytes"`           // peak resident set size of the process
+	GrowthBytes     int64              `json:"growth_bytes"`         // of PeakBytes since the warm-up
 }
 
 // RunStep measures local steps, with a round of products between them for the roofline. Every rank of the group calls it.
@@ -69,7 +68,7 @@ func RunStep(o Options, g collective.Group) (Step, error) {
 	for i := range o.Warmup + o.Rounds {
 		if i == o.Warmup {
 			forget(products)
-			*meter.Tallies = [compute.Kinds]compute.Tally{}
+			meter.Reset()
 			seconds, total, allocations, start = seconds[:0], 0, allocations[:0], train.PeakMemory()
 		}
 		if i%rooflineEvery == 0 || i <= o.Warmup {
@@ -94,10 +93,9 @@ func RunStep(o Options, g collective.Group) (Step, error) {
 	if o.Config.Spec().HasHeads() {
 		s.Rank = o.Config.LoRA.Rank
 	}
-	flops, other := 0.0, total
+	flops, other := meter.FLOPs()/n, total
 	for k := range compute.Kind(compute.Kinds) {
 		tally := meter.Tallies[k]
-		flops += tally.FLOPs / n
 		if other -= tally.Time; k != compute.Other {
 			s.MS[k.String()] = 1e3 * tally.Time.Seconds() / n
 		}
@@ -112,5 +110,5 @@ func RunStep(o Options, g collective.Group) (Step, error) {
 	return s, err
 }
 
-// rooflineEvery spaces the rounds of products, which last a fraction of a step.
+// rooflineEvery is the number of steps for each round of products, which takes a fraction of a step.
 const rooflineEvery = 2

@@ -10,21 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Wait is what waiting for one another costs ranks that compute for uneven times between collectives.
+// Wait is the cost of waiting for ranks that compute for unequal times between collectives.
 type Wait struct {
 	Kind    string  `json:"kind"` // "wait"
 	Ranks   int     `json:"ranks"`
-	Cores   int     `json:"cores"` // of this machine, for its ranks
+	Cores   int     `json:"cores"` // of this machine that its ranks may use
 	WorkMS  float64 `json:"work_ms"`
 	Bytes   int     `json:"bytes"`
 	Rounds  int     `json:"rounds"`
-	RoundMS float64 `json:"round_ms"` // of wall time
-	IdealMS float64 `json:"ideal_ms"` // of computing alone, perfectly shared out among the cores
+	RoundMS float64 `json:"round_ms"` // wall time
+	IdealMS float64 `json:"ideal_ms"` // of the computation alone, divided evenly among the cores
 	Waste   float64 `json:"waste"`    // RoundMS / IdealMS: 1 is none
 }
 
-// RunWait has every rank compute for half to one and a half times the work, of its own processor time, and then take the mean of that
-// many bytes with the others, again and again. Every rank of the group, all of one machine, calls it.
+// RunWait measures rounds in which every rank computes for 0.5 to 1.5 times the given work, in processor time, and then averages so many
+// bytes with the other ranks. Every rank of the group, all on one machine, calls it.
 func RunWait(g collective.Group, cores int, work time.Duration, bytes, rounds int) (Wait, error) {
 	w := Wait{Kind: "wait", Ranks: g.Size(), Cores: cores, WorkMS: 1e3 * work.Seconds(), Bytes: bytes, Rounds: rounds}
 	mean, err := collective.NewMean(g, bytes/4)
@@ -35,7 +35,7 @@ func RunWait(g collective.Group, cores int, work time.Duration, bytes, rounds in
 	part := func(round, rank int) float64 { // seconds
 		return work.Seconds() * (0.5 + random.Stream(0, "wait", uint64(round), uint64(rank)).Float64())
 	}
-	if err := mean.Average(x); err != nil { // connections are made
+	if err := mean.Average(x); err != nil { // establishes connections
 		return w, err
 	}
 	began := time.Now()
@@ -56,9 +56,9 @@ func RunWait(g collective.Group, cores int, work time.Duration, bytes, rounds in
 	return w, nil
 }
 
-// burn takes that many seconds of this thread's processor time.
+// burn uses so many seconds of this thread's processor time.
 func burn(seconds float64) {
-	runtime.LockOSThread() // another thread's time would end it early or late
+	runtime.LockOSThread() // the clock is the thread's
 	defer runtime.UnlockOSThread()
 	for end := threadSeconds() + seconds; threadSeconds() < end; {
 	}
@@ -66,6 +66,6 @@ func burn(seconds float64) {
 
 func threadSeconds() float64 {
 	var t unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) // fails only for a clock that there is not
+	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) // fails only for an unknown clock
 	return float64(t.Sec) + 1e-9*float64(t.Nsec)
 }

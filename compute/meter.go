@@ -50,6 +50,17 @@ func CountAs(b Backend, k Kind) Backend {
 	return b
 }
 
+// Reset sets all tallies to 0.
+func (m *Meter) Reset() { *m.Tallies = [Kinds]Tally{} }
+
+// FLOPs is the sum over all kinds.
+func (m *Meter) FLOPs() (sum float64) {
+	for _, t := range m.Tallies {
+		sum += t.FLOPs
+	}
+	return sum
+}
+
 func (m *Meter) add(k Kind, began time.Time, flops float64) {
 	t := &m.Tallies[k]
 	t.Time += time.Since(began)

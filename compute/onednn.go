@@ -56,7 +56,8 @@ const Auto = "onednn"
 // openOneDNN returns the back end for this CPU, or an error where that does not multiply bfloat16 as it should.
 func openOneDNN(threads int, d DType, hasBFloat16 bool) (Backend, error) {
 	if d == BFloat16 && !hasBFloat16 {
-		return nil, fmt.Errorf("compute.dtype = \"bf16\" needs a CPU with AVX512_BF16 or AMX, and this one has %s: use compute.dtype = \"f32\"", Features())
+		return nil, fmt.Errorf("compute.dtype = \"bf16\" needs a CPU with AVX512_BF16 or AMX, and this one has %s: use compute.dtype = \"f32\"",
+			Features())
 	}
 	return newOneDNN(C.lte_choose_kernels(), threads, d), nil
 }
@@ -328,11 +329,13 @@ func (o *onednn) LayerNormBackwardParams(dgamma, dbeta []float32, dy Operand, xh
 	checkEqual(dy.Cols, dgamma, dbeta)
 	F32(xhat).checkDense(dy.Rows * dy.Cols)
 	dy.checkDense(dy.Rows * dy.Cols)
-	C.layer_norm_backward_params(o.kernels, ptr(dgamma), ptr(dbeta), dy.ptr(), dy.isBF16(), ptr(xhat.Data), C.long(dy.Rows), C.long(dy.Cols), o.threads)
+	C.layer_norm_backward_params(o.kernels, ptr(dgamma), ptr(dbeta), dy.ptr(), dy.isBF16(), ptr(xhat.Data), C.long(dy.Rows),
+		C.long(dy.Cols), o.threads)
 }
 
 func (s AttentionShape) c() C.lte_attention_shape {
-	return C.lte_attention_shape{batch: C.int(s.Batch), tokens: C.int(s.Tokens), heads: C.int(s.Heads), dim: C.int(s.Dim), queries: C.int(s.Queries)}
+	return C.lte_attention_shape{batch: C.int(s.Batch), tokens: C.int(s.Tokens), heads: C.int(s.Heads), dim: C.int(s.Dim),
+		queries: C.int(s.Queries)}
 }
 
 func (o *onednn) Attention(out Operand, probs []float32, qkv Operand, s AttentionShape) {
@@ -348,7 +351,8 @@ func (o *onednn) AttentionBackward(dqkv, dout Operand, probs []float32, qkv Oper
 func (o *onednn) Patches(dst Operand, images []float32, s ImageShape) {
 	s.check(dst, images)
 	dst.checkDense(len(images))
-	shape := C.lte_image_shape{images: C.int(s.Images), channels: C.int(s.Channels), height: C.int(s.Height), width: C.int(s.Width), patch: C.int(s.Patch)}
+	shape := C.lte_image_shape{images: C.int(s.Images), channels: C.int(s.Channels), height: C.int(s.Height),
+		width: C.int(s.Width), patch: C.int(s.Patch)}
 	C.patches(o.kernels, dst.ptr(), dst.isBF16(), ptr(images), shape, o.threads)
 }
 

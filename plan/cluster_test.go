@@ -15,7 +15,7 @@ func counting(ranks, perNode int, library Library) Cluster {
 }
 
 // What crosses a node's link. Fails if a library's way is another than its tables say, or a rank is taken to be on another node.
-func TestCrossing(t *testing.T) {
+func TestBytesThatCrossTheNetwork(t *testing.T) {
 	const ki = 1 << 10
 	for _, c := range []struct {
 		name           string
@@ -52,7 +52,7 @@ func TestCrossing(t *testing.T) {
 }
 
 // Latencies alone. Fails if a step more or less is waited for, or a handshake forgotten.
-func TestTrips(t *testing.T) {
+func TestLatenciesOfCollectives(t *testing.T) {
 	for _, c := range []struct {
 		name                 string
 		ranks, perNode       int
@@ -83,7 +83,7 @@ func TestTrips(t *testing.T) {
 // What `lte bench messages` saw under MPICH 4.0.2 over TCP on two hosts whose links carry 20 Mbit/s, and a C program that makes the same
 // calls with packets that take 50 ms: see docs/measurements/plan.md. The law is the 20 % that a plan is held to, and 30 % where a
 // handshake is all there is. Fails if a ring or a handshake is another, or more crosses the link.
-func TestSeen(t *testing.T) {
+func TestPredictionsMatchMeasuredCollectives(t *testing.T) {
 	slow, far := Link{1e-4, 20e6 / 8}, Link{0.05, 1e9}
 	for _, c := range []struct {
 		ranks, perNode int
@@ -138,7 +138,7 @@ func TestShiftAndFlip(t *testing.T) {
 }
 
 // Fails if a plan would choose by other figures than a run on that network.
-func TestNetwork(t *testing.T) {
+func TestPlannedNetworkIsThatOfMeasure(t *testing.T) {
 	c := Cluster{Ranks: 5, PerNode: 1, Between: Link{1e-3, 1e8}, Within: Link{0, 1e10}, Library: OpenMPI}
 	n := c.Network()
 	within := func(what string, got, want float64) {
@@ -158,7 +158,7 @@ func TestNetwork(t *testing.T) {
 
 // By hand: leaders alone cross the network, with all of their node's blocks. Fails if more crosses it, if a node's own barriers and
 // copies are left out, or one rank a node takes another way than the MPI library's.
-func TestSharedMemory(t *testing.T) {
+func TestLeadersCrossTheNetwork(t *testing.T) {
 	const step = 0.5 // of a barrier, of which a node of four ranks takes two; a node copies a block a second
 	for _, c := range []struct {
 		ranks, perNode int

@@ -27,11 +27,11 @@ type Options struct {
 	Speed   Speed
 }
 
-// Speed is how fast one rank computes while the others of its node do the same, with waiting for the slowest of them.
+// Speed is how fast one rank computes while the others of its node do the same, waiting for the slowest of them included.
 type Speed struct {
 	Heads   float64 // operations a second of a step of LoRA heads, as model.Model.FLOPs counts them, over all of the step's time
 	Weights float64 // likewise of a step of all weights
-	// Part of these two that is left where all ranks wait for the slowest after every step, instead of every K; 0: all.
+	// Fraction of these two that remains if all ranks wait for the slowest after every step, instead of every K; 0: all.
 	Lockstep float64
 	Memory   float64 // bytes a second that a pass over memory reads and writes
 	Feed     float64 // seconds that preparing an image takes from the step's cores; 0: next to none, or in the above
@@ -197,7 +197,7 @@ func (r *rank) costs() merge.Costs {
 	return merge.Costs{Ranks: r.Cluster.Ranks, Own: r.outline.Workers, Sharers: r.sharers(), Wire: r.wire()}
 }
 
-// sharers is how many ranks of a node hold W in common and share out its merge.
+// sharers is the number of ranks of a node that share W and divide its merge.
 func (r *rank) sharers() int {
 	if !r.config.SharesWeights() {
 		return 1
@@ -210,7 +210,7 @@ func (r *rank) wire() merge.Wire { return merge.Wire(r.config.Exchange.Wire) }
 
 func (r *rank) choose() (err error) {
 	if r.config.Spec().ExchangesHeads() {
-		r.transports, err = train.Transports(r.config, r.outline.Layout, func() (merge.Costs, error) {
+		r.transports, err = train.TransportChoice(r.config).Transports(r.outline.Layout, func() (merge.Costs, error) {
 			c := r.costs()
 			c.Network, c.Rate = r.Cluster.Network(), r.Speed.Heads
 			return c, nil

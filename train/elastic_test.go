@@ -70,10 +70,10 @@ func newest(t *testing.T, dir string, g collective.Group) Saved {
 // Heads are added and retired, in the middle of an interval and at a merge: W stays, exactly, and where it is formed of W⁰ and the
 // heads' last merged factors that gives W again; heads that go on compute with what they did; the run goes on, with a smaller loss.
 //
-// Shown to fail by a W⁰ from which the heads that go on are not taken, or all that were, or with the share of the former number, or
+// Fails with a W⁰ from which the heads that go on are not taken, or all that were, or with the share of the former number, or
 // b⁰ likewise; by heads that are added as others hold none, with the A of another merge, or with replicas of their own; and by
 // counts and places in the sequence of images that forget how many were seen.
-func TestHeadsComeAndGo(t *testing.T) {
+func TestHeadsAreAddedAndRetired(t *testing.T) {
 	for i, run := range elasticRuns {
 		for _, heads := range []int{6, 2} {
 			for _, stop := range []int{2, 7} {
@@ -95,10 +95,10 @@ func TestHeadsComeAndGo(t *testing.T) {
 						near(t, what+"a head that goes on", w.heads[0].Value, was.workers[k].heads[0].Value, 0)
 						continue
 					}
-					begins(t, what, tr.method.(*lte), w)
+					begins(t, what, tr.algorithm.(*lte), w)
 				}
-				if l := tr.method.(*lte); l.origins != nil {
-					formed := formedOf(l)
+				if l := tr.algorithm.(*lte); l.merger.FormsWeights() {
+					formed := formedOf(tr, l)
 					var w []float32
 					for _, p := range l.layout.Layers {
 						w = append(append(w, p.Layer.W.Data...), p.Layer.B...)
@@ -142,29 +142,29 @@ func begins(t *testing.T, what string, l *lte, w *worker) {
 	what += fmt.Sprintf("head %d: ", w.number)
 	want := make([]float32, l.layout.Length)
 	l.layout.DrawA(want, l.streams("head", w.number, 1)...)
-	if l.done.merges > 0 && l.config.Merge.Reset == "ab" {
-		l.reset(want, w.number, l.done.merges)
+	if l.merger.Merges() > 0 && l.config.Merge.Reset == "ab" {
+		l.initial(want, w.number, l.merger.Merges())
 	}
 	near(t, what+"factors", w.heads[0].Value, want, 0)
 	near(t, what+"merged", w.heads[0].Merged, want, 0)
-	if l.wire != merge.FP32 {
-		near(t, what+"held by all", l.gathering.Estimate(w.number), want, 0)
-		near(t, what+"sent", l.gathering.LocalEstimate(w.number), want, 0)
+	if merge.Wire(l.config.Exchange.Wire) != merge.FP32 {
+		near(t, what+"held by all", l.merger.Exchange().Estimate(w.number), want, 0)
+		near(t, what+"sent", l.merger.Exchange().LocalEstimate(w.number), want, 0)
 	}
 	if w.replicas != nil {
-		near(t, what+"replicas", w.replicas.value, l.merged, 0)
+		near(t, what+"replicas", w.replicas.value, l.replicas.merged, 0)
 	}
 }
 
 // formedOf is W⁰ + share·s·Σ B'A' of all heads of a rank that has them all, and b likewise, layer after layer.
-func formedOf(l *lte) (all []float32) {
-	for i, p := range l.layout.Layers {
-		w := slices.Clone(l.origins[i].w)
+func formedOf(tr *Trainer, l *lte) (all []float32) {
+	for _, p := range l.layout.Layers {
+		w := slices.Clone(memoryOf(tr, "origin."+p.Layer.Name+".weight"))
 		b := slices.Clone(p.Layer.B)
-		if l.origins[i].b != nil {
-			b = slices.Clone(l.origins[i].b)
+		if p.End > p.BiasA {
+			b = slices.Clone(memoryOf(tr, "origin."+p.Layer.Name+".bias"))
 		}
-		for _, worker := range l.crew {
+		for _, worker := range l.heads.workers {
 			f := p.Factors(worker.heads[0].Merged)
 			in := p.Layer.W.Cols
 			for row := range p.Layer.W.Rows {
@@ -173,10 +173,10 @@ func formedOf(l *lte) (all []float32) {
 					for r := range p.Rank {
 						sum += float64(f.B.Data[row*p.Rank+r]) * float64(f.A.Data[r*in+j])
 					}
-					w[row*in+j] += float32(float64(p.Scale*l.share) * sum)
+					w[row*in+j] += float32(float64(p.Scale*l.merger.Share) * sum)
 				}
 			}
-			f.AddBias(b, p.Scale*l.share)
+			f.AddBias(b, p.Scale*l.merger.Share)
 		}
 		all = append(append(all, w...), b...)
 	}
@@ -184,7 +184,7 @@ func formedOf(l *lte) (all []float32) {
 }
 
 // What an elastic resume cannot do it refuses, by key.
-func TestElasticRefuses(t *testing.T) {
+func TestElasticResumeRefusesWhatCannotBe(t *testing.T) {
 	heads := func(n int) func(c *config.Config) { return func(c *config.Config) { c.LoRA.Heads = n } }
 	for _, c := range []struct {
 		method, key string

@@ -12,42 +12,42 @@ import (
 // merge.
 type average struct {
 	decay    float64          // d
-	values   []float32        // E, as model.Flat; as W it is the sharers'
-	sharers  collective.Group // of W
+	values   []float32        // E, as model.Flat; in the node's memory if W is
+	nodes    collective.Group // of W
 	from, to int              // this rank's part of it
-	overlap  bool             // factors are under way when weights are taken in
+	pending  bool             // an exchange is pending when merged weights are added
 }
 
-func newAverage(decay float64, m *model.Model, sharers collective.Group) (*average, error) {
-	values, err := inCommon(sharers, m.Flat())
+func newAverage(decay float64, m *model.Model, nodes collective.Group) (*average, error) {
+	values, err := nodeCopy(nodes, m.Flat())
 	if err != nil {
-		return nil, fmt.Errorf("room for the average of W: %w", err)
+		return nil, fmt.Errorf("memory for the average of W: %w", err)
 	}
-	a := &average{decay: decay, values: values, sharers: sharers}
-	a.from, a.to = collective.Part(sharers, len(values))
+	a := &average{decay: decay, values: values, nodes: nodes}
+	a.from, a.to = collective.Part(nodes, len(values))
 	return a, nil
 }
 
-// add takes in the weights of a merge after k steps. Where factors are under way ranks cannot talk: the others' parts are there
-// after the next barrier.
+// add adds the weights of a merge after k steps. While an exchange is pending ranks cannot call collectives: the others' parts are
+// complete after the next barrier.
 func (a *average) add(weights []float32, k int) error {
 	rest := float32(1 - math.Pow(a.decay, float64(k)))
 	for i := a.from; i < a.to; i++ {
-		a.values[i] += rest * (weights[i] - a.values[i]) // stays at W where W stays, whatever rest is rounded to
+		a.values[i] += rest * (weights[i] - a.values[i]) // stays at W if W does not move, however rest is rounded
 	}
-	if a.overlap {
+	if a.pending {
 		return nil
 	}
-	return a.sharers.NodeBarrier()
+	return a.nodes.NodeBarrier()
 }
 
-// swap exchanges the average and the weights, on all sharers.
+// swap exchanges the average and the weights, on all ranks.
 func (a *average) swap(weights []float32) error {
-	if err := a.sharers.NodeBarrier(); err != nil { // all have read the weights
+	if err := a.nodes.NodeBarrier(); err != nil { // all have read the weights
 		return err
 	}
 	for i := a.from; i < a.to; i++ {
 		weights[i], a.values[i] = a.values[i], weights[i]
 	}
-	return a.sharers.NodeBarrier()
+	return a.nodes.NodeBarrier()
 }

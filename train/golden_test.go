@@ -67,7 +67,7 @@ type linearRun struct {
 // goldenLinear repeats the runs: both optimizers, without and with resets. The layer is the classifier of a ViT, whose
 // passes are called without the network before it; exchange, optimizers and merges are those of a run.
 //
-// Shown to fail by s without 1/N, by A' not kept, by ∂L/∂A of B' instead of B, by a merge that adds to W and not to W⁰
+// Fails with s without 1/N, by A' not kept, by ∂L/∂A of B' instead of B, by a merge that adds to W and not to W⁰
 // where nothing resets, and by moments cleared at a reset. With SGD a factor of a gradient shows too.
 func goldenLinear(t *testing.T, g collective.Group, backendName string) {
 	file := new(linearRuns)
@@ -112,10 +112,10 @@ func goldenLinearRun(t *testing.T, g collective.Group, be compute.Backend, file 
 	for step := range file.Steps {
 		mean := 0.0 // of this rank's heads
 		for _, w := range tr.workers {
-			loss, err := tr.method.exchange(step+1, goldenPass(tr, w, l, file, step))
+			loss, err := tr.algorithm.exchange(step+1, goldenPass(tr, w, l, file, step))
 			must(t, err)
 			near(t, "loss", []float64{loss}, []float64{run.Losses[step][w.number]}, goldenTolerance)
-			w.move(o.LR, 0, 0)
+			w.update(o.LR, 0, 0)
 			mean += loss / float64(len(tr.workers))
 		}
 		if (step+1)%file.MergeEvery != 0 {
@@ -132,7 +132,7 @@ func goldenLinearRun(t *testing.T, g collective.Group, be compute.Backend, file 
 		for _, w := range tr.workers {
 			near(t, "B before the merge", w.heads[0].Adapter(l).B.Data, slices.Concat(before[w.number]...), goldenToleranceB)
 		}
-		got, err := tr.method.merge(step+1, file.MergeEvery, merge.Status{Loss: mean})
+		got, err := tr.algorithm.merge(step+1, file.MergeEvery, merge.Status{Loss: mean})
 		must(t, err)
 		near(t, "mean loss", []float64{got.loss}, []float64{want}, goldenTolerance)
 		near(t, "W", l.W.Data, slices.Concat(merged.W...), goldenTolerance)

@@ -9,25 +9,25 @@ import (
 	"lte/compute"
 	"lte/config"
 	"lte/lora"
-	"lte/merge"
+	"lte/method"
 	"lte/model"
 	"lte/nn"
 	"lte/random"
 )
 
-// heads are the LoRA heads that a rank trains, one worker each, and the replicas beside them.
+// heads are the LoRA heads that a rank trains, one worker each, with their replicas.
 type heads struct {
 	config  config.Config
 	backend compute.Backend
 	model   *model.Model
 	layout  *lora.Layout
 	first   int       // number of the first head
-	values  []float32 // (heads of this rank, layout.Length): all heads' factors as they lie
-	crew    []*worker
+	values  []float32 // (heads of this rank, layout.Length): the factors of all heads
+	workers []*worker
 }
 
-// newHeads makes count heads from first on; where stack is above 1, one head is a stack of that many. Head k's random
-// stream does not know N: the head is the same in every run of that seed.
+// newHeads makes count heads from first on; if stack is above 1, one head is a stack of that many. Head k's random stream does not
+// depend on N: the head is the same in every run of that seed.
 func newHeads(c config.Config, be compute.Backend, m *model.Model, first, count, stack int, base lora.Base) (*heads, error) {
 	layout, trained, grads, err := layOut(c, m, stack, base)
 	if err != nil {
@@ -43,7 +43,7 @@ func newHeads(c config.Config, be compute.Backend, m *model.Model, first, count,
 			p.append(l.BiasA-l.A, c.Merge.Decay != "weights") // algorithm.md, decay = "factors": pulls W towards W⁰
 			p.append(l.End-l.BiasA, false)
 		}
-		w.parts = []*part{newPart(c, be, p, 1)}
+		w.groups = []*paramGroup{newParamGroup(c, be, p, 1)}
 		if len(trained) > 0 {
 			w.replicas = &replicas{trained: trained}
 			q := parameters{grad: grads}
@@ -52,16 +52,35 @@ func newHeads(c config.Config, be compute.Backend, m *model.Model, first, count,
 				q.append(len(t.Value), t.Decay)
 			}
 			w.replicas.value = q.value
-			w.parts = append(w.parts, newPart(c, be, q, c.Replicas.LR/c.Optimizer.LR))
+			w.groups = append(w.groups, newParamGroup(c, be, q, c.Replicas.LR/c.Optimizer.LR))
 		}
-		h.crew = append(h.crew, w)
+		h.workers = append(h.workers, w)
 	}
 	return h, nil
 }
 
+// stackOf is how many heads are one, in every pass.
+func stackOf(c config.Config) int {
+	if c.Spec().Trains == method.HeadStack {
+		return c.LoRA.Heads
+	}
+	return 1
+}
+
+// baseOf says what effective weights add s·BA to, on a rank with so many heads of its own.
+func baseOf(c config.Config, own int) lora.Base {
+	switch {
+	case c.Spec().Merges != method.Nothing && c.Merge.Reset != "none": // B'A' is always 0
+		return lora.MainWeightBase
+	case own > 1:
+		return lora.RecomputedBase
+	}
+	return lora.CachedBase
+}
+
 // layOut makes the configured replicas train, and lays out heads over the layers that are none.
 func layOut(c config.Config, m *model.Model, stack int, base lora.Base) (layout *lora.Layout, trained []model.Parameter, grads []float32, err error) {
-	if trained, grads, err = replicated(c, m); err != nil {
+	if trained, grads, err = trainReplicas(c, m); err != nil {
 		return nil, nil, nil, err
 	}
 	weights := map[string]bool{} // of linear layers that are replicas
@@ -93,7 +112,7 @@ func layOut(c config.Config, m *model.Model, stack int, base lora.Base) (layout 
 	for _, l := range layout.Layers {
 		if _, bias := l.Layer.Trains(); c.LoRA.Bias && bias {
 			return nil, nil, nil, &config.Error{Keys: []string{"replicas.train", "lora.bias"}, Problem: fmt.Sprintf(
-				"replicas.train and lora.bias would both move the bias of layer %q: leave it out of replicas.train, or set lora.bias = false", l.Layer.Name)}
+				"replicas.train and lora.bias would both train the bias of layer %q: leave it out of replicas.train, or set lora.bias = false", l.Layer.Name)}
 		}
 	}
 	return layout, trained, grads, nil
@@ -107,8 +126,8 @@ func (h *heads) streams(purpose string, number, stack int, ids ...uint64) (rngs 
 	return rngs
 }
 
-// replicated makes the parameters that replicas.train names train.
-func replicated(c config.Config, m *model.Model) ([]model.Parameter, []float32, error) {
+// trainReplicas makes the parameters that replicas.train names train.
+func trainReplicas(c config.Config, m *model.Model) ([]model.Parameter, []float32, error) {
 	used := make([]bool, len(c.Replicas.Train))
 	trained, grads := m.Train(func(name string) bool {
 		any := false
@@ -129,52 +148,33 @@ func replicated(c config.Config, m *model.Model) ([]model.Parameter, []float32, 
 	return trained, grads, nil
 }
 
-// match says whether a name is of the pattern, which config.Check has found well formed.
+// match reports whether a name matches a pattern, which config.Check has found well formed.
 func match(pattern, name string) bool {
 	ok, err := path.Match(pattern, name)
 	return ok && err == nil
 }
 
-// matchAny says whether a name is of one of the patterns.
+// matchAny reports whether a name matches one of the patterns.
 func matchAny(patterns []string, name string) bool {
 	return slices.ContainsFunc(patterns, func(pattern string) bool { return match(pattern, name) })
 }
 
-func (h *heads) workers() []*worker { return h.crew }
-
-// settle makes the model's replicas those of the last merge, or step.
-func (h *heads) settle() { h.crew[0].replicas.load() }
-
-// place returns where the layer's factors lie in a head; ok is false where it carries none.
-func (h *heads) place(layer *nn.Linear) (p lora.LayerSlot, ok bool) {
-	i := slices.IndexFunc(h.layout.Layers, func(p lora.LayerSlot) bool { return p.Layer == layer })
+// slot returns where the layer's factors lie in a head; ok is false where it carries none.
+func (h *heads) slot(layer *nn.Linear) (s lora.LayerSlot, ok bool) {
+	i := slices.IndexFunc(h.layout.Layers, func(s lora.LayerSlot) bool { return s.Layer == layer })
 	if i < 0 {
-		return p, false
+		return s, false
 	}
 	return h.layout.Layers[i], true
 }
 
-// factors is the layout as the exchange takes it.
-func (h *heads) factors() []merge.Factor { return factorsOf(h.layout) }
-
-func factorsOf(l *lora.Layout) (all []merge.Factor) {
-	for _, p := range l.Layers {
-		all = append(all, factorOf(p))
-	}
-	return all
-}
-
-func factorOf(p lora.LayerSlot) merge.Factor {
-	return merge.Factor{A: p.A, B: p.B, M: p.Layer.W.Rows, N: p.Layer.W.Cols, R: p.Rank}
-}
-
-// begin resets the heads after a merge, as configured: all are then exactly at W. It returns how many moments it
-// cleared. merge counts merges.
-func (h *heads) begin(merge int) (cleared int) {
-	for i, w := range h.crew {
+// begin prepares the heads for the next interval, after so many merges: it resets them as configured, so that all are exactly at W. It returns how many
+// moments it cleared.
+func (h *heads) begin(merges int) (cleared int) {
+	for i, w := range h.workers {
 		head := w.heads[0]
 		if h.config.Merge.Reset != "none" {
-			h.reset(head.Value, h.first+i, merge)
+			h.initial(head.Value, h.first+i, merges)
 			copy(head.Merged, head.Value)
 		}
 		head.Rebase()
@@ -185,10 +185,14 @@ func (h *heads) begin(merge int) (cleared int) {
 	return cleared
 }
 
-// reset makes a head's flat factors those that it begins anew with after that many merges: any rank can draw any head's.
-func (h *heads) reset(flat []float32, head, merge int) {
-	if h.config.Merge.Reset == "ab" {
-		h.layout.DrawA(flat, h.streams("reset", head, 1, uint64(merge))...)
+// initial sets a head's flat factors to those that it begins with at the start, or is reset to after so many merges: any rank can draw
+// any head's. With merge.reset = "b" a reset leaves A.
+func (h *heads) initial(flat []float32, head, merges int) {
+	switch {
+	case merges == 0:
+		h.layout.DrawA(flat, h.streams("head", head, 1)...)
+	case h.config.Merge.Reset == "ab":
+		h.layout.DrawA(flat, h.streams("reset", head, 1, uint64(merges))...)
 	}
 	h.layout.ResetB(flat)
 }

@@ -1,5 +1,3 @@
-//go:build mpirun
-
 package train
 
 import (
@@ -10,7 +8,6 @@ import (
 
 	"lte/collective"
 	"lte/config"
-	"lte/mpi"
 )
 
 // variants are all methods, and lte's ways to merge.
@@ -38,10 +35,10 @@ var variants = []struct {
 // N·r ≥ 512 and eight threads or more oneDNN's sgemm shares out the sum of some shapes too, and ranks of unequal numbers
 // of threads may differ.
 //
-// Shown to fail by stacking each rank's own head first, with merge's check taken out: a sum in another order, nothing
+// Fails with stacking each rank's own head first, with merge's check taken out: a sum in another order, nothing
 // more. Without that check the others fail too: by gradients of the rank's own, and by weights or replicas that are not
 // averaged.
-func lawLockstep(t *testing.T, w *mpi.World) {
+func lawLockstep(t *testing.T, w collective.Group) {
 	for _, v := range variants {
 		for mixed, threads := range []int{1, 1 + w.Rank()%2} {
 			for i, name := range backends() {
@@ -57,9 +54,9 @@ func lawLockstep(t *testing.T, w *mpi.World) {
 				defer f.Close()
 				tr.feed = f
 				for range 3 {
-					_, err := tr.interval(tr.method.interval(tr.step))
+					_, err := tr.interval(tr.algorithm.interval(tr.step))
 					must(t, err)
-					tr.method.settle()
+					tr.algorithm.loadMerged()
 					everywhere(t, w, v.name+"'s weights", tr.digest())
 				}
 				if far(weightsOf(tr), start, 0.01) == nil {
@@ -73,9 +70,9 @@ func lawLockstep(t *testing.T, w *mpi.World) {
 // Law 5, within a node: where its ranks share W, what it is formed of and what comes, and share out the merge, all bits are those
 // that each would have formed alone: W, its moving average, and what heads begin the next interval with.
 //
-// Shown to fail by rows that are left out, biases that every rank adds, and an average that is not the node's, and, most of the time,
+// Fails with rows that are left out, biases that every rank adds, and an average that is not the node's, and, most of the time,
 // by taking out a barrier before W, its average or what came is read, or is written while others may read.
-func lawSharing(t *testing.T, w *mpi.World) {
+func lawSharing(t *testing.T, w collective.Group) {
 	for i, v := range variants {
 		if v.method != "lte" {
 			continue
@@ -102,7 +99,7 @@ func lawSharing(t *testing.T, w *mpi.World) {
 					must(t, err)
 					_, err = tr.Merge(3, status)
 					must(t, err)
-					tr.method.settle()
+					tr.algorithm.loadMerged()
 					all[k] += tr.digest()
 					must(t, tr.withAverage(func() error {
 						all[k] += " " + tr.digest() + "\n"
@@ -110,7 +107,7 @@ func lawSharing(t *testing.T, w *mpi.World) {
 					}))
 				}
 				f.Close()
-				all[k] += fmt.Sprint(tr.method.(*lte).values)
+				all[k] += fmt.Sprint(tr.algorithm.(*lte).values)
 			}
 			if all[0] != all[1] {
 				t.Fatalf("variant %d, %s, %+v: %.60s shared, %.60s apart", i, v.name, exchange, all[1], all[0])
@@ -141,25 +138,25 @@ func wrongBits(ranks int) []wrongBit {
 		w, _ := head(tr).Adapter(tr.model.Layers()[wrongLayer]).Base()
 		return w
 	}
-	origin := func(tr *Trainer) []float32 { return tr.method.(*lte).origins[wrongLayer].w }
+	origin := func(tr *Trainer) []float32 { return memoryOf(tr, "origin."+wrongName+".weight") }
 	replica := func(tr *Trainer) []float32 { return tr.workers[0].replicas.value }
 	moment := func(part, i int) func(tr *Trainer) []float32 { // the last of the layer's weight, factors or replica
 		return func(tr *Trainer) []float32 {
-			p := tr.workers[0].parts[part]
+			p := tr.workers[0].groups[part]
 			end := len(p.value)
 			switch {
 			case part == 1: // the one replica
 			case tr.config.Spec().HasHeads():
-				end = ownHeads(tr).layout.Layers[wrongLayer].BiasA
+				end = trainedHeads(tr).layout.Layers[wrongLayer].BiasA
 			default:
 				end = flatEnd(tr, linear(tr))
 			}
-			return p.moments()[i][:end]
+			return momentsOf(p)[i][:end]
 		}
 	}
-	merged := func(tr *Trainer) []float32 { return tr.method.(*localSGD).merged[:flatEnd(tr, linear(tr))] }
+	merged := func(tr *Trainer) []float32 { return tr.algorithm.(*averaged).merged[:flatEnd(tr, linear(tr))] }
 	velocity := func(tr *Trainer) []float32 {
-		return tr.method.(*localSGD).velocity[:flatEnd(tr, linear(tr))]
+		return tr.algorithm.(*averaged).outer.velocity[:flatEnd(tr, linear(tr))]
 	}
 	plain := func(c *config.Config) {}
 	sgd := func(c *config.Config) { c.Optimizer.Name = "sgd" }
@@ -176,8 +173,8 @@ func wrongBits(ranks int) []wrongBit {
 		{"lte", plain, factor, ""},
 		{"lte", several, origin, ".weight"},
 		{"lte", several, linear, ""},
-		{"lte", moving, func(tr *Trainer) []float32 { return tr.method.(*lte).momentum.velocity[wrongLayer] }, ".weight"},
-		{"lte", biases, func(tr *Trainer) []float32 { return tr.method.(*lte).origins[wrongLayer].b }, ".bias"},
+		{"lte", moving, func(tr *Trainer) []float32 { return memoryOf(tr, "merge.velocity."+wrongName+".weight") }, ".weight"},
+		{"lte", biases, func(tr *Trainer) []float32 { return memoryOf(tr, "origin."+wrongName+".bias") }, ".bias"},
 		{"lte", biases, bias, ""},
 		{"lte", resets, linear, ".weight"},
 		{"lte", resets, bias, ".bias"},
@@ -185,7 +182,7 @@ func wrongBits(ranks int) []wrongBit {
 		{"lte", decays, linear, ".weight"}, // W⁰ takes up a share of W
 		{"lte", replicated, replica, ""},
 		{"lte", replicated, bias, ""},
-		{"lte", replicated, func(tr *Trainer) []float32 { return tr.method.(*lte).merged }, ""},
+		{"lte", replicated, func(tr *Trainer) []float32 { return tr.algorithm.(*lte).replicas.merged }, ""},
 		{"full", plain, linear, ".weight"},
 		{"full", plain, moment(0, 0), ".weight"},
 		{"full", plain, moment(0, 1), ".weight"},
@@ -217,19 +214,16 @@ func flatEnd(tr *Trainer, value []float32) (at int) {
 	return at + len(value)
 }
 
-// ownHeads are what a method with heads trains them by.
-func ownHeads(tr *Trainer) *heads {
-	switch m := tr.method.(type) {
-	case *loraMethod:
-		return m.heads
-	case *sequential:
-		return m.heads
+// trainedHeads are the heads of a method that trains them.
+func trainedHeads(tr *Trainer) *heads {
+	if p, ok := tr.algorithm.(*perStep); ok {
+		return p.heads
 	}
-	return tr.method.(*lte).heads
+	return tr.algorithm.(*lte).heads
 }
 
 // wrong trains one interval in lockstep, and one with the wrong bit on the last rank; it returns the second one's error.
-func (c wrongBit) wrong(t *testing.T, w *mpi.World) (*Trainer, error) {
+func (c wrongBit) wrong(t *testing.T, w collective.Group) (*Trainer, error) {
 	cfg, set := tinyConfig(c.method), tinySet(40)
 	cfg.Run.LogEvery = 1
 	cfg.Exchange.ShareMemory = cfg.Method != "lte" // what all ranks of a node hold in common is wrong for none alone
@@ -239,18 +233,18 @@ func (c wrongBit) wrong(t *testing.T, w *mpi.World) (*Trainer, error) {
 		t.Fatalf("layer %d is %s", wrongLayer, tr.model.Layers()[wrongLayer].Name)
 	}
 	tr.feed = common(set, 4*len(tr.workers))
-	_, err := tr.interval(tr.method.interval(tr.step))
+	_, err := tr.interval(tr.algorithm.interval(tr.step))
 	must(t, err)
 	if w.Rank() == w.Size()-1 {
 		x := c.slice(tr)
 		x[len(x)-1] = math.Float32frombits(math.Float32bits(x[len(x)-1]) ^ 1<<18) // rounding does not swallow it
 	}
-	_, err = tr.interval(tr.method.interval(tr.step))
+	_, err = tr.interval(tr.algorithm.interval(tr.step))
 	return tr, err
 }
 
 // difference is what is said of the bit where it is caught.
-func (c wrongBit) difference(w *mpi.World) string {
+func (c wrongBit) difference(w collective.Group) string {
 	return fmt.Sprintf("%q differs on rank %d from rank 0", wrongName+c.caught, w.Size()-1)
 }
 
@@ -263,15 +257,15 @@ func (c wrongBit) difference(w *mpi.World) string {
 //     their moments. All ranks gather or average the wrong value alike: a share of the error is in W, the same on all;
 //   - what is of no weight: what it does wrong is caught where it is in what all hold alike.
 //
-// Shown to fail, for each method, by taking the check out of merge.
-func lawWrongBit(t *testing.T, w *mpi.World) {
+// Fails, for each method, with taking the check out of merge.
+func lawWrongBit(t *testing.T, w collective.Group) {
 	for i, c := range wrongBits(w.Size()) {
 		tr, err := c.wrong(t, w)
 		if w.Size() == 1 || c.caught == "" { // nobody to differ from; or as it should be
 			if err != nil {
 				t.Fatalf("bit %d, %s: %v", i, c.method, err)
 			}
-			tr.method.settle()
+			tr.algorithm.loadMerged()
 			everywhere(t, w, fmt.Sprintf("bit %d, %s: the weights", i, c.method), tr.digest())
 			continue
 		}

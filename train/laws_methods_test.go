@@ -1,5 +1,3 @@
-//go:build mpirun
-
 package train
 
 import (
@@ -9,7 +7,6 @@ import (
 	"lte/collective"
 	"lte/config"
 	"lte/merge"
-	"lte/mpi"
 	"lte/random"
 )
 
@@ -31,8 +28,8 @@ func pair(t *testing.T, what string, got, want *Trainer, tol float64) {
 // Law 3: with K = 1 and the same batch for all heads, heads that SGD of rate η moves are the heads of mhlora with scaling
 // s/N and rate N·η; where the merge takes their sum, with s and η.
 //
-// Shown to fail by leaving out the merge's 1/N, by one b_B for a whole stack, by A' and B' not kept, and by s of a stack's N·r.
-func lawMultiHead(t *testing.T, w *mpi.World) {
+// Fails with leaving out the merge's 1/N, by one b_B for a whole stack, by A' and B' not kept, and by s of a stack's N·r.
+func lawMultiHead(t *testing.T, w collective.Group) {
 	for _, heads := range headCounts(w) {
 		for _, combine := range []string{"mean", "sum"} {
 			c, set := tinyConfig("lte"), tinySet(40)
@@ -77,8 +74,8 @@ func lawMultiHead(t *testing.T, w *mpi.World) {
 
 // Law 1 over ranks: methods that average gradients every step train as one rank does on the ranks' batches as one.
 //
-// Shown to fail by a worker's batch that is rank 0's on all ranks, and by gradients that are not averaged.
-func largeBatches(t *testing.T, w *mpi.World) {
+// Fails with a worker's batch that is rank 0's on all ranks, and by gradients that are not averaged.
+func largeBatches(t *testing.T, w collective.Group) {
 	for _, method := range []string{"lora", "mhlora", "sequential"} {
 		c, set := tinyConfig(method), tinySet(50)
 		smooth(&c)
@@ -97,8 +94,8 @@ func largeBatches(t *testing.T, w *mpi.World) {
 // momentum and decay, where nothing is clipped: all of it is linear. On one rank any K gives full's bits, whatever the
 // optimizer.
 //
-// Shown to fail by weights that are not averaged, and by moments cleared at the merge.
-func localSGDIsFull(t *testing.T, w *mpi.World) {
+// Fails with weights that are not averaged, and by moments cleared at the merge.
+func localSGDIsFull(t *testing.T, w collective.Group) {
 	c, set := tinyConfig("localsgd"), tinySet(50)
 	if w.Size() > 1 {
 		smooth(&c)
@@ -115,8 +112,8 @@ func localSGDIsFull(t *testing.T, w *mpi.World) {
 
 // With outer rate 1 and no momentum diloco's outer step replaces the weights by their mean.
 //
-// Shown to fail by a difference of the other sign.
-func dilocoIsLocalSGD(t *testing.T, w *mpi.World) {
+// Fails with a difference of the other sign.
+func dilocoIsLocalSGD(t *testing.T, w collective.Group) {
 	c, set := tinyConfig("diloco"), tinySet(50)
 	smooth(&c)
 	c.Outer = config.Outer{LR: 1}
@@ -128,8 +125,8 @@ func dilocoIsLocalSGD(t *testing.T, w *mpi.World) {
 // The outer step is torch.optim.SGD's with nesterov = True, on the gradient θ − mean(θ_k), here in float64 from the weights
 // that the ranks bring to three merges.
 //
-// Shown to fail by momentum without Nesterov's look-ahead, and by a velocity that takes up η.
-func dilocoOuterStep(t *testing.T, w *mpi.World) {
+// Fails with momentum without Nesterov's look-ahead, and by a velocity that takes up η.
+func dilocoOuterStep(t *testing.T, w collective.Group) {
 	const eta, mu = 0.6, 0.8
 	c, set := tinyConfig("diloco"), tinySet(100)
 	c.Outer = config.Outer{LR: eta, Momentum: mu}
@@ -145,7 +142,7 @@ func dilocoOuterStep(t *testing.T, w *mpi.World) {
 		must(t, err)
 		all := make([]float32, w.Size()*n)
 		must(t, collective.Allgather(w, all, tr.model.Flat()))
-		_, err = tr.method.merge(tr.step, 3, status)
+		_, err = tr.algorithm.merge(tr.step, 3, status)
 		must(t, err)
 		for i := range theta {
 			grad := theta[i]
@@ -168,8 +165,8 @@ func dilocoOuterStep(t *testing.T, w *mpi.World) {
 
 // Up to its first merge sequential is lora, and that merge's W is lora's.
 //
-// Shown to fail by a head other than lora's, and by lora's W formed of W instead of W⁰.
-func sequentialIsLoRA(t *testing.T, w *mpi.World) {
+// Fails with a head other than lora's, and by lora's W formed of W instead of W⁰.
+func sequentialIsLoRA(t *testing.T, w collective.Group) {
 	for _, bias := range []bool{false, true} {
 		c, set := tinyConfig("sequential"), tinySet(50)
 		smooth(&c)
@@ -183,9 +180,9 @@ func sequentialIsLoRA(t *testing.T, w *mpi.World) {
 // After a merge sequential is a lora run that begins at W: with its A where only B is reset, else with that of the
 // reset's stream; its optimizer knows nothing, and the schedule goes on.
 //
-// Shown to fail by B not reset, by b_A kept beside another A, by moments not cleared, by AdamW's count of steps not
+// Fails with B not reset, by b_A kept beside another A, by moments not cleared, by AdamW's count of steps not
 // cleared, and by another stream.
-func sequentialBeginsAnew(t *testing.T, w *mpi.World) {
+func sequentialResetsItsHead(t *testing.T, w collective.Group) {
 	for _, reset := range []string{"b", "ab"} {
 		c, set := tinyConfig("sequential"), tinySet(100)
 		c.Optimizer.Eps = 1e-2 // AdamW as a smooth function of gradients that may be nothing but rounding
@@ -201,9 +198,9 @@ func sequentialBeginsAnew(t *testing.T, w *mpi.World) {
 		fresh := newTrainer(t, c, w, set)
 		copy(fresh.model.Flat(), anew.model.Flat())
 		if reset == "ab" {
-			fresh.method.(*loraMethod).layout.DrawA(head(fresh).Value, random.Stream(c.Seed, "reset", 0, 1))
+			fresh.algorithm.(*perStep).heads.layout.DrawA(head(fresh).Value, random.Stream(c.Seed, "reset", 0, 1))
 		} else {
-			for _, p := range fresh.method.(*loraMethod).layout.Layers {
+			for _, p := range fresh.algorithm.(*perStep).heads.layout.Layers {
 				f, kept := p.Factors(head(fresh).Value), p.Factors(head(anew).Value)
 				copy(f.A.Data, kept.A.Data)
 				copy(f.BiasA, kept.BiasA)
@@ -222,9 +219,9 @@ func sequentialBeginsAnew(t *testing.T, w *mpi.World) {
 		}
 		near(t, "factors", head(anew).Value, head(fresh).Value, 1e-5)
 		for _, tr := range []*Trainer{anew, fresh} {
-			_, err := tr.method.merge(tr.step, 1, merge.Status{})
+			_, err := tr.algorithm.merge(tr.step, 1, merge.Status{})
 			must(t, err)
-			tr.method.settle()
+			tr.algorithm.loadMerged()
 		}
 		near(t, "weights", anew.model.Flat(), fresh.model.Flat(), 1e-5)
 		if far(weightsOf(fresh), start, 0.01) == nil {
@@ -236,8 +233,8 @@ func sequentialBeginsAnew(t *testing.T, w *mpi.World) {
 // mhlora with one head is lora to the bit; with several it is lora of the first where the others' factors are 0, whose
 // gradients then are 0 too.
 //
-// Shown to fail by s of the stack's rank, and by a stack whose first A is not head 0's.
-func oneOfMultiHead(t *testing.T, w *mpi.World) {
+// Fails with s of the stack's rank, and by a stack whose first A is not head 0's.
+func oneOfMultiHead(t *testing.T, w collective.Group) {
 	for _, heads := range []int{1, 3} {
 		c, set := tinyConfig("lora"), tinySet(50)
 		smooth(&c)

@@ -1,25 +1,22 @@
-//go:build mpirun
-
 package train
 
 import (
 	"testing"
 
 	"lte/collective"
-	"lte/mpi"
 
 	"gonum.org/v1/gonum/mat"
 )
 
 // Law: with P = (s/N)·Σ B_k A_k after each merge, v ← μ·v + ΔP and W ← W + ΔP + μ·v. Fails if v begins with anything but 0, keeps
 // another part of itself, or moves W twice.
-func lawMomentum(t *testing.T, w *mpi.World) {
+func lawMomentum(t *testing.T, w collective.Group) {
 	const mu = 0.5
 	for _, heads := range headCounts(w) {
 		c, set := tinyConfig("lte"), tinySet(300)
 		c.Train.Steps, c.LoRA.Heads, c.Merge.Momentum = 12, heads, mu
 		tr := newTrainer(t, c, w, set)
-		m := tr.method.(*lte)
+		m := tr.algorithm.(*lte)
 		f := tr.newFeed()
 		defer f.Close()
 		tr.feed = f

@@ -1,5 +1,3 @@
-//go:build mpirun
-
 package train
 
 import (
@@ -11,7 +9,6 @@ import (
 	"lte/config"
 	"lte/data"
 	"lte/lora"
-	"lte/mpi"
 
 	"gonum.org/v1/gonum/mat"
 )
@@ -19,9 +16,9 @@ import (
 // Law 1: merging changes nothing that a single head computes or trains; the run is that of the same head never merged,
 // and that of method lora, whatever the number of passes that a mini-batch is cut into, and with biases.
 //
-// Shown to fail by not keeping A' and B' at the merge, by a stream of A for lora other than head 0's, and by gradients
+// Fails with not keeping A' and B' at the merge, by a stream of A for lora other than head 0's, and by gradients
 // that begin anew with every pass.
-func lawOneHead(t *testing.T, w *mpi.World) {
+func lawOneHead(t *testing.T, w collective.Group) {
 	if w.Size() > 1 {
 		return
 	}
@@ -39,7 +36,7 @@ func lawOneHead(t *testing.T, w *mpi.World) {
 				must(t, err)
 				merging.model.UseLocal(head(merging))
 				before := logits(merging, 8)
-				_, err = merging.method.merge(merging.step, 3, status)
+				_, err = merging.algorithm.merge(merging.step, 3, status)
 				must(t, err)
 				merging.model.UseLocal(head(merging))
 				near(t, "logits after a merge", logits(merging, 8), before, 1e-5)
@@ -51,7 +48,7 @@ func lawOneHead(t *testing.T, w *mpi.World) {
 				near(t, "factors", head(merging).Value, head(tr).Value, 1e-5)
 				near(t, "logits", logits(merging, 8), logits(tr, 8), 1e-5)
 			}
-			lora.method.settle()
+			lora.algorithm.loadMerged()
 			near(t, "weights", merging.model.Flat(), lora.model.Flat(), 1e-5)
 			moved(t, merging)
 		}
@@ -69,9 +66,9 @@ func moved(t *testing.T, tr *Trainer) {
 // Law 2: N heads with the same A and the same data give what one head gives, one or two heads a rank; two of a rank in
 // passes of their own, on the same batch or each on its part of the rank's, or in one pass.
 //
-// Shown to fail by leaving out the merge's 1/N, by heads of a rank that lack −B'A', by an optimizer that moves the first of
+// Fails with leaving out the merge's 1/N, by heads of a rank that lack −B'A', by an optimizer that moves the first of
 // them alone, and by the mean loss over all images of their one pass.
-func lawHeadsAlike(t *testing.T, w *mpi.World) {
+func lawHeadsAlike(t *testing.T, w collective.Group) {
 	for _, v := range []struct {
 		own   int
 		share string
@@ -86,7 +83,7 @@ func lawHeadsAlike(t *testing.T, w *mpi.World) {
 		one := newTrainer(t, c, collective.Alone{}, set)
 		c.LoRA.Heads, c.Data.Share = v.own*w.Size(), v.share
 		many := newTrainer(t, c, w, set)
-		if (many.together != nil) != v.thin {
+		if (many.fused != nil) != v.thin {
 			t.Fatal("passes are made otherwise")
 		}
 		one.feed, many.feed = common(set, c.Train.Batch), common(set, c.Train.Batch)
@@ -135,7 +132,7 @@ func headsOf(tr *Trainer) (all []*lora.Head) {
 }
 
 // headCounts are the numbers of heads that a law is shown with: one a rank, and several.
-func headCounts(w *mpi.World) []int {
+func headCounts(w collective.Group) []int {
 	if n := w.Size(); n <= 2 {
 		return []int{n, 4}
 	}
@@ -153,15 +150,15 @@ func plainSGD(c *config.Config, eta float64) {
 // N·r ≥ n: on one rank the classifier (5×8) and the second layer of the MLP (8×12), whose rank can be at most 5 and 8,
 // are left out; on two and more all layers take part.
 //
-// Shown to fail by leaving s out of ∂L/∂B; laws 1 and 2 do not see that.
-func lawFullRank(t *testing.T, w *mpi.World) {
+// Fails with leaving s out of ∂L/∂B; laws 1 and 2 do not see that.
+func lawFullRank(t *testing.T, w collective.Group) {
 	fullRank(t, w, w.Size(), "split")
 	if w.Size() == 2 {
 		fullRank(t, w, 4, "same")
 	}
 }
 
-func fullRank(t *testing.T, w *mpi.World, n int, share string) {
+func fullRank(t *testing.T, w collective.Group, n int, share string) {
 	const eta, scale = 0.5, 2.0 // η, c
 	c, set := tinyConfig("lte"), tinySet(40)
 	plainSGD(&c, eta)
@@ -235,9 +232,9 @@ func orthonormal(rows, cols int, rng *rand.Rand) mat.Matrix {
 // Law 6: right after a merge every head computes what W computes, with and without resets, with biases, and as one of
 // several in a pass; and so does the head of sequential, whose merge changes nothing.
 //
-// Shown to fail by setting B to 0 after the merge and leaving B' (algorithm.md's classic mistake), by resets that leave
+// Fails with setting B to 0 after the merge and leaving B' (algorithm.md's classic mistake), by resets that leave
 // B, by a base that is not formed anew, and by a sequential merge without s.
-func lawContinuity(t *testing.T, w *mpi.World) {
+func lawContinuity(t *testing.T, w collective.Group) {
 	for _, method := range []string{"lte", "sequential"} {
 		for _, reset := range []string{"none", "b", "ab"} {
 			for _, heads := range headCounts(w) {
@@ -259,7 +256,7 @@ func lawContinuity(t *testing.T, w *mpi.World) {
 	}
 }
 
-func continuity(t *testing.T, w *mpi.World, c config.Config) {
+func continuity(t *testing.T, w collective.Group, c config.Config) {
 	t.Helper()
 	tr := newTrainer(t, c, w, tinySet(300))
 	f := tr.newFeed()
@@ -270,7 +267,7 @@ func continuity(t *testing.T, w *mpi.World, c config.Config) {
 		must(t, err)
 		tr.model.UseLocal(head(tr))
 		before := logits(tr, 8)
-		_, err = tr.method.merge(tr.step, 3, status)
+		_, err = tr.algorithm.merge(tr.step, 3, status)
 		must(t, err)
 		tr.model.UseMerged()
 		merged := logits(tr, 8)
@@ -278,8 +275,8 @@ func continuity(t *testing.T, w *mpi.World, c config.Config) {
 			tr.model.UseLocal(h)
 			near(t, "logits", logits(tr, 8), merged, 1e-5)
 		}
-		if tr.together != nil {
-			tr.model.UseLocal(tr.together.heads...)
+		if tr.fused != nil {
+			tr.model.UseLocal(tr.fused.heads...)
 			near(t, "logits of all heads", logits(tr, 8), merged, 1e-5)
 		}
 		switch same := far(before, merged, 1e-5) == nil; {
@@ -293,8 +290,8 @@ func continuity(t *testing.T, w *mpi.World, c config.Config) {
 
 // Law 8: W − W⁰ is (s/N)·Σ B_k A_k, and so of rank N·r at most; and b − b⁰ is (s/N)·Σ (B_k b_A,k + b_B,k).
 //
-// Shown to fail by adding (s/N)·Σ B_k A_k to W instead of W⁰ at every merge, and likewise to b instead of b⁰.
-func lawTelescoping(t *testing.T, w *mpi.World) {
+// Fails with adding (s/N)·Σ B_k A_k to W instead of W⁰ at every merge, and likewise to b instead of b⁰.
+func lawTelescoping(t *testing.T, w collective.Group) {
 	for _, heads := range headCounts(w) {
 		for _, bias := range []bool{false, true} {
 			telescoping(t, w, heads, bias)
@@ -302,13 +299,13 @@ func lawTelescoping(t *testing.T, w *mpi.World) {
 	}
 }
 
-func telescoping(t *testing.T, w *mpi.World, n int, bias bool) {
+func telescoping(t *testing.T, w collective.Group, n int, bias bool) {
 	c, set := tinyConfig("lte"), tinySet(300)
 	c.Model.Width, c.Model.MLP, c.Train.Steps = 12, 16, 12
 	c.LoRA.Rank = max(1, 6/n) // N·r < 12 = min(m, n) of qkv, projection and both MLP layers
 	c.LoRA.Heads, c.LoRA.Bias = n, bias
 	tr := newTrainer(t, c, w, set)
-	m := tr.method.(*lte)
+	m := tr.algorithm.(*lte)
 	f := tr.newFeed()
 	defer f.Close()
 	tr.feed = f
@@ -319,13 +316,13 @@ func telescoping(t *testing.T, w *mpi.World, n int, bias bool) {
 	all := make([]float32, n*m.layout.Length)
 	must(t, collective.Allgather(w, all, m.values))
 	low := 0
-	for i, p := range m.layout.Layers {
+	for _, p := range m.layout.Layers {
 		l, r := p.Layer, p.Rank
 		out, in := l.W.Rows, l.W.Cols
 		sum, update := mat.NewDense(out, in, nil), mat.NewDense(out, in, nil)
 		b, share := wide(l.B), float64(scale(tr))/float64(n) // b⁰; s/N
 		if bias {
-			b = wide(m.origins[i].b)
+			b = wide(memoryOf(tr, "origin."+l.Name+".bias"))
 		}
 		for k := range n {
 			f := p.Factors(all[k*m.layout.Length : (k+1)*m.layout.Length])
@@ -340,12 +337,12 @@ func telescoping(t *testing.T, w *mpi.World, n int, bias bool) {
 		}
 		want := make([]float64, out*in)
 		for j := range want {
-			update.Set(j/in, j%in, float64(l.W.Data[j])-float64(m.origins[i].w[j]))
-			want[j] = float64(m.origins[i].w[j]) + sum.At(j/in, j%in)
+			update.Set(j/in, j%in, float64(l.W.Data[j])-float64(memoryOf(tr, "origin."+l.Name+".weight")[j]))
+			want[j] = float64(memoryOf(tr, "origin."+l.Name+".weight")[j]) + sum.At(j/in, j%in)
 		}
 		near(t, l.Name, l.W.Data, want, 1e-6)
 		near(t, "bias of "+l.Name, l.B, b, 1e-6)
-		if bias && far(l.B, m.origins[i].b, 0.01) == nil {
+		if bias && far(l.B, memoryOf(tr, "origin."+l.Name+".bias"), 0.01) == nil {
 			t.Fatal("b has hardly moved")
 		}
 		if limit := n * r; limit < min(out, in) {

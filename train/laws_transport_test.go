@@ -1,5 +1,3 @@
-//go:build mpirun
-
 package train
 
 import (
@@ -8,25 +6,18 @@ import (
 	"slices"
 	"testing"
 
+	"lte/collective"
 	"lte/config"
 	"lte/merge"
-	"lte/mpi"
 	"lte/record"
 )
-
-func TestLawsOfTransports(t *testing.T) {
-	onSomeRanks(t, []int{1, 2, 3, 4, 8}, []law{
-		{"5 and 7: by whatever way, W is the same", lawTransports},
-		{"the choice is the ranks' own, and told", choiceIsTold},
-	})
-}
 
 // Laws 5 and 7: by whatever transport heads travel, over any wire, with resets or without, all ranks hold the same bits of W,
 // W⁰ + (s/N)·Σ BA of all heads: in fp32 to rounding, else to a part of what it has moved by that does not grow.
 //
 // Fails if a layer's sum is taken for another's or is scaled twice, if it is added to what already holds it, if after a reset
-// it goes on from the one before, and if what rounding drops is lost (shown by each).
-func lawTransports(t *testing.T, w *mpi.World) {
+// it goes on from the one before, and if what rounding drops is lost.
+func lawTransports(t *testing.T, w collective.Group) {
 	for _, transport := range []string{"dense", "rows"} {
 		for _, wire := range []merge.Wire{merge.FP32, merge.Int8} {
 			for i, reset := range []string{"none", "b", "ab"} {
@@ -39,11 +30,11 @@ func lawTransports(t *testing.T, w *mpi.World) {
 	}
 }
 
-func transported(t *testing.T, w *mpi.World, c config.Config) {
+func transported(t *testing.T, w collective.Group, c config.Config) {
 	t.Helper()
 	what := fmt.Sprintf("%s, %s, reset %s, %d heads: ", c.Exchange.Transport, c.Exchange.Wire, c.Merge.Reset, c.LoRA.Heads)
 	tr := newTrainer(t, c, w, tinySet(300))
-	m := tr.method.(*lte)
+	m := tr.algorithm.(*lte)
 	f := tr.newFeed()
 	defer f.Close()
 	tr.feed = f
@@ -64,7 +55,7 @@ func transported(t *testing.T, w *mpi.World, c config.Config) {
 			lawSeven(t, what, m, before, linear(tr), have, make([]float64, len(have)))
 			continue
 		}
-		if c.Merge.Reset != "none" && slices.ContainsFunc(m.gathering.Sum(0), func(x float32) bool { return x != 0 }) {
+		if c.Merge.Reset != "none" && slices.ContainsFunc(m.merger.Exchange().Sum(0), func(x float32) bool { return x != 0 }) {
 			t.Fatal(what + "what W has taken up goes on to travel")
 		}
 		moved := 0.0
@@ -104,7 +95,7 @@ func updateOf(m *lte, have []float64) (all []float64) {
 
 // Fails if ranks choose by figures of their own, if layers whose heads are measured do not travel as factors, or the summary
 // says another way than was gone.
-func choiceIsTold(t *testing.T, w *mpi.World) {
+func choiceIsTold(t *testing.T, w collective.Group) {
 	for _, transport := range []string{"auto", "dense", "rows", "factors"} {
 		c := tinyConfig("lte")
 		c.Exchange.Transport, c.LoRA.Heads, c.Train.Steps = transport, w.Size(), 6

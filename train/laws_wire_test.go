@@ -1,5 +1,3 @@
-//go:build mpirun
-
 package train
 
 import (
@@ -10,18 +8,7 @@ import (
 	"lte/collective"
 	"lte/config"
 	"lte/merge"
-	"lte/mpi"
 )
-
-// sizesOfWires are the numbers of ranks that laws of wires are shown on.
-var sizesOfWires = []int{1, 2, 4, 8}
-
-func TestLawsOfWires(t *testing.T) {
-	onSomeRanks(t, sizesOfWires, []law{
-		{"5 and 7: what travels is what is merged", lawWires},
-		{"7: zstd changes no bit", lawZstd},
-	})
-}
 
 // change is what a wire's stated error is in proportion to, as merge.Wire says: of a number's own change, or of the
 // largest of its block of 64.
@@ -45,8 +32,8 @@ func change(wire merge.Wire, d []float64) []float64 {
 // do not add up, and after a reset of B what was not sent is part of the next message.
 //
 // Fails if the owner merges what it had, or goes on from it; if a change is taken from anything but what all hold, after a
-// reset too; if what is owed is forgotten, or paid twice (shown by each).
-func lawWires(t *testing.T, w *mpi.World) {
+// reset too; if what is owed is forgotten, or paid twice.
+func lawWires(t *testing.T, w collective.Group) {
 	for _, wire := range []merge.Wire{merge.FP32, merge.BF16, merge.Int8, merge.Int4} {
 		for _, reset := range []string{"none", "b", "ab"} {
 			for _, own := range []int{1, 2} {
@@ -59,12 +46,12 @@ func lawWires(t *testing.T, w *mpi.World) {
 	}
 }
 
-func wires(t *testing.T, w *mpi.World, c config.Config) {
+func wires(t *testing.T, w collective.Group, c config.Config) {
 	t.Helper()
 	what := fmt.Sprintf("%s, reset %s, %d heads: ", c.Exchange.Wire, c.Merge.Reset, c.LoRA.Heads)
 	wire := merge.Wire(c.Exchange.Wire)
 	tr := newTrainer(t, c, w, tinySet(300))
-	m := tr.method.(*lte)
+	m := tr.algorithm.(*lte)
 	f := tr.newFeed()
 	defer f.Close()
 	tr.feed = f
@@ -75,10 +62,10 @@ func wires(t *testing.T, w *mpi.World, c config.Config) {
 		status, err := tr.localSteps(3)
 		must(t, err)
 		have := gathered(t, w, m.values)
-		m.anticipate()
+		must(t, m.merger.SeedEstimates())
 		from := make([]float64, len(have)) // what all hold
 		for k := range c.LoRA.Heads {
-			copy(from[k*length:], wide(m.gathering.Estimate(k)))
+			copy(from[k*length:], wide(m.merger.Exchange().Estimate(k)))
 		}
 		wanted := make([]float64, len(have)) // to arrive
 		moves := make([]float64, len(have))
@@ -96,7 +83,7 @@ func wires(t *testing.T, w *mpi.World, c config.Config) {
 
 		delta := make([]float64, len(have)) // of the factors as they are merged, at most
 		for k := range c.LoRA.Heads {
-			held := m.gathering.Estimate(k)
+			held := m.merger.Exchange().Estimate(k)
 			everywhere(t, w, what+"a head", fmt.Sprint(collective.Digest(held)))
 			bound := change(wire, moves[k*length:(k+1)*length])
 			for i, x := range held {
@@ -112,8 +99,8 @@ func wires(t *testing.T, w *mpi.World, c config.Config) {
 				copy(owed[k*length+p.B:k*length+p.BiasA], difference(wanted[k*length+p.B:k*length+p.BiasA], held[p.B:p.BiasA]))
 				copy(owed[k*length+p.BiasB:k*length+p.End], difference(wanted[k*length+p.BiasB:k*length+p.End], held[p.BiasB:p.End]))
 			}
-			if i := k - m.first; c.Merge.Reset == "none" && i >= 0 && i < len(m.crew) {
-				bits(t, what+"A', B'", m.crew[i].heads[0].Merged, held)
+			if i := k - m.first; c.Merge.Reset == "none" && i >= 0 && i < len(m.heads.workers) {
+				bits(t, what+"A', B'", m.heads.workers[i].heads[0].Merged, held)
 			}
 		}
 		base := start
@@ -159,7 +146,7 @@ func lawSeven(t *testing.T, what string, m *lte, base, got []float32, have, delt
 }
 
 // gathered is every rank's x, in order.
-func gathered(t *testing.T, w *mpi.World, x []float32) []float64 {
+func gathered(t *testing.T, w collective.Group, x []float32) []float64 {
 	t.Helper()
 	all := make([]float32, w.Size()*len(x))
 	must(t, collective.Allgather(w, all, x))
@@ -175,7 +162,7 @@ func difference(x []float64, y []float32) []float64 {
 }
 
 // Fails if compressing what travels changes a bit of W, or if it is not asked for.
-func lawZstd(t *testing.T, w *mpi.World) {
+func lawZstd(t *testing.T, w collective.Group) {
 	for _, wire := range []string{"fp32", "bf16", "int8", "int4"} {
 		var digests []string
 		var sent []int64

@@ -36,7 +36,7 @@ func TestLayerRules(t *testing.T) {
 		block + "mlp.0":                   {5, 0.8},
 		block + "mlp.3":                   {3, 3},
 	}
-	for _, p := range tr.method.(*lte).layout.Layers {
+	for _, p := range tr.algorithm.(*lte).layout.Layers {
 		if w := want[p.Layer.Name]; p.Rank != w.rank || p.Scale != w.s {
 			t.Errorf("%s: rank %d, s %v, want %v", p.Layer.Name, p.Rank, p.Scale, w)
 		}
@@ -85,7 +85,7 @@ func TestLayerRules(t *testing.T) {
 }
 
 // Fails if an exception that cannot be is not a *config.Error of one line that names its keys and what is wrong.
-func TestExceptionsThatCannotBe(t *testing.T) {
+func TestImpossibleLayerRulesAreRefused(t *testing.T) {
 	for _, c := range []struct {
 		name, method string
 		set          func(*config.Config)

@@ -1,8 +1,6 @@
 package train
 
 import (
-	"fmt"
-
 	"lte/collective"
 	"lte/compute"
 	"lte/config"
@@ -12,394 +10,155 @@ import (
 	"lte/nn"
 )
 
-// lte is LoRA-the-Explorer (Huh et al. 2024, algorithm 1 and the authors' code): every head trains alone, and every K
-// steps all ranks gather all heads' factors. Without resets they apply
-//
-//	W ← W⁰ + (s/N)·Σ_k B_k A_k;  A'_k, B'_k ← A_k, B_k
-//
-// which is what W ← W + (s/N)·Σ_k (B_k A_k − B'_k A'_k) telescopes to, without its drift. With resets
-//
-//	W ← W + (s/N)·Σ_k B_k A_k;  B_k ← 0
-//
-// and every head is exactly at W. A_k and B_k of all heads are here what was sent of them, for their owners too; A'_k and
-// B'_k are therefore in W, and what rounding on the wire dropped stays with the head.
-//
-// With exchange.overlap what is sent at a merge is on its way during the next interval, and taken up at the next merge:
-//
-//	W ← W⁰ + (s/N)·Σ_k B'_k A'_k;  W_k = W − s·B'_k A'_k + s·B_k A_k
-//
-// where A', B' are the factors of one interval ago, and what a head has learned since is in its W_k all along.
-//
-// With merge.momentum μ an update Δ of W goes on in the merges that follow: see momentum.
-//
-// Where heads are many, exchange.transport has a layer's sum over them travel in place of their factors.
+// lte is LoRA-the-Explorer (Huh et al. 2024, algorithm 1): every head trains alone for K steps, then all ranks exchange their heads'
+// factors and merge them into W. The equations are merge.Merger's.
 type lte struct {
+	ownHeads
+	checker *lockstepChecker
+	cleared int // moments
+}
+
+// ownHeads are heads that no other rank has, and what merges them.
+type ownHeads struct {
 	*heads
-	checker   *lockstepChecker
-	sharers   collective.Group // of which the ranks of a node share W, and its merge
-	share     float32          // of a head's update in W's: 1/N, or 1 for their sum
-	origins   []origin         // a layer each; nil with resets, which add to W and b themselves
-	momentum  momentum
-	wire      merge.Wire
-	route     Route
-	gathering *merge.Update
-	mean      *collective.Mean // of the replicas
-	merged    []float32        // the replicas of the last merge
-	done      counts
-	aloft     *flight   // nil: none
-	sending   []float32 // the factors that it carries
-	arrived   flight    // a copy of aloft, landed, in a checkpoint
+	merger   *merge.Merger
+	replicas *replicaMean // nil: none
 }
 
-// flight is an exchange of factors that is under way, of the interval of k steps that ended with step.
-type flight struct {
-	step, k  int
-	statuses []merge.Status
-	err      error
-	landed   chan struct{} // closed: statuses or err are there
-}
-
-// origin is what a layer's W and b are formed of: W⁰ (out, in), and b⁰ (out) where heads have biases.
-type origin struct{ w, b []float32 }
-
-func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model, as *Route) (*lte, error) {
+func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model, route *merge.Route) (*lte, error) {
 	own := c.LoRA.Heads / g.Size()
-	resets := c.Merge.Reset != "none"
-	base := lora.CachedBase
-	switch {
-	case resets:
-		base = lora.MainWeightBase
-	case own > 1:
-		base = lora.RecomputedBase
-	}
-	h, err := newHeads(c, be, m, g.Rank()*own, own, 1, base)
+	h, err := newHeads(c, be, m, g.Rank()*own, own, 1, baseOf(c, own))
 	if err != nil {
 		return nil, err
 	}
-	l := &lte{heads: h, sharers: sharers(c, g), share: 1 / float32(c.LoRA.Heads)}
+	l := &lte{ownHeads: ownHeads{heads: h}, checker: newLockstepChecker(g.For(collective.Control), m)}
+	var last [][]float32
+	for _, w := range h.workers {
+		last = append(last, w.heads[0].Merged)
+	}
+	o := MergeOptions(c, h.layout, own)
+	o.Backend, o.Route, o.Initial = be, route, h.initial
+	if c.Merge.Decay == "weights" {
+		o.Decay = h.weightDecay
+	}
+	if l.merger, err = merge.New(g, weightsGroup(c, g), last, o); err != nil {
+		return nil, err
+	}
+	l.replicas, err = newReplicaMean(g.For(collective.Merging), h.workers)
+	return l, err
+}
+
+// MergeOptions are the configured ones, for own heads of that layout on each rank.
+func MergeOptions(c config.Config, layout *lora.Layout, own int) merge.Options {
+	o := merge.Options{Layout: layout, Own: own, All: c.LoRA.Heads, Share: 1 / float32(c.LoRA.Heads),
+		Wire: merge.Wire(c.Exchange.Wire), Zstd: c.Exchange.Zstd, Momentum: c.Merge.Momentum, Overlap: c.Exchange.Overlap,
+		Resets: c.Merge.Reset != "none", KeepsA: c.Merge.Reset == "b", Choice: TransportChoice(c)}
 	if c.Merge.Combine == "sum" {
-		l.share = 1
+		o.Share = 1
 	}
-	if !resets {
-		if err := l.keepOrigins(); err != nil {
-			return nil, err
-		}
-	}
-	if l.momentum, err = newMomentum(c.Merge.Momentum, l.layout, l.sharers); err != nil {
-		return nil, err
-	}
-	if c.Exchange.Overlap {
-		if err := g.For(collective.Control).YieldWhileWaiting(); err != nil {
-			return nil, err
-		}
-	}
-	l.wire = merge.Wire(c.Exchange.Wire)
-	merging := g.For(collective.Merging)
-	if c.Exchange.Zstd {
-		merging = merge.Compressed(merging, l.wire)
-	}
-	transports, route, err := h.choose(g, own, as)
-	if err != nil {
-		return nil, err
-	}
-	l.route = route
-	if l.gathering, err = merge.NewUpdate(merging, h.factors(), h.layout.Length, own, l.wire, transports, l.multiply); err != nil {
-		return nil, err
-	}
-	if r := h.crew[0].replicas; r != nil {
-		l.merged = append([]float32(nil), r.value...)
-		if l.mean, err = collective.NewMean(g.For(collective.Merging), len(r.value)); err != nil {
-			return nil, err
-		}
-	}
-	l.checker = newLockstepChecker(g.For(collective.Control), m)
-	return l, nil
+	return o
 }
 
-// keepOrigins copies W⁰ and b⁰ of the layers that carry heads; W⁰ is the sharers', as W is.
-func (l *lte) keepOrigins() error {
-	rooms, err := besideW(l.layout, l.sharers)
-	if err != nil {
-		return fmt.Errorf("room for W⁰: %w", err)
-	}
-	for i, p := range l.layout.Layers {
-		o := origin{w: rooms[i]}
-		from, to := collective.Part(l.sharers, len(o.w))
-		copy(o.w[from:to], p.Layer.W.Data[from:to])
-		if l.config.LoRA.Bias {
-			o.b = append([]float32(nil), p.Layer.B...)
-		}
-		l.origins = append(l.origins, o)
-	}
-	return l.sharers.NodeBarrier()
+// TransportChoice says how a configuration chooses transports. Only factors bring each head's own values to all ranks, which biases of
+// heads, overlap, and the measurement of heads need.
+func TransportChoice(c config.Config) merge.Choice {
+	return merge.Choice{Transport: c.Exchange.Transport, Factors: func(layer string) bool {
+		return c.LoRA.Bias || c.Exchange.Overlap || c.Measure.Every > 0 && matchAny(c.Measure.Layers, layer)
+	}}
 }
 
-// besideW is a number, 0 at first, for every one of each layer's W that carries heads, (out, in); the sharers' like those.
-func besideW(layout *lora.Layout, sharers collective.Group) (rooms [][]float32, err error) {
-	total := 0
-	for _, p := range layout.Layers {
-		total += len(p.Layer.W.Data)
-	}
-	room, err := collective.Memory(sharers, total)
-	if err != nil {
-		return nil, err
-	}
-	for _, p := range layout.Layers {
-		n := len(p.Layer.W.Data)
-		rooms, room = append(rooms, room[:n]), room[n:]
-	}
-	return rooms, nil
-}
-
+func (l *lte) workers() []*worker    { return l.heads.workers }
 func (l *lte) interval(step int) int { return l.config.Merge.Interval(step) }
-func (l *lte) counts() counts        { return l.done }
+func (l *lte) counts() counts        { return counts{merges: l.merger.Merges(), cleared: l.cleared} }
+func (l *lte) own() *ownHeads        { return &l.ownHeads }
 
-// exchange: a local step talks to nobody.
+// exchange sends nothing: heads train alone.
 func (l *lte) exchange(_ int, loss float64) (float64, error) { return loss, nil }
 
-func (l *lte) merge(step, k int, status merge.Status) (ended, error) {
-	if !l.config.Exchange.Overlap {
-		if err := l.anticipate(); err != nil {
-			return ended{}, err
+// merge exchanges the factors of the interval and merges them into W. With overlap they travel while the next interval trains, and this
+// merge is that of the interval before; the last interval of a run has no next one.
+func (l *lte) merge(step, k int, status merge.Status) (earlier merged, err error) {
+	if l.merger.Pending() {
+		if earlier, err = l.finishMerge(); err != nil {
+			return earlier, err
 		}
-		statuses, err := l.gathering.Gather(l.values, status)
-		if err != nil {
-			return ended{}, err
-		}
-		return l.take(step, k, statuses)
 	}
-	earlier, err := l.land()
-	if err != nil {
-		return ended{}, err
+	if err := l.merger.Start(l.values, merge.Interval{Step: step, Steps: k, Status: status}); err != nil {
+		return merged{}, err
 	}
-	if err := l.send(step, k, status); err != nil {
-		return ended{}, err
-	}
-	if step < l.config.Train.Steps {
+	if l.config.Exchange.Overlap && step < l.config.Train.Steps {
 		return earlier, nil
 	}
-	last, err := l.land() // there is no next interval
-	steps := earlier.steps + last.steps
-	loss := earlier.loss*float64(earlier.steps) + last.loss*float64(last.steps)
-	return ended{loss / float64(steps), steps}, err
+	last, err := l.finishMerge()
+	return earlier.and(last), err
 }
 
-// send begins an exchange. Until it has landed no rank calls another collective: the order of calls is that of the group.
-func (l *lte) send(step, k int, status merge.Status) error {
-	if err := l.anticipate(); err != nil {
-		return err
+// finishMerge waits for the exchange, and has every head train on from the merged W.
+func (l *lte) finishMerge() (merged, error) {
+	r, err := l.merger.Wait()
+	if err != nil {
+		return merged{}, err
 	}
-	l.sending = append(l.sending[:0], l.values...)
-	f := &flight{step: step, k: k, landed: make(chan struct{})}
-	go func() {
-		defer close(f.landed)
-		f.statuses, f.err = l.gathering.Gather(l.sending, status)
-	}()
-	l.aloft = f
-	return nil
+	if err := failure(r.Step, r.Steps, r.Statuses); err != nil {
+		return merged{}, err
+	}
+	if err := l.replicas.average(); err != nil {
+		return merged{}, err
+	}
+	if err := l.checker.check(); err != nil {
+		return merged{}, err
+	}
+	l.cleared += l.begin(l.merger.Merges())
+	return merged{meanLoss(r.Statuses), r.Steps}, nil
 }
 
-// land waits for the exchange under way, if there is one, and takes it up.
-func (l *lte) land() (ended, error) {
-	f := l.aloft
-	if f == nil {
-		return ended{}, nil
+// and is the mean over the steps of both.
+func (m merged) and(n merged) merged {
+	if m.steps == 0 {
+		return n
 	}
-	l.aloft = nil
-	if <-f.landed; f.err != nil {
-		return ended{}, f.err
-	}
-	if err := l.sharers.NodeBarrier(); err != nil { // others still train with the W that is to change
-		return ended{}, err
-	}
-	return l.take(f.step, f.k, f.statuses)
+	steps := m.steps + n.steps
+	return merged{(m.loss*float64(m.steps) + n.loss*float64(n.steps)) / float64(steps), steps}
 }
 
-// take makes W of the factors that were gathered after the k steps that ended with step: each sharer its rows.
-func (l *lte) take(step, k int, statuses []merge.Status) (ended, error) {
-	if err := failure(step, k, statuses); err != nil {
-		return ended{}, err
-	}
-	shrink := l.shrink(step, k)
-	for i, p := range l.layout.Layers {
-		out, in := p.Layer.W.Rows, p.Layer.W.Cols
-		first, end := collective.Part(l.sharers, out)
-		w := p.Layer.W.Data[first*in : end*in]
-		from := w
-		if l.origins != nil {
-			from = l.origins[i].w[first*in : end*in]
-		}
-		l.momentum.begin(w)
-		decay(from, w, shrink)
-		if sum := l.gathering.Sum(i); sum != nil {
-			add(w, from, sum[first*in:end*in])
-		} else {
-			a, b := l.gathering.Stacks(i, first, end) // (N·r, in), (rows, N·r)
-			rows, wide := end-first, l.config.LoRA.Heads*p.Rank
-			l.backend.AddProduct(compute.F32(compute.Matrix(rows, in, w)), compute.Matrix(rows, in, from), p.Scale*l.share,
-				compute.Matrix(rows, wide, b), compute.Matrix(wide, in, a))
-		}
-		l.momentum.end(i, first*in, w, from)
-	}
-	l.mergeBiases()
-	if err := l.sharers.NodeBarrier(); err != nil { // all of W is there
-		return ended{}, err
-	}
-	if err := l.mergeReplicas(); err != nil {
-		return ended{}, err
-	}
-	if err := l.checker.check(); err != nil { // before what heads begin with is formed of W
-		return ended{}, err
-	}
-	for i, w := range l.crew {
-		copy(w.heads[0].Merged, l.gathering.LocalEstimate(i))
-	}
-	l.owe()
-	if l.origins == nil {
-		if err := l.gathering.ResetSums(); err != nil {
-			return ended{}, err
-		}
-	}
-	l.done.merges++
-	l.done.cleared += l.begin(l.done.merges)
-	return ended{meanLoss(statuses), k}, nil
-}
-
-// anticipate makes what all ranks hold of the heads what these began with, at first and after a reset, as far as all can
-// know it: then A need not travel, and the first message is a change like any other. It is put off until the next
-// exchange, as the factors of the last one are still measured.
-func (l *lte) anticipate() error {
-	reset, merges := l.config.Merge.Reset, l.done.merges
-	if l.wire == merge.FP32 || merges > 0 && reset == "none" || !l.gathering.HasEstimates() {
-		return nil
-	}
-	err := l.gathering.SetEstimates(func(k int, head []float32) {
-		if merges == 0 {
-			l.layout.DrawA(head, l.streams("head", k, 1)...)
-		} else {
-			l.reset(head, k, merges)
-		}
-	})
-	if err != nil || merges > 0 && reset == "b" {
-		return err // owe has seen to the rest
-	}
-	for i, w := range l.crew {
-		copy(l.gathering.LocalEstimate(i), l.gathering.Estimate(w.number))
-	}
-	return nil
-}
-
-// owe: after a reset of B alone what was not sent of B is still owed, as A goes on. The next change of B is taken from
-// B̂ − B of this merge in place of 0. After a reset of A too it is forgotten: it was a factor of another A.
-func (l *lte) owe() {
-	if l.wire == merge.FP32 || l.config.Merge.Reset != "b" {
-		return
-	}
-	for i, w := range l.crew {
-		for _, p := range l.layout.Layers {
-			sent, f := p.Factors(l.gathering.LocalEstimate(i)), p.Factors(w.heads[0].Value)
-			subtract(sent.B.Data, f.B.Data)
-			subtract(sent.BiasB, f.BiasB)
-		}
-	}
-}
-
-func subtract(dst, x []float32) {
-	for i, v := range x {
-		dst[i] -= v
-	}
-}
-
-func add(dst, x, y []float32) {
-	for i, v := range x {
-		dst[i] = v + y[i]
-	}
-}
-
-// apart returns the factors of the last merge: those that any reset left behind. Layers that are measured travel as factors.
-func (l *lte) apart(layer *nn.Linear) (all []lora.Factors) {
-	if p, ok := l.place(layer); ok {
-		for k := range l.config.LoRA.Heads {
-			all = append(all, p.Factors(l.gathering.Estimate(k)))
-		}
-	}
-	return all
-}
-
-// mergeBiases makes b of the biases that were gathered; of a node's sharers one does it.
-func (l *lte) mergeBiases() {
-	if !l.config.LoRA.Bias || l.sharers.NodeRank() > 0 {
-		return
-	}
-	for i, p := range l.layout.Layers {
-		if l.origins != nil {
-			copy(p.Layer.B, l.origins[i].b)
-		}
-		for k := range l.config.LoRA.Heads {
-			p.Factors(l.gathering.Estimate(k)).AddBias(p.Layer.B, p.Scale*l.share)
-		}
-	}
-}
-
-// mergeReplicas gives every worker the mean of all heads' replicas.
-func (l *lte) mergeReplicas() error {
-	if l.mean == nil {
-		return nil
-	}
-	for i := range l.merged {
-		sum := 0.0
-		for _, w := range l.crew {
-			sum += float64(w.replicas.value[i])
-		}
-		l.merged[i] = float32(sum / float64(len(l.crew)))
-	}
-	if err := l.mean.Average(l.merged); err != nil {
-		return err
-	}
-	for _, w := range l.crew {
-		copy(w.replicas.value, l.merged)
-	}
+// loadMerged: W is that of the last merge; the model's replicas are a worker's until they are loaded again.
+func (l *lte) loadMerged() {
 	l.settle()
-	return nil
+	l.replicas.load()
 }
 
-func (l *lte) wait() (failed bool) {
-	f := l.aloft
-	if f == nil {
-		return false
-	}
-	<-f.landed
-	return failure(f.step, f.k, f.statuses) != nil
-}
+func (l *lte) settle() bool { return l.merger.Settle() }
 
-// settle: W is that of the last merge, and no exchange is under way; the model's replicas are a worker's until they are loaded anew.
-func (l *lte) settle() {
-	l.wait()
-	if l.mean != nil {
-		(&replicas{trained: l.crew[0].replicas.trained, value: l.merged}).load()
+func (l *lte) restored() {
+	l.merger.Restored()
+	for _, w := range l.heads.workers {
+		w.heads[0].Rebase()
 	}
 }
 
-// shrink is Π (1 − η_i·λ) over the last k steps where weight decay acts on W, at the merge and for all of them at once
-// (algorithm.md, decay = "weights"); else 1.
-func (l *lte) shrink(step, k int) float64 {
-	c := l.config
-	product := 1.0
-	if c.Merge.Decay == "weights" {
-		for i := step - k; i < step; i++ {
-			product *= 1 - c.Optimizer.WeightDecay*learningRate(c.Optimizer.LR, c.Schedule, i, c.Train.Steps)
-		}
+func (l *lte) headFactors(layer *nn.Linear) []lora.Factors {
+	slot, ok := l.slot(layer)
+	if !ok {
+		return nil
+	}
+	return l.merger.HeadFactors(slot)
+}
+
+func (l *lte) state(s *state) {
+	s.Own.Int("moments_cleared", &l.cleared)
+	l.heads.state(s, &s.Own)
+	if l.replicas != nil {
+		s.Shared.Floats("replicas", l.replicas.merged)
+	}
+	l.merger.State(&s.State, s.measured)
+}
+
+// weightDecay is Π (1 − η_i·λ) over the k steps that end with step: the decay of W where it acts on W at the merge, for all of them at
+// once (algorithm.md, decay = "weights").
+func (h *heads) weightDecay(step, k int) float64 {
+	c, product := h.config, 1.0
+	for i := step - k; i < step; i++ {
+		product *= 1 - c.Optimizer.WeightDecay*learningRate(c.Optimizer.LR, c.Schedule, i, c.Train.Steps)
 	}
 	return product
-}
-
-// decay takes (1 − shrink)·W from what the next W is formed of, W⁰ or W itself: W ← shrink·W + … either way.
-func decay(from, w []float32, shrink float64) {
-	if shrink == 1 {
-		return
-	}
-	part := float32(1 - shrink)
-	for i, x := range w {
-		from[i] -= part * x
-	}
 }

@@ -7,7 +7,6 @@ import (
 	"lte/collective"
 	"lte/config"
 	"lte/data"
-	"lte/lora"
 	"lte/measure"
 	"lte/model"
 	"lte/nn"
@@ -16,21 +15,15 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// probe measures, now and then, what the paper measures over training: of some layers, the effective rank and norm of the
-// gradient at the merged weights and of W − W⁰, and how the heads' updates lie to one another.
+// probe is what the paper's measurements over training need: of some layers, the effective rank and norm of the gradient at the merged
+// weights and of W − W⁰, and the angles between the heads' updates.
 type probe struct {
 	layers  []*nn.Linear
 	origins [][]float32 // W⁰ (out, in) of each
-	images  data.Images // the mini-batch whose gradient is taken: the same one always, in every method and on every rank
+	images  data.Images // the mini-batch whose gradient is measured: always the same, in every method and on every rank
 }
 
-// apart is a method of several heads.
-type apart interface {
-	// apart returns every head's factors of a layer as they were merged, of all ranks; nil where the layer carries none.
-	apart(layer *nn.Linear) []lora.Factors
-}
-
-// newProbe returns nil where nothing is to be measured.
+// newProbe returns nil if nothing is to be measured.
 func newProbe(c config.Measure, set *data.Set, m *model.Model) (*probe, error) {
 	if c.Every <= 0 {
 		return nil, nil
@@ -49,7 +42,7 @@ func newProbe(c config.Measure, set *data.Set, m *model.Model) (*probe, error) {
 	return p, nil
 }
 
-// spread is that many of the images, evenly spread: image sets come sorted by class.
+// spread is that many of the images, evenly spaced: image sets are sorted by class.
 type spread struct {
 	data.Images
 	count int
@@ -60,8 +53,8 @@ func (s spread) Len() int                               { return s.count }
 func (s spread) Label(i int) int                        { return s.Images.Label(s.at(i)) }
 func (s spread) Picture(dst *data.Picture, i int) error { return s.Images.Picture(dst, s.at(i)) }
 
-// measure fills in what the record tells of the merged weights W and of the heads. Every rank takes the whole gradient,
-// which costs no message; the decompositions, a layer each, are shared out. It leaves what trains as it was.
+// measure records ranks, norms and angles of the merged weights W and of the heads. Every rank forms the whole gradient, which costs no
+// message; the decompositions are divided among the ranks, layer by layer. Training continues as if it had not been called.
 func (t *Trainer) measure(r *record.Record) error {
 	gradients, err := t.mergedGradients()
 	if err != nil {
@@ -69,7 +62,6 @@ func (t *Trainer) measure(r *record.Record) error {
 	}
 	var ranks, updates, cosines, distances mean
 	var gradientSquares, updateSquares, weightSquares float64
-	heads, _ := t.method.(apart)
 	for i, l := range t.probe.layers {
 		if i%t.meter.Size() != t.meter.Rank() {
 			continue
@@ -86,11 +78,8 @@ func (t *Trainer) measure(r *record.Record) error {
 		updates.add(measure.EffectiveRank(moved))
 		updateSquares += t.backend.SumSquares(moved.Data)
 		weightSquares += t.backend.SumSquares(l.W.Data)
-		if heads == nil {
-			continue
-		}
 		var all []measure.Head
-		for _, f := range heads.apart(l) {
+		for _, f := range t.algorithm.headFactors(l) {
 			all = append(all, measure.NewHead(f.A, f.B))
 		}
 		cosine, distance := measure.Pairs(all)
@@ -136,7 +125,7 @@ func (t *Trainer) mergedGradients() (gradients []blas32.General, err error) {
 	return gradients, err
 }
 
-// mean is of the values that are numbers.
+// mean is the mean of values other than NaN.
 type mean struct{ sum, count float64 }
 
 func (m *mean) add(x float64) {

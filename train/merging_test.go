@@ -16,7 +16,7 @@ import (
 // steps, the last one at the run's end.
 //
 // Fails if an interval begins or ends at another step, if the last one passes the end, or if a method has a clock of
-// its own (shown by an interval cut at its limit).
+// its own.
 func TestMergeSchedule(t *testing.T) {
 	want := []int{1, 2, 3, 4, 7, 10, 15, 18}
 	for _, method := range []string{"lte", "sequential", "localsgd", "diloco"} {
@@ -41,9 +41,8 @@ func TestMergeSchedule(t *testing.T) {
 // With decay = "weights" every merge first takes Π(1−η_i·λ)·W of W, for the steps since the last; b and the factors
 // are not decayed. The twin goes on from its own W in float64, so that an error of one merge stays.
 //
-// Fails if the rates are those of other steps, if W⁰ alone is decayed, or if the factors are decayed too (shown by the
-// rates of the steps after, and by decaying origins by themselves).
-func TestDecayOfWeights(t *testing.T) {
+// Fails if the rates are those of other steps, if W⁰ alone is decayed, or if the factors are decayed too.
+func TestDecayOfWeightsActsAtMerges(t *testing.T) {
 	for _, reset := range []string{"none", "b"} {
 		const n, lambda = 2, 0.5
 		c := tinyConfig("lte")
@@ -84,7 +83,7 @@ func TestDecayOfWeights(t *testing.T) {
 		before := slices.Clone(w.heads[0].Value)
 		clear(w.heads[0].Grad)
 		w.clearMoments()
-		w.move(0.1, 0, 0)
+		w.update(0.1, 0, 0)
 		bits(t, "factors, without gradients", w.heads[0].Value, before)
 	}
 }
@@ -92,7 +91,7 @@ func TestDecayOfWeights(t *testing.T) {
 // Heads alike move W N times as far by their sum as by their mean.
 //
 // Fails if merge.combine does not reach the merge.
-func TestCombine(t *testing.T) {
+func TestSumMovesWeightsNTimesAsFar(t *testing.T) {
 	const n = 3
 	var moves [2][]float32
 	for i, combine := range []string{"mean", "sum"} {
@@ -138,7 +137,7 @@ func (r ranked) Size() int { return r.size }
 // one mini-batch, and heads alike stay alike.
 //
 // Fails if two heads see an image twice in an epoch, if which head sees what depends on the number of ranks, or if
-// same is not the same (shown by a feed that forgets its rank), and with shards that the ranks count from 0.
+// same is not the same, and with shards that the ranks count from 0.
 func TestShare(t *testing.T) {
 	const heads, batch, steps = 4, 3, 5
 	for _, share := range []string{"split", "shard", "same"} {

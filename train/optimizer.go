@@ -3,20 +3,19 @@ package train
 import (
 	"math"
 
+	"lte/checkpoint"
 	"lte/compute"
 	"lte/config"
 )
 
-// optimizer moves parameters.
+// optimizer updates parameters.
 type optimizer interface {
-	// step moves them by their gradients, which it first multiplies by clip.
+	// step updates them by their gradients, multiplied by clip.
 	step(lr, clip float64)
-	// clear forgets all earlier steps; it returns how many numbers that were not 0 it made 0.
+	// clear resets its state; it returns how many nonzero values it cleared.
 	clear() int
-	// moments are what it knows of earlier steps, each as long as the parameters.
-	moments() [][]float32
-	// state names all of that.
-	state(t *tensors, name string)
+	// state names its memory.
+	state(t *checkpoint.Tensors, name string)
 }
 
 func newOptimizer(c config.Optimizer, be compute.Backend, p parameters) optimizer {
@@ -50,12 +49,17 @@ func (o *adamW) step(lr, clip float64) {
 
 func (o *adamW) clear() int {
 	o.t = 0
-	return clearNumbers(o.m) + clearNumbers(o.v)
+	return clearValues(o.m) + clearValues(o.v)
 }
 
-func (o *adamW) moments() [][]float32 { return [][]float32{o.m, o.v} }
+func (o *adamW) state(t *checkpoint.Tensors, name string) {
+	t.Floats(name+".m", o.m)
+	t.Floats(name+".v", o.v)
+	t.Int(name+".steps", &o.t)
+}
 
-func clearNumbers(x []float32) (cleared int) {
+// clearValues sets x to 0; it returns how many values were not.
+func clearValues(x []float32) (cleared int) {
 	for i, v := range x {
 		if v != 0 {
 			x[i] = 0
@@ -85,12 +89,11 @@ func (o *sgd) step(lr, clip float64) {
 	}
 }
 
-func (o *sgd) clear() int { return clearNumbers(o.buffer) }
+func (o *sgd) clear() int { return clearValues(o.buffer) }
 
-func (o *sgd) moments() [][]float32 { return [][]float32{o.buffer} }
+func (o *sgd) state(t *checkpoint.Tensors, name string) { t.Floats(name+".momentum", o.buffer) }
 
-// clip is what the gradient of that 2-norm is multiplied by so that its norm keeps to the limit, if that is not 0, with
-// torch.nn.utils.clip_grad_norm_'s arithmetic.
+// clip is the factor that limits the 2-norm of a gradient, if the limit is not 0, with torch.nn.utils.clip_grad_norm_'s arithmetic.
 func clip(norm, limit float64) float64 {
 	if limit > 0 && limit/(norm+1e-6) < 1 {
 		return limit / (norm + 1e-6)

@@ -96,7 +96,7 @@ func TestScheduleAsTorch(t *testing.T) {
 }
 
 // Fails if a warm-up as long as the run, or longer, does anything but rise, or divides by 0.
-func TestScheduleAllWarmup(t *testing.T) {
+func TestScheduleMayBeAllWarmup(t *testing.T) {
 	for _, warmup := range []int{4, 8} {
 		for step := range 4 {
 			want := 0.5 * float64(step+1) / float64(warmup)
@@ -130,7 +130,7 @@ func TestClipAsTorch(t *testing.T) {
 
 // Fails if full decays a bias, the class token, the positions or a LayerNorm, or leaves a matrix out; and if lte does not
 // decay every factor.
-func TestDecaySpans(t *testing.T) {
+func TestDecaySparesVectors(t *testing.T) {
 	for _, name := range []string{"adamw", "sgd"} {
 		for _, affine := range []bool{false, true} {
 			for _, positions := range []string{"learned", "sincos"} {
@@ -142,7 +142,7 @@ func TestDecaySpans(t *testing.T) {
 				for _, p := range tr.model.Parameters() {
 					before[p.Name] = slices.Clone(p.Value)
 				}
-				tr.workers[0].move(0.1, 0, 0) // the gradients are 0: what moves is decay alone
+				tr.workers[0].update(0.1, 0, 0) // the gradients are 0: what moves is decay alone
 				decayed := 0
 				for _, p := range tr.model.Parameters() {
 					want := before[p.Name]
@@ -167,7 +167,7 @@ func TestDecaySpans(t *testing.T) {
 		for i := range head { // B too
 			head[i] = 1
 		}
-		tr.workers[0].move(0.1, 0, 0)
+		tr.workers[0].update(0.1, 0, 0)
 		for i := range head {
 			if math.Abs(float64(head[i])-0.95) > 1e-6 {
 				t.Fatalf("%s: factor %d is %v after decay, want 0.95", name, i, head[i])

@@ -122,7 +122,7 @@ func widened(x []float32) []float64 {
 // factors, b likewise.
 //
 // Fails if a reset moves W, leaves B or b_B, keeps A in ab or draws it in b, draws it of another stream, or forgets A'B'
-// (shown by each, and by a merge that leaves out b_A).
+// .
 func TestResets(t *testing.T) {
 	for _, reset := range []string{"none", "b", "ab"} {
 		for _, bias := range []bool{false, true} {
@@ -133,7 +133,7 @@ func TestResets(t *testing.T) {
 					c.LoRA.Heads, c.LoRA.Bias, c.Merge.Reset, c.Merge.Combine = n, bias, reset, combine
 					tr := started(t, c, collective.Alone{}, tinySet(60))
 					share := map[string]float64{"mean": 1.0 / n, "sum": 1}[combine]
-					layout := tr.method.(*lte).layout
+					layout := tr.algorithm.(*lte).layout
 					for merge := 1; merge <= 3; merge++ {
 						status, err := tr.localSteps(3)
 						must(t, err)
@@ -193,13 +193,16 @@ func TestResetLeavesW(t *testing.T) {
 	}
 }
 
-// moments are the numbers that the optimizers of a worker keep: of the head (or all weights), and of replicas.
-func moments(w *worker, part int) []float32 {
-	switch o := w.parts[part].optimizer.(type) {
+// moments are the values that the optimizers of a worker keep: of the head (or all weights), and of replicas.
+func moments(w *worker, group int) []float32 { return slices.Concat(momentsOf(w.groups[group])...) }
+
+// momentsOf are those of a parameter group, each as long as its parameters.
+func momentsOf(p *paramGroup) [][]float32 {
+	switch o := p.optimizer.(type) {
 	case *adamW:
-		return slices.Concat(o.m, o.v)
+		return [][]float32{o.m, o.v}
 	case *sgd:
-		return slices.Clone(o.buffer)
+		return [][]float32{o.buffer}
 	}
 	panic("an optimizer without moments")
 }
@@ -208,7 +211,7 @@ func moments(w *worker, part int) []float32 {
 // many were not 0 stands in records and in the summary.
 //
 // Fails if clear leaves a moment or AdamW's t, counts moments that were 0 (the first step's of A are), touches
-// replicas, or if keep clears (shown by clearing m alone, by keeping t, and by clearing all parts).
+// replicas, or if keep clears.
 func TestMomentsAtMerge(t *testing.T) {
 	for _, method := range []string{"lte", "sequential", "localsgd", "diloco"} {
 		for _, optimizer := range []string{"adamw", "sgd"} {
@@ -233,7 +236,7 @@ func TestMomentsAtMerge(t *testing.T) {
 						var before [][2][]float32
 						for _, w := range tr.workers {
 							b := [2][]float32{moments(w, 0)}
-							if len(w.parts) > 1 {
+							if len(w.groups) > 1 {
 								b[1] = moments(w, 1)
 							}
 							before = append(before, b)
@@ -252,7 +255,7 @@ func TestMomentsAtMerge(t *testing.T) {
 								want = make([]float32, len(want))
 							}
 							bits(t, "moments", moments(w, 0), want)
-							if len(w.parts) > 1 {
+							if len(w.groups) > 1 {
 								bits(t, "replicas' moments", moments(w, 1), before[k][1])
 								distant(t, "replicas' moments", before[k][1], make([]float32, len(before[k][1])))
 							}
@@ -285,7 +288,7 @@ func TestMomentsAtMerge(t *testing.T) {
 func asNew(t *testing.T, tr *Trainer) {
 	t.Helper()
 	w := tr.workers[0]
-	p := w.parts[0]
+	p := w.groups[0]
 	for i := range p.grad {
 		p.grad[i] = float32(i%7) - 3
 	}
@@ -298,7 +301,7 @@ func asNew(t *testing.T, tr *Trainer) {
 // The trainer's A is of the kind configured: AAᵀ = (n/r)·I, or uniform within 1/√n.
 //
 // Fails if lora.init does not reach the heads, those of a reset included.
-func TestInit(t *testing.T) {
+func TestFactorsAreInitializedAsConfigured(t *testing.T) {
 	for _, init := range []string{"orthogonal", "kaiming"} {
 		c := tinyConfig("lte")
 		c.LoRA.Init, c.LoRA.Heads, c.Merge.Reset, c.Merge.Every = init, 2, "ab", 1
@@ -376,10 +379,10 @@ func TestLoRABias(t *testing.T) {
 	near(t, "test loss", []float64{got}, []float64{want}, 1e-6)
 
 	w := tr.workers[0]
-	h, layout := w.heads[0], tr.method.(*lte).layout
+	h, layout := w.heads[0], tr.algorithm.(*lte).layout
 	tr.config.Optimizer.WeightDecay = 0.5
 	was := slices.Clone(h.Value)
-	p := parameters{value: h.Value, grad: make([]float32, len(h.Value)), spans: w.parts[0].spans}
+	p := parameters{value: h.Value, grad: make([]float32, len(h.Value)), spans: w.groups[0].spans}
 	newOptimizer(tr.config.Optimizer, tr.backend, p).step(0.1, 1)
 	for _, l := range layout.Layers {
 		f, g := l.Factors(h.Value), l.Factors(was)
@@ -399,7 +402,7 @@ func scaled(x []float32, by float32) []float32 {
 
 // Every key of augmentation where it belongs, and data.augment over all of them. Seen to fail with two keys that change places, and
 // with one that is read nowhere.
-func TestAugmentKeys(t *testing.T) {
+func TestAugmentationFollowsItsKeys(t *testing.T) {
 	c, err := config.Load("", []string{"data.size=8", "data.resized_crop_area=0.1", "data.resized_crop_aspect=2", "data.rotate=3", "data.shift=4",
 		"data.scale=0.5", "data.shear=6", "data.flip=true", "data.crop=7", "data.randaugment=2", "data.randaugment_magnitude=10", "data.brightness=0.1",
 		"data.contrast=0.2", "data.saturation=0.3", "data.random_erasing=0.4"})
@@ -427,7 +430,7 @@ func (l *late) Wait() time.Duration        { return time.Duration(l.nexts*(l.nex
 
 // A record has what all steps before it have waited for data, and the summary what all did. Seen to fail with the last step's wait
 // alone, and with what the feed had waited before the run.
-func TestDataWait(t *testing.T) {
+func TestDataWaitIsCounted(t *testing.T) {
 	c := tinyConfig("full")
 	c.Train.Steps, c.Run.LogEvery = 4, 2
 	var told observed
@@ -442,7 +445,7 @@ func TestDataWait(t *testing.T) {
 
 // A moving average of a W that stays tends to it, at the rate 1 − d. Fails if 1 − d is formed in float32, which loses its digits where d
 // is near 1, or if the average settles elsewhere than at W.
-func TestAverageNearOne(t *testing.T) {
+func TestMovingAverageTendsToTheWeights(t *testing.T) {
 	for _, d := range []float64{0.999, 0.99999} {
 		tr := newTrainer(t, func() config.Config { c := tinyConfig("lte"); c.EMA.Decay = d; return c }(), collective.Alone{}, tinySet(8))
 		a, w := tr.average, make([]float32, len(tr.average.values))

@@ -10,22 +10,22 @@ import (
 	"lte/model"
 )
 
-// Outline is what one rank of a run carries, told without making it.
+// Outline describes what one rank of a run carries, without allocating it.
 type Outline struct {
-	Model    *model.Model      // whose memory is only counted
-	Memory   compute.Footprint // of the model and all heads of the rank, but their values; for passes that of one image
+	Model    *model.Model      // without data
+	Memory   compute.Footprint // of the model and all heads of the rank, without their factors; of passes that of one image
 	Layout   *lora.Layout      // of a head, or of a stack of them; nil where all weights train
 	Factors  []merge.Factor    // the layout as a merge takes it
 	Workers  int               // of a rank: its heads, or one
-	Replicas int               // numbers that train beside a worker's head
-	Trained  int               // numbers that a worker trains, replicas included
+	Replicas int               // values that train in addition to a worker's head
+	Trained  int               // values that a worker trains, replicas included
 	Pass     int               // images of the largest pass, evaluation's included
-	Measured int               // numbers of W⁰ that are kept for measurements
-	together bool              // the workers' mini-batches go through one pass
+	Measured int               // values of W⁰ that are kept for measurements
+	fused    bool              // one pass of all workers' mini-batches
 }
 
-// NewOutline outlines one of so many ranks of a run of a resolved configuration, on images of the set's sizes: nothing else of
-// the set is read. Errors are New's.
+// NewOutline describes one of so many ranks of a run of a resolved configuration, on images of the sizes of the set, of which nothing else
+// is read. Errors are those of New.
 func NewOutline(c config.Config, ranks int, set *data.Set) (*Outline, error) {
 	if err := Augment(c.Data).Check(set.Channels, set.Height, set.Width); err != nil {
 		return nil, &config.Error{Problem: err.Error(), Err: err}
@@ -50,48 +50,36 @@ func NewOutline(c config.Config, ranks int, set *data.Set) (*Outline, error) {
 		_, o.Trained = m.Sizes()
 		return o, nil
 	}
-	stack, base := 1, lora.CachedBase
-	switch spec := c.Spec(); {
-	case spec.Trains == method.HeadStack:
-		stack = c.LoRA.Heads
-	case spec.Merges == method.Head:
-		base = lora.MainWeightBase
-	case spec.Trains == method.OwnHeads:
+	if c.Spec().Trains == method.OwnHeads {
 		o.Workers = c.LoRA.Heads / ranks
-		switch {
-		case c.Merge.Reset != "none":
-			base = lora.MainWeightBase
-		case o.Workers > 1:
-			base = lora.RecomputedBase
-		}
 	}
 	var trained []model.Parameter
-	if o.Layout, trained, _, err = layOut(c, m, stack, base); err != nil {
+	if o.Layout, trained, _, err = layOut(c, m, stackOf(c), baseOf(c, o.Workers)); err != nil {
 		return nil, err
 	}
 	for _, p := range trained {
 		o.Replicas += p.Len()
 	}
-	o.Factors, o.Trained = factorsOf(o.Layout), o.Layout.Length+o.Replicas
+	o.Factors, o.Trained = merge.FactorsOf(o.Layout), o.Layout.Length+o.Replicas
 	head := o.Layout.AllocateHead(nil)
-	if o.Workers > 1 { // heads share scratch: every further one takes what the second does
+	if o.Workers > 1 { // heads share scratch: every further one allocates what the second does
 		training := &o.Memory[compute.TrainingMemory]
 		first := *training
 		o.Layout.AllocateHead(nil)
 		*training += float64(o.Workers-2) * (*training - first)
 	}
-	if o.Workers > 1 && c.Train.Accumulate == 1 && c.Data.Share != "same" && o.Replicas == 0 && head.Factored() { // see together
-		o.together = true
+	if o.Workers > 1 && c.Train.Accumulate == 1 && c.Data.Share != "same" && o.Replicas == 0 && head.Factored() { // see newFusedPass
+		o.fused = true
 		o.Pass = max(o.Workers*perPass(c), c.Train.EvalBatch)
 	}
 	return o, nil
 }
 
-// Passes is how many training passes the rank makes in a step on a batch of so many images, and how many images each of them has.
+// Passes is the number of training passes of a rank in a step on a batch of so many images, and the number of images of each.
 func (o *Outline) Passes(c config.Config, batch int) (passes, images int) {
 	passes, images = c.Train.Accumulate, batch/c.Train.Accumulate
 	switch {
-	case o.together:
+	case o.fused:
 	case c.Data.Share == "same":
 		passes *= o.Workers
 	default:

@@ -7,6 +7,7 @@ import (
 	"lte/collective"
 	"lte/config"
 	"lte/data"
+	"lte/merge"
 )
 
 // mirror is one rank of a group whose other ranks all send what it sends.
@@ -30,7 +31,7 @@ func (m mirror) Alltoall(dst, src []byte) error {
 
 // Fails if an outline of any method is another than the trainer that is made of the same configuration, or one of them refuses
 // what the other takes.
-func TestOutlineIsTheTrainer(t *testing.T) {
+func TestOutlineIsThatOfATrainer(t *testing.T) {
 	set := tinySet(40)
 	sizes := &data.Set{Classes: set.Classes, Channels: set.Channels, Height: set.Height, Width: set.Width}
 	for _, method := range []string{"lte", "full", "lora", "mhlora", "sequential", "localsgd", "diloco"} {
@@ -72,18 +73,18 @@ func TestOutlineIsTheTrainer(t *testing.T) {
 					o.Workers, o.Trained)
 			}
 			pass := max(c.Train.Batch/c.Train.Accumulate, c.Train.EvalBatch)
-			if tr.together != nil {
+			if tr.fused != nil {
 				pass = max(o.Workers*c.Train.Batch, c.Train.EvalBatch)
 			}
-			if o.Pass != pass || name == "one pass" && method == "lte" && tr.together == nil {
+			if o.Pass != pass || name == "one pass" && method == "lte" && tr.fused == nil {
 				t.Errorf("%s, %s: %d images in a pass; the outline says %d", method, name, pass, o.Pass)
 			}
 			if r := tr.workers[0].replicas; r != nil && len(r.value) != o.Replicas || r == nil && o.Replicas != 0 {
 				t.Errorf("%s, %s: %d replicas in the outline, %v", method, name, o.Replicas, r)
 			}
-			if l, ok := tr.method.(*lte); ok {
-				if !reflect.DeepEqual(l.factors(), o.Factors) || l.layout.Length != o.Layout.Length {
-					t.Errorf("%s: factors %v; the outline says %v", name, l.factors(), o.Factors)
+			if l, ok := tr.algorithm.(*lte); ok {
+				if !reflect.DeepEqual(merge.FactorsOf(l.layout), o.Factors) || l.layout.Length != o.Layout.Length {
+					t.Errorf("%s: factors %v; the outline says %v", name, merge.FactorsOf(l.layout), o.Factors)
 				}
 			}
 		}

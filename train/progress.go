@@ -2,150 +2,132 @@ package train
 
 import (
 	"fmt"
-	"runtime"
-	"syscall"
 	"time"
 
+	"lte/checkpoint"
 	"lte/collective"
-	"lte/config"
-	"lte/data"
-	"lte/method"
-	"lte/record"
-	"lte/task"
+	"lte/merge"
+	"lte/model"
 )
 
-// report evaluates, measures and records where one of the last k steps was a multiple of the interval for it, or the
-// last.
-func (t *Trainer) report(k int) error {
-	due := func(every int) bool { return every > 0 && t.step/every > (t.step-k)/every }
-	end := t.step == t.config.Train.Steps
-	evaluate := end || due(t.config.Run.EvalEvery)
-	measure := t.probe != nil && (end || due(t.config.Measure.Every))
-	t.better = false
-	if !evaluate && !measure && !due(t.config.Run.LogEvery) {
-		return nil
-	}
-	t.method.settle()
-	now, images := time.Now(), t.images()
-	done := t.method.counts()
-	r := record.Record{Step: t.step, Images: int64(images), LR: t.lr, Merges: done.merges, MomentsCleared: done.cleared,
-		TrainLoss:       t.losses / float64(t.merged),
-		ImagesPerSecond: float64(images-t.lastImages) / now.Sub(t.seconds.lastAt).Seconds()}
-	if evaluate {
-		loss, top1, err := t.evaluate()
-		if err != nil {
-			return err
-		}
-		r.TestLoss, r.TestTop1 = &loss, &top1
-		t.better, t.best = top1 > t.best, max(t.best, top1)
-		if err := t.withAverage(func() error {
-			loss, top1, err := t.evaluate()
-			r.AverageLoss, r.AverageTop1 = &loss, &top1
-			return err
-		}); err != nil {
-			return err
-		}
-	}
-	if measure {
-		if err := t.measure(&r); err != nil {
-			return err
-		}
-	}
-	r.Seconds, r.BytesSent = time.Since(t.seconds.started).Seconds(), t.meter.Sent()
-	r.Traffic, r.DataWait = t.Traffic(), t.waited
-	t.losses, t.merged, t.lastImages, t.seconds.lastAt, t.last = 0, 0, images, time.Now(), r
-	t.records++
-	if t.observer == nil {
-		return nil
-	}
-	t.keepGood()
-	return t.observer.Record(r)
+// progress is what a run has done: every counter that a checkpoint keeps. All but the interval's loss are the same on all ranks.
+//
+// Between two steps sinceMerge.done < K and sinceMerge.done ≤ step; unreported is not 0 only after the last step; merged ≤ step.
+type progress struct {
+	step       int      // local steps done
+	sinceMerge interval // of them, those since the last merge
+	unreported int      // steps of the last interval, which is merged and not reported yet
+	lr         float64  // of the last step
+	seconds    clock
+	waited     float64 // seconds that steps waited for their batches
+	losses     float64 // sum of the mean losses of merged steps since the last record
+	merged     int     // these steps
+	shift      int     // images seen beyond step × those of a step, as these were others before a resume
+	lastImages int     // seen at the last record
+	records    int     // lines of metrics.jsonl
+	best       float64 // largest test_top1
 }
 
-// evaluate returns the mean cross-entropy and the fraction right on the test split, which the ranks share out, with
-// the merged weights W.
-func (t *Trainer) evaluate() (loss, top1 float64, err error) {
-	t.model.UseMerged()
-	var score task.Score
-	err = data.EachBatch(t.set, t.set.Test, t.config.Train.EvalBatch, t.meter.Rank(), t.meter.Size(), func(b *data.Batch) error {
-		t.activity.begin(evaluating, t.step)
-		t.task.Score(&score, t.model.Forward(b.Images), b)
-		return nil
-	})
-	if err != nil {
-		return 0, 0, err
-	}
-	sums := []float64{score.Loss, score.Right, score.Examples}
-	if err := collective.Sum(t.meter.For(collective.Evaluation), sums); err != nil {
-		return 0, 0, err
-	}
-	return sums[0] / sums[2], sums[1] / sums[2], nil
+// interval is the local steps since the last merge.
+type interval struct {
+	done   int
+	status merge.Status
 }
 
-// images is how many images all workers of all ranks have seen.
-func (t *Trainer) images() int { return t.shift + t.step*imagesPerStep(t.config, t.meter.Size()) }
+// Names that elastic resumes look for.
+const intervalLoss = "interval.loss"
 
-// imagesPerStep is how many they see in a step.
-func imagesPerStep(c config.Config, ranks int) int {
-	switch {
-	case c.Data.Share == "same":
-		return c.Train.Batch
-	case c.Spec().Trains == method.OwnHeads:
-		return c.Train.Batch * c.LoRA.Heads
-	}
-	return c.Train.Batch * ranks
+func headName(k int) string { return fmt.Sprintf("head.%d", k) }
+
+func (p *progress) state(s *checkpoint.State) {
+	p.seconds.stop()
+	s.Shared.Int("run.step", &p.step)
+	s.Shared.Int("run.records", &p.records)
+	s.Shared.Real("run.seconds", &p.seconds.run)
+	s.Shared.Real("run.seconds_since_record", &p.seconds.record)
+	s.Shared.Real("run.data_wait", &p.waited)
+	s.Shared.Real("run.losses", &p.losses)
+	s.Shared.Int("run.merged", &p.merged)
+	s.Shared.Int("run.last_images", &p.lastImages)
+	s.Shared.Int("run.images_shift", &p.shift)
+	s.Shared.Real("run.lr", &p.lr)
+	s.Shared.Real("run.best", &p.best)
+	s.Shared.Int("interval.done", &p.sinceMerge.done)
+	s.Own.Real(intervalLoss, &p.sinceMerge.status.Loss)
 }
 
-func (t *Trainer) summary() record.Summary {
-	c, size := t.config, t.meter.Size()
-	weights := len(t.model.Flat())
-	done := t.method.counts()
-	s := record.Summary{Method: c.Method, Model: ModelName(c.Model), Dataset: t.set.Name, Ranks: size, Wire: c.Exchange.Wire, Steps: t.step,
-		Merges: done.merges, MomentsCleared: done.cleared, Images: t.last.Images, Seconds: t.last.Seconds,
-		ImagesPerSecond: float64(t.last.Images) / t.last.Seconds, DataWait: t.last.DataWait,
-		TestTop1: *t.last.TestTop1, TestLoss: *t.last.TestLoss, TrainLoss: t.last.TrainLoss,
-		AverageTop1: t.last.AverageTop1, AverageLoss: t.last.AverageLoss,
-		BytesSentPerRank: t.last.BytesSent, Traffic: t.last.Traffic,
-		DDPBytesPerRank: int64(t.step) * collective.AllreduceBytes(int64(weights), size),
-		PeakMemory:      PeakMemory(),
-		WeightsDigest:   t.digest(), Parameters: int64(weights), Trained: int64(t.Trained()),
-		Seed: c.Seed, Backend: t.backend.Name()}
-	if c.Spec().HasHeads() {
-		s.Heads, s.LoRARank, s.LoRAAlpha = c.LoRA.Heads, c.LoRA.Rank, c.LoRA.Alpha
+// state is the memory that the future of a run depends on. What is not named follows from the configuration and the step: batches and
+// their mixing, noise, A of resets, learning rates, W⁰ of measurements.
+type state struct {
+	checkpoint.State
+	measured bool // the estimates of all heads are still to be measured
+}
+
+// state is that of the whole run.
+func (t *Trainer) state() *state {
+	s := &state{measured: t.unreported > 0 && t.probe != nil}
+	t.progress.state(&s.State)
+	for _, p := range collective.Purposes() {
+		counted := t.meter.Counted(p)
+		s.Own = append(s.Own, checkpoint.Int("traffic."+p.String()+".sent", &counted.Sent),
+			checkpoint.Int("traffic."+p.String()+".received", &counted.Received))
 	}
-	r := t.route()
-	s.Transports, s.Network = r.Transports, (*record.Network)(r.Network)
-	if c.Spec().Merges != method.Nothing {
-		s.MergeEvery = c.Merge.Every
+	if t.average != nil {
+		s.Shared.Floats("average", t.average.values)
 	}
+	t.algorithm.state(s)
 	return s
 }
 
-// digest is over all parameters' bits, in order.
-func (t *Trainer) digest() string {
-	var all []float32
-	for _, p := range t.model.Parameters() {
-		all = append(all, p.Value...)
+// weights names the model's parameters.
+func (*state) weights(t *checkpoint.Tensors, m *model.Model) {
+	for _, p := range m.Parameters() {
+		t.Floats("weights."+p.Name, p.Value)
 	}
-	return fmt.Sprintf("%016x", collective.Digest(all))
 }
 
-// PeakMemory is the largest resident set of this process so far, in bytes; 0 where the system does not tell.
-func PeakMemory() int64 {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
+func (w *worker) moments(t *checkpoint.Tensors, name string) {
+	for i, p := range w.groups {
+		p.state(t, fmt.Sprintf("%s.optimizer.%d", name, i))
 	}
-	if runtime.GOOS == "darwin" {
-		return u.Maxrss
-	}
-	return u.Maxrss * 1024
 }
 
-// ModelName is the preset's, or "KIND-WIDTHxDEPTH/PATCH".
-func ModelName(m config.Model) string {
-	if m.Preset != "" {
-		return m.Preset
-	}
-	return fmt.Sprintf("%s-%dx%d/%d", m.Kind, m.Width, m.Depth, m.Patch)
+func (c *counts) state(s *state) {
+	s.Shared.Int("merges", &c.merges)
+	s.Own.Int("moments_cleared", &c.cleared)
 }
+
+// state names all weights, which are the same on all ranks, and the heads in to.
+func (h *heads) state(s *state, to *checkpoint.Tensors) {
+	s.weights(&s.Shared, h.model)
+	for i, w := range h.workers {
+		name := headName(h.first + i)
+		to.Floats(name+".factors", w.heads[0].Value)
+		to.Floats(name+".merged", w.heads[0].Merged)
+		if w.replicas != nil {
+			to.Floats(name+".replicas", w.replicas.value)
+		}
+		w.moments(to, name)
+	}
+}
+
+// clock is the time that a run has taken, without interruptions.
+type clock struct {
+	run, record     float64 // seconds, of the run and since its last record, when it was stopped
+	started, lastAt time.Time
+}
+
+// start continues from what was counted before.
+func (c *clock) start() {
+	now := time.Now()
+	c.started, c.lastAt = now.Add(-duration(c.run)), now.Add(-duration(c.record))
+}
+
+// stop reads the time; the clock keeps running.
+func (c *clock) stop() {
+	if !c.started.IsZero() {
+		c.run, c.record = time.Since(c.started).Seconds(), time.Since(c.lastAt).Seconds()
+	}
+}
+
+func duration(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }

@@ -15,7 +15,7 @@ import (
 // A mini-batch cut into several passes moves what one pass moves.
 //
 // Fails if a part's gradient is of its own mean, if the first part's is lost, or if a target belongs to another image.
-func TestAccumulate(t *testing.T) {
+func TestAccumulatedPassesAreOneBatch(t *testing.T) {
 	for _, method := range []string{"lte", "full", "lora", "mhlora", "sequential", "localsgd"} {
 		var weights, factors [2][]float32
 		var losses [2]float64
@@ -45,7 +45,7 @@ func TestAccumulate(t *testing.T) {
 			if want := 6 * passes * len(tr.workers); be.count != want {
 				t.Fatalf("%s: %d passes, want %d", method, be.count, want)
 			}
-			tr.method.settle()
+			tr.algorithm.loadMerged()
 			weights[i] = slices.Clone(tr.model.Flat())
 			distant(t, method+": weights", weights[i], before)
 			for _, w := range tr.workers {
@@ -179,8 +179,8 @@ func TestNoise(t *testing.T) {
 // changes nothing.
 //
 // Fails if d^k is d, or k the configured interval at the run's shorter end, if a merge is left out, if E is evaluated
-// as W or leaves a trace in it (shown by d for d^k and by not swapping back).
-func TestAverage(t *testing.T) {
+// as W or leaves a trace in it.
+func TestMovingAverageIsEvaluatedAndSaved(t *testing.T) {
 	const d = 0.9
 	for _, method := range []string{"lte", "full", "localsgd", "diloco", "sequential"} {
 		t.Run(method, func(t *testing.T) {
@@ -202,7 +202,7 @@ func TestAverage(t *testing.T) {
 			tr := started(t, c, collective.Alone{}, set)
 			want := widened(tr.model.Flat())
 			for tr.step < 8 {
-				k := min(tr.method.interval(tr.step), 8-tr.step)
+				k := min(tr.algorithm.interval(tr.step), 8-tr.step)
 				advance(t, tr, k)
 				keep := math.Pow(d, float64(k))
 				for i, w := range tr.model.Flat() {

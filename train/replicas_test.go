@@ -30,14 +30,14 @@ func pieces(w *worker) map[string][]float32 {
 // parameters, their mean. Nothing else but the heads' layers moves, and a layer that is a replica carries no head.
 //
 // Fails if heads share a copy, if one is left out of the mean, if the model keeps the copy that was loaded last, or if
-// evaluation reads it (shown by each; the last two by leaving out settle in the merge).
+// evaluation reads it.
 func TestReplicas(t *testing.T) {
 	const n = 3
 	c, set := tinyConfig("lte"), tinySet(60)
 	c.LoRA.Heads = n
 	everyKind(&c)
 	tr := started(t, c, collective.Alone{}, set)
-	if tr.together != nil {
+	if tr.fused != nil {
 		t.Fatal("one pass for heads with replicas of their own")
 	}
 	for range 2 {
@@ -92,7 +92,7 @@ func TestReplicas(t *testing.T) {
 		copy(other.model.Flat(), tr.model.Flat())
 		want, _, err := other.evaluate()
 		must(t, err)
-		tr.method.settle() // as report does
+		tr.algorithm.loadMerged() // as report does
 		got, _, err := tr.evaluate()
 		must(t, err)
 		near(t, "test loss", []float64{got}, []float64{want}, 1e-6)
@@ -102,7 +102,7 @@ func TestReplicas(t *testing.T) {
 // What each of several heads of a rank trains, replicas too, is what it trains on a rank of its own.
 //
 // Fails if a head's gradient, replicas or optimizer is another's.
-func TestHeadsOfOneRank(t *testing.T) {
+func TestHeadsOfOneRankTrainAsOnRanksOfTheirOwn(t *testing.T) {
 	const n = 3
 	c, set := tinyConfig("lte"), tinySet(60)
 	gentle(&c)
@@ -135,7 +135,7 @@ func TestHeadsOfOneRank(t *testing.T) {
 }
 
 // Fails if replicas.lr is not the replicas' learning rate, or reaches the heads.
-func TestReplicasLR(t *testing.T) {
+func TestReplicasHaveALearningRateOfTheirOwn(t *testing.T) {
 	var moves [2][]float32
 	var factors [2][]float32
 	for i := range moves {
@@ -169,7 +169,7 @@ func TestReplicasDecay(t *testing.T) {
 		tr := newTrainer(t, c, collective.Alone{}, tinySet(8))
 		w := tr.workers[0]
 		before := pieces(w)
-		w.move(0.1, 0, 0) // the gradients are 0
+		w.update(0.1, 0, 0) // the gradients are 0
 		decayed := 0
 		for name, x := range pieces(w) {
 			if name == "heads.head.weight" {
@@ -225,7 +225,7 @@ func saved(m *model.Model, name string) []float32 {
 }
 
 // Fails if the end of a run leaves a head's own replicas in the model.
-func TestReplicasSaved(t *testing.T) {
+func TestReplicasAreSavedAsMerged(t *testing.T) {
 	for _, method := range []string{"lte", "lora", "sequential"} {
 		c := tinyConfig(method)
 		everyKind(&c)

@@ -12,24 +12,24 @@ import (
 	"lte/merge"
 )
 
-// About is what a checkpoint says of its run, for those who read no tensors.
+// About describes the run of a checkpoint, for readers of no tensors.
 type About struct {
-	Method  string  `json:"method"`
-	Model   string  `json:"model"`
-	Merges  int     `json:"merges"`
-	Images  int64   `json:"images"`
-	Seconds float64 `json:"seconds"`
-	Records int     `json:"records"` // lines of metrics.jsonl
-	Best    float64 `json:"best_test_top1"`
-	Merging int     `json:"merging,omitempty"` // steps of the last interval, at the end of the run: its report follows
-	Dataset Dataset `json:"dataset"`
-	Route   *Route  `json:"route,omitempty"` // how heads travel
+	Method     string       `json:"method"`
+	Model      string       `json:"model"`
+	Merges     int          `json:"merges"`
+	Images     int64        `json:"images"`
+	Seconds    float64      `json:"seconds"`
+	Records    int          `json:"records"` // lines of metrics.jsonl
+	Best       float64      `json:"best_test_top1"`
+	Unreported int          `json:"unreported,omitempty"` // steps of the last interval, at the end of the run: its report follows
+	Dataset    Dataset      `json:"dataset"`
+	Route      *merge.Route `json:"route,omitempty"` // how heads travel
 
-	Heads         int `json:"heads"`           // of ranks' own, or of a stack
+	Heads         int `json:"heads"`           // of all ranks, or of a stack; 0 where all ranks train the same
 	ImagesPerStep int `json:"images_per_step"` // of all ranks
 }
 
-// Dataset is what a run can tell its data set by.
+// Dataset identifies a data set.
 type Dataset struct {
 	Name  string `json:"name"`
 	Train int    `json:"train"` // images
@@ -41,13 +41,12 @@ func datasetOf(s *data.Set) Dataset {
 	return Dataset{Name: s.Name, Train: s.Train.Len(), Test: s.Test.Len(), Sizes: [4]int{s.Classes, s.Channels, s.Height, s.Width}}
 }
 
-// about tells of the run, after its state was taken.
+// about describes the run, after its state was taken.
 func (t *Trainer) about() About {
-	a := About{Method: t.config.Method, Model: ModelName(t.config.Model), Merges: t.method.counts().merges, Images: int64(t.images()),
-		Seconds: t.seconds.run, Records: t.records, Best: t.best, Merging: t.merging, Dataset: datasetOf(t.set),
-		Heads: heldHeads(t.config), ImagesPerStep: imagesPerStep(t.config, t.meter.Size())}
-	if _, ok := t.method.(routed); ok {
-		r := t.route()
+	a := About{Method: t.config.Method, Model: ModelName(t.config.Model), Merges: t.algorithm.counts().merges, Images: int64(t.images()),
+		Seconds: t.seconds.run, Records: t.records, Best: t.best, Unreported: t.unreported, Dataset: datasetOf(t.set),
+		Heads: checkpointHeads(t.config), ImagesPerStep: imagesPerStep(t.config, t.meter.Size())}
+	if r, ok := t.route(); ok {
 		a.Route = &r
 	}
 	return a
@@ -60,21 +59,21 @@ type Saved struct {
 	Of       func(rank int) (*checkpoint.Part, error) // a rank's own part
 }
 
-// About is what it says of its run.
+// About describes its run.
 func (s Saved) About() (a About, err error) {
 	if err = json.Unmarshal(s.Manifest.Run, &a); err == nil {
 		err = a.check()
 	}
 	if err != nil {
-		return a, fmt.Errorf("reading what the checkpoint of step %d says of its run: %w", s.Manifest.Step, err)
+		return a, fmt.Errorf("reading the description of the run in the checkpoint of step %d: %w", s.Manifest.Step, err)
 	}
 	return a, nil
 }
 
-// check says what no run can say of itself.
+// check returns an error for what no run can be.
 func (a About) check() error {
 	const most = 1 << 53
-	for key, n := range map[string]int64{"merges": int64(a.Merges), "images": a.Images, "records": int64(a.Records), "merging": int64(a.Merging),
+	for key, n := range map[string]int64{"merges": int64(a.Merges), "images": a.Images, "records": int64(a.Records), "unreported": int64(a.Unreported),
 		"heads": int64(a.Heads), "images_per_step": int64(a.ImagesPerStep)} {
 		if n < 0 || n > most {
 			return fmt.Errorf("%q is %d: expected 0 to %d", key, n, most)
@@ -86,23 +85,11 @@ func (a About) check() error {
 	if a.Route == nil {
 		return nil
 	}
-	seen := map[string]bool{}
-	for name, layers := range a.Route.Transports {
-		if _, err := merge.ParseTransport(name); err != nil {
-			return err
-		}
-		for _, l := range layers {
-			if seen[l] { // ranks could take it differently
-				return fmt.Errorf("layer %q has two transports", l)
-			}
-			seen[l] = true
-		}
-	}
-	return nil
+	return a.Route.Check()
 }
 
-// Resume is New, of a run that goes on from a checkpoint: on as many ranks, with the same number of threads and the same back
-// end, to the bit as if it had not been interrupted. For other ranks and heads see Elastic. What contradicts the checkpoint is a
+// Resume is New for a run that is resumed from a checkpoint: on as many ranks, with the same number of threads and the same back end, to
+// the bit as if it had not been interrupted. For other numbers of ranks and heads see Elastic. What contradicts the checkpoint is a
 // *config.Error.
 func Resume(c config.Config, g collective.Group, set *data.Set, be compute.Backend, s Saved) (*Trainer, error) {
 	about, err := s.About()
@@ -122,22 +109,22 @@ func Resume(c config.Config, g collective.Group, set *data.Set, be compute.Backe
 	if err != nil {
 		return nil, err
 	}
-	t.merging = about.Merging
-	if err := t.meter.For(collective.Control).NodeBarrier(); err != nil { // all have begun what they have in common
+	t.unreported = about.Unreported
+	if err := t.meter.For(collective.Control).NodeBarrier(); err != nil { // all have initialized shared memory
 		return nil, err
 	}
-	if s.Manifest.Ranks != g.Size() || about.Heads != heldHeads(c) {
-		err = t.redeal(s, about)
+	if s.Manifest.Ranks != g.Size() || about.Heads != checkpointHeads(c) {
+		err = t.reshard(s, about)
 	} else {
 		err = t.restore(s)
 	}
 	if err == nil && t.step != s.Manifest.Step {
-		err = fmt.Errorf("the checkpoint of step %d holds the state of step %d", s.Manifest.Step, t.step)
+		err = fmt.Errorf("the checkpoint of step %d has the state of step %d", s.Manifest.Step, t.step)
 	}
 	if err != nil {
 		return nil, err
 	}
-	t.method.restored()
+	t.algorithm.restored()
 	return t, nil
 }
 
@@ -148,8 +135,8 @@ func (t *Trainer) restore(s Saved) error {
 		return err
 	}
 	state := t.state()
-	if err := s.Shared.Restore(state.shared); err != nil {
+	if err := s.Shared.Restore(state.Shared); err != nil {
 		return err
 	}
-	return own.Restore(state.own)
+	return own.Restore(state.Own)
 }

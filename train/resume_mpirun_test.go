@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"lte/collective"
 	"lte/mpi"
 	"lte/mpi/mpitest"
 )
@@ -20,7 +21,7 @@ func TestResumeOnRanks(t *testing.T) {
 }
 
 // commonDir is a folder of rank 0's, on all ranks.
-func commonDir(t *testing.T, w *mpi.World) string {
+func commonDir(t *testing.T, w collective.Group) string {
 	t.Helper()
 	const length = 256
 	var mine [length]byte

@@ -93,7 +93,7 @@ func TestAboutIsChecked(t *testing.T) {
 		`{"heads": 9223372036854775807}`: `"heads" is 9223372036854775807`,
 		`{"heads": 1e30}`:                "cannot unmarshal",
 		`{"records": -1}`:                `"records" is -1`,
-		`{"merging": -1}`:                `"merging" is -1`,
+		`{"unreported": -1}`:             `"unreported" is -1`,
 		`{"images": -1}`:                 `"images" is -1`,
 		`{"images_per_step": -1}`:        `"images_per_step" is -1`,
 		`{"seconds": 1e308}`:             `"seconds" is 1e+308`,
@@ -182,8 +182,8 @@ func when(rank0 bool, o record.Observer) record.Observer {
 
 // What only shows later, or in few runs, comes back too.
 //
-// Shown to fail by each of the four left out of the state, and by clocks that are not read before the state is taken.
-func TestNumbersComeBack(t *testing.T) {
+// Fails with each of the four left out of the state, and by clocks that are not read before the state is taken.
+func TestCountersAreRestored(t *testing.T) {
 	c := tinyConfig("lte")
 	c.Run.LogEvery, c.Run.EvalEvery = 50, 0
 	tr, dir := newTrainer(t, c, collective.Alone{}, tinySet(30)), t.TempDir()
@@ -204,7 +204,7 @@ func TestNumbersComeBack(t *testing.T) {
 
 // A checkpoint's weights are for its own classes and images: fails if a run goes on with others, and if the error is not of data.path.
 // Fails by each of the four left out of what is compared.
-func TestResumeOfAnotherSet(t *testing.T) {
+func TestResumeRefusesAnotherDataSet(t *testing.T) {
 	set, dir := tinySet(30), t.TempDir()
 	tr := newTrainer(t, tinyConfig("lte"), collective.Alone{}, set)
 	keep(tr, checkpoint.Open(dir, 9, false), 4)
@@ -223,8 +223,8 @@ func TestResumeOfAnotherSet(t *testing.T) {
 
 // keep makes a trainer stop after that step, or where the next merge is, if it cannot before.
 func keep(tr *Trainer, store *checkpoint.Store, stop int) {
-	tr.Keep(Keeping{Store: store, Version: "test", Sync: func() error { return nil }, Stop: func() uint64 { return 1 }})
-	tr.keeper.next = stop
+	tr.Checkpoint(CheckpointOptions{Store: store, Version: "test", Sync: func() error { return nil }, Stop: func() uint64 { return 1 }})
+	tr.checkpoints.next = stop
 }
 
 // stopped is the step of the newest checkpoint; on all ranks.
@@ -288,7 +288,7 @@ func TestResume(t *testing.T) { goOn(t, collective.Alone{}, t.TempDir(), 1, 4, 6
 //
 // Fails if what the report of a merge reads does not come back: that it is still to be made, the replicas of the last merge, and, shown,
 // in fp32 the heads as ranks hold them of one another.
-func TestMadeLonger(t *testing.T) { madeLonger(t, collective.Alone{}, t.TempDir()) }
+func TestFinishedRunCanBecomeLonger(t *testing.T) { madeLonger(t, collective.Alone{}, t.TempDir()) }
 
 // madeLonger makes those journeys longer, all of them where none is named.
 func madeLonger(t *testing.T, g collective.Group, dir string, names ...string) {
@@ -313,7 +313,7 @@ func madeLonger(t *testing.T, g collective.Group, dir string, names ...string) {
 		want := run(whole)
 		c.Train.Steps = 9
 		tr, at := newTrainer(t, c, g, set), filepath.Join(dir, fmt.Sprint("longer ", i))
-		tr.Keep(Keeping{Store: checkpoint.Open(at, 9, false), Sync: func() error { return nil }, Stop: func() uint64 { return 0 }})
+		tr.Checkpoint(CheckpointOptions{Store: checkpoint.Open(at, 9, false), Sync: func() error { return nil }, Stop: func() uint64 { return 0 }})
 		run(tr)
 		from := newest(t, at, g)
 		about, err := from.About()
@@ -331,15 +331,15 @@ func madeLonger(t *testing.T, g collective.Group, dir string, names ...string) {
 // A run that fails leaves no checkpoint of its failure behind, however much one is due, and names its step, also where it went on.
 //
 // Fails if a failure is not asked for before a checkpoint: in the middle of an interval, or of factors that are under way.
-func TestKeepsNoFailure(t *testing.T) {
+func TestNoCheckpointAfterAFailure(t *testing.T) {
 	for _, overlap := range []bool{false, true} {
 		c, g, set := tinyConfig("lte"), collective.Alone{}, tinySet(30)
 		c.Exchange.Overlap, c.Checkpoint.Merges = overlap, 1
 		tr, from := until(t, c, g, t.TempDir(), 3)
 		tr, err := Resume(tr.config, g, set, tr.backend, from)
 		must(t, err)
-		tr.Keep(Keeping{Store: checkpoint.Open(t.TempDir(), 9, false), Stop: func() uint64 { return map[int]uint64{5: 1}[tr.step] }})
-		tr.keeper.next = 5
+		tr.Checkpoint(CheckpointOptions{Store: checkpoint.Open(t.TempDir(), 9, false), Stop: func() uint64 { return map[int]uint64{5: 1}[tr.step] }})
+		tr.checkpoints.next = 5
 		feed := tr.newFeed()
 		tr.feed = &fed{batches: func(at int) *data.Batch {
 			b, err := feed.Next()
@@ -351,8 +351,8 @@ func TestKeepsNoFailure(t *testing.T) {
 		}}
 		_, err = tr.run()
 		feed.Close()
-		if e := new(NonFiniteError); !errors.As(err, &e) || e.Step != 5 || tr.keeper.at != 3 {
-			t.Fatalf("overlap %t: %v, want what fails at step 5; the last checkpoint is of step %d, want 3", overlap, err, tr.keeper.at)
+		if e := new(NonFiniteError); !errors.As(err, &e) || e.Step != 5 || tr.checkpoints.last != 3 {
+			t.Fatalf("overlap %t: %v, want what fails at step 5; the last checkpoint is of step %d, want 3", overlap, err, tr.checkpoints.last)
 		}
 	}
 }
@@ -361,7 +361,7 @@ func TestKeepsNoFailure(t *testing.T) {
 // same end.
 //
 // Fails if training changes what is being written, if none is written by merges or by the clock, or if the best is not marked.
-func TestKeepsWhileTraining(t *testing.T) {
+func TestCheckpointsAreWrittenWhileTraining(t *testing.T) {
 	for name, set := range map[string]func(c *config.Checkpoint){
 		"merges":  func(c *config.Checkpoint) { c.Merges = 1 },
 		"minutes": func(c *config.Checkpoint) { c.Minutes = 1e-9 },
@@ -372,7 +372,7 @@ func TestKeepsWhileTraining(t *testing.T) {
 		set(&c.Checkpoint)
 		want := newTrainer(t, c, g, images)
 		store := checkpoint.Open(dir, 99, false)
-		want.Keep(Keeping{Store: store, Sync: func() error { return nil }, Stop: func() uint64 { return 0 }})
+		want.Checkpoint(CheckpointOptions{Store: store, Sync: func() error { return nil }, Stop: func() uint64 { return 0 }})
 		_, err := want.Run(nil)
 		must(t, err)
 		steps, err := store.Steps()

@@ -1,5 +1,3 @@
-//go:build mpirun
-
 package train
 
 import (
@@ -10,12 +8,11 @@ import (
 
 	"lte/collective"
 	"lte/data"
-	"lte/mpi"
 	"lte/record"
 )
 
 // Fails if two runs of a seed differ, or the ranks do.
-func runTwice(t *testing.T, w *mpi.World) {
+func runTwice(t *testing.T, w collective.Group) {
 	for _, method := range []string{"lte", "full"} {
 		c := tinyConfig(method)
 		c.Data.Augment, c.Data.Rotate, c.Data.Shift = true, 10, 0.5
@@ -34,7 +31,7 @@ func runTwice(t *testing.T, w *mpi.World) {
 }
 
 // Fails if full is anything but training on the ranks' batches as one: their images depend on N·b alone.
-func runFull(t *testing.T, w *mpi.World) {
+func runFull(t *testing.T, w collective.Group) {
 	c, set := tinyConfig("full"), tinySet(50)
 	smooth(&c)
 	c.Data.Augment, c.Data.Rotate, c.Data.Shift = true, 10, 0.5
@@ -58,7 +55,7 @@ func runFull(t *testing.T, w *mpi.World) {
 
 // Fails if a loss that is not a number, on one rank at one step, does not end the run on all ranks with one error that
 // names both, or if weights other than those of the last merge (lte) or step (full) are kept.
-func runNotANumber(t *testing.T, w *mpi.World) {
+func runNotANumber(t *testing.T, w collective.Group) {
 	const step = 5 // from 1: in the second interval
 	bad := w.Size() - 1
 	for _, method := range []string{"lte", "full"} {
@@ -69,7 +66,7 @@ func runNotANumber(t *testing.T, w *mpi.World) {
 		defer f.Close()
 		good.feed = f
 		for range map[string]int{"lte": 1, "full": step - 1}[method] { // up to the last merge
-			_, err := good.interval(good.method.interval(good.step))
+			_, err := good.interval(good.algorithm.interval(good.step))
 			must(t, err)
 		}
 
@@ -85,7 +82,7 @@ func runNotANumber(t *testing.T, w *mpi.World) {
 			return b
 		}}
 		_, err := tr.run()
-		tr.method.settle()
+		tr.algorithm.loadMerged()
 		var e *NonFiniteError
 		if !errors.As(err, &e) || e.Step != step || !slices.Equal(e.Ranks, []int{bad}) || !math.IsNaN(e.Loss) {
 			t.Fatalf("%s: got %v, want a *NonFiniteError at step %d on rank %d", method, err, step, bad)
@@ -99,7 +96,7 @@ func runNotANumber(t *testing.T, w *mpi.World) {
 
 // Fails if only the loss is watched: here the loss is finite and the gradient is not, on the last rank at step
 // 2 and on rank 0 at step 3; the error is of the first.
-func runInfiniteGradient(t *testing.T, w *mpi.World) {
+func runInfiniteGradient(t *testing.T, w collective.Group) {
 	c, set := tinyConfig("lte"), tinySet(40)
 	tr := newTrainer(t, c, w, set)
 	before := tr.digest()
@@ -135,7 +132,7 @@ func runInfiniteGradient(t *testing.T, w *mpi.World) {
 
 // Fails if a run sends other bytes than counted here: factors and status at every merge and nothing between merges;
 // full's gradients and loss at every step, in blocks of equal length; digests for the lockstep; three sums for an evaluation.
-func runTraffic(t *testing.T, w *mpi.World) {
+func runTraffic(t *testing.T, w collective.Group) {
 	n := int64(w.Size())
 	for _, method := range []string{"lte", "full"} {
 		c := tinyConfig(method)

@@ -134,13 +134,12 @@ func restart(tr *Trainer) {
 			}
 		}
 	}
-	if m, ok := tr.method.(*lte); ok {
-		for i, o := range m.origins {
-			copy(o.w, m.layout.Layers[i].Layer.W.Data)
-			copy(o.b, m.layout.Layers[i].Layer.B)
+	if m, ok := tr.algorithm.(*lte); ok {
+		if m.merger.FormsWeights() {
+			m.merger.OriginFromWeights()
 		}
-		if m.mean != nil {
-			copy(m.merged, m.crew[0].replicas.value)
+		if m.replicas != nil {
+			copy(m.replicas.merged, m.heads.workers[0].replicas.value)
 		}
 	}
 	if tr.average != nil {
@@ -153,8 +152,8 @@ func head(tr *Trainer) *lora.Head { return tr.workers[0].heads[0] }
 
 // beginning is W⁰ of all linear layers, in order.
 func beginning(tr *Trainer) (out []float32) {
-	for _, o := range tr.method.(*lte).origins {
-		out = append(out, o.w...)
+	for _, slot := range tr.algorithm.(*lte).layout.Layers {
+		out = append(out, memoryOf(tr, "origin."+slot.Layer.Name+".weight")...)
 	}
 	return out
 }
@@ -200,7 +199,7 @@ func (t *Trainer) interval(k int) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	e, err := t.method.merge(t.step, k, status)
+	e, err := t.algorithm.merge(t.step, k, status)
 	return e.loss, err
 }
 
@@ -275,4 +274,16 @@ func (o *observed) Note(text string) { o.noted = append(o.noted, text) }
 func (o *observed) Warn(text string) { o.warned = append(o.warned, text) }
 
 // scale is s of the first layer.
-func scale(tr *Trainer) float32 { return tr.method.(*lte).layout.Layers[0].Scale }
+func scale(tr *Trainer) float32 { return tr.algorithm.(*lte).layout.Layers[0].Scale }
+
+// memoryOf is the memory that the run's state names so; estimates of heads are named too.
+func memoryOf(tr *Trainer, name string) []float32 {
+	s := &state{measured: true}
+	tr.algorithm.state(s)
+	for _, tensor := range append(s.Shared, s.Own...) {
+		if tensor.Name == name {
+			return collective.Floats(tensor.Bytes)
+		}
+	}
+	panic("no state is called " + name)
+}

@@ -1,12 +1,10 @@
-// Package train is the rhythm of the program: K local steps, a merge in lockstep, and again. It holds the methods (LTE
-// and what it is compared with), optimizers and schedules, the loop, and evaluation. It knows no MPI, only
-// collective.Group; it writes no files but checkpoints, through package checkpoint, and tells an Observer on rank 0 what happens.
+// Package train is the rhythm of the program: K local steps, a merge in lockstep, and again. It has the methods (LTE and its baselines),
+// optimizers and schedules, the loop, evaluation and measurement, and checkpoints. It knows no MPI, only collective.Group; it writes no
+// files but checkpoints, through package checkpoint, and reports to an Observer on rank 0.
 package train
 
 import (
 	"errors"
-	"fmt"
-	"math"
 	"time"
 
 	"lte/collective"
@@ -14,51 +12,45 @@ import (
 	"lte/config"
 	"lte/data"
 	"lte/merge"
-	"lte/model"
-	"lte/random"
 	"lte/record"
-	"lte/task"
 )
+
+// loop trains to the last step: K local steps of every head, then a merge in lockstep on all ranks.
+func (t *Trainer) loop() error {
+	if k := t.unreported; k > 0 { // resumed from the end of a run, which is saved before its last report
+		if err := t.reportMerge(k); err != nil {
+			return err
+		}
+	}
+	for t.step < t.config.Train.Steps {
+		k := t.nextInterval()
+		status, err := t.localSteps(k)
+		if err != nil {
+			return err
+		}
+		if _, err := t.Merge(k, status); err != nil {
+			return err
+		}
+		if err := t.checkpoints.atEnd(k); err != nil {
+			return err
+		}
+		if err := t.reportMerge(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Trainer is one rank's part of a run.
 type Trainer struct {
-	config   config.Config
-	meter    *collective.Meter
-	set      *data.Set
-	backend  compute.Backend
-	model    *model.Model
-	task     task.Task
-	method   algorithm
-	workers  []*worker
-	together *crew           // all workers, where one pass serves them
-	average  *average        // nil: none
-	probe    *probe          // nil: none
-	observer record.Observer // nil but on rank 0
-	feed     feed
-
-	step       int      // local steps done
-	under      interval // of them, those since the last merge
-	merging    int      // steps of an interval that is merged and not reported yet
-	lr         float64
-	seconds    clock
-	waited     float64 // seconds that steps waited for their batches
-	losses     float64 // sum of merged steps' mean losses since the last record
-	merged     int     // these steps
-	shift      int     // images seen beyond step times those of a step, as these were others before a resume
-	lastImages int     // seen at the last record
-	records    int
-	best       float64 // largest test_top1
-	better     bool    // the last step's is the largest
-	last       record.Record
-	keeper     *keeper // nil: no checkpoints
-	activity   Activity
-	good       []float32 // on rank 0: the weights that can train, at the last record at which they were finite
-}
-
-// interval is what was trained since the last merge.
-type interval struct {
-	done   int // steps
-	status merge.Status
+	*engine
+	progress
+	evaluation
+	feed        feed
+	observer    record.Observer // nil but on rank 0
+	checkpoints *checkpointer   // nil: none
+	activity    Activity
+	lastFinite  []float32 // on rank 0: the weights that can train, at the last record at which they were finite
 }
 
 // feed is where batches come from: a data.Feed, or a test's own.
@@ -67,216 +59,140 @@ type feed interface {
 	Wait() time.Duration // that Next has waited for a batch so far
 }
 
-// New builds the model, draws its weights and makes the method ready. A configuration that cannot be is a
-// *config.Error.
+// New builds the model, draws its weights and makes the method ready. A configuration that cannot be is a *config.Error.
 func New(c config.Config, g collective.Group, set *data.Set, be compute.Backend) (*Trainer, error) {
 	return build(c, g, set, be, nil)
 }
 
-// build is New, of a run whose heads travel as those of another, or as is found best.
-func build(c config.Config, g collective.Group, set *data.Set, be compute.Backend, as *Route) (*Trainer, error) {
-	if err := Augment(c.Data).Check(set.Channels, set.Height, set.Width); err != nil {
-		return nil, &config.Error{Problem: err.Error(), Err: err}
-	}
-	v, err := model.New(shape(c, set), be, random.Stream(c.Seed, "weights")) // the same bits on every rank
-	if err != nil {
-		return nil, &config.Error{Problem: err.Error(), Err: err}
-	}
-	if !c.Exchange.ShareMemory {
-		g = collective.WithoutSharedMemory(g)
-	}
-	meter := collective.NewMeter(g)
-	if c.SharesWeights() && g.Size() > 1 {
-		if err := share(v, sharers(c, meter)); err != nil {
-			return nil, err
-		}
-	}
-	m, err := newAlgorithm(c, meter, be, v, as)
+// build is New with the route of a run that is resumed; nil: the route is chosen.
+func build(c config.Config, g collective.Group, set *data.Set, be compute.Backend, route *merge.Route) (*Trainer, error) {
+	e, err := newEngine(c, g, set, be, route)
 	if err != nil {
 		return nil, err
 	}
-	p, err := newProbe(c.Measure, set, v)
-	if err != nil {
-		return nil, err
-	}
-	t := &Trainer{config: c, meter: meter, set: set, backend: be, model: v, task: task.Classification{LabelSmoothing: c.Train.LabelSmoothing}, method: m, workers: m.workers(), probe: p}
-	if c.Data.Share == "shard" && set.Train.Len() < t.everyone() {
-		return nil, &config.Error{Keys: []string{"data.share"}, Problem: fmt.Sprintf(
-			"data.share = \"shard\": %d training images are too few for %d shards; set data.share = \"split\"", set.Train.Len(), t.everyone())}
-	}
-	if t.together = together(c, t.workers); t.together != nil {
-		v.Reserve(max(len(t.workers)*perPass(c), c.Train.EvalBatch))
-	}
-	if c.EMA.Decay > 0 {
-		if t.average, err = newAverage(c.EMA.Decay, v, sharers(c, meter)); err != nil {
-			return nil, err
-		}
-		t.average.overlap = c.Exchange.Overlap
-	}
-	return t, nil
+	t := &Trainer{engine: e}
+	t.probe, err = newProbe(c.Measure, set, e.model)
+	return t, err
 }
 
-// sharers is the group of which a node's ranks hold W in common; apart where they do not.
-func sharers(c config.Config, m *collective.Meter) collective.Group {
-	g := m.For(collective.Control)
-	if !c.SharesWeights() {
-		g = collective.WithoutSharedMemory(g)
-	}
-	return g
-}
-
-// share puts the model's weights, the same on all ranks, where the ranks of a node have them in common.
-func share(m *model.Model, g collective.Group) error {
-	weights, err := inCommon(g, m.Weights())
-	if err != nil {
-		return fmt.Errorf("room for W: %w", err)
-	}
-	m.SetStorage(weights)
-	return nil
-}
-
-// inCommon is a copy of x, which is the same on all ranks, that the ranks of a node have in common.
-func inCommon(g collective.Group, x []float32) ([]float32, error) {
-	y, err := collective.Memory(g, len(x))
-	if err != nil {
-		return nil, err
-	}
-	from, to := collective.Part(g, len(x))
-	copy(y[from:to], x[from:to])
-	return y, g.NodeBarrier()
-}
-
-// shape is the configured model's, for images of that set.
-func shape(c config.Config, set *data.Set) model.Config {
-	return model.Config{ImageHeight: set.Height, ImageWidth: set.Width, Channels: set.Channels, Classes: set.Classes,
-		Kind: c.Model.Kind, Patch: c.Model.Patch, Depth: c.Model.Depth, Width: c.Model.Width, MLP: c.Model.MLP,
-		Heads: c.Model.Heads, TokenMLP: c.Model.TokenMLP, Positions: c.Model.Positions, NormAffine: c.Model.NormAffine,
-		Dropout: c.Model.Dropout, DropPath: c.Model.DropPath, Batch: max(perPass(c), c.Train.EvalBatch)}
-}
-
-// perPass is the images of a training pass of one worker.
-func perPass(c config.Config) int { return c.Train.Batch / c.Train.Accumulate }
-
-// Model returns the model; its main weights are those of the last merge.
-func (t *Trainer) Model() *model.Model { return t.model }
-
-// Activity is what the run is doing; it may be asked from any goroutine.
+// Activity is what the run is doing; it may be asked for from any goroutine.
 func (t *Trainer) Activity() *Activity { return &t.activity }
 
-// Sent is how many bytes this rank has sent so far, for all purposes.
-func (t *Trainer) Sent() int64 { return t.meter.Sent() }
-
-// Traffic is what this rank has sent and received so far, by purpose.
-func (t *Trainer) Traffic() record.Traffic {
-	m := t.meter
-	return record.Traffic{Merge: record.Bytes(m.Traffic(collective.Merging)), Gradients: record.Bytes(m.Traffic(collective.Gradients)),
-		Evaluation: record.Bytes(m.Traffic(collective.Evaluation)), Control: record.Bytes(m.Traffic(collective.Control))}
-}
-
-// Trained is how many numbers the optimizers move on this rank.
-func (t *Trainer) Trained() (n int) {
-	for _, w := range t.workers {
-		n += w.trained()
-	}
-	return n
-}
-
-// Average returns the parameters with the moving average of those of the merges for W; nil if the run keeps none.
-func (t *Trainer) Average() []model.Parameter {
-	if t.average == nil {
-		return nil
-	}
-	return t.model.With(t.average.values)
-}
-
-// withAverage calls f while the model's weights are the moving average, if the run keeps one.
-func (t *Trainer) withAverage(f func() error) error {
-	if t.average == nil {
-		return nil
-	}
-	if err := t.average.swap(t.model.Flat()); err != nil {
-		return err
-	}
-	if err := f(); err != nil {
-		return err
-	}
-	return t.average.swap(t.model.Flat())
-}
-
-// Run trains to the configured number of steps and returns the summary, but for what the caller knows (threads, MPI,
-// version). obs, nil on all ranks but 0, is told what happens. On a *NonFiniteError rank 0's model has the last good
-// weights: those of the last merge, or where they overflowed too, of the last record.
+// Run trains to the configured number of steps and returns the summary, without what the caller knows (threads, MPI, version). obs, nil on
+// all ranks but 0, is told what happens. On a *NonFiniteError rank 0's model has the last finite weights: those of the last merge, or if
+// they overflowed too, of the last record.
 func (t *Trainer) Run(obs record.Observer) (record.Summary, error) {
 	f := t.newFeed()
 	defer f.Close()
 	t.feed, t.observer = f, obs
-	t.keepGood()
+	t.keepFinite()
 	s, err := t.run()
 	if errors.As(err, new(*NonFiniteError)) {
-		t.method.settle()
+		t.algorithm.loadMerged()
 	}
-	if err != nil && t.good != nil && !t.finiteWeights() {
-		copy(t.model.Flat(), t.good)
+	if err != nil && t.lastFinite != nil && !t.finiteWeights() {
+		copy(t.model.Flat(), t.lastFinite)
 	}
 	return s, err
 }
 
-// keepGood copies the weights on rank 0, which saves them, if they are finite.
-func (t *Trainer) keepGood() {
-	if t.observer == nil || !t.finiteWeights() {
-		return
-	}
-	t.good = append(t.good[:0], t.model.Flat()...)
-}
-
-func (t *Trainer) finiteWeights() bool {
-	return finite(t.backend.SumSquares(t.model.Flat()))
-}
-
 func (t *Trainer) run() (record.Summary, error) {
-	if r := t.route(); r.Network != nil && t.observer != nil {
+	if r, ok := t.route(); ok && r.Network != nil && t.observer != nil {
 		t.observer.Note(r.String())
 	}
 	t.seconds.start()
-	for t.step < t.config.Train.Steps || t.merging > 0 {
-		if t.merging == 0 {
-			if err := t.trainInterval(); err != nil {
-				return record.Summary{}, err
-			}
-		}
-		k := t.merging
-		t.merging = 0
-		if err := t.report(k); err != nil {
-			return record.Summary{}, err
-		}
-		if err := t.keepMerge(k); err != nil {
-			return record.Summary{}, err
-		}
+	if err := t.loop(); err != nil {
+		return record.Summary{}, err
 	}
 	return t.summary(), nil
 }
 
-// trainInterval trains to the next merge and merges. The end of a run is kept before its last report, so that the report is
-// made again where the run is to become longer.
-func (t *Trainer) trainInterval() error {
-	begin := t.step - t.under.done
-	k := max(t.under.done, min(t.method.interval(begin), t.config.Train.Steps-begin))
-	status, err := t.localSteps(k)
-	if err != nil {
+// reportMerge evaluates and records after an interval of k steps, and saves, whatever is due.
+func (t *Trainer) reportMerge(k int) error {
+	if err := t.report(k); err != nil {
 		return err
 	}
-	if _, err := t.Merge(k, status); err != nil {
-		return err
-	}
-	t.merging = k
-	if t.step == t.config.Train.Steps {
-		t.activity.begin(ending, t.step)
-	}
-	return t.keepEnd()
+	return t.checkpoints.afterMerge(k)
 }
 
-// newFeed deals out this rank's images of every step: those of its workers' mini-batches, one after another, each out of the
-// whole set or of the worker's shard, or one mini-batch for all workers of all ranks.
+// keepFinite copies the weights on rank 0, which saves them, if they are finite.
+func (t *Trainer) keepFinite() {
+	if t.observer == nil || !t.finiteWeights() {
+		return
+	}
+	t.lastFinite = append(t.lastFinite[:0], t.model.Flat()...)
+}
+
+// nextInterval is K, the steps to the next merge, those of an interval included that a checkpoint has interrupted.
+func (t *Trainer) nextInterval() int {
+	begin := t.step - t.sinceMerge.done
+	return max(t.sinceMerge.done, min(t.algorithm.interval(begin), t.config.Train.Steps-begin))
+}
+
+// localSteps trains the rest of an interval of k steps. After a loss or gradient that is not finite it makes no further update: the status
+// tells the other ranks at the merge.
+func (t *Trainer) localSteps(k int) (merge.Status, error) {
+	status := &t.sinceMerge.status
+	for t.sinceMerge.done < k {
+		if status.Failed == 0 {
+			t.activity.begin(reading, t.step)
+			batch, err := t.next()
+			if err != nil {
+				return *status, err
+			}
+			t.activity.begin(training, t.step)
+			loss, ok, err := t.LocalStep(batch)
+			if err != nil {
+				return *status, err
+			}
+			status.Loss += loss / float64(k)
+			if !ok {
+				*status = merge.Status{Loss: loss, Failed: t.sinceMerge.done + 1}
+			}
+			if t.observer != nil {
+				t.observer.Progress(t.step+1, loss)
+			}
+		}
+		t.step++
+		t.sinceMerge.done++
+		if err := t.checkpoints.afterStep(t.sinceMerge.done == k); err != nil {
+			return *status, err
+		}
+	}
+	ended := *status
+	t.sinceMerge = interval{}
+	return ended, nil
+}
+
+// LocalStep is the next step of every worker of this rank on a batch of mini-batches, one after another. Unless ok, a loss or gradient is
+// not finite, and its worker and those after it were not updated.
+func (t *Trainer) LocalStep(batch *data.Batch) (loss float64, ok bool, err error) {
+	t.lr = t.rate(t.step)
+	return t.localStep(t.step, batch)
+}
+
+// Merge ends an interval of k steps in lockstep on all ranks; it returns the mean loss of all ranks over the steps that are merged with
+// it, NaN of none.
+func (t *Trainer) Merge(k int, status merge.Status) (loss float64, err error) {
+	t.activity.begin(merging, t.step)
+	m, err := t.merge(t.step, k, status)
+	if m.steps > 0 {
+		t.losses += m.loss * float64(m.steps)
+		t.merged += m.steps
+	}
+	return m.loss, err
+}
+
+// next returns the next step's batch.
+func (t *Trainer) next() (*data.Batch, error) {
+	before := t.feed.Wait()
+	b, err := t.feed.Next()
+	t.waited += (t.feed.Wait() - before).Seconds()
+	return b, err
+}
+
+// newFeed provides this rank's images of every step: those of its workers' mini-batches, one after another, each out of the whole set or
+// of the worker's shard, or one mini-batch for all workers of all ranks.
 func (t *Trainer) newFeed() *data.Feed {
 	d := t.config.Data
 	o := data.FeedOptions{Seed: t.config.Seed, Batch: len(t.workers) * t.config.Train.Batch, Rank: t.meter.Rank(), Size: t.meter.Size(), Start: t.step,
@@ -285,13 +201,10 @@ func (t *Trainer) newFeed() *data.Feed {
 	case "same":
 		o.Batch, o.Rank, o.Size = t.config.Train.Batch, 0, 1
 	case "shard":
-		o.Shards = t.everyone()
+		o.Shards = t.allWorkers()
 	}
 	return data.NewFeed(t.set, o)
 }
-
-// everyone is how many workers there are on all ranks.
-func (t *Trainer) everyone() int { return len(t.workers) * t.meter.Size() }
 
 // Augment is the configured augmentation of training images.
 func Augment(d config.Data) (a data.Augment) {
@@ -306,64 +219,20 @@ func Augment(d config.Data) (a data.Augment) {
 	return a
 }
 
-// localSteps trains the rest of an interval of k steps. After a loss or gradient that is not finite it makes no further
-// update: the status tells the other ranks at the merge.
-func (t *Trainer) localSteps(k int) (merge.Status, error) {
-	status := &t.under.status
-	for t.under.done < k {
-		if status.Failed == 0 {
-			t.activity.begin(reading, t.step)
-			batch, err := t.next()
-			if err != nil {
-				return *status, err
-			}
-			t.activity.begin(training, t.step)
-			loss, ok, err := t.LocalStep(batch)
-			if err != nil {
-				return *status, err
-			}
-			status.Loss += loss / float64(k)
-			if !ok {
-				*status = merge.Status{Loss: loss, Failed: t.under.done + 1}
-			}
-			if t.observer != nil {
-				t.observer.Progress(t.step+1, loss)
-			}
-		}
-		t.step++
-		t.under.done++
-		if err := t.boundary(t.under.done == k); err != nil {
-			return *status, err
-		}
-	}
-	ended := *status
-	t.under = interval{}
-	return ended, nil
+// Sent is how many bytes this rank has sent so far, for all purposes.
+func (t *Trainer) Sent() int64 { return t.meter.Sent() }
+
+// Traffic is what this rank has sent and received so far, by purpose.
+func (t *Trainer) Traffic() record.Traffic {
+	of := func(p collective.Purpose) record.Bytes { return record.Bytes(t.meter.Traffic(p)) }
+	return record.Traffic{Merge: of(collective.Merging), Gradients: of(collective.Gradients),
+		Evaluation: of(collective.Evaluation), Control: of(collective.Control)}
 }
 
-// next returns the next step's batch.
-func (t *Trainer) next() (*data.Batch, error) {
-	before := t.feed.Wait()
-	b, err := t.feed.Next()
-	t.waited += (t.feed.Wait() - before).Seconds()
-	return b, err
-}
-
-// Merge ends an interval of k steps in lockstep on all ranks; it returns the mean loss of all ranks over the steps that are
-// merged with it, NaN of none.
-func (t *Trainer) Merge(k int, status merge.Status) (loss float64, err error) {
-	t.activity.begin(merging, t.step)
-	e, err := t.method.merge(t.step, k, status)
-	if err != nil {
-		return 0, err
+// route is how heads travel; ok is false where none do.
+func (t *Trainer) route() (r merge.Route, ok bool) {
+	if own := t.algorithm.own(); own != nil {
+		return own.merger.Route(), true
 	}
-	if e.steps == 0 {
-		return math.NaN(), nil
-	}
-	t.losses += e.loss * float64(e.steps)
-	t.merged += e.steps
-	if t.average != nil {
-		err = t.average.add(t.model.Flat(), e.steps)
-	}
-	return e.loss, err
+	return r, false
 }

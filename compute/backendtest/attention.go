@@ -25,8 +25,8 @@ var attentionCases = map[compute.DType]func() []attentionCase{
 
 func makeAttentionCases(held func(float32) float32) (all []attentionCase) {
 	const h = 1e-5
-	for _, s := range []compute.AttentionShape{{Batch: 1, Tokens: 1, Queries: 1, Heads: 1, Dim: 1}, {Batch: 2, Tokens: 5, Queries: 5, Heads: 2, Dim: 3},
-		{Batch: 1, Tokens: 17, Queries: 17, Heads: 2, Dim: 16}, {Batch: 1, Tokens: 16, Queries: 16, Heads: 1, Dim: 8},
+	for _, s := range []compute.AttentionShape{{Batch: 1, Tokens: 1, Queries: 1, Heads: 1, Dim: 1},
+		{Batch: 2, Tokens: 5, Queries: 5, Heads: 2, Dim: 3}, {Batch: 1, Tokens: 17, Queries: 17, Heads: 2, Dim: 16}, {Batch: 1, Tokens: 16, Queries: 16, Heads: 1, Dim: 8},
 		{Batch: 2, Tokens: 19, Queries: 19, Heads: 1, Dim: 20}, {Batch: 2, Tokens: 18, Queries: 1, Heads: 2, Dim: 16},
 		{Batch: 1, Tokens: 35, Queries: 3, Heads: 1, Dim: 4}, {Batch: 0, Tokens: 3, Queries: 3, Heads: 2, Dim: 4}} {
 		r, n := rand.New(rand.NewPCG(4, uint64(s.Tokens))), s.Len()

@@ -100,7 +100,8 @@ func sumRows(s suite) {
 		for i, v := range x {
 			want[i%cols] += float64(v)
 		}
-		for what, o := range map[string]compute.Operand{"dense": s.operand(rows, cols, x), "every other row": s.strided(s.b.DType(), rows, cols, x)} {
+		for what, o := range map[string]compute.Operand{"dense": s.operand(rows, cols, x),
+			"every other row": s.strided(s.b.DType(), rows, cols, x)} {
 			sums := slices.Clone(start)
 			s.b.SumRows(sums, o)
 			s.nearVector(sprint(shape, what), sums, want, 1e-5)
@@ -160,8 +161,8 @@ func transpose(s suite) {
 }
 
 func patches(s suite) {
-	for _, shape := range []compute.ImageShape{{Images: 1, Channels: 1, Height: 1, Width: 1, Patch: 1}, {Images: 2, Channels: 3, Height: 8, Width: 12, Patch: 4},
-		{Images: 3, Channels: 1, Height: 15, Width: 30, Patch: 15}} {
+	for _, shape := range []compute.ImageShape{{Images: 1, Channels: 1, Height: 1, Width: 1, Patch: 1},
+		{Images: 2, Channels: 3, Height: 8, Width: 12, Patch: 4}, {Images: 3, Channels: 1, Height: 15, Width: 30, Patch: 15}} {
 		side := shape.Patch
 		across, size := shape.Width/side, shape.Channels*side*side
 		x := s.randoms(shape.Images * shape.Channels * shape.Height * shape.Width)
@@ -282,7 +283,8 @@ func optimizers(s suite) {
 			got  []float32
 			want []float64
 			tol  float64 // of the largest value
-		}{{"AdamW's m", m, m64, 3e-6}, {"AdamW's v", v, v64, 3e-6}, {"AdamW's p", p, p64, 5e-6}, {"SGD's buffer", buf, buf64, 3e-6}, {"SGD's p", q, q64, 5e-6}} {
+		}{{"AdamW's m", m, m64, 3e-6}, {"AdamW's v", v, v64, 3e-6}, {"AdamW's p", p, p64, 5e-6},
+			{"SGD's buffer", buf, buf64, 3e-6}, {"SGD's p", q, q64, 5e-6}} {
 			size, worst := 0.0, 0.0
 			for i, w := range c.want {
 				size, worst = max(size, math.Abs(w)), max(worst, math.Abs(float64(c.got[i])-w))
@@ -328,7 +330,8 @@ func misuse(s suite) {
 	for want, call := range map[string]func(){
 		"compute: slices of unequal length": func() { s.b.Add(make([]float32, 2), make([]float32, 3)) },
 		"compute: matrix shapes do not fit": func() {
-			s.b.Gemm(blas.NoTrans, blas.NoTrans, 1, compute.NewOperand(d, 2, 3), compute.NewOperand(d, 2, 3), 0, compute.NewOperand(compute.Float32, 2, 3))
+			s.b.Gemm(blas.NoTrans, blas.NoTrans, 1, compute.NewOperand(d, 2, 3), compute.NewOperand(d, 2, 3), 0,
+				compute.NewOperand(compute.Float32, 2, 3))
 		},
 		"compute: matrix is not of its stride": func() { s.b.SumRows(make([]float32, 2), wide) },
 	} {

@@ -31,6 +31,8 @@ func SameBits(t *testing.T, one, several compute.Backend) {
 		sums, xhat, rstd := make([]float32, cols), compute.NewMatrix(rows, cols), make([]float32, rows)
 		be.LayerNorm(y, xhat, rstd, matrix(rows, cols, x), x[:cols], dy[:cols], 1e-6)
 		o.add("LayerNorm", y, compute.F32(xhat), vector(rstd))
+		be.LayerNorm(compute.F32(xhat), xhat, rstd, matrix(rows, cols, x), nil, nil, 1e-6)
+		o.add("LayerNorm in place", compute.F32(xhat), vector(rstd))
 		be.SumRows(sums, y)
 		o.add("SumRows", vector(slices.Clone(sums)))
 		be.LayerNormBackwardParams(sums, sums[:cols:cols], in(dy), xhat)

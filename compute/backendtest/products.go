@@ -18,8 +18,8 @@ func Products(t *testing.T, b compute.Backend) {
 // tolerance of a product in float32, relative to the size that product returns.
 const tolerance = 0x1p-22
 
-// product is the twin, base + alpha·op(x)·op(y) for (m, k)·(k, n), and the largest Σ|alpha·x·y| of an element, at least 1, which rounding
-// is relative to.
+// product is the twin, base + alpha·op(x)·op(y) for (m, k)·(k, n), and the largest Σ|alpha·x·y| of an element, at least 1, which
+// rounding is relative to.
 func product(tA, tB blas.Transpose, alpha float64, x, y []float32, base []float64, m, n, k int) (want []float64, size float64) {
 	x64, y64 := float64s(x), float64s(y)
 	rx, cx, ry, cy := k, 1, n, 1 // strides of op(x) and op(y)

@@ -52,7 +52,7 @@ var table = map[string][]string{
 	"internal/session":     {"method", "record", "checkpoint", "collective", "compute", "config", "data", "data/picture", "internal/footprint", "internal/machine", "model", "mpi", "report", "train"},
 	".":                    {"internal/cli"}, // main wires all of them
 	"collective/grouptest": {"collective"},
-	"merge":                {"collective"},
+	"merge":                {"checkpoint", "collective", "compute", "lora"},
 	"compute/backendtest":  {"compute"},
 	"internal/machine":     {},
 	"internal/footprint":   {"collective", "config", "data", "internal/memory", "plan"},

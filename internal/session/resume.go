@@ -251,10 +251,10 @@ func (s *Session) keepCheckpoints(t *train.Trainer, c config.Config, o *output, 
 	if err := c.Write(&text); err != nil {
 		return err
 	}
-	k := train.Keeping{Store: openStore(c), Version: s.program.Version, Config: text.String(), Stop: stop.reason}
+	k := train.CheckpointOptions{Store: openStore(c), Version: s.program.Version, Config: text.String(), Stop: stop.reason}
 	if o != nil {
 		k.Sync = o.files.Sync
 	}
-	t.Keep(k)
+	t.Checkpoint(k)
 	return nil
 }

@@ -1,5 +1,3 @@
-//go:build mpirun
-
 package train
 
 import (
@@ -11,17 +9,7 @@ import (
 	"lte/collective"
 	"lte/config"
 	"lte/merge"
-	"lte/mpi"
 )
-
-func TestOverlapOnRanks(t *testing.T) {
-	onRanks(t, []law{
-		{"W is one interval late", oneIntervalLate},
-		{"one head learns as if it were not merged", overlapOfOne},
-		{"an interval trains while factors travel", trainsMeanwhile},
-		{"not a number", overlapNotANumber},
-	})
-}
 
 func overlapping(heads int) config.Config {
 	c := tinyConfig("lte")
@@ -31,10 +19,10 @@ func overlapping(heads int) config.Config {
 
 // Fails if W is of other factors than those of one interval ago, if a head's A', B' are others than those in W or what it
 // has learned since is lost, if the last merge leaves anything in the air, and if losses are of other intervals.
-func oneIntervalLate(t *testing.T, w *mpi.World) {
+func oneIntervalLate(t *testing.T, w collective.Group) {
 	for _, heads := range []int{w.Size(), 2 * w.Size()} {
 		tr := newTrainer(t, overlapping(heads), w, tinySet(300))
-		m := tr.method.(*lte)
+		m := tr.algorithm.(*lte)
 		f := tr.newFeed()
 		defer f.Close()
 		tr.feed = f
@@ -67,25 +55,25 @@ func oneIntervalLate(t *testing.T, w *mpi.World) {
 			if merge > 0 {
 				lawSeven(t, fmt.Sprintf("merge %d: ", merge), m, start, linear(tr), have, make([]float64, len(have)))
 				length := m.layout.Length
-				for i, worker := range m.crew {
+				for i, worker := range m.heads.workers {
 					bits(t, "A', B'", worker.heads[0].Merged, sent[i*length:(i+1)*length])
 				}
 			}
 			sent, have = mine, all
-			m.settle()
+			m.loadMerged()
 			everywhere(t, w, "W", tr.digest())
 		}
 		if far(linear(tr), start, 0.01) == nil {
 			t.Fatal("W has hardly moved")
 		}
-		if m.aloft != nil || m.done.merges != 4 {
-			t.Fatalf("%d merges, in the air: %v", m.done.merges, m.aloft)
+		if m.merger.Pending() || m.merger.Merges() != 4 {
+			t.Fatalf("%d merges, one pending: %v", m.merger.Merges(), m.merger.Pending())
 		}
 	}
 }
 
 // Fails if a merge, late or not, moves what a single head computes with: W − sB'A' + sBA is W⁰ + sBA.
-func overlapOfOne(t *testing.T, w *mpi.World) {
+func overlapOfOne(t *testing.T, w collective.Group) {
 	if w.Size() > 1 {
 		return
 	}
@@ -114,16 +102,13 @@ func (g gated) AllgatherShared(dst, src []byte) error {
 }
 
 // Fails if a merge waits for its own exchange, or the next interval does.
-func trainsMeanwhile(t *testing.T, w *mpi.World) {
-	tr := newTrainer(t, overlapping(w.Size()), w, tinySet(300))
-	m := tr.method.(*lte)
+func trainsMeanwhile(t *testing.T, w collective.Group) {
+	gate := make(chan struct{})
+	tr := newTrainer(t, overlapping(w.Size()), gated{w, gate}, tinySet(300))
+	m := tr.algorithm.(*lte)
 	f := tr.newFeed()
 	defer f.Close()
 	tr.feed = f
-	gate := make(chan struct{})
-	gathering, err := merge.NewUpdate(gated{w, gate}, m.factors(), m.layout.Length, 1, m.wire, make([]merge.Transport, len(m.layout.Layers)), m.multiply)
-	must(t, err)
-	m.gathering = gathering
 	late := time.AfterFunc(10*time.Second, func() { close(gate) }) // no rank is left hanging
 	status, err := tr.localSteps(3)
 	must(t, err)
@@ -144,11 +129,11 @@ func trainsMeanwhile(t *testing.T, w *mpi.World) {
 	if e.steps != 3 {
 		t.Fatalf("%d steps merged, want 3", e.steps)
 	}
-	m.settle()
+	m.loadMerged()
 }
 
 // Fails if a rank whose loss is not finite is not named by all ranks, one merge later, with its step and W as it was.
-func overlapNotANumber(t *testing.T, w *mpi.World) {
+func overlapNotANumber(t *testing.T, w collective.Group) {
 	tr := newTrainer(t, overlapping(w.Size()), w, tinySet(300))
 	last := w.Size() - 1
 	before := linear(tr)
@@ -156,9 +141,9 @@ func overlapNotANumber(t *testing.T, w *mpi.World) {
 	if w.Rank() == last {
 		status.Failed = 2
 	}
-	_, err := tr.method.merge(3, 3, status)
+	_, err := tr.algorithm.merge(3, 3, status)
 	must(t, err)
-	_, err = tr.method.merge(6, 3, merge.Status{Loss: 1})
+	_, err = tr.algorithm.merge(6, 3, merge.Status{Loss: 1})
 	want := fmt.Sprint(&NonFiniteError{Step: 2, Ranks: []int{last}, Loss: 1})
 	if err == nil || err.Error() != want {
 		t.Fatalf("got %v, want %s", err, want)

@@ -1,9 +1,9 @@
-package train
+package merge
 
 import "testing"
 
 // Fails if W moves on by more than once what it moved by where a merge adds to W itself, or what it is formed of stays behind.
-func TestMomentumMovesOn(t *testing.T) {
+func TestMomentumMovesWeightsAndOrigin(t *testing.T) {
 	for _, formed := range []bool{false, true} {
 		m := momentum{mu: 0.5, velocity: [][]float32{{0, 0, 4, 8}}}
 		w := []float32{1, 2}

@@ -1,5 +1,3 @@
-//go:build mpirun
-
 package train
 
 import (
@@ -9,22 +7,7 @@ import (
 
 	"lte/collective"
 	"lte/config"
-	"lte/mpi"
-	"lte/mpi/mpitest"
 )
-
-func TestOptionsOnRanks(t *testing.T) {
-	mpitest.Run(t, []int{1, 2, 4, 8}, func(t *testing.T, w *mpi.World) {
-		for _, l := range []law{
-			{"eight heads", eightHeads},
-			{"eight heads that share passes", eightHeadsTogether},
-			{"replicas of every step", replicasEveryStep},
-		} {
-			t.Log(l.name)
-			l.body(t, w)
-		}
-	})
-}
 
 const eight = 8 // heads
 
@@ -34,9 +17,8 @@ const eight = 8 // heads
 // of three terms every step, and so on 8 ranks they are equal to rounding. Replicas are equal on all ranks to the bit,
 // and to rounding from one number of ranks to another: their mean is one of ranks' means.
 //
-// Fails if anything of a head depends on its rank or on its place there (shown by noise, mixing and a reset's A of the
-// worker's place on its rank).
-func eightHeads(t *testing.T, w *mpi.World) {
+// Fails if anything of a head depends on its rank or on its place there.
+func eightHeads(t *testing.T, w collective.Group) {
 	for _, reset := range []string{"none", "b", "ab"} {
 		for _, with := range []struct {
 			name string
@@ -69,7 +51,7 @@ func eightHeads(t *testing.T, w *mpi.World) {
 			for range 3 {
 				advance(t, many, 3)
 				advance(t, one, 3)
-				alike(t, what, many, one, exact)
+				sameRun(t, what, many, one, exact)
 				everywhere(t, w, what+"W", many.digest())
 				if many.average != nil {
 					everywhere(t, w, what+"average", fmt.Sprint(collective.Digest(many.average.values)))
@@ -86,7 +68,7 @@ func eightHeads(t *testing.T, w *mpi.World) {
 }
 
 // alike compares the heads of this rank with the same ones of a run on one rank, and all weights.
-func alike(t *testing.T, what string, many, one *Trainer, exact bool) {
+func sameRun(t *testing.T, what string, many, one *Trainer, exact bool) {
 	t.Helper()
 	compare := func(name string, got, want []float32) {
 		if exact {
@@ -110,20 +92,20 @@ func alike(t *testing.T, what string, many, one *Trainer, exact bool) {
 
 // Heads that share one pass on a rank train what they train in passes of their own, or shared with others, on other
 // numbers of ranks: to rounding, as a product may add up in another order when it has other rows.
-func eightHeadsTogether(t *testing.T, w *mpi.World) {
+func eightHeadsTogether(t *testing.T, w collective.Group) {
 	for _, reset := range []string{"none", "b"} {
 		c := thin(reset)
 		c.LoRA.Heads = eight
 		c.Model.Dropout, c.Model.DropPath, c.Data.Mixup = 0.1, 0.3, 0.8
 		many, one := started(t, c, w, tinySet(200)), started(t, c, collective.Alone{}, tinySet(200))
-		if (many.together != nil) != (w.Size() < eight) || one.together == nil {
+		if (many.fused != nil) != (w.Size() < eight) || one.fused == nil {
 			t.Fatal("not together")
 		}
 		before := linear(one)
 		for range 3 {
 			advance(t, many, 3)
 			advance(t, one, 3)
-			alike(t, reset+": ", many, one, false)
+			sameRun(t, reset+": ", many, one, false)
 			everywhere(t, w, "W", many.digest())
 		}
 		distant(t, "W", linear(one), before)
@@ -133,8 +115,8 @@ func eightHeadsTogether(t *testing.T, w *mpi.World) {
 // The methods of one head average the replicas' gradients too, every step: all ranks hold the same bits after each, and
 // train what one rank trains on all images.
 //
-// Fails if a replica's gradient stays on its rank (shown by leaving out the second part in exchange).
-func replicasEveryStep(t *testing.T, w *mpi.World) {
+// Fails if a replica's gradient stays on its rank.
+func replicasEveryStep(t *testing.T, w collective.Group) {
 	for _, method := range []string{"lora", "sequential"} {
 		c, set := tinyConfig(method), tinySet(200)
 		gentle(&c)

@@ -1,0 +1,70 @@
+package merge
+
+import (
+	"lte/collective"
+	"lte/compute"
+)
+
+// A resume with another number of heads leaves W as it is. Without resets W is formed from another W⁰ from then on,
+//
+//	W⁰ ← W − (s/N')·Σ_{k < min(N, N')} B'_k A'_k
+//
+// with the new number N' (Share = 1: 1 in place of N'), so that the next merge, W ← W⁰ + (s/N')·Σ_k B_k A_k, adds to W what heads have
+// learned since the last one, and nothing else. b⁰ likewise. With resets W is not formed from anything that is kept.
+
+// FormsWeights reports whether W is formed from W⁰ at every merge: without resets.
+func (m *Merger) FormsWeights() bool { return m.origins != nil }
+
+// OriginFromWeights sets W⁰ to W, and b⁰ to b: every rank of a node its rows.
+func (m *Merger) OriginFromWeights() {
+	for i, slot := range m.Layout.Layers {
+		in := slot.Layer.W.Cols
+		first, end := collective.Part(m.nodes, slot.Layer.W.Rows)
+		copy(m.origins[i].w[first*in:end*in], slot.Layer.W.Data[first*in:end*in])
+		copy(m.origins[i].b, slot.Layer.B)
+	}
+}
+
+// Unmerge subtracts from W⁰ and b⁰ what a head's merged factors add to W and b: every rank of a node from its rows.
+func (m *Merger) Unmerge(merged []float32) {
+	for i, slot := range m.Layout.Layers {
+		f, o := slot.Factors(merged), m.origins[i]
+		in, r := slot.Layer.W.Cols, slot.Rank
+		first, end := collective.Part(m.nodes, slot.Layer.W.Rows)
+		w := compute.Matrix(end-first, in, o.w[first*in:end*in])
+		m.Backend.AddProduct(compute.F32(w), w, -slot.Scale*m.Share, compute.Matrix(end-first, r, f.B.Data[first*r:end*r]), f.A)
+		if o.b != nil {
+			f.AddBias(o.b, -slot.Scale*m.Share)
+		}
+	}
+}
+
+// AddHeads sets the estimates of the heads from number from on to what heads begin with.
+func (m *Merger) AddHeads(from int) error {
+	if !m.update.hasEstimates() || m.Wire == FP32 && !m.Overlap {
+		return nil
+	}
+	err := m.update.SetEstimates(func(k int, head []float32) {
+		if k >= from {
+			m.InitialNow(head, k)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	first := m.nodes.Rank() * m.Own
+	for i := range m.Own {
+		if first+i >= from {
+			copy(m.update.LocalEstimate(i), m.update.Estimate(first+i))
+		}
+	}
+	return nil
+}
+
+// InitialNow sets the flat factors of a head that begins now to what it begins with.
+func (m *Merger) InitialNow(head []float32, k int) {
+	m.Initial(head, k, 0)
+	if m.merges > 0 && m.Resets {
+		m.Initial(head, k, m.merges)
+	}
+}

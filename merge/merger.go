@@ -1,0 +1,369 @@
+package merge
+
+import (
+	"fmt"
+
+	"lte/collective"
+	"lte/compute"
+	"lte/lora"
+
+	"gonum.org/v1/gonum/blas"
+)
+
+// Options say how heads are merged.
+type Options struct {
+	Layout   *lora.Layout
+	Backend  compute.Backend
+	Own, All int     // heads of a rank, and of all ranks (N)
+	Share    float32 // of a head's update in W's: 1/N for the mean, 1 for the sum
+	Wire     Wire
+	Zstd     bool
+	Momentum float64 // μ; 0: none
+	Overlap  bool    // an exchange is pending while the next interval trains
+	Resets   bool    // W takes the updates up for good, and heads are reinitialized after every merge
+	KeepsA   bool    // with Resets: A is not reinitialized
+	Choice   Choice
+	Route    *Route // that of the run which is resumed; nil: by Choice
+
+	// Initial sets the flat factors of head k to those that it begins with after so many merges, of which 0 is the start of the run.
+	// Every rank can draw those of every head.
+	Initial func(head []float32, k, merges int)
+	// Decay is what remains of W, or of W⁰, after the weight decay of so many steps, the last of which is step. nil: all.
+	Decay func(step, steps int) float64
+}
+
+// Interval is the local steps that a merge ends.
+type Interval struct {
+	Step, Steps int // the last step, and how many there are
+	Status      Status
+}
+
+// Result is what a merge found out about its interval.
+type Result struct {
+	Step, Steps int
+	Statuses    []Status // of all ranks, valid until the next Start
+	Failed      bool     // a rank met a value that is not finite: nothing was merged
+}
+
+// Merger merges the heads of all ranks into the main weights W of their layers (Huh et al. 2024, algorithm 1 and the authors' code).
+// Without resets
+//
+//	W ← W⁰ + (s/N)·Σ_k B_k A_k;  A'_k, B'_k ← A_k, B_k
+//
+// which W ← W + (s/N)·Σ_k (B_k A_k − B'_k A'_k) telescopes to, without its drift. With resets
+//
+//	W ← W + (s/N)·Σ_k B_k A_k;  B_k ← 0
+//
+// Here A_k and B_k of all heads are the estimates that all ranks hold, for their owners too; so W contains A'_k and B'_k exactly, and
+// the residual of quantization stays with the head.
+//
+// Start begins a merge and Wait ends it. With overlap, heads train on in between: W is then that of one interval ago,
+//
+//	W ← W⁰ + (s/N)·Σ_k B'_k A'_k;  W_k = W − s·B'_k A'_k + s·B_k A_k
+//
+// and what a head has learned since is in its W_k all along.
+type Merger struct {
+	Options
+	nodes    collective.Group // whose ranks share W on each node, and divide its merge
+	update   *Update
+	route    Route
+	origins  []origin // of each layer; nil with resets
+	momentum momentum
+	merges   int
+	pending  *pending
+	sending  []float32   // with overlap: the factors of the pending exchange
+	merged   [][]float32 // (own, length): A', B' of this rank's heads
+	restored pending     // the pending exchange in a checkpoint
+}
+
+// pending is an exchange that Start began.
+type pending struct {
+	Interval
+	factors  []float32
+	statuses []Status
+	err      error
+	done     chan struct{} // closed: statuses or err are set
+}
+
+// New makes a merger of heads, whose A' and B' it keeps in merged (own, length). The ranks of nodes that share memory share W. What it
+// sends for merges and to choose transports is counted by meter. The arguments are the same on all ranks.
+func New(meter *collective.Meter, nodes collective.Group, merged [][]float32, o Options) (*Merger, error) {
+	m := &Merger{Options: o, nodes: nodes, merged: merged}
+	if o.Overlap {
+		if err := meter.For(collective.Control).YieldWhileWaiting(); err != nil {
+			return nil, err
+		}
+	}
+	group := meter.For(collective.Merging)
+	if o.Zstd {
+		group = Compressed(group, o.Wire)
+	}
+	transports, err := m.chooseRoute(meter)
+	if err != nil {
+		return nil, err
+	}
+	if m.update, err = NewUpdate(group, FactorsOf(o.Layout), o.Layout.Length, o.Own, o.Wire, transports, m.multiply); err != nil {
+		return nil, err
+	}
+	origins, velocity, err := m.allocate(collective.AllocatorOf(nodes), collective.AllocatorOf(group), nodes.NodeSize())
+	if err != nil {
+		return nil, err
+	}
+	if o.Momentum > 0 {
+		m.momentum.mu, m.momentum.velocity = o.Momentum, besideW(o.Layout, collective.Floats(velocity))
+	}
+	if !o.Resets {
+		err = m.keepOrigins(collective.Floats(origins))
+	}
+	return m, err
+}
+
+// Count adds to weights the memory beside W, which the ranks of a node share if they share W, and to exchange that of messages, of a
+// merger on so many ranks, sharers of a node's divide the merge.
+func Count(weights, exchange *collective.Footprint, o Options, ranks, nodeRanks, sharers int, transports []Transport) {
+	m := &Merger{Options: o}
+	m.update = CountUpdate(exchange, FactorsOf(o.Layout), o.Layout.Length, o.Own, ranks, nodeRanks, o.Wire, transports)
+	_, _, _ = m.allocate(collective.Counting(weights), collective.Counting(exchange), sharers) // counting does not fail
+}
+
+// allocate allocates W⁰, the velocity and scratch; sharers are the ranks of a node that divide the merge.
+func (m *Merger) allocate(weights, exchange collective.Allocator, sharers int) (origins, velocity []byte, err error) {
+	values, largest := 0, 0
+	for _, slot := range m.Layout.Layers {
+		out, in := slot.Layer.W.Rows, slot.Layer.W.Cols
+		values, largest = values+out*in, max(largest, (out+sharers-1)/sharers*in)
+		if !m.Resets && slot.End > slot.BiasA && weights.Counts() { // see keepOrigins
+			weights.Floats(out)
+		}
+	}
+	if !m.Resets {
+		if origins, err = weights.Shared(4, values); err != nil {
+			return nil, nil, fmt.Errorf("memory for W⁰: %w", err)
+		}
+	}
+	if m.Momentum > 0 {
+		if velocity, err = weights.Shared(4, values); err != nil {
+			return nil, nil, fmt.Errorf("memory for the momentum of merges: %w", err)
+		}
+		m.momentum.before = exchange.Floats(largest)
+	}
+	if m.Overlap {
+		m.sending = exchange.Floats(m.Own, m.Layout.Length)
+	}
+	m.update.reserveStacks(exchange, sharers)
+	return origins, velocity, nil
+}
+
+// Route is how the heads travel.
+func (m *Merger) Route() Route { return m.route }
+
+// Exchange is how the heads' updates travel, and what all ranks hold of them.
+func (m *Merger) Exchange() *Update { return m.update }
+
+// Merges is the number of merges done.
+func (m *Merger) Merges() int { return m.merges }
+
+// Start sends this rank's factors, (own, length), and the status of the interval to all ranks. With overlap it returns at once; until Wait
+// no rank calls another collective, as their order is that of the group.
+func (m *Merger) Start(factors []float32, i Interval) error {
+	if err := m.SeedEstimates(); err != nil {
+		return err
+	}
+	p := &pending{Interval: i, factors: factors, done: make(chan struct{})}
+	exchange := func() {
+		defer close(p.done)
+		p.statuses, p.err = m.update.Gather(p.factors, i.Status)
+	}
+	if m.pending = p; !m.Overlap {
+		exchange()
+		return nil
+	}
+	m.sending = append(m.sending[:0], factors...)
+	p.factors = m.sending
+	go exchange()
+	return nil
+}
+
+// Pending reports whether an exchange was started and not waited for.
+func (m *Merger) Pending() bool { return m.pending != nil }
+
+// Settle waits until no exchange is under way, but does not merge it. It reports whether the pending one brings a failure.
+func (m *Merger) Settle() (failed bool) {
+	if m.pending == nil {
+		return false
+	}
+	<-m.pending.done
+	return anyFailed(m.pending.statuses)
+}
+
+// Wait waits for the pending exchange and merges it into W: every rank of a node its rows. It returns when all of W is there.
+func (m *Merger) Wait() (r Result, err error) {
+	p := m.pending
+	m.pending = nil
+	if <-p.done; p.err != nil {
+		return r, p.err
+	}
+	r = Result{Step: p.Step, Steps: p.Steps, Statuses: p.statuses, Failed: anyFailed(p.statuses)}
+	if m.Overlap {
+		if err := m.nodes.NodeBarrier(); err != nil { // other ranks still train with the W that is to change
+			return r, err
+		}
+	}
+	if r.Failed {
+		return r, nil
+	}
+	m.apply(p)
+	if err := m.nodes.NodeBarrier(); err != nil {
+		return r, err
+	}
+	for i, merged := range m.merged {
+		copy(merged, m.update.LocalEstimate(i))
+	}
+	m.carryResidual(p.factors)
+	m.merges++
+	if m.Resets {
+		return r, m.update.ResetSums()
+	}
+	return r, nil
+}
+
+// apply forms this rank's rows of every layer's W, and the biases.
+func (m *Merger) apply(p *pending) {
+	rest := 1.0
+	if m.Decay != nil {
+		rest = m.Decay(p.Step, p.Steps)
+	}
+	for i, slot := range m.Layout.Layers {
+		out, in := slot.Layer.W.Rows, slot.Layer.W.Cols
+		first, end := collective.Part(m.nodes, out)
+		w := slot.Layer.W.Data[first*in : end*in]
+		from := w
+		if m.origins != nil {
+			from = m.origins[i].w[first*in : end*in]
+		}
+		m.momentum.begin(w)
+		decay(from, w, rest)
+		if sum := m.update.Sum(i); sum != nil {
+			add(w, from, sum[first*in:end*in])
+		} else {
+			a, b := m.update.Stacks(i, first, end) // (N·r, in), (rows, N·r)
+			rows, inner := end-first, m.All*slot.Rank
+			m.Backend.AddProduct(compute.F32(compute.Matrix(rows, in, w)), compute.Matrix(rows, in, from), slot.Scale*m.Share,
+				compute.Matrix(rows, inner, b), compute.Matrix(inner, in, a))
+		}
+		m.momentum.end(i, first*in, w, from)
+	}
+	m.applyBiases()
+}
+
+// applyBiases forms b from the gathered biases of the heads; one rank of each node does it.
+func (m *Merger) applyBiases() {
+	if m.nodes.NodeRank() > 0 {
+		return
+	}
+	for i, slot := range m.Layout.Layers {
+		if slot.End == slot.BiasA {
+			continue
+		}
+		if m.origins != nil {
+			copy(slot.Layer.B, m.origins[i].b)
+		}
+		for k := range m.All {
+			slot.Factors(m.update.Estimate(k)).AddBias(slot.Layer.B, slot.Scale*m.Share)
+		}
+	}
+}
+
+// multiply forms what some heads add to W: (s/N)·BA, stacked.
+func (m *Merger) multiply(dst []float32, layer, rows, columns, inner int, b, a []float32) {
+	scale := m.Layout.Layers[layer].Scale * m.Share
+	m.Backend.Gemm(blas.NoTrans, blas.NoTrans, scale, compute.F32(compute.Matrix(rows, inner, b)),
+		compute.F32(compute.Matrix(inner, columns, a)), 0, compute.F32(compute.Matrix(rows, columns, dst)))
+}
+
+// SeedEstimates sets the estimates that all ranks hold to what the heads begin with, at the start and after a reset, as far as every rank
+// can draw it: then A does not travel, and the first message is a change like any other. Start calls it, as the estimates of the last
+// exchange are still measured until then.
+func (m *Merger) SeedEstimates() error {
+	if m.Wire == FP32 || m.merges > 0 && !m.Resets || !m.update.hasEstimates() {
+		return nil
+	}
+	if err := m.update.SetEstimates(func(k int, head []float32) { m.Initial(head, k, m.merges) }); err != nil {
+		return err
+	}
+	if m.merges > 0 && m.KeepsA { // carryResidual has set the local ones
+		return nil
+	}
+	first := m.nodes.Rank() * m.Own
+	for i := range m.Own {
+		copy(m.update.LocalEstimate(i), m.update.Estimate(first+i))
+	}
+	return nil
+}
+
+// carryResidual keeps, after a reset of B alone, the residual of B to be sent: A is kept, and the next change of B is taken from B̂ − B of
+// this merge in place of 0. After a reset of A too it is dropped: it was a factor of another A.
+func (m *Merger) carryResidual(factors []float32) {
+	if m.Wire == FP32 || !m.Resets || !m.KeepsA {
+		return
+	}
+	for i, head := range vectors(factors, m.Own, m.Layout.Length) {
+		for _, slot := range m.Layout.Layers {
+			estimate, f := slot.Factors(m.update.LocalEstimate(i)), slot.Factors(head)
+			subtract(estimate.B.Data, f.B.Data)
+			subtract(estimate.BiasB, f.BiasB)
+		}
+	}
+}
+
+// HeadFactors returns every head's factors of a layer as they were last merged, before any reset. The layer travels as Factors.
+func (m *Merger) HeadFactors(slot lora.LayerSlot) (all []lora.Factors) {
+	for k := range m.All {
+		all = append(all, slot.Factors(m.update.Estimate(k)))
+	}
+	return all
+}
+
+// FactorsOf returns where a layout's factors lie.
+func FactorsOf(l *lora.Layout) (all []Factor) {
+	for _, slot := range l.Layers {
+		all = append(all, factorOf(slot))
+	}
+	return all
+}
+
+func factorOf(s lora.LayerSlot) Factor {
+	return Factor{A: s.A, B: s.B, M: s.Layer.W.Rows, N: s.Layer.W.Cols, R: s.Rank}
+}
+
+func anyFailed(statuses []Status) bool {
+	for _, s := range statuses {
+		if s.Failed > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// decay takes (1 − rest)·W from what the next W is formed of, W⁰ or W itself: W ← rest·W + … either way.
+func decay(from, w []float32, rest float64) {
+	if rest == 1 {
+		return
+	}
+	part := float32(1 - rest)
+	for i, x := range w {
+		from[i] -= part * x
+	}
+}
+
+func subtract(dst, x []float32) {
+	for i, v := range x {
+		dst[i] -= v
+	}
+}
+
+func add(dst, x, y []float32) {
+	for i, v := range x {
+		dst[i] = v + y[i]
+	}
+}

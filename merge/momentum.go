@@ -1,0 +1,38 @@
+package merge
+
+// momentum adds Nesterov momentum to merges. Where a merge without it would add Δ to W,
+//
+//	v ← μ·v + Δ;  W ← W + Δ + μ·v
+//
+// which is DiLoCo's outer step (Douillard et al., arXiv 2311.08105) with a learning rate of 1. W⁰, from which W is formed, moves by μ·v
+// too, so that W remains W⁰ and the heads' updates. Heads can then train alone for longer, with a smaller learning rate, and still move
+// as far together. The zero momentum does nothing.
+type momentum struct {
+	mu       float64
+	velocity [][]float32 // v of each layer (out, in), in the node's memory if W is
+	before   []float32   // W's rows before the merge
+}
+
+// begin keeps rows of W that a merge is about to move.
+func (m *momentum) begin(w []float32) {
+	if m.mu != 0 {
+		m.before = append(m.before[:0], w...)
+	}
+}
+
+// end adds the momentum to those rows of a layer, which begin at element at, and to the rows of W⁰, from, unless these are W's.
+func (m *momentum) end(layer, at int, w, from []float32) {
+	if m.mu == 0 {
+		return
+	}
+	separate := len(w) > 0 && &from[0] != &w[0]
+	for i, v := range m.velocity[layer][at : at+len(w)] {
+		v = float32(m.mu*float64(v) + float64(w[i]-m.before[i]))
+		m.velocity[layer][at+i] = v
+		further := float32(m.mu * float64(v))
+		w[i] += further
+		if separate {
+			from[i] += further
+		}
+	}
+}

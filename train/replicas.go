@@ -1,0 +1,72 @@
+package train
+
+import (
+	"lte/collective"
+	"lte/model"
+)
+
+// replicas are a worker's own values of parameters that train in full, in addition to its head. The gradients are the model's.
+type replicas struct {
+	trained []model.Parameter
+	value   []float32 // one after another
+}
+
+// load makes the model compute with the worker's values.
+func (r *replicas) load() {
+	if r != nil {
+		loadReplicas(r.trained, r.value)
+	}
+}
+
+func loadReplicas(trained []model.Parameter, value []float32) {
+	for _, p := range trained {
+		value = value[copy(p.Value, value):]
+	}
+}
+
+// replicaMean averages the replicas of all heads at every merge. A nil one has none.
+type replicaMean struct {
+	workers []*worker
+	mean    *collective.Mean
+	merged  []float32 // the replicas of the last merge
+}
+
+// newReplicaMean returns nil if the workers have no replicas.
+func newReplicaMean(g collective.Group, workers []*worker) (r *replicaMean, err error) {
+	first := workers[0].replicas
+	if first == nil {
+		return nil, nil
+	}
+	r = &replicaMean{workers: workers, merged: append([]float32(nil), first.value...)}
+	r.mean, err = collective.NewMean(g, len(r.merged))
+	return r, err
+}
+
+// average gives every worker the mean of all heads' replicas, and loads it.
+func (r *replicaMean) average() error {
+	if r == nil {
+		return nil
+	}
+	for i := range r.merged {
+		sum := 0.0
+		for _, w := range r.workers {
+			sum += float64(w.replicas.value[i])
+		}
+		r.merged[i] = float32(sum / float64(len(r.workers)))
+	}
+	if err := r.mean.Average(r.merged); err != nil {
+		return err
+	}
+	for _, w := range r.workers {
+		copy(w.replicas.value, r.merged)
+	}
+	r.load()
+	return nil
+}
+
+// load makes the model's replicas those of the last merge.
+func (r *replicaMean) load() {
+	if r != nil {
+		loadReplicas(r.workers[0].replicas.trained, r.merged)
+	}
+}
