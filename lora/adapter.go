@@ -59,17 +59,23 @@ type scratch struct {
 func (a *Adapter) SetStrategy(factored, viaWeightGrad bool) {
 	a.factored, a.viaWeightGrad = factored, viaWeightGrad
 	l := a.layout
-	alloc, rows, columns := l.alloc.For(compute.TrainingMemory), l.config.Images*a.layer.RowsPerImage, a.stackA.Rows
-	if factored {
-		alloc.Grow(&a.low, rows, columns)
-	}
+	alloc := l.alloc.For(compute.TrainingMemory)
 	if !factored || a.from().Format().Converts(alloc.DType()) {
 		a.layer.ReserveWeight(alloc)
 	}
-	alloc.Grow(&l.work.low, rows, columns)
 	if viaWeightGrad {
 		alloc.Grow(&l.work.g, a.B.Rows, a.A.Cols)
 	}
+	a.reserve(l.config.Images * a.layer.RowsPerImage)
+}
+
+// reserve makes the buffers large enough for passes of so many rows.
+func (a *Adapter) reserve(rows int) {
+	alloc := a.layout.alloc.For(compute.TrainingMemory)
+	if a.factored {
+		alloc.Grow(&a.low, rows, a.stackA.Rows)
+	}
+	alloc.Grow(&a.layout.work.low, rows, a.stackA.Rows)
 }
 
 // Base returns the copies of W − s·B'A' (out, in) and of b's part of it (out) that a head of CachedBase keeps, the second only with
@@ -159,6 +165,7 @@ func (a *Adapter) Bias() []float32 { return a.bias }
 
 // Forward adds s·(xAᵀ)Bᵀ to y, a head's part of xW_kᵀ, where passes go through the factors.
 func (a *Adapter) Forward(y, x compute.Operand) {
+	a.reserve(x.Rows) // may be more than those of a training pass
 	if !a.factored {
 		return
 	}
