@@ -43,11 +43,14 @@ endef
 
 VERSION  = $(shell git describe --tags --always --dirty 2>&- || echo devel)
 
-# The tests on real ranks: those in the files tagged mpirun.
+APT       = $(shell command -v apt-get)
+ROOT_USER = $(filter 0,$(shell id -u))
+
+# The tests on real ranks: those in the files tagged mpirun. One package's at a time, by the lock, while the next one's are built.
 RANK_FILES = $(shell grep -rls --include='*_test.go' '^//go:build mpirun' .)
 RANK_TESTS = $(shell grep -ho '^func Test[A-Za-z0-9_]*' $(RANK_FILES) | sed 's/^func //; /^TestMain$$/d' | paste -sd '|')
 
-.PHONY: run build test test-unit test-mpi test-report test-slurm lint bench bench-torch bench-data deps install clean env help
+.PHONY: run build test test-tools test-but-slurm test-unit test-mpi test-report test-slurm lint bench bench-torch bench-data deps install clean env help
 
 run: build ## train on NP=8 ranks; ARGS='...' goes to lte
 	$(MPIRUN) -np $(NP) ./lte $(ARGS)
@@ -55,30 +58,41 @@ run: build ## train on NP=8 ranks; ARGS='...' goes to lte
 build: deps ## ./lte
 	go build -ldflags '-X main.version=$(VERSION)' -o lte .
 
-test: deps lint test-unit test-mpi test-report test-slurm ## all that must hold, in at most ten minutes on two cores
+# SLURM waits most of its time: the other tests run meanwhile. What both need is built before.
+test: build test-tools ## all that must hold, in at most eight minutes on two cores
+	$(MAKE) --no-print-directory -j2 test-slurm test-but-slurm
 
-test-unit: ## the tests without ranks, then a build without MPI
-	go test ./...
+test-but-slurm:
+	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory test-unit $(if $(APT),LTE_CHROMIUM=1)
+	$(MAKE) --no-print-directory test-mpi
+
+# What the tests need of Debian's packages, all at once: apt-get cannot be run twice at a time.
+test-tools:
+	@$(if $(APT),$(call INSTALL,shellcheck chromium $(if $(ROOT_USER),slurm-wlm munge)))
+
+test-unit: ## the tests without ranks, then a build without MPI; lint has vetted them
+	go test -vet=off ./...
 	CGO_ENABLED=0 go build -o /dev/null ./...
 	CGO_ENABLED=0 go vet ./...
 
 test-mpi: ## the tests on real ranks alone
-	go test -p 1 -tags mpirun -count=1 -run '^($(RANK_TESTS))$$' $(sort $(dir $(RANK_FILES)))
+	go test -vet=off -tags mpirun -count=1 -exec 'flock $(CURDIR)/go.mod' -run '^($(RANK_TESTS))$$' $(sort $(dir $(RANK_FILES)))
 
 test-report: ## the report's page in Chromium; without apt-get in the one that is there, if any
-	@! command -v apt-get >/dev/null || { $(call INSTALL,chromium); }
-	$(if $(shell command -v apt-get),LTE_CHROMIUM=1) go test -count=1 -run TestInABrowser ./compare
+	@$(if $(APT),$(call INSTALL,chromium))
+	$(if $(APT),LTE_CHROMIUM=1) go test -count=1 -run TestInABrowser ./compare
 
 test-slurm: ## the sweeps of jobs/ on a SLURM of two nodes of its own; where there is apt-get and root
-	@if ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ]; then \
-	  echo "make test-slurm starts a SLURM: it wants apt-get and root. Left out."; \
-	else \
-	  $(call INSTALL,slurm-wlm munge) && \
-	  go test -count=1 -tags slurm -timeout 15m -run TestSweepsOnSLURM ./jobs; \
-	fi
+ifneq ($(and $(APT),$(ROOT_USER)),)
+	@$(call INSTALL,slurm-wlm munge)
+	go test -vet=off -count=1 -tags slurm -timeout 15m -parallel 8 -run TestSweepsOnSLURM ./jobs
+else
+	@echo "make test-slurm starts a SLURM: it needs apt-get and root. Left out."
+endif
 
 lint: ## format, go vet, staticcheck, shellcheck of jobs/, and the order of imports
-	@! command -v apt-get >/dev/null || { $(call INSTALL,shellcheck); }
+	@$(if $(APT),$(call INSTALL,shellcheck))
 	@if command -v shellcheck >/dev/null; then shellcheck -x jobs/*.sh tools/slurm.sh tools/digests.sh; else echo "no shellcheck here: jobs/ are not checked"; fi
 	@files=$$(find . -name '*.go' -not -path './.*' -exec gofmt -l {} +); \
 	[ -z "$$files" ] || { echo "gofmt -w is wanted for:" $$files; exit 1; }
