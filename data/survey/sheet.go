@@ -59,7 +59,7 @@ func Sheet(w io.Writer, set *data.Set, rows, columns int) error {
 			height, width := fit(decoded.Height, decoded.Width)
 			resizer.Resize(&fitted, &decoded, picture.Plan{Box: picture.Whole(decoded.Height, decoded.Width),
 				Height: height, Width: width, Part: picture.Whole(height, width)}, picture.Bilinear)
-			paint(sheet, place, &fitted, set.Lightest())
+			paint(sheet, place, &fitted, set.WhiteLevel())
 		}
 	}
 	return png.Encode(w, sheet)
