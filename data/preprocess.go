@@ -93,7 +93,7 @@ func (s *preprocessor) prepare(dst []float32, d Draw) (label int, err error) {
 func (s *preprocessor) transformBytes(p *Picture) *Picture {
 	s.changed.picture = p
 	if white := s.set.WhiteLevel(); white != 255 {
-		s.changed.apply(func(dst, src *Picture) { transform.Widen(dst, src, white) })
+		s.changed.apply(func(dst, src *Picture) { transform.Rescale(dst, src, white) })
 	}
 	if r := s.augment.RandAugment; r.Operations > 0 {
 		r.apply(&s.changed, s.stream("randaugment"))
@@ -123,11 +123,11 @@ func (s *preprocessor) fit() (*Picture, error) {
 	}
 	plan := s.planned
 	if p.Cut {
-		plan.Box = picture.Whole(p.Height, p.Width)
+		plan.Box = picture.Full(p.Height, p.Width)
 	} else {
 		plan = s.plan(p.Height, p.Width)
 	}
-	if same && plan == entire(picture.Whole(height, width), height, width) {
+	if same && plan == entire(picture.Full(height, width), height, width) {
 		return p, nil
 	}
 	s.resizer.Resize(&s.resized, p, plan, s.set.Fit.Filter)
