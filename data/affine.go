@@ -5,17 +5,16 @@ import (
 	"math/rand/v2"
 )
 
-// Affine is a random affine distortion (Simard, Steinkraus and Platt, "Best practices for convolutional neural
-// networks applied to visual document analysis", 2003), about the image's centre. Each field is the half-width of a
-// uniform distribution around "nothing happens".
+// Affine is a random affine distortion about the image's centre (Simard, Steinkraus and Platt, "Best practices for convolutional neural
+// networks applied to visual document analysis", 2003). Each field is the half-width of a uniform distribution around the identity.
 type Affine struct {
 	Rotate float64 // degrees
 	Shift  float64 // pixels, drawn for each axis
 	Scale  float64 // relative, in [0, 1), drawn for each axis: a factor in 1-Scale..1+Scale
-	Shear  float64 // degrees, in [0, 90): the rows slide against each other
+	Shear  float64 // degrees, in [0, 90), along rows
 }
 
-// valid panics unless the distortion can be drawn; the negated comparisons catch NaN too.
+// valid panics unless the distortion is in range; the negated comparisons catch NaN.
 func (a Affine) valid() {
 	if !(a.Rotate >= 0 && a.Rotate <= math.MaxFloat32 && a.Shift >= 0 && a.Shift <= math.MaxFloat32 &&
 		a.Scale >= 0 && a.Scale < 1 && a.Shear >= 0 && a.Shear < 90) {
@@ -23,9 +22,8 @@ func (a Affine) valid() {
 	}
 }
 
-// Apply writes a randomly distorted src into dst, both (channels, height, width) and apart from each other. Pixels
-// that come from outside the image are 0. It always takes six numbers from rng, so that setting one field to 0 leaves
-// the others' draws as they are. It allocates nothing.
+// Apply writes a randomly distorted src into dst, both (channels, height, width) and not overlapping. Pixels from outside the image are
+// 0. It always draws six values from rng, so that setting one field to 0 leaves the other draws unchanged. It allocates nothing.
 func (a Affine) Apply(dst, src []float32, channels, height, width int, rng *rand.Rand) {
 	a.valid()
 	a.draw(rng).apply(dst, src, channels, height, width)
@@ -41,20 +39,20 @@ func (a Affine) draw(rng *rand.Rand) (d distortion) {
 	return d
 }
 
-// distortion is one draw of an Affine: scale, then shear, then rotate, then shift. x runs right and y down, so that a
-// positive angle turns clockwise.
+// distortion is one draw of an Affine: scale, then shear, rotate and shift. x points right and y down, so that a positive angle turns
+// clockwise.
 type distortion struct {
 	rotate, shear  float64 // degrees
 	shiftX, shiftY float64 // pixels
 	scaleX, scaleY float64 // factors
 }
 
-// apply samples src where each pixel of dst comes from. With p a pixel's offset from the centre c,
+// apply samples src by the inverse map. With p a pixel's offset from the centre c,
 //
 //	p_dst = R·H·S·p_src + shift,  R = |cos -sin|  H = |1 tan|  S = |sx 0 |
 //	                                  |sin  cos|      |0  1 |      |0  sy|
 //
-// and therefore p_src = S⁻¹·H⁻¹·R⁻¹·(p_dst - shift), between four pixels by bilinear interpolation.
+// and therefore p_src = S⁻¹·H⁻¹·R⁻¹·(p_dst - shift), with bilinear interpolation between four pixels.
 func (d distortion) apply(dst, src []float32, channels, height, width int) {
 	area := height * width
 	if height <= 0 || width <= 0 || channels <= 0 || len(dst) != channels*area || len(src) != len(dst) {
@@ -85,7 +83,7 @@ func (d distortion) apply(dst, src []float32, channels, height, width int) {
 			u0, v0 := math.Floor(u), math.Floor(v)
 			fu, fv := float32(u-u0), float32(v-v0)
 			i, j := int(u0), int(v0)
-			// A neighbour outside the image counts as 0: its weight goes, and its index moves to one that exists.
+			// A neighbour outside the image counts as 0: its weight is set to 0, and its index to a valid one.
 			left, right, up, down := 1-fu, fu, 1-fv, fv
 			i1, j1 := i+1, j+1
 			if i < 0 {
@@ -109,7 +107,7 @@ func (d distortion) apply(dst, src []float32, channels, height, width int) {
 	}
 }
 
-// sincosDegrees is exact at quarter turns, where radians cannot be.
+// sincosDegrees is exact at multiples of 90°, unlike radians.
 func sincosDegrees(degrees float64) (sin, cos float64) {
 	quarters := math.Round(degrees / 90)
 	sin, cos = math.Sincos((degrees - quarters*90) * math.Pi / 180)

@@ -6,45 +6,47 @@ import (
 	"math/rand/v2"
 )
 
-// Augment is the random augmentation of a training image, in this order. Nothing set is no augmentation.
+// Augment is the random augmentation of a training image, in this order. The zero value is none.
 type Augment struct {
 	ResizedCrop ResizedCrop
 	RandAugment RandAugment
 	Colour      ColourJitter
 	Affine      Affine
-	Crop        int  // pixels: every side is padded by that many of black, and a piece of the size before cut out at random
-	Flip        bool // mirrors left to right, every other time
+	Crop        int  // pixels of black padding on every side, before a random crop to the original size
+	Flip        bool // mirror left to right with probability 1/2
 	Erasing     Erasing
 }
 
 // Check returns an error that names the configuration's key unless the augmentation suits images of that shape.
 func (a Augment) Check(channels, height, width int) error {
 	if side := min(height, width); a.Crop < 0 || a.Crop >= side {
-		return fmt.Errorf("data.crop %d: expected 0..%d for images of %d×%d pixels, or nothing of an image would be left; correct data.crop",
+		return fmt.Errorf("data.crop %d: expected 0..%d for images of %d×%d pixels; correct data.crop",
 			a.Crop, side-1, width, height)
 	}
-	if a.paints() && channels != 1 && channels != 3 {
+	if a.transformsBytes() && channels != 1 && channels != 3 {
 		return fmt.Errorf("data.randaugment, data.brightness, data.contrast and data.saturation are for images of 1 or 3 channels, not %d: set them to 0",
 			channels)
 	}
 	return cmp.Or(a.ResizedCrop.Check(), a.RandAugment.Check(), a.Colour.Check(), a.Erasing.Check())
 }
 
-// paints says whether pixels get other colours, or places by RandAugment.
-func (a Augment) paints() bool { return a.RandAugment.Operations > 0 || a.Colour != (ColourJitter{}) }
+// transformsBytes reports whether the augmentation includes transforms of bytes: RandAugment or colour jitter.
+func (a Augment) transformsBytes() bool {
+	return a.RandAugment.Operations > 0 || a.Colour != (ColourJitter{})
+}
 
-// moves says whether pixels get new places, but for a mirror and RandAugment.
-func (a Augment) moves() bool { return a.Affine != (Affine{}) || a.Crop > 0 }
+// transformsFloats reports whether it includes transforms of float32 pixels: the affine distortion or the crop.
+func (a Augment) transformsFloats() bool { return a.Affine != (Affine{}) || a.Crop > 0 }
 
-// draws are the numbers of one image.
+// draws are the random values for one image.
 type draws struct {
 	affine distortion
-	dx, dy int // what the image's content moves by, -Crop..Crop
+	dx, dy int // shift of the image, -Crop..Crop
 	flip   bool
 }
 
-// draw always takes nine numbers from rng: six for the affine distortion, two for the crop, one for the flip. Setting
-// one of them to nothing leaves the others' draws as they are.
+// draw always draws nine values from rng: six for the affine distortion, two for the crop, one for the flip. Disabling one of them leaves
+// the other draws unchanged.
 func (a Augment) draw(rng *rand.Rand) (d draws) {
 	d.affine = a.Affine.draw(rng)
 	span := float64(2*a.Crop + 1)
@@ -54,16 +56,15 @@ func (a Augment) draw(rng *rand.Rand) (d draws) {
 	return d
 }
 
-// Apply writes an src that is randomly distorted, cropped and flipped into dst; both and room, where the steps between are kept, are
-// (channels, height, width) and apart from each other. Pixels that come from outside the image are 0. It allocates
-// nothing.
-func (a Augment) Apply(dst, src, room []float32, channels, height, width int, rng *rand.Rand) {
+// Apply writes a randomly distorted, cropped and flipped src into dst. Both, and scratch for the intermediate image, are (channels,
+// height, width) and do not overlap. Pixels from outside the image are 0. It allocates nothing.
+func (a Augment) Apply(dst, src, scratch []float32, channels, height, width int, rng *rand.Rand) {
 	a.Affine.valid()
 	n := channels * height * width
-	if channels <= 0 || height <= 0 || width <= 0 || len(dst) != n || len(src) != n || len(room) != n {
+	if channels <= 0 || height <= 0 || width <= 0 || len(dst) != n || len(src) != n || len(scratch) != n {
 		panic("data: augmentation of slices of the wrong length")
 	}
-	if &dst[0] == &src[0] || &dst[0] == &room[0] || &src[0] == &room[0] {
+	if &dst[0] == &src[0] || &dst[0] == &scratch[0] || &src[0] == &scratch[0] {
 		panic("data: augmentation in place")
 	}
 	if a.Crop < 0 || a.Crop >= min(height, width) {
@@ -73,8 +74,8 @@ func (a Augment) Apply(dst, src, room []float32, channels, height, width int, rn
 	distort, move := a.Affine != (Affine{}), d.dx != 0 || d.dy != 0 || d.flip
 	switch {
 	case distort && move:
-		d.affine.apply(room, src, channels, height, width)
-		cropFlip(dst, room, d.dx, d.dy, d.flip, channels, height, width)
+		d.affine.apply(scratch, src, channels, height, width)
+		cropFlip(dst, scratch, d.dx, d.dy, d.flip, channels, height, width)
 	case distort:
 		d.affine.apply(dst, src, channels, height, width)
 	default:
@@ -82,7 +83,7 @@ func (a Augment) Apply(dst, src, room []float32, channels, height, width int, rn
 	}
 }
 
-// cropFlip moves an image by dx to the right and dy down, black coming in, and mirrors the outcome left to right:
+// cropFlip shifts an image by dx to the right and dy down, padding with black, and mirrors the result left to right if flip:
 //
 //	dst(y, x) = src(y - dy, x - dx)             0 where src has no such pixel
 //	dst(y, x) = src(y - dy, width-1-x - dx)     with flip

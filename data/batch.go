@@ -7,12 +7,12 @@ import (
 	"runtime/debug"
 )
 
-// Batch is a number of labelled images, normalised.
+// Batch is a mini-batch of labelled, normalised images.
 type Batch struct {
 	Images []float32 // (len(Labels), channels, height, width), (x-mean)/std of each channel
 	Labels []int     // (len(Labels)), in 0..Classes-1
 
-	// Of a mixed batch (see Mix), otherwise nil: image i's target is Lambda[i] of Labels[i] and the rest of Others[i].
+	// Set in a mixed batch (see Mix), otherwise nil: image i's target is Lambda[i] of Labels[i] and 1-Lambda[i] of Others[i].
 	Others []int     // (len(Labels))
 	Lambda []float32 // (len(Labels)), in 0..1
 }
@@ -21,18 +21,17 @@ func newBatch(set *Set, n int) *Batch {
 	return &Batch{Images: make([]float32, n*set.pixels()), Labels: make([]int, n)}
 }
 
-// cut makes it a batch of n images, in the room that it has.
-func (b *Batch) cut(n, pixels int) {
+// resize makes it a batch of n images, in the memory that it has.
+func (b *Batch) resize(n, pixels int) {
 	b.Images, b.Labels = b.Images[:n*pixels], b.Labels[:n]
 	if b.Others != nil {
 		b.Others, b.Lambda = b.Others[:n], b.Lambda[:n]
 	}
 }
 
-// Mix mixes images from..to-1 of a batch of set's images, a head's mini-batch, by m. The other images of the batch are
-// left as they are: with targets of their own labels, or as they were mixed before. A run that can be repeated and
-// resumed gives it a stream of (seed, step, head). It allocates when the batch is mixed for the first time; a batch that
-// comes from a Feed again keeps the room.
+// Mix mixes images from..to-1 of a batch of set's images, the mini-batch of one head. The other images and their targets are unchanged.
+// For reproducible and resumable runs rng is a stream of (seed, step, head). It allocates when the batch is mixed for the first time; a
+// Feed reuses the memory.
 func (b *Batch) Mix(m Mix, set *Set, from, to int, rng *rand.Rand) {
 	n := len(b.Labels)
 	if from < 0 || from > to || to > n {
@@ -49,7 +48,7 @@ func (b *Batch) Mix(m Mix, set *Set, from, to int, rng *rand.Rand) {
 	}
 }
 
-// unmix makes the targets those of images that are not mixed.
+// unmix sets the targets of unmixed images.
 func (b *Batch) unmix() {
 	copy(b.Others, b.Labels)
 	for i := range b.Lambda {
@@ -57,11 +56,11 @@ func (b *Batch) unmix() {
 	}
 }
 
-// check panics unless set is whole.
+// check panics unless the set is complete.
 func (s *Set) check() {
 	if s.Classes <= 0 || s.Channels <= 0 || s.Height <= 0 || s.Width <= 0 ||
 		len(s.Mean) != s.Channels || len(s.Std) != s.Channels {
-		panic("data: a Set without its measures")
+		panic("data: a Set without shape, mean or deviation")
 	}
 }
 
@@ -77,7 +76,7 @@ func (s *Set) normalise(x []float32) {
 	}
 }
 
-// label returns the label of image i, which must be one of the set's classes: the loss would index by it.
+// label returns the label of image i, which must be one of the set's classes: the loss indexes by it.
 func (s *Set) label(images Images, i int) (int, error) {
 	l := images.Label(i)
 	if l < 0 || l >= s.Classes {
@@ -87,8 +86,8 @@ func (s *Set) label(images Images, i int) (int, error) {
 	return l, nil
 }
 
-// caught runs f and returns its error, or its panic as an error with the stack.
-func caught(f func() error) (err error) {
+// caught returns the error of f(i), or its panic as an error with the stack.
+func caught(f func(i int) error, i int) (err error) {
 	defer func() {
 		switch cause := recover().(type) {
 		case nil:
@@ -98,13 +97,13 @@ func caught(f func() error) (err error) {
 			err = fmt.Errorf("%v\n%s", cause, debug.Stack())
 		}
 	}()
-	return f()
+	return f(i)
 }
 
-// EachBatch calls f with this rank's share of images, in order and without augmentation: of the images rank,
-// rank+size, rank+2·size, ... batches of batch, the last one of what is left. Over all ranks every image comes once;
-// a rank beyond the number of images gets no call. Batches are prepared ahead, as by a Feed. A Batch is valid until f
-// returns. An image that cannot be read and an error of f end it.
+// EachBatch calls f with this rank's share of images, in order and without augmentation: images rank, rank+size, rank+2·size, ... in
+// batches of batch images, the last of which may be smaller. Over all ranks every image occurs once; a rank beyond the number of images
+// gets no call. Batches are prepared ahead as by a Feed. A Batch is valid until f returns. An unreadable image or an error of f ends the
+// iteration.
 func EachBatch(set *Set, images Images, batch, rank, size int, f func(*Batch) error) error {
 	set.check()
 	if batch <= 0 || rank < 0 || rank >= size {

@@ -40,16 +40,16 @@ func TestBrokenPixels(t *testing.T) {
 		words   []string
 	}{
 		{"label", changed(cifar10(""), "data_batch_2.bin", record(3072, 1, 2, 4)+record(3072, 1, 2, 10)), []string{"data_batch_2.bin: at byte 3073 label 10, expected 0..9", "download it again"}},
-		{"cut", changed(cifar10(""), "test_batch.bin", record(3072, 1, 2, 4)+record(3000, 1, 2, 1)), []string{"test_batch.bin: 6074 bytes, expected a multiple of 3073", "the record at byte 3073 is not whole"}},
+		{"cut", changed(cifar10(""), "test_batch.bin", record(3072, 1, 2, 4)+record(3000, 1, 2, 1)), []string{"test_batch.bin: 6074 bytes, expected a multiple of 3073", "the record at byte 3073 is incomplete"}},
 		{"empty", changed(cifar10(""), "test_batch.bin", ""), []string{"test_batch.bin: 0 bytes, expected a multiple of 3073"}},
-		{"missing", without(cifar10(""), "test_batch.bin"), []string{"test_batch.bin: no such file", "beside the set's other files"}},
+		{"missing", without(cifar10(""), "test_batch.bin"), []string{"test_batch.bin: no such file", "next to the set's other files"}},
 		{"test alone", without(without(cifar10(""), "data_batch_1.bin"), "data_batch_2.bin"), []string{"no data_batch_*.bin"}},
 		{"names", changed(cifar10(""), "batches.meta.txt", "cat\ndog\n"), []string{"batches.meta.txt: names of 2 classes, expected 10"}},
 		{"class of the test alone", changed(cifar10(""), "test_batch.bin", record(3072, 1, 2, 9)+record(3072, 1, 2, 4)), []string{"test_batch.bin: at byte 3073 label 4, which no training image has"}},
 
 		{"CIFAR-100 label", changed(cifar100(), "train.bin", record(3072, 1, 2, 0, 100)), []string{"train.bin: at byte 1 label 100, expected 0..99"}},
 		{"CIFAR-100 class of the test alone", changed(cifar100(), "test.bin", record(3072, 1, 2, 19, 7)), []string{"test.bin: at byte 1 label 7, which no training image has"}},
-		{"CIFAR-100 cut", changed(cifar100(), "train.bin", record(3072, 1, 2, 0, 1)+record(3000, 1, 2, 0, 1)), []string{"train.bin: 6076 bytes, expected a multiple of 3074", "the record at byte 3074 is not whole"}},
+		{"CIFAR-100 cut", changed(cifar100(), "train.bin", record(3072, 1, 2, 0, 1)+record(3000, 1, 2, 0, 1)), []string{"train.bin: 6076 bytes, expected a multiple of 3074", "the record at byte 3074 is incomplete"}},
 		{"CIFAR-100 empty", changed(cifar100(), "train.bin", ""), []string{"train.bin: 0 bytes, expected a multiple of 3074"}},
 		{"CIFAR-100 as CIFAR-10", changed(cifar100(), "test.bin", record(3072, 1, 2, 0)), []string{"test.bin: 3073 bytes, expected a multiple of 3074"}},
 		{"CIFAR-100 missing", without(cifar100(), "train.bin"), []string{"train.bin: no such file"}},

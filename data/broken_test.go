@@ -32,21 +32,21 @@ func TestBrokenSets(t *testing.T) {
 		{"another size", append(with("train/cat/5.png", pngOf(3, 3, 1)), member{"train/dog/0.png", pngOf(9, 9, 1)}), Source{},
 			[]string{"train/cat/5.png: an image of 3×3 pixels, expected 3×2 like ", "train/cat/10.png", "set data.size"}},
 		{"another size in test", with("test/dog/0.png", pngOf(2, 3, 1)), Source{}, []string{"test/dog/0.png: an image of 2×3 pixels"}},
-		{"cut PNG", with("train/cat/5.png", tint(1)[:50]), Source{}, []string{"train/cat/5.png: ", "expected a sound PNG", "not enough", "copy it again"}},
+		{"cut PNG", with("train/cat/5.png", tint(1)[:50]), Source{}, []string{"train/cat/5.png: ", "expected a valid PNG", "not enough", "copy it again"}},
 		{"cut JPEG", with("train/cat/5.png", whole[:len(whole)-9]), Source{}, []string{"train/cat/5.png: ", "ends too early", "JPEG", "copy it again"}},
 		{"cut first", with("train/cat/0.png", tint(1)[:20]), Source{}, []string{"train/cat/0.png: ", "ends too early", "PNG"}},
-		{"damaged", with("train/cat/5.png", strings.Replace(tint(1), "IDAT", "IDAY", 1)), Source{}, []string{"train/cat/5.png: ", "expected a sound PNG"}},
+		{"damaged", with("train/cat/5.png", strings.Replace(tint(1), "IDAT", "IDAY", 1)), Source{}, []string{"train/cat/5.png: ", "expected a valid PNG"}},
 		{"no image", with("train/cat/Thumbs.db", "hello, world"), Source{}, []string{`train/cat/Thumbs.db: begins with "hello, w"`, "expected a JPEG, PNG, GIF, BMP or WebP", "remove"}},
 		{"empty image", with("train/cat/5.png", ""), Source{}, []string{"train/cat/5.png: an empty file", "remove"}},
 		{"empty class", with("train/fox/", ""), Source{}, []string{"train/fox: a class folder without images", "add its images, or remove"}},
 		{"empty class in test", append(with("train/fox/1.png", tint(3)), member{"test/fox/", ""}), Source{}, []string{"test/fox: a class folder without images"}},
-		{"class of test alone", with("test/fox/1.png", tint(3)), Source{}, []string{"test/fox: a class that train/ lacks", "2 classes (cat, dog)", "add train/fox"}},
+		{"class of test alone", with("test/fox/1.png", tint(3)), Source{}, []string{"test/fox: a class that is missing in train/", "2 classes (cat, dog)", "add train/fox"}},
 		{"no train", append(without("train/"), member{"Train/cat/1.png", tint(1)}), Source{}, []string{"no folder train/ (found: Train, test)", "expected train/CLASS/IMAGE"}},
 		{"no test", without("test/"), Source{}, []string{"no folder test/, val/ or valid/", "expected train/CLASS/IMAGE"}},
 		{"train without classes", append(without("train/"), member{"train/1.png", tint(1)}, member{"train/2.png", tint(1)}), Source{}, []string{"train/ has no class folders", "arrange"}},
 		{"nothing", []member{{"a/b/", ""}}, Source{}, []string{"no image set found (but: a)", "expected train/CLASS/IMAGE"}},
 		{"too deep", with("train/cat/old/1.png", tint(1)), Source{}, []string{"train/cat/old: a folder inside a class folder", "up by one"}},
-		{"two sets", append(below("a/", cats("test")), below("b/", cats("test"))...), Source{}, []string{"lies in a and another (folder) in b", "set data.path"}},
+		{"two sets", append(below("a/", cats("test")), below("b/", cats("test"))...), Source{}, []string{"in a and another (folder) in b", "set data.path"}},
 
 		{"unknown kind", nil, Source{Kind: "digit"}, []string{`"digit"`, "auto, digits, cifar10", "folder"}},
 		{"folder without a path", nil, Source{Kind: "folder"}, []string{"data.path is empty"}},
@@ -93,7 +93,7 @@ func TestBrokenLinkInAFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := Open(Source{Path: root}, 1)
-	if err == nil || !strings.Contains(err.Error(), "link.png") || !strings.Contains(err.Error(), "mend the link") {
+	if err == nil || !strings.Contains(err.Error(), "link.png") || !strings.Contains(err.Error(), "repair the link") {
 		t.Errorf("error %v", err)
 	}
 }

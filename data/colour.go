@@ -7,11 +7,11 @@ import (
 	"lte/data/transform"
 )
 
-// ColourJitter changes brightness, contrast and saturation by random factors and in random order, as torchvision's ColorJitter
-// does. Each field is x of a factor that is uniform in max(0, 1-x)..1+x; 0: none.
+// ColourJitter changes brightness, contrast and saturation by random factors in random order, as torchvision's ColorJitter does. Each
+// field is the x of a factor uniform in max(0, 1-x)..1+x; 0: none.
 type ColourJitter struct{ Brightness, Contrast, Saturation float64 }
 
-// Check returns an error that names the configuration's key unless j can be drawn; the negated comparison catches NaN.
+// Check returns an error that names the configuration key unless j is in range; the negated comparison catches NaN.
 func (j ColourJitter) Check() error {
 	for _, k := range []struct {
 		key string
@@ -24,11 +24,11 @@ func (j ColourJitter) Check() error {
 	return nil
 }
 
-// orders are those of three.
+// orders are the permutations of three operations.
 var orders = [...][3]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}}
 
-// apply always takes four numbers from rng: the order and three factors.
-func (j ColourJitter) apply(on *easel, rng *rand.Rand) {
+// apply always draws four values from rng: the order and three factors.
+func (j ColourJitter) apply(p *transformed, rng *rand.Rand) {
 	order := orders[rng.IntN(len(orders))]
 	steps := [3]struct {
 		by, factor float64
@@ -40,7 +40,7 @@ func (j ColourJitter) apply(on *easel, rng *rand.Rand) {
 	}
 	for _, i := range order {
 		if s := &steps[i]; s.by > 0 {
-			on.paint(func(dst, src *Picture) { s.f(dst, src, s.factor) })
+			p.apply(func(dst, src *Picture) { s.f(dst, src, s.factor) })
 		}
 	}
 }

@@ -23,11 +23,11 @@ func TestColourJitter(t *testing.T) {
 		first[order[0]*3+order[1]] = true
 		for off, j := range []ColourJitter{{0, all.Contrast, all.Saturation}, {all.Brightness, 0, all.Saturation}, {all.Brightness, all.Contrast, 0}, all} {
 			stream := random.Stream(1, "test", i)
-			got := painted(func(on *easel) { j.apply(on, stream) })
-			want := painted(func(on *easel) {
+			got := painted(func(p *transformed) { j.apply(p, stream) })
+			want := painted(func(p *transformed) {
 				for _, k := range order {
 					if k != off {
-						on.paint(func(dst, src *Picture) { functions[k](dst, src, factors[k]) })
+						p.apply(func(dst, src *Picture) { functions[k](dst, src, factors[k]) })
 					}
 				}
 			})
@@ -46,9 +46,9 @@ func TestColourJitter(t *testing.T) {
 	}
 	grey := &Picture{}
 	grey.Lend(1, 2, 2, []uint8{0, 100, 200, 255})
-	on := &easel{picture: grey}
-	ColourJitter{Saturation: 5}.apply(on, random.Stream(1, "test"))
-	if !slices.Equal(on.picture.Pix, grey.Pix) {
-		t.Errorf("a grey picture saturated is %v", on.picture.Pix)
+	changing := &transformed{picture: grey}
+	ColourJitter{Saturation: 5}.apply(changing, random.Stream(1, "test"))
+	if !slices.Equal(changing.picture.Pix, grey.Pix) {
+		t.Errorf("a grey picture saturated is %v", changing.picture.Pix)
 	}
 }

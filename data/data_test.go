@@ -57,7 +57,7 @@ func TestMeasureOfConstantChannel(t *testing.T) {
 // Catches digits whose white is not 1: a byte of 16.
 func TestWhiteOfTheDigits(t *testing.T) {
 	set := openTest(t)
-	if v := levels(set.Lightest()); set.White != 16 || v[16] != 1 || v[8] != 0.5 || v[0] != 0 {
+	if v := levels(set.WhiteLevel()); set.White != 16 || v[16] != 1 || v[8] != 0.5 || v[0] != 0 {
 		t.Errorf("white is %d", set.White)
 	}
 }

@@ -43,7 +43,7 @@ func TestErasing(t *testing.T) {
 		if area < 0.017 || area > 0.345 || float64(max(h, w)) > float64(min(h, w)+1)/0.3+1 {
 			t.Fatalf("%d×%d pixels of %d×%d", w, h, width, height)
 		}
-		if area < (leastErased+mostErased)/2 {
+		if area < (minErased+maxErased)/2 {
 			half++
 		}
 		for i, far := range []int{top, left, height - 1 - bottom, width - 1 - right} {

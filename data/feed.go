@@ -4,45 +4,43 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// Ahead is the number of batches a feed keeps: one with the caller, one ready, one being filled.
+// Ahead is the number of batches of a feed: one with the caller, one ready, one being filled.
 const Ahead = 3
 
-// FeedOptions says which batches a Feed prepares.
+// FeedOptions describes the batches of a Feed.
 //
-// A rank that carries several heads takes them all from one feed. With N = H·Size heads of b images each, H a rank,
-// Batch is H·b: the batch is then the mini-batches of heads Rank·H ... Rank·H+H-1, one after the other, and what a
-// head sees doesn't depend on how many ranks carry the N heads. Where all heads see the same images (data.share =
-// "same"), every rank asks for Rank 0 of Size 1 and Batch b, and gives that batch to each of its heads. Where each head has a
-// shard of the set (data.share = "shard"), Shards is N.
+// A rank with several heads gets all their mini-batches from one feed. With N = H·Size heads of b images each, H per rank, Batch is H·b: the
+// batch holds the mini-batches of heads Rank·H ... Rank·H+H-1, one after the other, and a head's images do not depend on the number of
+// ranks. Where all heads see the same images (data.share = "same"), every rank asks for Rank 0 of Size 1 and Batch b, and gives that batch to
+// each of its heads. Where each head has a shard of the set (data.share = "shard"), Shards is N.
 type FeedOptions struct {
 	Seed       uint64
-	Batch      int // images a rank and step
-	Rank, Size int // whose batches
-	Shards     int // 0: all deal from the whole set
+	Batch      int // images per rank and step
+	Rank, Size int
+	Shards     int // 0: all draw from the complete set
 	Start      int // the first step
-	Shift      int // images by which the whole set's sequence is ahead of step times images a step, where these were others before
+	Shift      int // images by which the sequence is ahead of step times images per step, after a resume with another batch size
 	Augment    Augment
 }
 
-// Feed prepares one rank's batches ahead of the step, the images of a batch on as many goroutines as the set says. It
-// keeps three batches: what is prepared before it is wanted is never more than that. The batches depend on the options
-// alone, not on which goroutine prepared what.
+// Feed prepares one rank's batches ahead of the step, the images of a batch on as many goroutines as the set says. It keeps three batches:
+// no more than that is prepared in advance. The batches depend on the options alone, not on the goroutine that prepared them.
 //
 // Next and Close belong to one goroutine; Wait may be called from any.
 type Feed struct {
 	set     *Set
-	stages  []*stage
-	jobs    chan *job     // taken by every stage's goroutine, where there are several
-	free    chan *Batch   // cap Ahead: returning a batch never blocks
-	ready   chan prepared // closed when the worker has ended
+	workers []func(i int) error // each prepares image i of draws in batch
+	batch   *Batch              // being filled
+	draws   []Draw              // (len(batch.Labels))
+	free    chan *Batch         // capacity Ahead: returning a batch never blocks
+	ready   chan prepared       // closed when the feed's goroutine has ended
 	quit    chan struct{}
 	current *Batch // with the caller
-	err     error  // what every further Next returns
+	err     error  // returned by every further Next
 	waited  atomic.Int64
 }
 
@@ -53,8 +51,8 @@ type prepared struct {
 
 var errClosed = errors.New("data: Next of a closed feed")
 
-// NewFeed starts preparing batches of set's training images, step after step without end. The images of step t are those
-// of Sampler.Batch, or of the shards' samplers; a feed with Start t goes on exactly where another one stood before step t. Close ends it.
+// NewFeed starts preparing batches of set's training images, step after step without end. The images of step t are those of
+// Sampler.Batch, or of the shards' samplers; a feed with Start t continues exactly where another one was before step t. Close ends it.
 func NewFeed(set *Set, opts FeedOptions) *Feed {
 	set.check()
 	if opts.Batch <= 0 || opts.Rank < 0 || opts.Rank >= opts.Size || opts.Start < 0 || opts.Shards%opts.Size != 0 {
@@ -72,7 +70,7 @@ func NewFeed(set *Set, opts FeedOptions) *Feed {
 	})
 }
 
-// sample returns what says which of n images are this rank's at a step.
+// sample returns a function that draws this rank's images, of n, for a step.
 func (o FeedOptions) sample(n int) func(dst []Draw, step int) {
 	if o.Shards == 0 {
 		s := NewSampler(n, o.Seed)
@@ -81,7 +79,7 @@ func (o FeedOptions) sample(n int) func(dst []Draw, step int) {
 	}
 	heads := o.Shards / o.Size
 	if o.Batch%heads != 0 {
-		panic("data: a batch that the rank's heads cannot share out")
+		panic("data: a batch that is not a multiple of the rank's heads")
 	}
 	var own []*Sampler
 	for i := range heads {
@@ -95,75 +93,54 @@ func (o FeedOptions) sample(n int) func(dst []Draw, step int) {
 	}
 }
 
-// startFeed prepares the batches that deal deals, in the room for one that it is given, until it deals none. The text it
-// returns says in errors what the batch is for.
-func startFeed(set *Set, images Images, augment Augment, seed uint64, batch int, deal func([]Draw) ([]Draw, string)) *Feed {
+// startFeed prepares the batches that draw returns, in a slice for one that it is given, until draw returns none. The text that it returns
+// describes the batch in errors.
+func startFeed(set *Set, images Images, augment Augment, seed uint64, batch int, draw func([]Draw) ([]Draw, string)) *Feed {
 	f := &Feed{set: set, free: make(chan *Batch, Ahead), ready: make(chan prepared, Ahead), quit: make(chan struct{})}
 	for range Ahead {
 		f.free <- newBatch(set, batch)
 	}
+	n := set.pixels()
 	for range max(1, min(set.Workers, batch)) {
-		f.stages = append(f.stages, newStage(set, images, augment, seed))
+		p := newPreprocessor(set, images, augment, seed)
+		f.workers = append(f.workers, func(i int) (err error) {
+			f.batch.Labels[i], err = p.prepare(f.batch.Images[i*n:(i+1)*n], f.draws[i])
+			return err
+		})
 	}
-	if len(f.stages) > 1 {
-		f.jobs = make(chan *job, len(f.stages))
-		for _, s := range f.stages {
-			go s.work(f.jobs)
-		}
-	}
-	go f.work(make([]Draw, batch), deal)
+	go f.run(make([]Draw, batch), draw)
 	return f
 }
 
-// work prepares batches until the last one, an error or Close.
-func (f *Feed) work(room []Draw, deal func([]Draw) ([]Draw, string)) {
-	defer close(f.ready) // whatever ends the worker, Next doesn't wait for it
-	if f.jobs != nil {
-		defer close(f.jobs)
-	}
-	j := &job{}
+// run prepares batches until the last one, an error or Close.
+func (f *Feed) run(draws []Draw, draw func([]Draw) ([]Draw, string)) {
+	defer close(f.ready) // however this goroutine ends, Next does not wait for it
 	for {
-		var b *Batch
 		select {
-		case b = <-f.free:
+		case f.batch = <-f.free:
 		case <-f.quit:
 			return
 		}
-		draws, purpose := deal(room)
-		if len(draws) == 0 {
+		var purpose string
+		if f.draws, purpose = draw(draws); len(f.draws) == 0 {
 			f.ready <- prepared{nil, io.EOF}
 			return
 		}
-		b.cut(len(draws), f.set.pixels())
-		j.begin(b, draws)
-		err := f.fill(j)
-		b.unmix()
+		f.batch.resize(len(f.draws), f.set.pixels())
+		failed, err := each(len(f.draws), f.workers)
+		f.batch.unmix()
 		if err != nil {
-			err = fmt.Errorf("data: preparing image %d of %q %s: %w", draws[j.failed].Image, f.set.Name, purpose, err)
+			err = fmt.Errorf("data: preparing image %d of %q %s: %w", f.draws[failed].Image, f.set.Name, purpose, err)
 		}
-		f.ready <- prepared{b, err} // cap Ahead: never blocks
+		f.ready <- prepared{f.batch, err} // capacity Ahead: never blocks
 		if err != nil {
 			return
 		}
 	}
 }
 
-// fill has every stage work on a job, and returns the error of the first image that has one.
-func (f *Feed) fill(j *job) error {
-	if f.jobs == nil {
-		f.stages[0].do(j)
-		return j.err
-	}
-	j.working.Add(len(f.stages))
-	for range f.stages {
-		f.jobs <- j
-	}
-	j.working.Wait()
-	return j.err
-}
-
-// Next returns the next batch, valid until the next call of Next or Close, or io.EOF behind the last one. If it could
-// not be prepared, the error says of which image and why, and every later call returns it again.
+// Next returns the next batch, valid until the next call of Next or Close, or io.EOF after the last one. If it could not be prepared, the
+// error names the image and the cause, and every later call returns it again.
 func (f *Feed) Next() (*Batch, error) {
 	if f.err != nil {
 		return nil, f.err
@@ -182,7 +159,7 @@ func (f *Feed) Next() (*Batch, error) {
 		f.waited.Add(int64(time.Since(began)))
 	}
 	if !ok {
-		p.err = errors.New("data: the feed's worker ended without a word (runtime.Goexit in an Images?)")
+		p.err = errors.New("data: the feed's goroutine ended unexpectedly (runtime.Goexit in an Images?)")
 	}
 	if p.err != nil {
 		f.err = p.err
@@ -195,75 +172,13 @@ func (f *Feed) Next() (*Batch, error) {
 // Wait returns the total time that Next has waited for a batch.
 func (f *Feed) Wait() time.Duration { return time.Duration(f.waited.Load()) }
 
-// Close ends the feed and returns when its goroutine has; it may be called again.
+// Close ends the feed and returns when its goroutine has ended; it may be called again.
 func (f *Feed) Close() {
 	if f.err == errClosed {
 		return
 	}
 	f.err = errClosed
 	close(f.quit)
-	for range f.ready { // until the worker closes it
-	}
-}
-
-// job is a batch that is being filled.
-type job struct {
-	into    *Batch
-	draws   []Draw // (len(into.Labels))
-	working sync.WaitGroup
-
-	next   atomic.Int64 // of draws
-	mutex  sync.Mutex
-	failed int   // the first of draws that could not be prepared; len(draws): none
-	err    error // of it
-}
-
-func (j *job) begin(into *Batch, draws []Draw) {
-	j.into, j.draws, j.failed, j.err = into, draws, len(draws), nil
-	j.next.Store(0)
-}
-
-// fail keeps the error of image i unless there is one of an earlier image, whichever stage came upon one first: images
-// are handed out in order, so those before one that fails are all taken, and are finished.
-func (j *job) fail(i int, err error) {
-	j.mutex.Lock()
-	defer j.mutex.Unlock()
-	if i < j.failed {
-		j.failed, j.err = i, err
-	}
-	j.next.Store(int64(len(j.draws)))
-}
-
-// work does jobs until there are no more.
-func (s *stage) work(jobs <-chan *job) {
-	for j := range jobs {
-		func() {
-			defer j.working.Done()
-			s.do(j)
-		}()
-	}
-}
-
-// do prepares images of a job until none is left.
-func (s *stage) do(j *job) {
-	n, at := s.set.pixels(), -1 // the image at hand
-	defer func() {
-		if at >= 0 {
-			j.fail(at, errors.New("its goroutine ended without a word (runtime.Goexit in an Images?)"))
-		}
-	}()
-	for {
-		i := int(j.next.Add(1)) - 1
-		if i >= len(j.draws) {
-			return
-		}
-		at = i
-		err := caught(func() (err error) {
-			j.into.Labels[i], err = s.prepare(j.into.Images[i*n:(i+1)*n], j.draws[i])
-			return err
-		})
-		if at = -1; err != nil {
-			j.fail(i, err)
-		}
+	for range f.ready { // until it is closed
 	}
 }

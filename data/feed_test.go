@@ -154,7 +154,7 @@ func TestShardsIndependentOfRanks(t *testing.T) {
 			want[[2]int{h, step}] = got
 			s.Batch(draws, step, 0, 1)
 			for j, d := range draws {
-				if got.Labels[j] != set.Train.Label(d.Image) || d.Epoch != int64((step*b+j)/len(s.of)) {
+				if got.Labels[j] != set.Train.Label(d.Image) || d.Epoch != int64((step*b+j)/len(s.all)) {
 					t.Fatalf("head %d, step %d: image %d is not of the shard's epoch", h, step, j)
 				}
 			}

@@ -8,24 +8,24 @@ import (
 	"lte/data/source"
 )
 
-// files is a collection of images that are decoded whenever one is asked for.
+// files is a collection of images that are decoded on demand.
 type files struct {
 	split   source.Split
-	encoded sync.Pool // of *[]byte: room
+	encoded sync.Pool // of *[]byte
 }
 
 func (f *files) Len() int        { return len(f.split.Labels) }
 func (f *files) Label(i int) int { return int(f.split.Labels[i]) }
 
 func (f *files) Picture(dst *Picture, i int) error {
-	room, ok := f.encoded.Get().(*[]byte)
+	buffer, ok := f.encoded.Get().(*[]byte)
 	if !ok {
-		room = new([]byte)
+		buffer = new([]byte)
 	}
-	defer f.encoded.Put(room)
-	encoded, err := f.split.Files[i].Read(*room)
+	defer f.encoded.Put(buffer)
+	encoded, err := f.split.Files[i].Read(*buffer)
 	if err == nil {
-		*room = encoded
+		*buffer = encoded
 		err = picture.Decode(dst, encoded)
 	}
 	if err != nil {

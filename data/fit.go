@@ -8,42 +8,43 @@ import (
 	"lte/data/picture"
 )
 
-// Fit says how pictures of any size become what the model is fed.
+// Fit describes how pictures of any size become the model's input.
 type Fit struct {
 	Filter picture.Filter
-	Keep   float64 // share of the shorter side, in (0, 1], that is kept where no piece is drawn; 0: another size is an error
+	Keep   float64 // share of the shorter side, in (0, 1], that the centre crop keeps; 0: another size is an error
 }
 
-// plan is torchvision's reference for evaluation: the shorter side is resized to 1/Keep of what the model is fed, and
-// the middle cut out. A picture that the model can be fed as it is stays whole.
+// plan is that of torchvision's reference for evaluation: resize the shorter side to 1/Keep of the input, and crop the centre. A picture
+// of the input's size is unchanged.
 func (f Fit) plan(height, width, toHeight, toWidth int) picture.Plan {
 	if height == toHeight && width == toWidth {
-		return entire(picture.Whole(height, width), height, width)
+		return entire(picture.Full(height, width), height, width)
 	}
-	p := picture.Plan{Box: picture.Whole(height, width)}
+	p := picture.Plan{Box: picture.Full(height, width)}
 	p.Height, p.Width = int(math.Round(float64(toHeight)/f.Keep)), int(math.Round(float64(toWidth)/f.Keep))
-	// One side becomes that, the other at least that.
+	// One side gets that size, the other at least that.
 	if h := p.Width * height / width; h >= p.Height {
 		p.Height = h
 	} else {
 		p.Width = max(p.Width, p.Height*width/height)
 	}
-	p.Part = picture.Box{Top: (p.Height - toHeight) / 2, Left: (p.Width - toWidth) / 2, Height: toHeight, Width: toWidth}
+	p.Crop = picture.Box{Top: (p.Height - toHeight) / 2, Left: (p.Width - toWidth) / 2, Height: toHeight, Width: toWidth}
 	return p
 }
 
 // entire is the plan that resizes a box to height×width.
 func entire(box picture.Box, height, width int) picture.Plan {
-	return picture.Plan{Box: box, Height: height, Width: width, Part: picture.Whole(height, width)}
+	return picture.Plan{Box: box, Height: height, Width: width, Crop: picture.Full(height, width)}
 }
 
-// ResizedCrop is a random resized crop (Szegedy et al. 2014, arXiv 1409.4842; the draws are torchvision's): a piece of the picture becomes all that the model sees. Nothing set is no such crop.
+// ResizedCrop is a random resized crop (Szegedy et al. 2014, arXiv 1409.4842; drawn as in torchvision's RandomResizedCrop). The zero
+// value is none.
 type ResizedCrop struct {
-	Area   float64 // the least share of the picture's area, in (0, 1]; shares are drawn up to 1
-	Aspect float64 // at least 1: the piece is up to so many times as wide as high, or as high as wide
+	Area   float64 // smallest share of the picture's area, in (0, 1]; the largest is 1
+	Aspect float64 // largest aspect ratio, at least 1, of width to height or of height to width
 }
 
-// Check returns an error that names the configuration's key unless the crop can be drawn.
+// Check returns an error that names the configuration's key unless the crop is in range.
 func (p ResizedCrop) Check() error {
 	if p == (ResizedCrop{}) {
 		return nil
@@ -57,9 +58,9 @@ func (p ResizedCrop) Check() error {
 	return nil
 }
 
-// drawPiece returns a piece of a picture of between least and most of its area. The area is uniform, the aspect uniform in the
-// logarithm, up to aspect times as wide as high or as high as wide. It is not ok where ten draws do not fit into the picture.
-func drawPiece(height, width int, least, most, aspect float64, rng *rand.Rand) (b picture.Box, ok bool) {
+// drawCrop returns a random crop with a share between least and most of a picture's area. The area is uniform, the logarithm of the
+// aspect ratio uniform up to that of aspect and its inverse. ok is false if ten draws do not fit into the picture.
+func drawCrop(height, width int, least, most, aspect float64, rng *rand.Rand) (b picture.Box, ok bool) {
 	for range 10 {
 		area := float64(height*width) * (least + (most-least)*rng.Float64())
 		aspect := math.Exp(math.Log(aspect) * (2*rng.Float64() - 1))
@@ -71,10 +72,9 @@ func drawPiece(height, width int, least, most, aspect float64, rng *rand.Rand) (
 	return b, false
 }
 
-// draw returns a piece of a picture. Where none is drawn that fits, it is the middle, cut to the nearest aspect that is
-// allowed.
+// draw returns a random crop of a picture; if none fits, the centre, cropped to the nearest allowed aspect ratio.
 func (p ResizedCrop) draw(height, width int, rng *rand.Rand) picture.Box {
-	if b, ok := drawPiece(height, width, p.Area, 1, p.Aspect, rng); ok {
+	if b, ok := drawCrop(height, width, p.Area, 1, p.Aspect, rng); ok {
 		return b
 	}
 	h, w := height, width

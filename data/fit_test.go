@@ -47,12 +47,12 @@ func TestFitPlan(t *testing.T) {
 		height, width, toHeight, toWidth int
 		want                             picture.Plan
 	}{
-		{375, 500, 224, 224, picture.Plan{Box: picture.Whole(375, 500), Height: 256, Width: 341, Part: picture.Box{Top: 16, Left: 58, Height: 224, Width: 224}}},
-		{500, 375, 224, 224, picture.Plan{Box: picture.Whole(500, 375), Height: 341, Width: 256, Part: picture.Box{Top: 58, Left: 16, Height: 224, Width: 224}}},
-		{256, 341, 224, 224, picture.Plan{Box: picture.Whole(256, 341), Height: 256, Width: 341, Part: picture.Box{Top: 16, Left: 58, Height: 224, Width: 224}}},
-		{224, 224, 224, 224, entire(picture.Whole(224, 224), 224, 224)},
-		{32, 32, 224, 224, picture.Plan{Box: picture.Whole(32, 32), Height: 256, Width: 256, Part: picture.Box{Top: 16, Left: 16, Height: 224, Width: 224}}},
-		{100, 100, 28, 56, picture.Plan{Box: picture.Whole(100, 100), Height: 64, Width: 64, Part: picture.Box{Top: 18, Left: 4, Height: 28, Width: 56}}},
+		{375, 500, 224, 224, picture.Plan{Box: picture.Full(375, 500), Height: 256, Width: 341, Crop: picture.Box{Top: 16, Left: 58, Height: 224, Width: 224}}},
+		{500, 375, 224, 224, picture.Plan{Box: picture.Full(500, 375), Height: 341, Width: 256, Crop: picture.Box{Top: 58, Left: 16, Height: 224, Width: 224}}},
+		{256, 341, 224, 224, picture.Plan{Box: picture.Full(256, 341), Height: 256, Width: 341, Crop: picture.Box{Top: 16, Left: 58, Height: 224, Width: 224}}},
+		{224, 224, 224, 224, entire(picture.Full(224, 224), 224, 224)},
+		{32, 32, 224, 224, picture.Plan{Box: picture.Full(32, 32), Height: 256, Width: 256, Crop: picture.Box{Top: 16, Left: 16, Height: 224, Width: 224}}},
+		{100, 100, 28, 56, picture.Plan{Box: picture.Full(100, 100), Height: 64, Width: 64, Crop: picture.Box{Top: 18, Left: 4, Height: 28, Width: 56}}},
 	} {
 		if got := (Fit{Keep: 0.875}).plan(k.height, k.width, k.toHeight, k.toWidth); got != k.want {
 			t.Errorf("%d×%d to %d×%d: %+v, want %+v", k.width, k.height, k.toWidth, k.toHeight, got, k.want)
@@ -63,7 +63,7 @@ func TestFitPlan(t *testing.T) {
 		h, w, keep := 1+rng.IntN(600), 1+rng.IntN(600), 0.5+0.5*rng.Float64()
 		toHeight, toWidth := 1+rng.IntN(300), 1+rng.IntN(300)
 		p := Fit{Keep: keep}.plan(h, w, toHeight, toWidth)
-		if p.Part.Top < 0 || p.Part.Left < 0 || p.Part.Top+toHeight > p.Height || p.Part.Left+toWidth > p.Width {
+		if p.Crop.Top < 0 || p.Crop.Left < 0 || p.Crop.Top+toHeight > p.Height || p.Crop.Left+toWidth > p.Width {
 			t.Fatalf("%d×%d to %d×%d, %v kept: %+v", w, h, toWidth, toHeight, keep, p)
 		}
 	}

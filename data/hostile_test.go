@@ -115,9 +115,9 @@ func TestLinksThatLeadInCircles(t *testing.T) {
 		}
 		return root
 	}
-	refuses(t, Source{Path: link(writeFolder(t, cats("test")), ".", "train/a", "..", "train/b")}, "train/a: a link to a folder that it lies in", "remove it")
-	refuses(t, Source{Path: link(writeFolder(t, cats("test")), "../..", "train/cat/a", "../../train", "train/cat/b")}, "train/cat/a: a link to a folder that it lies in")
-	refuses(t, Source{Path: link(writeFolder(t, cats("test")), "x", "train/x")}, "train/x: too many levels", "mend the link")
+	refuses(t, Source{Path: link(writeFolder(t, cats("test")), ".", "train/a", "..", "train/b")}, "train/a: a link to a folder that contains it", "remove it")
+	refuses(t, Source{Path: link(writeFolder(t, cats("test")), "../..", "train/cat/a", "../../train", "train/cat/b")}, "train/cat/a: a link to a folder that contains it")
+	refuses(t, Source{Path: link(writeFolder(t, cats("test")), "x", "train/x")}, "train/x: too many levels", "repair the link")
 	// 8 links in each of 30 folders to the next one are 8^29 paths.
 	root := writeFolder(t, cats("test"))
 	rooms := t.TempDir()
@@ -205,7 +205,7 @@ func TestOptionErrors(t *testing.T) {
 func TestClassesTooSmallToSplit(t *testing.T) {
 	members := []member{{"cat/1.png", tint(1)}, {"cat/2.png", tint(2)}, {"cat/3.png", tint(3)}, {"cat/4.png", tint(4)}, {"cat/5.png", tint(5)}, {"dog/1.png", tint(6)}}
 	keptAs(t, members, func(path string) {
-		refuses(t, Source{Path: path}, `class "dog" has one image, expected two at least`, "remove the class")
+		refuses(t, Source{Path: path}, `class "dog" has one image, expected at least two`, "remove the class")
 	})
 	keptAs(t, append(members, member{"dog/2.png", tint(7)}), func(path string) {
 		if _, err := Open(Source{Path: path}, 1); err != nil {

@@ -111,10 +111,10 @@ func TestArchivesBeyondLimits(t *testing.T) {
 		fill func(io.Writer)
 		says string
 	}{
-		"one file":               {one, "unpacks to more than 50 times its size"},
-		"many files":             {many, "unpacks to more than 50 times its size"},
-		"a file that is hidden":  {passed, "unpacks to more than 50 times its size"},
-		"zeros behind the end":   {after, "unpacks to more than 50 times its size"},
+		"one file":               {one, "decompresses to more than 50 times its size"},
+		"many files":             {many, "decompresses to more than 50 times its size"},
+		"a file that is hidden":  {passed, "decompresses to more than 50 times its size"},
+		"zeros behind the end":   {after, "decompresses to more than 50 times its size"},
 		"folders in folders":     {deep, "a file in 2002 folders, expected 32 at most"},
 		"folders beside folders": {folders, "more than 65536 folders"},
 	} {
@@ -126,10 +126,10 @@ func TestArchivesBeyondLimits(t *testing.T) {
 	}
 	good := tarOf(cats("test"))
 	for name, k := range map[string]struct{ entry, says string }{
-		"2^62 bytes":         {entryOf("train/cat/1.png", tar.TypeReg, 1<<62, 0), "1.png of 4611686018427387904 bytes, where the file has"},
+		"2^62 bytes":         {entryOf("train/cat/1.png", tar.TypeReg, 1<<62, 0), "1.png of 4611686018427387904 bytes, but the file has only"},
 		"negative":           {entryOf("train/cat/1.png", tar.TypeReg, -5, 0), "invalid tar header"},
-		"a hole of 1 TB":     {entryOf("train/cat/1.png", tar.TypeGNUSparse, 0, 1<<40), "unpacks to more than 50 times its size"},
-		"a hole of 2^62":     {entryOf("train/cat/1.png", tar.TypeGNUSparse, 0, 1<<62), "unpacks to more than 50 times its size"},
+		"a hole of 1 TB":     {entryOf("train/cat/1.png", tar.TypeGNUSparse, 0, 1<<40), "decompresses to more than 50 times its size"},
+		"a hole of 2^62":     {entryOf("train/cat/1.png", tar.TypeGNUSparse, 0, 1<<62), "decompresses to more than 50 times its size"},
 		"a name of 5,000":    {tarOf([]member{{strings.Repeat("a", 5000), ""}})[:1024+5120], "a name of 5000 bytes, expected 4096 at most"},
 		"a FIFO":             {entryOf("train/cat/1.png", tar.TypeFifo, 0, 0), "1.png: an entry of type '6'"},
 		"a device":           {entryOf("train/cat/1.png", tar.TypeChar, 0, 0), "1.png: an entry of type '3'"},
@@ -194,14 +194,14 @@ func TestFilesBeyondLimits(t *testing.T) {
 		words  []string
 	}{
 		"a zip's image":             {Source{Path: writeFile(t, "x.zip", zipped(0, bombSize))}, []string{"train/cat/0.png: 314572800 bytes or more, expected 268435456 at most"}},
-		"a zip's image, of 200 MB":  {Source{Path: writeFile(t, "x.zip", zipped(0, 200<<20))}, []string{"train/cat/0.png: it unpacks to more than 50 times its size"}},
+		"a zip's image, of 200 MB":  {Source{Path: writeFile(t, "x.zip", zipped(0, 200<<20))}, []string{"train/cat/0.png: it decompresses to more than 50 times its size"}},
 		"a zip's image, claims 4G":  {Source{Path: writeFile(t, "x.zip", zipped(1<<32-2, 100))}, []string{"train/cat/0.png: 4294967294 bytes or more, expected 268435456 at most"}},
 		"a zip's image, claims 100": {Source{Path: writeFile(t, "x.zip", zipped(100, 200<<20))}, []string{"train/cat/0.png: damaged in its archive"}},
-		"idx, packed":               {Source{Path: packedIDX(images, blank(300))}, []string{images, "it unpacks to more than 50 times its size"}},
+		"idx, packed":               {Source{Path: packedIDX(images, blank(300))}, []string{images, "it decompresses to more than 50 times its size"}},
 		"idx, 2^31 × 2^31 × 2^31":   {Source{Path: idx(images, idxOf("abc", 1<<31, 1<<31, 1<<31))}, []string{images, "at byte 8 a dimension of 2147483648"}},
 		"idx, 2^32-1 images":        {Source{Path: idx(images, idxOf("abc", 1<<32-1, 1, 2))}, []string{images, "3 bytes from byte 16 on, expected 8589934590"}},
 		"idx, an image of 2^32":     {Source{Path: idx(images, idxOf("abc", 1, 1<<16, 1<<16))}, []string{images, "at byte 12 a dimension of 65536, expected 1 to 2048"}},
-		"idx, packed, claims":       {Source{Path: packedIDX(images, gzipOf(idxOf("abc", 1<<20, 1<<10, 1)))}, []string{images, "it unpacks to more than 50 times its size"}},
+		"idx, packed, claims":       {Source{Path: packedIDX(images, gzipOf(idxOf("abc", 1<<20, 1<<10, 1)))}, []string{images, "it decompresses to more than 50 times its size"}},
 		"idx, labels claim":         {Source{Path: idx(labels, idxOf("\x01\x03", 1<<32-1))}, []string{labels, "2 bytes from byte 8 on, expected 4294967295"}},
 		"records of 1 TB":           {Source{Path: huge}, []string{"data_batch_2.bin: 1099511627776 bytes or more, expected 8589934592 at most"}},
 		"an image of 1 TB":          {Source{Path: hugeImage}, []string{"train/cat/10.png: 1099511627776 bytes or more, expected 268435456 at most"}},

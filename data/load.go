@@ -11,13 +11,13 @@ import (
 	"lte/data/source"
 )
 
-// MostDecoded is how many bytes of decoded images a set holds in memory at most.
-const MostDecoded = 2 << 30
+// MaxDecoded is the limit in bytes of a set's decoded images in memory.
+const MaxDecoded = 2 << 30
 
-// probes is how many images say whether all are of one size, before all of them are decoded.
+// probes is the number of images whose sizes are compared before all are decoded.
 const probes = 32
 
-// load makes the set's images of a source's: unread, all are decoded only when they are asked for.
+// load makes the set's images of a source's; with unread, images are only decoded on demand.
 func (s *Set) load(from *source.Set, unread bool) error {
 	train, test := from.Train, from.Test
 	if train.Pixels != nil {
@@ -33,7 +33,7 @@ func (s *Set) load(from *source.Set, unread bool) error {
 	all := append(append([]source.File(nil), train.Files...), test.Files...)
 	height, width, err := probe(all)
 	s.Height, s.Width = height, width
-	if err == nil && int64(len(all)) <= MostDecoded/int64(3*height*width) {
+	if err == nil && int64(len(all)) <= MaxDecoded/int64(3*height*width) {
 		a, b := newMemory(len(train.Labels), 3, height, width), newMemory(len(test.Labels), 3, height, width)
 		copy(a.labels, train.Labels)
 		copy(b.labels, test.Labels)
@@ -48,12 +48,12 @@ func (s *Set) load(from *source.Set, unread bool) error {
 		}
 	}
 	if errors.As(err, new(*differs)) {
-		s.sizes, err = err, nil // no harm where all are brought to one
+		s.sizes, err = err, nil // no error where all are resized
 	}
 	return err
 }
 
-// differs says that a set's images are not all of one size.
+// differs is the error of images of different sizes.
 type differs struct {
 	file                             source.File
 	height, width, asHeight, asWidth int
@@ -61,86 +61,111 @@ type differs struct {
 }
 
 func (d *differs) Error() string {
-	return fmt.Sprintf("%s: an image of %d×%d pixels, expected %d×%d like %s: set data.size, to which all are brought",
+	return fmt.Sprintf("%s: an image of %d×%d pixels, expected %d×%d like %s: set data.size, to which all are resized",
 		d.file, d.width, d.height, d.asWidth, d.asHeight, d.as)
 }
 
-// probe returns the size of the first image; a differs says that one of some others has not that size.
+// probe returns the size of the first image; its error is a differs if one of some others has another size.
 func probe(files []source.File) (height, width int, err error) {
 	var encoded []byte
-	for k := range min(probes, len(files)) {
-		i := k * len(files) / min(probes, len(files))
-		encoded, err = files[i].Read(encoded)
-		var h, w int
-		if err == nil {
-			h, w, err = picture.Size(encoded)
-		}
-		if err != nil {
-			return 0, 0, fmt.Errorf("%s: %w", files[i], err)
+	n := min(probes, len(files))
+	for k := range n {
+		file, h, w := files[k*len(files)/n], 0, 0
+		if encoded, h, w, err = readSized(file, encoded); err != nil {
+			return 0, 0, err
 		}
 		if k == 0 {
 			height, width = h, w
 		}
 		if h != height || w != width {
-			return height, width, &differs{files[i], h, w, height, width, files[0]}
+			return height, width, &differs{file, h, w, height, width, files[0]}
 		}
 	}
 	return height, width, nil
 }
 
-// decodeAll decodes every file, on all cores, into what dst returns for its index: (3, height, width). Of several
-// errors it returns that of the first file, whichever core came upon one first.
-func decodeAll(files []source.File, height, width int, dst func(i int) []uint8) error {
-	return each(len(files), func() func(i int) error {
-		var encoded []byte
-		var room Picture
-		return func(i int) (err error) {
-			encoded, err = files[i].Read(encoded)
-			var h, w int
-			if err == nil {
-				h, w, err = picture.Size(encoded) // first: an image of another size may be too large to decode
-			}
-			if err == nil && (h != height || w != width) {
-				return &differs{files[i], h, w, height, width, files[0]}
-			}
-			if err == nil {
-				err = picture.Decode(&room, encoded)
-			}
-			if err != nil {
-				return fmt.Errorf("%s: %w", files[i], err)
-			}
-			copy(dst(i), room.Pix)
-			return nil
-		}
-	})
+// readSized reads an encoded image into buffer, and its size from its header.
+func readSized(file source.File, buffer []byte) (encoded []byte, height, width int, err error) {
+	if encoded, err = file.Read(buffer); err == nil {
+		height, width, err = picture.Size(encoded)
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: %w", file, err)
+	}
+	return encoded, height, width, err
 }
 
-// each calls f, one of them for each core, for 0..n-1. Of several errors it returns that of the lowest number.
-func each(n int, worker func() func(i int) error) error {
+// decodeAll decodes every file, on all cores, into dst(i), (3, height, width). Of several errors it returns that of the first file.
+func decodeAll(files []source.File, height, width int, dst func(i int) []uint8) error {
+	_, err := each(len(files), perCore(func() func(i int) error {
+		var encoded []byte
+		var p Picture
+		return func(i int) error {
+			var h, w int
+			var err error
+			if encoded, h, w, err = readSized(files[i], encoded); err != nil {
+				return err
+			}
+			if h != height || w != width { // an image of another size may be too large to decode
+				return &differs{files[i], h, w, height, width, files[0]}
+			}
+			if err := picture.Decode(&p, encoded); err != nil {
+				return fmt.Errorf("%s: %w", files[i], err)
+			}
+			copy(dst(i), p.Pix)
+			return nil
+		}
+	}))
+	return err
+}
+
+// perCore returns a worker for each core.
+func perCore(worker func() func(i int) error) (all []func(i int) error) {
+	for range runtime.GOMAXPROCS(0) {
+		all = append(all, worker())
+	}
+	return all
+}
+
+var errGoexit = errors.New("its goroutine ended unexpectedly (runtime.Goexit in an Images?)")
+
+// each calls the workers, each on its goroutine, for 0..n-1 until one fails. Of several errors it returns the one of the smallest number.
+func each(n int, workers []func(i int) error) (failed int, err error) {
+	if len(workers) > 1 {
+		return eachParallel(n, workers)
+	}
+	for i := range n { // allocates nothing
+		if err := caught(workers[0], i); err != nil {
+			return i, err
+		}
+	}
+	return n, nil
+}
+
+func eachParallel(n int, workers []func(i int) error) (failed int, err error) {
 	var next atomic.Int64
 	var mutex sync.Mutex
-	failed, failure := n, error(nil)
-	var workers sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), n) {
-		workers.Go(func() {
-			f := worker()
-			for {
-				// Numbers are handed out in order, so those before one that fails are all taken, and are finished.
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return
-				}
-				if err := caught(func() error { return f(i) }); err != nil {
-					mutex.Lock()
-					if i < failed {
-						failed, failure = i, err
-					}
-					mutex.Unlock()
-					next.Store(int64(n))
+	failed = n
+	fail := func(i int, cause error) {
+		mutex.Lock()
+		defer mutex.Unlock()
+		if i < failed {
+			failed, err = i, cause
+			next.Store(int64(n)) // numbers are handed out in order: smaller ones are all taken, and will be finished
+		}
+	}
+	var running sync.WaitGroup
+	for _, f := range workers[:min(len(workers), n)] {
+		running.Go(func() {
+			var i int
+			defer func() { fail(i, errGoexit) }() // no effect after the last number
+			for i = int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				if err := caught(f, i); err != nil {
+					fail(i, err)
 				}
 			}
 		})
 	}
-	workers.Wait()
-	return failure
+	running.Wait()
+	return failed, err
 }

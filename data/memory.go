@@ -6,15 +6,14 @@ import (
 	"lte/data/picture"
 )
 
-// memory is a collection in memory, a byte a value: 184 MB for the 60,000 images of CIFAR-10. It is never written
-// after it was filled.
+// memory is a collection of decoded images, one byte per value: 184 MB for the 60,000 images of CIFAR-10. It is read-only once filled.
 type memory struct {
 	labels                  []int32 // (images)
 	pixels                  []uint8 // (images, channels, height, width)
 	channels, height, width int
 }
 
-// newMemory makes room for n images.
+// newMemory allocates n images.
 func newMemory(n, channels, height, width int) *memory {
 	return &memory{labels: make([]int32, n), pixels: make([]uint8, n*channels*height*width), channels: channels, height: height, width: width}
 }
@@ -33,43 +32,42 @@ func (m *memory) Picture(dst *Picture, i int) error {
 	return nil
 }
 
-// samples is how many images say what mean and deviation are of a set that is not held in memory, evenly spaced: they are
-// right to 0.01.
+// samples is the number of evenly spaced images from which mean and deviation of a set not in memory are estimated, to about 0.01.
 const samples = 1000
 
-// measure sets mean and standard deviation of each channel, over all pixels of the training images, or of samples.
+// measure sets mean and standard deviation of each channel, over all pixels of the training images, or of samples of them.
 func (s *Set) measure() error {
 	if s.Mean != nil {
 		return nil
 	}
 	n := s.Train.Len()
-	if _, held := s.Train.(*memory); !held {
+	if _, inMemory := s.Train.(*memory); !inMemory {
 		n = min(n, samples)
 	}
 	var mutex sync.Mutex
 	counts := make(picture.Counts, s.Channels)
-	err := each(n, func() func(i int) error {
+	_, err := each(n, perCore(func() func(i int) error {
 		var p Picture
-		mine := make(picture.Counts, s.Channels)
+		own := make(picture.Counts, s.Channels)
 		return func(i int) error {
 			if err := s.Train.Picture(&p, i*s.Train.Len()/n); err != nil {
 				return err
 			}
-			clear(mine)
-			mine.Add(&p)
+			clear(own)
+			own.Add(&p)
 			mutex.Lock()
 			defer mutex.Unlock()
-			for c := range mine {
-				for v, count := range mine[c] {
+			for c := range own {
+				for v, count := range own[c] {
 					counts[c][v] += count
 				}
 			}
 			return nil
 		}
-	})
+	}))
 	if err != nil {
 		return err
 	}
-	s.Mean, s.Std = counts.Measures(s.Lightest())
+	s.Mean, s.Std = counts.Measures(s.WhiteLevel())
 	return nil
 }

@@ -8,20 +8,20 @@ import (
 	"gonum.org/v1/gonum/stat/distuv"
 )
 
-// Mix blends the images of a mini-batch by pairs: mixup (Zhang, Cisse, Dauphin and Lopez-Paz, "mixup: Beyond
-// Empirical Risk Minimization", arXiv 1710.09412), CutMix (Yun et al., "CutMix: Regularization Strategy to Train
-// Strong Classifiers with Localizable Features", arXiv 1905.04899), or, with both, each mini-batch one of them with
-// probability 1/2. It does what timm's Mixup does in its mode "batch". Nothing set is no mixing.
+// Mix blends the images of a mini-batch in pairs: mixup (Zhang, Cisse, Dauphin and Lopez-Paz, "mixup: Beyond Empirical Risk Minimization",
+// arXiv 1710.09412), CutMix (Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features", arXiv
+// 1905.04899), or with both set, either of them with probability 1/2 per mini-batch. It does the same as timm's Mixup in mode "batch". The
+// zero value is no mixing.
 type Mix struct {
 	Mixup       float64 // α of mixup's λ ~ Beta(α, α); 0: none
 	CutMix      float64 // α of CutMix's
-	Probability float64 // of a mini-batch to be mixed, in 0..1
+	Probability float64 // of mixing a mini-batch, in 0..1
 }
 
-// None says whether m never mixes.
+// None reports whether m never mixes.
 func (m Mix) None() bool { return m.Mixup == 0 && m.CutMix == 0 || m.Probability == 0 }
 
-// Check returns an error that names the configuration's key unless m can be drawn; the negated comparisons catch NaN.
+// Check returns an error that names the configuration key unless m is in range; the negated comparisons catch NaN.
 func (m Mix) Check() error {
 	for _, k := range []struct {
 		key      string
@@ -34,14 +34,13 @@ func (m Mix) Check() error {
 	return nil
 }
 
-// Apply mixes a mini-batch of n = len(labels) images, (n, channels, height, width), in place: image i with image
-// n-1-i, all by one λ, which it returns. others gets the partners' labels; image i's target is then
+// Apply mixes a mini-batch of n = len(labels) images, (n, channels, height, width), in place: image i with image n-1-i, all with one λ,
+// which it returns. others gets the partners' labels; image i's target is then
 //
 //	λ·onehot(labels[i]) + (1-λ)·onehot(others[i])
 //
-// Mixup: x_i ← λ·x_i + (1-λ)·x_{n-1-i}. CutMix: x_i gets a box of x_{n-1-i}, the same box for all, and λ is the share
-// of the pixels that stay. The middle image of an odd n is its own partner and stays as it is. λ is 1 where the
-// mini-batch is not mixed. It allocates nothing.
+// Mixup: x_i ← λ·x_i + (1-λ)·x_{n-1-i}. CutMix: x_i gets a box of x_{n-1-i}, the same box for all images, and λ is the share of the other
+// pixels. The middle image of an odd n is its own partner and unchanged. λ is 1 if the mini-batch is not mixed. It allocates nothing.
 func (m Mix) Apply(images []float32, others []int, labels []int, channels, height, width int, rng *rand.Rand) (lambda float32) {
 	n, size := len(labels), channels*height*width
 	if channels <= 0 || height <= 0 || width <= 0 || len(images) != n*size || len(others) != n {
@@ -70,7 +69,7 @@ func (m Mix) Apply(images []float32, others []int, labels []int, channels, heigh
 	return float32(1 - float64(b.area())/float64(height*width))
 }
 
-// blend is mixup's x_i ← λ·x_i + (1-λ)·x_{n-1-i} of n images of size values.
+// blend is mixup's x_i ← λ·x_i + (1-λ)·x_{n-1-i} for n images of size values.
 func blend(images []float32, n, size int, lambda float32) {
 	rest := 1 - lambda
 	for i := range n / 2 {
@@ -88,8 +87,8 @@ type box struct{ top, bottom, left, right int }
 
 func (b box) area() int { return (b.bottom - b.top) * (b.right - b.left) }
 
-// drawBox is CutMix's box of sides √(1-λ) of the image's, about a uniformly drawn centre; what lies outside the image
-// is cut off (Yun et al., equation 2, and their code).
+// drawBox is CutMix's box with √(1-λ) of the image's sides, about a uniformly drawn centre and clipped to the image (Yun et al., equation
+// 2, and their code).
 func drawBox(lambda float64, height, width int, rng *rand.Rand) box {
 	ratio := math.Sqrt(1 - lambda)
 	halfHeight, halfWidth := int(float64(height)*ratio)/2, int(float64(width)*ratio)/2
@@ -117,8 +116,8 @@ func swap(images []float32, n, channels, height, width int, in box) {
 	}
 }
 
-// beta draws from Beta(α, α). It is the share of one gamma draw in two, and for small α both may be less than the
-// least float64: then one of them was as good as nothing beside the other, each as likely.
+// beta draws from Beta(α, α), the share of one gamma draw in the sum of two. For small α both may be below the smallest float64: then the
+// result is 0 or 1 with equal probability.
 func beta(alpha float64, rng *rand.Rand) float64 {
 	x := distuv.Beta{Alpha: alpha, Beta: alpha, Src: rng}.Rand()
 	if math.IsNaN(x) {

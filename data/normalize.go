@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// normalizations are mean and standard deviation of the channels of well-known training sets, of pixels in 0..1, as
-// torchvision's references and the field's recipes have them.
+// normalizations are the mean and standard deviation of the channels of well-known training sets, of pixels in 0..1, as used by
+// torchvision's references and common recipes.
 var normalizations = map[string][2][]float32{
 	"imagenet": {{0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}},
 	"cifar10":  {{0.4914, 0.4822, 0.4465}, {0.2470, 0.2435, 0.2616}},
@@ -18,10 +18,10 @@ var normalizations = map[string][2][]float32{
 	"half":     {{0.5}, {0.5}}, // -1..1
 }
 
-// Normalizations returns the names that Source.Normalize may have, beside "auto".
+// Normalizations returns the values of Source.Normalize besides "auto".
 func Normalizations() []string { return slices.Sorted(maps.Keys(normalizations)) }
 
-// normalizeBy makes named measures the set's. Those of one channel serve for all of them.
+// normalizeBy sets a named mean and deviation. Those of one channel apply to all channels.
 func (s *Set) normalizeBy(name string) error {
 	by, ok := normalizations[name]
 	if !ok {

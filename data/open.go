@@ -12,38 +12,36 @@ import (
 	"lte/data/source"
 )
 
-// Source says where a data set comes from.
+// Source describes a data set to open.
 type Source struct {
-	Kind string // one of Kinds; "auto", or nothing: digits where Path is empty, else found by looking
+	Kind string // one of Kinds; "auto" or empty: digits where Path is empty, otherwise detected
 	Path string // of a folder, an archive, a file of the set, or a brace pattern of shards
 
-	Classes      string  // of class folders: a file that names those to read, one a line; empty: all
-	TestFraction float64 // of a set without a split, in (0, 1): what is set aside for the test; 0: 0.2
+	Classes      string  // a file that lists the class folders to read, one per line; empty: all
+	TestFraction float64 // share of the test images of a set without a split, in (0, 1); 0: 0.2
 
-	Synthetic Synthetic // of kind synthetic: its shape
+	Synthetic Synthetic // shape of a set of kind synthetic
 
-	Size      int    // pixels: side of what the model is fed; 0: the images' own size, which must then be one
-	Fit       Fit    // how images come to that size, where Size is not 0; its Filter always
-	Normalize string // named measures, see Normalizations; "auto", or nothing: those of the training images
-	Workers   int    // goroutines that prepare images at once; 0: one
+	Size      int    // pixels: side of the model's input; 0: the images' size, which must then be the same for all
+	Fit       Fit    // how images are resized where Size is not 0; Filter applies always
+	Normalize string // one of Normalizations; "auto" or empty: mean and deviation of the training images
+	Workers   int    // goroutines that prepare images; 0: one
 
-	Unread bool // open the set without decoding an image: for packing or listing, not for training
+	Unread bool // open the set without decoding images: for packing or listing, not for training
 }
 
-// OptionError is an error of a Source itself: an option out of range, or two that contradict each other or the set that is there.
-// What is wrong with files is any other error.
+// OptionError is an error of a Source itself: an option out of range, or one that contradicts another or the set. Any other error is about
+// the files.
 type OptionError = source.OptionError
 
-// Kinds returns the kinds of Source that Open knows.
+// Kinds returns the values of Source.Kind.
 func Kinds() []string { return append(source.Kinds(), "packed", "synthetic") }
 
-// Open returns the data set of a source; docs/data.md has the kinds. Sets of small images of one size are decoded into
-// memory, a byte a value, up to MostDecoded: 184 MB for CIFAR-10. Every process holds its own copy, so the ranks of a node
-// need that much each. Images of other sets are decoded whenever they are asked for.
+// Open opens a data set; docs/data.md describes the kinds. Sets of small images of one size are decoded into memory, one byte per value, up to
+// MaxDecoded: 184 MB for CIFAR-10. Every rank of a node holds its own copy. Images of other sets are decoded on demand.
 //
-// The seed decides the split, where a data set comes without one, and nothing else: a caller passes the same seed
-// whatever the run's own is, so that the test images of two runs agree. Errors say which file, what is wrong with it,
-// what was expected, and what to do.
+// The seed determines the split of a set that has none, and nothing else: a caller passes the same seed whatever the run's is, so that all
+// runs have the same test images. Errors say which file, what is wrong, what was expected, and what to do.
 func Open(o Source, seed uint64) (*Set, error) {
 	set, err := open(o, seed)
 	if err == nil {
@@ -60,7 +58,7 @@ func Open(o Source, seed uint64) (*Set, error) {
 	return nil, fmt.Errorf("data: opening a set of kind %q: %w", o.Kind, err)
 }
 
-// prepare says how the set's images become what the model is fed.
+// prepare sets how the set's images become the model's input.
 func (s *Set) prepare(o Source) error {
 	s.Workers, s.Fit.Filter = o.Workers, o.Fit.Filter
 	switch {
@@ -105,6 +103,6 @@ func open(o Source, seed uint64) (*Set, error) {
 	if err := set.load(from, o.Unread); err != nil {
 		return nil, err
 	}
-	debug.FreeOSMemory() // what decoding left is more than the set, and the ranks of a node share its memory
+	debug.FreeOSMemory() // decoding leaves more garbage than the set needs memory, and the ranks of a node share it
 	return set, nil
 }

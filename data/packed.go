@@ -6,7 +6,7 @@ import (
 	"lte/data/packed"
 )
 
-// openPacked opens a set that lte data pack wrote: its pictures stay in the mapped files.
+// openPacked opens a set written by lte data pack: its pictures stay in the mapped files.
 func openPacked(folder string) (*Set, error) {
 	p, err := packed.Open(folder)
 	if err != nil {
@@ -18,7 +18,7 @@ func openPacked(folder string) (*Set, error) {
 	for _, images := range []*packed.Images{p.Train, p.Test} {
 		for i := range images.Len() {
 			if h, w := images.Size(i); h != set.Height || w != set.Width {
-				set.sizes = fmt.Errorf("pictures of %d×%d and of %d×%d pixels: set data.size, to which all are brought", set.Width, set.Height, w, h)
+				set.sizes = fmt.Errorf("pictures of %d×%d and of %d×%d pixels: set data.size, to which all are resized", set.Width, set.Height, w, h)
 				return set, nil
 			}
 		}
@@ -26,8 +26,8 @@ func openPacked(folder string) (*Set, error) {
 	return set, nil
 }
 
-// Pack writes a set, as it was opened, into a folder; see packed.Write.
+// Pack writes an open set into a folder; see packed.Write.
 func Pack(folder string, set *Set, o packed.Options) (packed.Unreadable, error) {
 	return packed.Write(folder, packed.Source{Name: set.Name, Classes: set.Classes, ClassNames: set.ClassNames, Channels: set.Channels,
-		White: set.Lightest(), Train: set.Train, Test: set.Test}, o)
+		White: set.WhiteLevel(), Train: set.Train, Test: set.Test}, o)
 }

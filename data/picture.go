@@ -2,5 +2,5 @@ package data
 
 import "lte/data/picture"
 
-// Picture is an image as it was decoded, of its own size.
+// Picture is a decoded image of any size.
 type Picture = picture.Picture

@@ -8,30 +8,29 @@ import (
 	"lte/data/transform"
 )
 
-// RandAugment is that of Cubuk, Zoph, Shlens and Le, "RandAugment: Practical automated data augmentation with a reduced search
-// space", arXiv 1909.13719: a number of operations, each drawn anew and all of one magnitude, one after the other. Operations
-// and what a magnitude stands for are torchvision's. Nothing set is none.
+// RandAugment is a number of randomly drawn operations of one magnitude (Cubuk, Zoph, Shlens and Le, "RandAugment: Practical automated data
+// augmentation with a reduced search space", arXiv 1909.13719). Operations and magnitudes are torchvision's. The zero value is none.
 type RandAugment struct {
 	Operations int
-	Magnitude  int // 0..MostMagnitude
+	Magnitude  int // 0..MaxMagnitude
 }
 
-// MostMagnitude is the strongest magnitude of RandAugment.
-const MostMagnitude = 30
+// MaxMagnitude is the largest magnitude of RandAugment.
+const MaxMagnitude = 30
 
-// Check returns an error that names the configuration's key unless r can be drawn.
+// Check returns an error that names the configuration's key unless r is in range.
 func (r RandAugment) Check() error {
 	if r.Operations < 0 || r.Operations > 100 {
 		return fmt.Errorf("data.randaugment %d: expected 0..100; correct data.randaugment", r.Operations)
 	}
-	if r.Magnitude < 0 || r.Magnitude > MostMagnitude {
-		return fmt.Errorf("data.randaugment_magnitude %d: expected 0..%d; correct data.randaugment_magnitude", r.Magnitude, MostMagnitude)
+	if r.Magnitude < 0 || r.Magnitude > MaxMagnitude {
+		return fmt.Errorf("data.randaugment_magnitude %d: expected 0..%d; correct data.randaugment_magnitude", r.Magnitude, MaxMagnitude)
 	}
 	return nil
 }
 
-// operations are those that are drawn, each as likely, by m: the magnitude's share of the most, in 0..1. Where there are two
-// ways to go sign is 1 or -1, each as likely. The first leaves the picture as it is.
+// operations are drawn with equal probability and called with the magnitude m in 0..1. sign is 1 or -1, each with probability 1/2, for
+// those that have two directions. The first is the identity.
 var operations = [...]func(dst, src *Picture, m, sign float64){
 	nil,
 	func(dst, src *Picture, m, sign float64) { transform.ShearX(dst, src, sign*0.3*m) },
@@ -53,27 +52,27 @@ var operations = [...]func(dst, src *Picture, m, sign float64){
 	func(dst, src *Picture, _, _ float64) { transform.Equalize(dst, src) },
 }
 
-// apply takes two numbers from rng for each operation: which, and which way.
-func (r RandAugment) apply(on *easel, rng *rand.Rand) {
-	m := float64(r.Magnitude) / MostMagnitude
+// apply draws two values from rng for each operation: the operation and the sign.
+func (r RandAugment) apply(p *transformed, rng *rand.Rand) {
+	m := float64(r.Magnitude) / MaxMagnitude
 	for range r.Operations {
 		which, sign := rng.IntN(len(operations)), float64(1-2*rng.IntN(2))
 		if f := operations[which]; f != nil {
-			on.paint(func(dst, src *Picture) { f(dst, src, m, sign) })
+			p.apply(func(dst, src *Picture) { f(dst, src, m, sign) })
 		}
 	}
 }
 
-// easel holds a picture that one operation after another changes, without a word to where it came from.
-type easel struct {
+// transformed is a picture that operations change one after the other, in two buffers; the original is not written to.
+type transformed struct {
 	picture *Picture
-	rooms   [2]Picture
-	next    int // of rooms
+	buffers [2]Picture
+	next    int // of buffers
 }
 
-// paint makes the picture what f makes of it.
-func (e *easel) paint(f func(dst, src *Picture)) {
-	dst := &e.rooms[e.next]
-	f(dst, e.picture)
-	e.picture, e.next = dst, 1-e.next
+// apply replaces the picture by f of it.
+func (t *transformed) apply(f func(dst, src *Picture)) {
+	dst := &t.buffers[t.next]
+	f(dst, t.picture)
+	t.picture, t.next = dst, 1-t.next
 }

@@ -43,7 +43,7 @@ func TestRandAugmentAgainstTorchvision(t *testing.T) {
 		got = src
 		if f := operations[slices.Index(names, k.Operation)]; f != nil {
 			got = Picture{}
-			f(&got, &src, float64(k.Magnitude)/MostMagnitude, k.Sign)
+			f(&got, &src, float64(k.Magnitude)/MaxMagnitude, k.Sign)
 		}
 		for i, v := range k.Pixels {
 			if d := int(got.Pix[i]) - int(v); d < -1 || d > 1 {
@@ -58,15 +58,15 @@ func TestRandAugmentAgainstTorchvision(t *testing.T) {
 }
 
 // painted is the bytes of a picture, each with its own value where it is, after f.
-func painted(f func(on *easel)) *Picture {
+func painted(f func(p *transformed)) *Picture {
 	var p Picture
 	p.Reset(3, 24, 24)
 	for i := range p.Pix {
 		p.Pix[i] = uint8(40 + i*i%150)
 	}
-	on := &easel{picture: &p}
-	f(on)
-	return on.picture
+	changing := &transformed{picture: &p}
+	f(changing)
+	return changing.picture
 }
 
 // What is drawn: of 14000 single operations each comes 1000 ± 30 times (five deviations are allowed) and goes either way half of
@@ -77,15 +77,15 @@ func TestRandAugmentIsFair(t *testing.T) {
 	one := RandAugment{Operations: 1, Magnitude: 17}
 	ways := map[string]int{}
 	for range 14000 {
-		ways[string(painted(func(on *easel) { one.apply(on, rng) }).Pix)]++
+		ways[string(painted(func(p *transformed) { one.apply(p, rng) }).Pix)]++
 	}
 	count := 0
 	for which, f := range operations {
 		var by [2]string
 		for i, sign := range []float64{1, -1} {
-			by[i] = string(painted(func(on *easel) {
+			by[i] = string(painted(func(p *transformed) {
 				if f != nil {
-					on.paint(func(dst, src *Picture) { f(dst, src, 17.0/30, sign) })
+					p.apply(func(dst, src *Picture) { f(dst, src, 17.0/30, sign) })
 				}
 			}).Pix)
 		}
@@ -108,10 +108,10 @@ func TestRandAugmentIsFair(t *testing.T) {
 	}
 	for i := range uint64(50) {
 		two, twice := random.Stream(2, "test", i), random.Stream(2, "test", i)
-		a := painted(func(on *easel) { RandAugment{Operations: 2, Magnitude: 9}.apply(on, two) })
-		b := painted(func(on *easel) {
+		a := painted(func(p *transformed) { RandAugment{Operations: 2, Magnitude: 9}.apply(p, two) })
+		b := painted(func(p *transformed) {
 			for range 2 {
-				RandAugment{Operations: 1, Magnitude: 9}.apply(on, twice)
+				RandAugment{Operations: 1, Magnitude: 9}.apply(p, twice)
 			}
 		})
 		if !slices.Equal(a.Pix, b.Pix) || two.Uint64() != twice.Uint64() {
@@ -139,16 +139,16 @@ func TestFeedOfEverything(t *testing.T) {
 			var p Picture
 			set.Train.Picture(&p, image)
 			of := func(purpose string) *rand.Rand { return random.Stream(3, purpose, uint64(epoch), uint64(image)) }
-			st := newStage(set, set.Train, Augment{}, 0)
-			st.resizer.Resize(&st.fitted, &p, entire(everything.ResizedCrop.draw(p.Height, p.Width, of("resized crop")), 8, 8), set.Fit.Filter)
-			on := &easel{picture: &st.fitted}
-			everything.RandAugment.apply(on, of("randaugment"))
-			everything.Colour.apply(on, of("colour jitter"))
-			if !slices.Equal(on.picture.Pix, st.fitted.Pix) {
+			st := newPreprocessor(set, set.Train, Augment{}, 0)
+			st.resizer.Resize(&st.resized, &p, entire(everything.ResizedCrop.draw(p.Height, p.Width, of("resized crop")), 8, 8), set.Fit.Filter)
+			changing := &transformed{picture: &st.resized}
+			everything.RandAugment.apply(changing, of("randaugment"))
+			everything.Colour.apply(changing, of("colour jitter"))
+			if !slices.Equal(changing.picture.Pix, st.resized.Pix) {
 				changed++
 			}
 			x, want := make([]float32, 192), make([]float32, 192)
-			for i, v := range on.picture.Pix {
+			for i, v := range changing.picture.Pix {
 				x[i] = float32(v) / 255
 			}
 			everything.Apply(want, x, make([]float32, 192), 3, 8, 8, of("augment"))

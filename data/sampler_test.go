@@ -104,13 +104,13 @@ func TestShards(t *testing.T) {
 		for k := range shards {
 			size := n / shards
 			s := NewShard(n, 5, k, shards)
-			if len(s.of) != size && len(s.of) != size+1 {
-				t.Fatalf("shard %d of %d has %d images", k, shards, len(s.of))
+			if len(s.all) != size && len(s.all) != size+1 {
+				t.Fatalf("shard %d of %d has %d images", k, shards, len(s.all))
 			}
 			for e := range epochs {
 				order := ""
-				for j := range len(s.of) {
-					epoch, image := s.At(int64(e*len(s.of) + j))
+				for j := range len(s.all) {
+					epoch, image := s.At(int64(e*len(s.all) + j))
 					if e == 0 && owner[image] != 0 || e > 0 && owner[image] != 10*(k+1)+e-1 || epoch != int64(e) {
 						t.Fatalf("shard %d of %d, epoch %d: image %d is of %d", k, shards, e, image, owner[image])
 					}
@@ -127,7 +127,7 @@ func TestShards(t *testing.T) {
 			t.Errorf("%d shards: %d orders in %d epochs", shards, len(orders), epochs)
 		}
 	}
-	if slices.Equal(NewShard(n, 5, 0, 2).of, NewShard(n, 6, 0, 2).of) {
+	if slices.Equal(NewShard(n, 5, 0, 2).all, NewShard(n, 6, 0, 2).all) {
 		t.Error("another seed, the same shards")
 	}
 }

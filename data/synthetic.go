@@ -10,10 +10,10 @@ import (
 
 // Synthetic is the shape of a set of noise, for benchmarks: reading it costs nothing.
 type Synthetic struct {
-	Images, Classes, Channels, Height, Width int // each at least 1; Images are those of train, for test there are as many
+	Images, Classes, Channels, Height, Width int // each at least 1; Images of each split
 }
 
-// open makes the set, the same one always.
+// open makes the set, always the same.
 func (y Synthetic) open() (*Set, error) {
 	for _, k := range []struct {
 		key      string
@@ -29,30 +29,30 @@ func (y Synthetic) open() (*Set, error) {
 			y.Width, y.Height, y.Channels, limit.Pixels)}
 	}
 	pixels := y.Channels * y.Height * y.Width
-	m := &static{Synthetic: y, pixels: make([]uint8, pixels+starts)}
+	m := &noiseImages{Synthetic: y, pixels: make([]uint8, pixels+starts)}
 	rng := random.Stream(0, "synthetic")
 	for i := range m.pixels {
 		m.pixels[i] = uint8(rng.Uint32())
 	}
 	set := &Set{Name: "synthetic", Classes: y.Classes, Channels: y.Channels, Height: y.Height, Width: y.Width, Train: m, Test: m}
-	for range y.Channels { // of bytes that are all as likely
+	for range y.Channels { // of uniformly distributed bytes
 		set.Mean, set.Std = append(set.Mean, 0.5), append(set.Std, float32(math.Sqrt(1.0/12)))
 	}
 	return set, nil
 }
 
-// starts is how many images of a set of noise are different.
+// starts is the number of different images of a set of noise.
 const starts = 4096
 
-// static is images that begin at one place or another of the same bytes.
-type static struct {
+// noiseImages are images that begin at different offsets of the same bytes.
+type noiseImages struct {
 	Synthetic
 	pixels []uint8 // (channels·height·width + starts)
 }
 
-func (n *static) Len() int        { return n.Images }
-func (n *static) Label(i int) int { return i % n.Classes }
-func (n *static) Picture(dst *Picture, i int) error {
+func (n *noiseImages) Len() int        { return n.Images }
+func (n *noiseImages) Label(i int) int { return i % n.Classes }
+func (n *noiseImages) Picture(dst *Picture, i int) error {
 	from := i % starts
 	dst.Lend(n.Channels, n.Height, n.Width, n.pixels[from:from+n.Channels*n.Height*n.Width])
 	return nil

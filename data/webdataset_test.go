@@ -114,12 +114,12 @@ func TestBrokenWebDataset(t *testing.T) {
 		"class between":           {map[string]string{"train.tar": shardOf([2]int{1, 0}, [2]int{1, 2}), "val.tar": test}, "", "of class 1, which no training image has"},
 		"test alone":              {map[string]string{"val.tar": test}, "", "shards of the test alone"},
 		"train alone":             {map[string]string{"train.tar": good}, "", "shards with train in their names alone"},
-		"names that say nothing":  {map[string]string{"train.tar": good, "other.tar": good}, "", "other.tar: a shard whose name says no split"},
+		"names that say nothing":  {map[string]string{"train.tar": good, "other.tar": good}, "", "other.tar: a shard whose name has no split"},
 		"too few class names":     {map[string]string{"train.tar": good, "test.tar": test, "classnames.txt": "a\n"}, "", "names 1 classes, but the training images' labels go up to 1"},
 		"shard missing":           {map[string]string{"train-0.tar": good}, "/train-{0..1}.tar", "train-1.tar: no such file"},
 		"brace not closed":        {nil, "/train-{0..1.tar", "not closed"},
-		"no range":                {nil, "/train-{x..y}.tar", "no range of numbers"},
-		"backwards":               {nil, "/train-{9..1}.tar", "no range of numbers"},
+		"no range":                {nil, "/train-{x..y}.tar", "neither a range"},
+		"backwards":               {nil, "/train-{9..1}.tar", "neither a range"},
 		"too many":                {nil, "/{0000..9999}{0000..9999}", "more than 131072 paths"},
 	} {
 		root := t.TempDir()

@@ -1,6 +1,5 @@
-// Package fetch downloads public data sets from their official addresses. A file grows under a temporary name, goes on
-// where it was cut off, and gets its own name only when its checksum is right. What becomes of it is package data's
-// business.
+// Package fetch downloads public data sets from their official addresses. A file is downloaded under a temporary name, interrupted
+// downloads are resumed, and the file is renamed when its checksum is correct.
 package fetch
 
 import (
@@ -24,23 +23,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Fetcher says how files are downloaded. The zero Fetcher will do.
+// Fetcher holds the options of a download. The zero Fetcher is ready for use.
 type Fetcher struct {
 	Client *http.Client // nil: http.DefaultClient
-	// Progress is told how many bytes of a file are there, of how many (0: not known); first and last are told too.
+	// Progress is called with the downloaded and the total bytes of a file (0: unknown), at least at its beginning and end.
 	Progress func(file string, done, total int64)
-	Pause    time.Duration // before the first of the tries that follow a cut connection, doubled for each; 0: a second
-	Stall    time.Duration // without a byte, after which a connection counts as cut; 0: a minute
+	Pause    time.Duration // before retrying an interrupted connection, doubled for each retry; 0: a second
+	Stall    time.Duration // time without data after which a connection counts as interrupted; 0: a minute
 }
 
-// tries is how often in a row a connection may end without a byte more.
+// tries is the number of consecutive connections without progress before a download fails.
 const tries = 5
 
-// partSuffix marks a file that is not whole.
+// partSuffix ends the name of an incomplete file.
 const partSuffix = ".part"
 
-// Fetch downloads what is missing of a set's files into dir, which it makes, and returns the path of the set: that of its
-// only file, or dir. Errors say which file, and what to do.
+// Fetch downloads the missing files of a set into dir, which it creates, and returns the path of the set: that of its only file, or dir.
+// Errors say which file, and what to do.
 func (f Fetcher) Fetch(s Set, dir string) (string, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return "", err
@@ -58,7 +57,7 @@ func (f Fetcher) Fetch(s Set, dir string) (string, error) {
 
 func (f File) name() string { return path.Base(f.URL) }
 
-// checksum returns the hash and what it must come to.
+// checksum returns the hash and its expected value.
 func (f File) checksum() (hash.Hash, string) {
 	if f.SHA256 != "" {
 		return sha256.New(), f.SHA256
@@ -66,23 +65,23 @@ func (f File) checksum() (hash.Hash, string) {
 	return md5.New(), f.MD5
 }
 
-// file downloads one file, unless it is there.
+// file downloads one file unless it exists.
 func (f Fetcher) file(of File, dir string) error {
 	name := filepath.Join(dir, of.name())
 	sum, want := of.checksum()
-	whole, err := file.Open(name)
+	existing, err := file.Open(name)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	if err == nil {
-		defer whole.Close()
-		if _, err := io.Copy(sum, whole); err != nil {
+		defer existing.Close()
+		if _, err := io.Copy(sum, existing); err != nil {
 			return err
 		}
 		if got := hex.EncodeToString(sum.Sum(nil)); got != want {
-			return fmt.Errorf("%s is there already, but its checksum is %s, expected %s: remove it, and fetch it again", name, got, want)
+			return fmt.Errorf("%s exists, but its checksum is %s, expected %s: remove it, and fetch it again", name, got, want)
 		}
-		f.tell(of, of.Size, of.Size)
+		f.progress(of, of.Size, of.Size)
 		return nil
 	}
 	part, err := file.OpenOwn(name+partSuffix, os.O_RDWR|os.O_CREATE)
@@ -91,18 +90,18 @@ func (f Fetcher) file(of File, dir string) error {
 	}
 	defer part.Close()
 	if err := unix.Flock(int(part.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
-		return fmt.Errorf("%s: another process downloads into it: wait for it, or choose another folder", part.Name())
+		return fmt.Errorf("%s: another process is downloading into it: wait until it ends, or choose another folder", part.Name())
 	}
 	d := &download{Fetcher: f, of: of, part: part, sum: sum}
-	if d.done, err = io.Copy(sum, part); err != nil { // what an earlier fetch left
+	if d.done, err = io.Copy(sum, part); err != nil { // what an earlier download left
 		return err
 	}
 	if err := d.complete(); err != nil {
 		return err
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); got != want {
-		os.Remove(part.Name()) // which of its bytes are wrong cannot be known
-		return fmt.Errorf("its checksum is %s, expected %s; what came was removed: fetch it again, and if that does not help, the file was changed by those who publish it",
+		os.Remove(part.Name()) // which of its bytes are wrong is unknown
+		return fmt.Errorf("its checksum is %s, expected %s; the download was removed: fetch it again, and if that does not help, the publisher changed the file",
 			got, want)
 	}
 	if err := errors.Join(part.Sync(), part.Close()); err != nil {
@@ -111,30 +110,30 @@ func (f Fetcher) file(of File, dir string) error {
 	return os.Rename(part.Name(), name)
 }
 
-func (f Fetcher) tell(of File, done, total int64) {
+func (f Fetcher) progress(of File, done, total int64) {
 	if f.Progress != nil {
 		f.Progress(of.name(), done, total)
 	}
 }
 
-// download is a file that grows.
+// download is a file being downloaded.
 type download struct {
 	Fetcher
 	of   File
-	part *os.File  // at done
-	sum  hash.Hash // of what is in part
+	part *os.File  // positioned at done
+	sum  hash.Hash // of the bytes in part
 	done int64     // bytes in part
-	all  int64     // bytes of the whole; 0: not known
+	all  int64     // bytes of the complete file; 0: unknown
 }
 
-// complete asks for the rest of the file until all of it is there.
+// complete requests the rest of the file until it is complete.
 func (d *download) complete() error {
 	d.all = d.of.Size
 	pause := d.Pause
 	if pause == 0 {
 		pause = time.Second
 	}
-	if d.all > 0 && d.done > d.all { // left by something else
+	if d.all > 0 && d.done > d.all { // left by another file
 		if err := d.restart(); err != nil {
 			return err
 		}
@@ -142,12 +141,12 @@ func (d *download) complete() error {
 	furthest := d.done
 	for failures := 0; ; {
 		end, err := d.request()
-		if err != nil && !errors.As(err, new(*cut)) {
+		if err != nil && !errors.As(err, new(*interrupted)) {
 			return err
 		}
 		if d.all > 0 && d.done > d.all {
 			os.Remove(d.part.Name())
-			return fmt.Errorf("it is longer than the %d bytes expected: the file was changed by those who publish it", d.all)
+			return fmt.Errorf("it is longer than the %d bytes expected: the publisher changed the file", d.all)
 		}
 		if err == nil && end {
 			return nil
@@ -156,16 +155,16 @@ func (d *download) complete() error {
 			failures, furthest = 0, d.done
 		}
 		if failures >= tries {
-			return fmt.Errorf("%w, %d times in a row, at byte %d; what came stays in %s: fetch again later to go on there", err, tries, d.done, d.part.Name())
+			return fmt.Errorf("%w, %d times in a row, at byte %d; the first bytes are kept in %s: fetch again later to resume", err, tries, d.done, d.part.Name())
 		}
 		time.Sleep(pause << failures)
 	}
 }
 
-// cut is a connection that failed and may be tried again.
-type cut struct{ error }
+// interrupted is the error of a connection that may be retried.
+type interrupted struct{ error }
 
-// restart empties the file.
+// restart truncates the file to nothing.
 func (d *download) restart() error {
 	d.sum.Reset()
 	d.done = 0
@@ -176,9 +175,9 @@ func (d *download) restart() error {
 	return err
 }
 
-// request asks for the file from byte done on, and keeps what comes; end says that the server had no more.
+// request downloads from byte done on; end reports that the server has no more bytes.
 func (d *download) request() (end bool, err error) {
-	d.tell(d.of, d.done, d.all)
+	d.progress(d.of, d.done, d.all)
 	if d.all > 0 && d.done == d.all {
 		return true, nil
 	}
@@ -188,13 +187,13 @@ func (d *download) request() (end bool, err error) {
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	watch := time.AfterFunc(stall, func() { cancel(fmt.Errorf("no byte came for %v", stall)) })
+	watch := time.AfterFunc(stall, func() { cancel(fmt.Errorf("no data for %v", stall)) })
 	defer watch.Stop()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, d.of.URL, nil)
 	if err != nil {
 		return false, err
 	}
-	r.Header.Set("Accept-Encoding", "identity") // the file's own bytes
+	r.Header.Set("Accept-Encoding", "identity") // no compression in transit
 	if d.done > 0 {
 		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", d.done))
 	}
@@ -204,42 +203,42 @@ func (d *download) request() (end bool, err error) {
 	}
 	answer, err := client.Do(r)
 	if err != nil {
-		return false, &cut{err}
+		return false, &interrupted{err}
 	}
 	defer answer.Body.Close()
-	if err := d.agree(answer); err != nil {
+	if err := d.checkResponse(answer); err != nil {
 		return false, err
 	}
-	room := make([]byte, 1<<18)
+	buffer := make([]byte, 1<<18)
 	for {
-		n, err := answer.Body.Read(room)
+		n, err := answer.Body.Read(buffer)
 		watch.Reset(stall)
-		if _, err := d.part.Write(room[:n]); err != nil {
+		if _, err := d.part.Write(buffer[:n]); err != nil {
 			return false, err
 		}
-		d.sum.Write(room[:n])
+		d.sum.Write(buffer[:n])
 		d.done += int64(n)
-		d.tell(d.of, d.done, d.all)
+		d.progress(d.of, d.done, d.all)
 		switch {
 		case err == io.EOF && d.all > 0 && d.done < d.all:
-			return false, &cut{fmt.Errorf("the connection was cut at byte %d of %d", d.done, d.all)}
+			return false, &interrupted{fmt.Errorf("the connection was cut at byte %d of %d", d.done, d.all)}
 		case err == io.EOF:
 			return true, nil
 		case err != nil:
 			if cause := context.Cause(ctx); cause != nil {
 				err = cause
 			}
-			return false, &cut{fmt.Errorf("the connection was cut: %w", err)}
+			return false, &interrupted{fmt.Errorf("the connection was cut: %w", err)}
 		case d.all > 0 && d.done > d.all:
 			return true, nil
 		}
 	}
 }
 
-// agree settles from which byte on an answer is, and how long the whole is.
-func (d *download) agree(answer *http.Response) error {
+// checkResponse checks at which byte a response begins, and sets the length of the file.
+func (d *download) checkResponse(answer *http.Response) error {
 	switch answer.StatusCode {
-	case http.StatusOK: // from the beginning: not all servers know ranges
+	case http.StatusOK: // from the beginning: not all servers support ranges
 		if d.done > 0 {
 			if err := d.restart(); err != nil {
 				return err
@@ -260,15 +259,15 @@ func (d *download) agree(answer *http.Response) error {
 				d.all = n
 			}
 		}
-	case http.StatusRequestedRangeNotSatisfiable: // no byte from there on: the whole is there, or something else is
+	case http.StatusRequestedRangeNotSatisfiable: // no byte from there on: the file is complete, or another one
 		if d.all == 0 {
 			d.all = d.done
 		} else if err := d.restart(); err != nil {
 			return err
 		}
-		return &cut{fmt.Errorf("the server answered %s", answer.Status)}
+		return &interrupted{fmt.Errorf("the server answered %s", answer.Status)}
 	case http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return &cut{fmt.Errorf("the server answered %s", answer.Status)}
+		return &interrupted{fmt.Errorf("the server answered %s", answer.Status)}
 	default:
 		return fmt.Errorf("the server answered %s: try again later, or download it with a browser into the same folder", answer.Status)
 	}

@@ -149,7 +149,7 @@ func TestResumeLater(t *testing.T) {
 	})
 	dir := t.TempDir()
 	_, err := quick.Fetch(setOf(url), dir)
-	refused(t, dir, err, 5000, url, "503", "5 times in a row, at byte 5000", "images.bin.part", "go on there")
+	refused(t, dir, err, 5000, url, "503", "5 times in a row, at byte 5000", "images.bin.part", "fetch again later to resume")
 	down = false
 	path, err := quick.Fetch(setOf(url), dir)
 	check(t, dir, path, err)
@@ -198,7 +198,7 @@ func TestChecksum(t *testing.T) {
 	if err := os.WriteFile(path, []byte("something else"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = quick.Fetch(setOf(url), dir); err == nil || !strings.Contains(err.Error(), "is there already, but its checksum is") {
+	if _, err = quick.Fetch(setOf(url), dir); err == nil || !strings.Contains(err.Error(), "exists, but its checksum is") {
 		t.Errorf("a file with other content: %v", err)
 	}
 

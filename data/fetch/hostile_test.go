@@ -73,7 +73,7 @@ func TestOneDownloadAtATime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := quick.Fetch(setOf(url), dir); err == nil || !strings.Contains(err.Error(), "another process downloads into it") {
+	if _, err := quick.Fetch(setOf(url), dir); err == nil || !strings.Contains(err.Error(), "another process is downloading into it") {
 		t.Errorf("while another has it: %v", err)
 	}
 	part.Close()

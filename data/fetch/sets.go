@@ -5,22 +5,22 @@ import (
 	"strings"
 )
 
-// Set is a public data set and where it comes from.
+// Set is a public data set and its files.
 type Set struct {
 	Name, About string
 	Files       []File
-	HowTo       string // of a set that cannot be had without an account: how to obtain it
+	HowTo       string // how to obtain a set that needs an account
 }
 
-// File is one file of a set, kept under the last part of its address.
+// File is one file of a set, stored under the last element of its URL.
 type File struct {
 	URL    string
-	Size   int64  // bytes; 0: not known
+	Size   int64  // bytes; 0: unknown
 	SHA256 string // or
 	MD5    string
 }
 
-// sets is every set that can be fetched, or why it cannot. SHA-256 and sizes are those that TensorFlow Datasets checks
+// sets lists all sets that can be fetched, or how to obtain them. SHA-256 and sizes are those that TensorFlow Datasets checks
 // (tensorflow_datasets/url_checksums), MD5 those of torchvision and of the set's own page.
 var sets = []Set{
 	{Name: "cifar10", About: "60,000 images of 32×32 in 10 classes (Krizhevsky 2009), binary version", Files: []File{
@@ -63,10 +63,10 @@ var sets = []Set{
 		HowTo: "it is a part of ImageNet, which needs an account (lte data fetch imagenet says how): unpack that, and name a file with the 100 class folders as data.classes"},
 }
 
-// Sets returns every set, in the order in which they are listed.
+// Sets returns all sets in their order.
 func Sets() []Set { return sets }
 
-// Lookup returns the set of a name; the error lists the names, or says how a set is to be obtained that cannot be fetched.
+// Lookup returns the set of a name; the error lists the names, or says how to obtain a set that cannot be fetched.
 func Lookup(name string) (Set, error) {
 	var names []string
 	for _, s := range sets {

@@ -46,7 +46,7 @@ func TestPackingIntoAFolderInUse(t *testing.T) {
 	name := filepath.Join(folder, manifestName)
 	for _, other := range []string{`{"name": "an application"}`, "no JSON", "", "[]"} {
 		must(0, os.WriteFile(name, []byte(other), 0o666))(t)
-		if _, err := Write(folder, src, Options{Shard: 100}); err == nil || !strings.Contains(err.Error(), "no packed set's: choose another folder") {
+		if _, err := Write(folder, src, Options{Shard: 100}); err == nil || !strings.Contains(err.Error(), "not a packed set's: choose another folder") {
 			t.Errorf("a manifest %q: %v", other, err)
 		}
 		if got := must(os.ReadFile(name))(t); string(got) != other {
@@ -137,28 +137,28 @@ func TestShardsBeyondLimits(t *testing.T) {
 		says   string
 	}{
 		"2^32-1 pixels high": {func(b []byte, s *shard) []byte {
-			binary.LittleEndian.PutUint32(b[s.place(0)+20:], 1<<32-1)
+			binary.LittleEndian.PutUint32(b[s.position(0)+20:], 1<<32-1)
 			return b
 		}, "picture 0: 8×4294967295 pixels"},
 		"10^8 pixels": {func(b []byte, s *shard) []byte {
-			binary.LittleEndian.PutUint32(b[s.place(0)+20:], 10000)
-			binary.LittleEndian.PutUint32(b[s.place(0)+24:], 10000)
+			binary.LittleEndian.PutUint32(b[s.position(0)+20:], 10000)
+			binary.LittleEndian.PutUint32(b[s.position(0)+24:], 10000)
 			return b
 		}, "picture 0: 10000×10000 pixels in "},
 		"counts": {func(b []byte, s *shard) []byte {
 			clear(b[s.index+s.images*entryBytes : len(b)-footerBytes])
 			return b
-		}, "counts that do not come to the 128 pixels"},
+		}, "counts that do not add up to the 128 pixels"},
 		"counts of 2^63": {func(b []byte, s *shard) []byte {
 			binary.LittleEndian.PutUint64(b[s.index+s.images*entryBytes:], 1<<63)
 			return b
-		}, "counts that do not come to the 128 pixels"},
+		}, "counts that do not add up to the 128 pixels"},
 		"a record of 300 MB": {func(b []byte, s *shard) []byte {
 			// The last record becomes another frame; what follows it moves.
 			e := s.entry(1)
 			grown := slices.Concat(b[:e.offset], frame, b[e.offset+uint64(e.size):])
 			by := uint64(len(frame)) - uint64(e.size)
-			at := s.place(1) + by
+			at := s.position(1) + by
 			e.size = uint32(len(frame))
 			copy(grown[at:], e.append(nil))
 			foot := grown[len(grown)-footerBytes:]

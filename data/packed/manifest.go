@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,14 +19,14 @@ type manifest struct {
 	Classes     int                  `json:"classes"`
 	ClassNames  []string             `json:"class_names,omitempty"`
 	Channels    int                  `json:"channels"`
-	White       int                  `json:"white"` // the byte that stands for 1
-	Size        int                  `json:"size"`  // pixels, of the shorter side at most; 0: as the pictures were
+	White       int                  `json:"white"` // the byte value that represents 1
+	Size        int                  `json:"size"`  // limit of the shorter side, in pixels; 0: none
 	Compression string               `json:"compression"`
 	Skipped     int                  `json:"skipped"` // images that could not be read
 	Splits      map[string][]listing `json:"splits"`
 }
 
-// listing is a shard as the manifest knows it.
+// listing is the manifest's entry of a shard.
 type listing struct {
 	File     string `json:"file"`
 	Images   int    `json:"images"`
@@ -37,11 +36,8 @@ type listing struct {
 
 func readManifest(folder string) (m manifest, err error) {
 	b, err := file.Read(filepath.Join(folder, manifestName), limit.Manifest)
-	if e := new(os.PathError); errors.As(err, &e) {
-		err = e.Err // its name is said by the caller
-	}
 	if err != nil {
-		return m, err
+		return m, file.Cause(err)
 	}
 	if err := json.Unmarshal(b, &m); err != nil {
 		return m, fmt.Errorf("expected JSON: %w", err)
@@ -53,8 +49,8 @@ func readManifest(folder string) (m manifest, err error) {
 		return m, fmt.Errorf("%d classes, expected 1 to %d", m.Classes, limit.Classes)
 	case m.ClassNames != nil && len(m.ClassNames) != m.Classes:
 		return m, fmt.Errorf("%d classes with %d names", m.Classes, len(m.ClassNames))
-	case m.Channels < 1 || m.Channels > mostChannels || m.White < 1 || m.White > 255:
-		return m, fmt.Errorf("%d channels up to %d, expected 1 to %d channels up to 1 to 255", m.Channels, m.White, mostChannels)
+	case m.Channels < 1 || m.Channels > maxChannels || m.White < 1 || m.White > 255:
+		return m, fmt.Errorf("%d channels up to %d, expected 1 to %d channels up to 1 to 255", m.Channels, m.White, maxChannels)
 	}
 	listed := map[string]bool{}
 	for _, shards := range m.Splits {
@@ -68,8 +64,8 @@ func readManifest(folder string) (m manifest, err error) {
 	return m, nil
 }
 
-// prepare removes what packings that were killed have left in a folder, which is locked. A manifest.json there that is none of a
-// packed set, which would be replaced at the end, is an error.
+// prepare removes what killed packings have left in a folder, which is locked. A manifest.json of something else, which would be
+// overwritten at the end, is an error.
 func prepare(folder string) error {
 	name := filepath.Join(folder, manifestName)
 	b, err := file.Read(name, limit.Manifest)
@@ -79,13 +75,13 @@ func prepare(folder string) error {
 	case err != nil:
 		return err
 	case json.Unmarshal(b, &m) != nil || !strings.HasPrefix(m.Format, magic[:7]):
-		return fmt.Errorf("%s is there already, and no packed set's: choose another folder, or remove it", name)
+		return fmt.Errorf("%s exists but is not a packed set's: choose another folder, or remove it", name)
 	}
 	return file.RemoveTemporaries(folder)
 }
 
-// fits refuses what would come to a manifest that Open refuses.
-func (m manifest) fits(src Source, shard int) error {
+// checkSize refuses a set whose manifest would be too large to open.
+func (m manifest) checkSize(src Source, shard int) error {
 	names, err := json.Marshal(m.ClassNames)
 	shards := src.Train.Len()/shard + src.Test.Len()/shard + 2
 	if err == nil && len(names)+8*len(m.ClassNames)+200*shards > limit.Manifest { // with its indentation
@@ -100,8 +96,5 @@ func (m manifest) write(folder string) error {
 	if err != nil {
 		return err
 	}
-	return file.Write(filepath.Join(folder, manifestName), func(f io.Writer) error {
-		_, err := f.Write(append(b, '\n'))
-		return err
-	})
+	return file.WriteBytes(filepath.Join(folder, manifestName), append(b, '\n'))
 }

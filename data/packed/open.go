@@ -19,24 +19,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Set is a packed set that is open. It stays so until the process ends.
+// Set is an open packed set. It stays open until the process ends.
 type Set struct {
 	Name        string
 	Classes     int
-	ClassNames  []string // nil: they have none
+	ClassNames  []string // nil: unnamed
 	Channels    int
-	White       int       // the byte of a picture that stands for 1
+	White       int       // the byte value that represents 1
 	Mean, Std   []float32 // (channels), of the training split's pixels in 0..1; Std is never 0
 	Train, Test *Images
 }
 
-// Is says whether a folder holds a packed set.
+// Is reports whether a folder holds a packed set.
 func Is(folder string) bool {
 	info, err := os.Stat(filepath.Join(folder, manifestName))
 	return err == nil && info.Mode().IsRegular()
 }
 
-// Open maps the set that Write wrote into a folder. Errors say which file, where in it, and what was expected there.
+// Open maps a set written by Write. Errors say which file, where in it, and what was expected there.
 func Open(folder string) (*Set, error) {
 	m, err := readManifest(folder)
 	if err != nil {
@@ -70,17 +70,17 @@ func Open(folder string) (*Set, error) {
 	return s, s.check()
 }
 
-// check holds the test against the training pictures: what could not be read, and was left out, may have been all of a class.
+// check compares the test with the training pictures: unreadable pictures, which were left out, may have been all of a class.
 func (s *Set) check() error {
-	learned := make([]bool, s.Classes)
+	inTraining := make([]bool, s.Classes)
 	for i := range s.Train.Len() {
-		learned[s.Train.Label(i)] = true
+		inTraining[s.Train.Label(i)] = true
 	}
 	for i := range s.Test.Len() {
-		if l := s.Test.Label(i); !learned[l] {
+		if l := s.Test.Label(i); !inTraining[l] {
 			shard, file, j := s.Test.at(i)
-			return fmt.Errorf("%s: at byte %d: picture %d: label %d, which no training picture has: mend the images that could not be read, and pack again",
-				file, shard.place(j), j, l)
+			return fmt.Errorf("%s: at byte %d: picture %d: label %d, which no training picture has: repair the unreadable images, and pack again",
+				file, shard.position(j), j, l)
 		}
 	}
 	return nil
@@ -89,7 +89,7 @@ func (s *Set) check() error {
 // open maps a shard and checks it against the manifest.
 func (m *manifest) open(file string, l listing) (*shard, error) {
 	if filepath.Base(l.File) != l.File {
-		return nil, errors.New("expected the name of a file beside the manifest")
+		return nil, errors.New("expected the name of a file in the folder of the manifest")
 	}
 	s, err := mapShard(file)
 	if err != nil {
@@ -104,7 +104,7 @@ func (m *manifest) open(file string, l listing) (*shard, error) {
 	}
 	for i := range int(s.images) {
 		if label := s.entry(i).label; int64(label) >= int64(m.Classes) {
-			return nil, fmt.Errorf("at byte %d: picture %d: label %d, expected 0..%d", s.place(i), i, label, m.Classes-1)
+			return nil, fmt.Errorf("at byte %d: picture %d: label %d, expected 0..%d", s.position(i), i, label, m.Classes-1)
 		}
 	}
 	return s, nil
@@ -114,14 +114,11 @@ func listed(name string, s *shard) listing {
 	return listing{name, int(s.images), int64(len(s.bytes)), fmt.Sprintf("%016x", s.checksum)}
 }
 
-// mapShard maps a file; the mapping stays.
+// mapShard maps a file permanently.
 func mapShard(name string) (*shard, error) {
 	f, err := file.Open(name)
-	if e := new(os.PathError); errors.As(err, &e) {
-		err = e.Err // its name is said by the caller
-	}
 	if err != nil {
-		return nil, err
+		return nil, file.Cause(err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
@@ -137,27 +134,27 @@ func mapShard(name string) (*shard, error) {
 	}
 	s, err := parseShard(b)
 	if err != nil {
-		_ = unix.Munmap(b) // the error tells more
+		_ = unix.Munmap(b) // err is more informative
 	}
 	return s, err
 }
 
 // Images are the pictures of one split. They are safe for concurrent use.
 type Images struct {
-	files  []string
-	shards []*shard
-	first  []int           // (shards): the number of each one's first picture
-	sound  []atomic.Uint32 // (images/32, rounded up), a bit a picture: its checksum was right once
-	n      int
+	files    []string
+	shards   []*shard
+	first    []int           // (shards), index of each shard's first picture
+	verified []atomic.Uint32 // (images/32, rounded up), a bit per picture whose checksum was verified
+	n        int
 }
 
 func (m *Images) add(file string, s *shard) {
 	m.files, m.shards, m.first = append(m.files, file), append(m.shards, s), append(m.first, m.n)
 	m.n += int(s.images)
-	m.sound = make([]atomic.Uint32, (m.n+31)/32)
+	m.verified = make([]atomic.Uint32, (m.n+31)/32)
 }
 
-// at returns the shard of picture i, which file it is, and the picture's number in it.
+// at returns the shard of picture i, its file, and the picture's index in it.
 func (m *Images) at(i int) (*shard, string, int) {
 	k := sort.SearchInts(m.first, i+1) - 1
 	return m.shards[k], m.files[k], i - m.first[k]
@@ -179,17 +176,16 @@ func (m *Images) Size(i int) (height, width int) {
 	return int(e.height), int(e.width)
 }
 
-// Picture makes dst picture i: where it is not compressed, by lending it the mapped file. The first time that a process
-// asks for a picture its checksum is compared.
+// Picture makes dst picture i: an uncompressed one by lending it the mapped file. Its checksum is verified the first time.
 func (m *Images) Picture(dst *picture.Picture, i int) error {
 	s, file, j := m.at(i)
 	e := s.entry(j)
-	sum := m.sound[i/32].Load()&(1<<(i%32)) == 0
+	sum := m.verified[i/32].Load()&(1<<(i%32)) == 0
 	if err := s.picture(dst, e, sum); err != nil {
 		return fmt.Errorf("%s: picture %d, at byte %d: %w; copy it again, or remove it and pack again", file, j, e.offset, err)
 	}
 	if sum {
-		m.sound[i/32].Or(1 << (i % 32))
+		m.verified[i/32].Or(1 << (i % 32))
 	}
 	return nil
 }
@@ -221,8 +217,7 @@ func (s *shard) picture(dst *picture.Picture, e entry, sum bool) (err error) {
 	return nil
 }
 
-// checksum reads a mapped record. Where the file has become shorter, or its disk fails, that is an error and not the
-// process's end.
+// checksum reads a mapped record. A truncated file or a disk failure is an error instead of a fatal signal.
 func checksum(record []byte) (sum uint64, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -233,9 +228,9 @@ func checksum(record []byte) (sum uint64, err error) {
 	return xxhash.Sum64(record), nil
 }
 
-// decoder unpacks pictures into the room that there is for them; DecodeAll may be called by several goroutines at once.
+// decoder decompresses pictures into the memory passed to it; DecodeAll is safe for concurrent use.
 var decoder = func() *zstd.Decoder {
-	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(mostChannels*limit.Pixels), zstd.WithDecodeAllCapLimit(true))
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(maxChannels*limit.Pixels), zstd.WithDecodeAllCapLimit(true))
 	if err != nil {
 		panic("packed: a zstd decoder without options that can fail")
 	}

@@ -1,21 +1,21 @@
-// Package packed holds image sets that are decoded once: pictures side by side in a few large files, which are mapped into
-// memory, so that all ranks of a node share the page cache, and any picture is as near as any other.
+// Package packed stores image sets as decoded pictures in a few large files, which are mapped into memory, so that all ranks of a node
+// share the page cache and access to any picture is equally fast.
 //
 //	Write  a set of pictures -> a folder of shards and a manifest
 //	Open   that folder -> its pictures
 //
-// A folder is whole if it has a manifest: that is written last, and every file gets its name when it is. Shards that were
+// A folder is complete if it has a manifest, which is written last; files are renamed to their names when they are complete. Shards
 // finished before an interruption are kept.
 //
-// A shard, numbers little-endian:
+// A shard, integers little-endian:
 //
-//	magic, fingerprint                        8 bytes each; the fingerprint is of what the shard was made from
-//	records                                   of one picture each: its bytes, (channels, height, width), or a zstd frame of them
-//	index                                     of one entry a picture, see entry
-//	counts                                    (channels, 256) of 8 bytes: how often each byte occurs, to measure a set without reading it
+//	magic, fingerprint                        8 bytes each; the fingerprint identifies the shard's source
+//	records                                   one per picture: its bytes, (channels, height, width), or a zstd frame of them
+//	index                                     one entry per picture, see entry
+//	counts                                    (channels, 256) of 8 bytes: frequency of each byte value, for mean and deviation
 //	footer                                    see footer
 //
-// What becomes of pictures for training is package data's business.
+// Preprocessing for training is package data's business.
 package packed
 
 import (
@@ -34,17 +34,17 @@ const (
 	headerBytes  = 16
 	entryBytes   = 40
 	footerBytes  = 64
-	countBytes   = 256 * 8 // of a channel
-	mostChannels = 4       // of a picture
+	countBytes   = 256 * 8 // per channel
+	maxChannels  = 4       // per picture
 	manifestName = "manifest.json"
 )
 
-// Compression is how the pictures of a shard are kept.
+// Compression is the format of the pictures in a shard.
 type Compression uint32
 
 const (
-	Raw  Compression = iota // as they are: the fastest to read
-	Zstd                    // RFC 8878, a frame a picture
+	Raw  Compression = iota // uncompressed: the fastest to read
+	Zstd                    // RFC 8878, one frame per picture
 )
 
 var compressions = [...]string{"raw", "zstd"}
@@ -61,7 +61,7 @@ func ParseCompression(name string) (Compression, error) {
 	return 0, fmt.Errorf("compression %q: expected raw or zstd", name)
 }
 
-// entry is where a picture lies in a shard, and what it is.
+// entry is a picture's entry in the index.
 type entry struct {
 	offset                  uint64 // bytes
 	size                    uint32 // bytes of the record
@@ -87,7 +87,7 @@ func parseEntry(b []byte) (e entry) {
 type footer struct {
 	index       uint64 // offset of the index, bytes
 	images      uint64
-	skipped     uint64 // images of the source that could not be read, and are not here
+	skipped     uint64 // unreadable images of the source, which were left out
 	channels    uint32
 	compression Compression
 	checksum    uint64 // xxHash64 of index and counts
@@ -107,7 +107,7 @@ func (f footer) append(b []byte) []byte {
 	return append(b, magic...)
 }
 
-// parseFooter reads the last bytes of a shard of so many bytes.
+// parseFooter reads the last bytes of a shard of total bytes.
 func parseFooter(b []byte, total int) (f footer, err error) {
 	if string(b[56:]) != magic {
 		return f, fmt.Errorf("at byte %d: found %q, expected %q", total-8, b[56:], magic)
@@ -117,25 +117,25 @@ func parseFooter(b []byte, total int) (f footer, err error) {
 	}
 	f = footer{binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint64(b[16:]),
 		binary.LittleEndian.Uint32(b[24:]), Compression(binary.LittleEndian.Uint32(b[28:])), binary.LittleEndian.Uint64(b[32:])}
-	switch room := uint64(total - headerBytes - footerBytes); {
-	case f.channels < 1 || f.channels > mostChannels:
-		return f, fmt.Errorf("at byte %d: %d channels, expected 1 to %d", total-footerBytes, f.channels, mostChannels)
+	switch available := uint64(total - headerBytes - footerBytes); {
+	case f.channels < 1 || f.channels > maxChannels:
+		return f, fmt.Errorf("at byte %d: %d channels, expected 1 to %d", total-footerBytes, f.channels, maxChannels)
 	case int(f.compression) >= len(compressions):
 		return f, fmt.Errorf("at byte %d: compression %d, expected 0 or 1; a later version of lte may have written it", total-footerBytes, f.compression)
-	case f.images > room/entryBytes || f.index < headerBytes || f.index > uint64(total) ||
+	case f.images > available/entryBytes || f.index < headerBytes || f.index > uint64(total) ||
 		f.index+f.images*entryBytes+uint64(f.channels)*countBytes != uint64(total-footerBytes):
 		return f, fmt.Errorf("at byte %d: %d images and an index at byte %d do not fit into %d bytes", total-footerBytes, f.images, f.index, total)
 	}
 	return f, nil
 }
 
-// shard is one that lies in memory, or is mapped into it.
+// shard is a shard in memory, or mapped.
 type shard struct {
 	footer
-	bytes []byte // all of it
+	bytes []byte // all of the shard
 }
 
-// parseShard checks all but the records, of which Picture checks the one that it is asked for.
+// parseShard checks everything but the records, which are checked when they are read.
 func parseShard(b []byte) (*shard, error) {
 	if len(b) < headerBytes+footerBytes {
 		return nil, fmt.Errorf("%d bytes, expected %d at least: it ends too early", len(b), headerBytes+footerBytes)
@@ -153,19 +153,19 @@ func parseShard(b []byte) (*shard, error) {
 	}
 	for i := range int(f.images) {
 		if err := s.check(s.entry(i)); err != nil {
-			return nil, fmt.Errorf("at byte %d: picture %d: %w", s.place(i), i, err)
+			return nil, fmt.Errorf("at byte %d: picture %d: %w", s.position(i), i, err)
 		}
 	}
 	return s, nil
 }
 
-func (s *shard) entry(i int) entry { return parseEntry(s.bytes[s.place(i):]) }
+func (s *shard) entry(i int) entry { return parseEntry(s.bytes[s.position(i):]) }
 
-// place is where picture i's entry begins.
-func (s *shard) place(i int) uint64 { return s.index + uint64(i)*entryBytes }
+// position is the offset of picture i's entry.
+func (s *shard) position(i int) uint64 { return s.index + uint64(i)*entryBytes }
 
 func (s *shard) check(e entry) error {
-	// Each factor is small enough for the products not to overflow.
+	// The factors are small enough that their products cannot overflow.
 	if e.channels != s.channels || e.height == 0 || e.width == 0 || e.height > limit.Side || e.width > limit.Side || uint64(e.height)*uint64(e.width) > limit.Pixels {
 		return fmt.Errorf("%d×%d pixels in %d channels, expected 1 to %d pixels in %d", e.width, e.height, e.channels, limit.Pixels, s.channels)
 	}
@@ -183,10 +183,9 @@ func (s *shard) check(e entry) error {
 
 func (s *shard) fingerprint() uint64 { return binary.LittleEndian.Uint64(s.bytes[8:]) }
 
-// counts adds how often each byte occurs in each channel to sums, (channels, 256). They are an error unless they come to the pixels
-// of the shard.
+// counts adds the frequency of each byte value in each channel to sums, (channels, 256). They must add up to the pixels of the shard.
 func (s *shard) counts(sums picture.Counts) error {
-	pixels := uint64(0) // below 2^64: an entry, of which each has 2^27 at most, takes 40 bytes of the file
+	pixels := uint64(0) // below 2^64: each entry has at most 2^27 and takes 40 bytes of the file
 	for i := range int(s.images) {
 		e := s.entry(i)
 		pixels += uint64(e.height) * uint64(e.width)
@@ -197,7 +196,7 @@ func (s *shard) counts(sums picture.Counts) error {
 		for v := range sums[c] {
 			n := binary.LittleEndian.Uint64(s.bytes[at:])
 			if n > left || v == len(sums[c])-1 && n != left {
-				return fmt.Errorf("at byte %d: counts that do not come to the %d pixels", at, pixels)
+				return fmt.Errorf("at byte %d: counts that do not add up to the %d pixels", at, pixels)
 			}
 			left -= n
 			sums[c][v] += int64(n)

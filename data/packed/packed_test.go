@@ -143,7 +143,7 @@ func TestSize(t *testing.T) {
 			smaller++
 			h, w = h*16/short, w*16/short
 		}
-		r.Resize(&want, &p, picture.Plan{Box: picture.Whole(p.Height, p.Width), Height: h, Width: w, Part: picture.Whole(h, w)}, picture.Bicubic)
+		r.Resize(&want, &p, picture.Plan{Box: picture.Full(p.Height, p.Width), Height: h, Width: w, Crop: picture.Full(h, w)}, picture.Bicubic)
 		if got.Height != h || got.Width != w || !slices.Equal(got.Pix, want.Pix) {
 			t.Fatalf("%d×%d became %d×%d, want %d×%d", p.Width, p.Height, got.Width, got.Height, w, h)
 		}
@@ -305,7 +305,7 @@ func TestBrokenManifest(t *testing.T) {
 		{`"white": 255`, `"white": 0`, manifestName, "3 channels up to 0"},
 		{`"images": 6`, `"images": 5`, "train-00000.lte", "6 images in "},
 		{`"train"`, `"trains"`, manifestName, "no images in split train"},
-		{`train-00000.lte`, `../train-00000.lte`, "train-00000.lte", "expected the name of a file beside the manifest"},
+		{`train-00000.lte`, `../train-00000.lte`, "train-00000.lte", "expected the name of a file in the folder of the manifest"},
 		{`{`, `[`, manifestName, "expected JSON"},
 		{whole, whole[:len(whole)/2], manifestName, "expected JSON"},
 		{whole, "", manifestName, "expected JSON"},

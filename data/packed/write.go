@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"sync"
 
 	"lte/data/limit"
 	"lte/data/picture"
@@ -20,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Pictures are what is packed: indexed, labelled, safe for concurrent use. The error of a picture names its file.
+// Pictures are the images to pack: indexed, labelled, safe for concurrent use. The error of a picture names its file.
 type Pictures interface {
 	Len() int
 	Label(i int) int
@@ -31,32 +30,32 @@ type Pictures interface {
 type Source struct {
 	Name        string
 	Classes     int
-	ClassNames  []string // nil: they have none
+	ClassNames  []string // nil: unnamed
 	Channels    int
-	White       int // the byte of a picture that stands for 1
+	White       int // the byte value that represents 1
 	Train, Test Pictures
 }
 
-// Options say how it is packed.
+// Options are the options of packing.
 type Options struct {
-	Size        int            // pixels: what the shorter side of a larger picture is resized to; 0: pictures stay as they are
-	Filter      picture.Filter // for that
+	Size        int            // pixels: larger pictures are resized to this shorter side; 0: no resizing
+	Filter      picture.Filter // of the resizing
 	Compression Compression
-	Shard       int  // pictures of a shard
-	Skip        bool // leave out pictures that cannot be read
-	Workers     int  // goroutines that decode at once; 0: as many as there are cores
+	Shard       int  // pictures per shard
+	Skip        bool // leave out unreadable pictures
+	Workers     int  // goroutines that decode; 0: one per core
 
-	// Progress, if not nil, is told how many more images are done; kept says that a shard was there already.
+	// Progress, if not nil, is called with the number of further images done; kept means that their shard existed already.
 	Progress func(images int, kept bool)
 }
 
-// Unreadable is the pictures that could not be read.
+// Unreadable lists the errors of unreadable pictures.
 type Unreadable []error
 
-// Error says how many they are, and of the first ones which and why, a line each.
+// Error returns their number and the first ones, one per line.
 func (u Unreadable) Error() string { return errors.Join(u.Unwrap()...).Error() }
 
-// Unwrap returns the lines of Error: what they quote of names is printable.
+// Unwrap returns the lines of Error, with unprintable characters of names quoted.
 func (u Unreadable) Unwrap() []error {
 	const most = 20
 	lines := []error{fmt.Errorf("%d images could not be read", len(u))}
@@ -69,9 +68,9 @@ func (u Unreadable) Unwrap() []error {
 	return lines
 }
 
-// Write packs a set into a folder, which it makes. It goes on where an interrupted Write of the same set with the same
-// options stood. Pictures that cannot be read are returned as Unreadable, in order: with Skip the set is whole without
-// them; else it has no manifest yet, and packing again does only what is missing.
+// Write packs a set into a folder, which it creates. It continues an interrupted Write of the same set with the same options. Unreadable
+// pictures are returned in order: with Skip the set is complete without them, otherwise it has no manifest yet, and packing again does
+// only what is missing.
 func Write(folder string, src Source, o Options) (bad Unreadable, err error) {
 	if o.Shard < 1 {
 		panic("packed: shards without pictures")
@@ -92,7 +91,7 @@ func Write(folder string, src Source, o Options) (bad Unreadable, err error) {
 	}
 	m := manifest{Format: magic, Name: src.Name, Classes: src.Classes, ClassNames: src.ClassNames, Channels: src.Channels,
 		White: src.White, Size: o.Size, Compression: o.Compression.String(), Splits: map[string][]listing{}}
-	if err := m.fits(src, o.Shard); err != nil {
+	if err := m.checkSize(src, o.Shard); err != nil {
 		return nil, err
 	}
 	for _, split := range []struct {
@@ -113,7 +112,7 @@ func Write(folder string, src Source, o Options) (bad Unreadable, err error) {
 	return bad, m.write(folder)
 }
 
-// lock keeps others from packing into the folder at the same time.
+// lock keeps other processes from packing into the folder at the same time.
 func lock(folder string) (unlock func(), err error) {
 	f, err := os.OpenFile(folder, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -121,7 +120,7 @@ func lock(folder string) (unlock func(), err error) {
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("%s: another process packs into it: wait for it, or choose another folder (%w)", folder, err)
+		return nil, fmt.Errorf("%s: another process is packing into it: wait until it ends, or choose another folder (%w)", folder, err)
 	}
 	return func() { f.Close() }, nil
 }
@@ -148,9 +147,9 @@ type item struct {
 	err   error
 }
 
-// write makes the shards one after the other; the pictures are decoded ahead of it by all workers.
+// write writes the shards one after the other; the pictures are decoded ahead on several goroutines.
 func (w *writer) write() error {
-	var missing []int // shards that are to be written
+	var missing []int // shards to write
 	n := (w.of.Len() + w.o.Shard - 1) / w.o.Shard
 	w.shards = make([]listing, n)
 	for k := range n {
@@ -158,47 +157,51 @@ func (w *writer) write() error {
 			missing = append(missing, k)
 		}
 	}
-	ahead := 4 * w.o.Workers
-	work, order, quit := make(chan *item, ahead), make(chan *item, ahead), make(chan struct{})
-	room := make(chan *item, 2*ahead+w.o.Workers)
-	for range cap(room) {
-		room <- &item{done: make(chan struct{}, 1)}
+	packers, free := make(chan *packer, w.o.Workers), make(chan *item, 9*w.o.Workers)
+	for range cap(packers) {
+		packers <- newPacker(w.of, w.o)
 	}
-	var workers sync.WaitGroup
-	for range w.o.Workers {
-		workers.Go(func() {
-			p := newPacker(w.of, w.o)
-			for it := range work {
-				p.pack(it)
-				it.done <- struct{}{}
-			}
-		})
+	for range cap(free) {
+		free <- &item{done: make(chan struct{}, 1)}
 	}
+	order, quit := make(chan *item, cap(free)), make(chan struct{}) // order never blocks
 	go func() {
-		defer close(work)
 		defer close(order)
 		for _, k := range missing {
 			from, to := w.images(k)
 			for i := from; i < to; i++ {
+				var p *packer
 				select {
-				case it := <-room:
-					it.i = i
-					work <- it
-					order <- it
+				case p = <-packers:
 				case <-quit:
+					return
+				}
+				select {
+				case it := <-free:
+					it.i = i
+					order <- it
+					go func() {
+						p.pack(it)
+						packers <- p
+						it.done <- struct{}{}
+					}()
+				case <-quit:
+					packers <- p
 					return
 				}
 			}
 		}
 	}()
-	defer workers.Wait()
-	defer func() {
+	defer func() { // until no goroutine is left
 		close(quit)
-		for range order { // what is under way
+		for range order {
+		}
+		for range cap(packers) {
+			<-packers
 		}
 	}()
 	for _, k := range missing {
-		if err := w.shard(k, order, room); err != nil {
+		if err := w.shard(k, order, free); err != nil {
 			return err
 		}
 	}
@@ -207,12 +210,12 @@ func (w *writer) write() error {
 
 func (w *writer) file(k int) string { return fmt.Sprintf("%s-%05d.lte", w.split, k) }
 
-// images are those of shard k: from, up to but not including to.
+// images returns the range of images of shard k, [from, to).
 func (w *writer) images(k int) (from, to int) {
 	return k * w.o.Shard, min((k+1)*w.o.Shard, w.of.Len())
 }
 
-// kept says whether shard k is there, and notes it.
+// kept reports whether shard k exists already, and adds it to the shards.
 func (w *writer) kept(k int) bool {
 	s, err := mapShard(filepath.Join(w.folder, w.file(k)))
 	if err != nil {
@@ -235,7 +238,7 @@ func (w *writer) progress(images int, kept bool) {
 	}
 }
 
-// fingerprint is of what shard k is made from: another set, order of labels or option makes another.
+// fingerprint identifies the source of shard k: another set, order of labels or option gives another one.
 func (w *writer) fingerprint(k int) uint64 {
 	d := xxhash.New()
 	fmt.Fprintln(d, w.src.Name, w.src.Classes, w.src.ClassNames, w.src.Channels, w.src.White, w.split, w.of.Len(), k,
@@ -247,9 +250,8 @@ func (w *writer) fingerprint(k int) uint64 {
 	return d.Sum64()
 }
 
-// shard writes shard k of the items that come in order. Where pictures could not be read and are not to be left out, the
-// file is dropped.
-func (w *writer) shard(k int, order <-chan *item, room chan<- *item) error {
+// shard writes shard k from the items in order. With unreadable pictures that are not to be skipped, the file is dropped.
+func (w *writer) shard(k int, order <-chan *item, free chan<- *item) error {
 	name := filepath.Join(w.folder, w.file(k))
 	from, to := w.images(k)
 	found := len(w.bad)
@@ -265,7 +267,7 @@ func (w *writer) shard(k int, order <-chan *item, room chan<- *item) error {
 			default:
 				b.add(it)
 			}
-			room <- it
+			free <- it
 			w.progress(1, false)
 		}
 		if len(w.bad) > found && !w.o.Skip {
@@ -280,9 +282,9 @@ func (w *writer) shard(k int, order <-chan *item, room chan<- *item) error {
 	if err != nil {
 		return err
 	}
-	s, err := mapShard(name) // as a reader will find it
+	s, err := mapShard(name) // as a reader will see it
 	if err != nil {
-		return fmt.Errorf("%s: as it was just written: %w", name, err)
+		return fmt.Errorf("%s: just written: %w", name, err)
 	}
 	defer unix.Munmap(s.bytes)
 	w.shards[k] = listed(w.file(k), s)
@@ -295,7 +297,7 @@ var errDropped = errors.New("a shard with pictures that cannot be read")
 type builder struct {
 	footer
 	to      io.Writer
-	err     error // the first
+	err     error // the first one
 	at      uint64
 	entries []byte
 	counts  picture.Counts
@@ -308,7 +310,7 @@ func newBuilder(to io.Writer, channels int, fingerprint uint64, c Compression) *
 	return b
 }
 
-// write keeps an error for finish.
+// write keeps the first error for finish.
 func (b *builder) write(p []byte) {
 	if b.err == nil {
 		_, b.err = b.to.Write(p)
@@ -338,13 +340,13 @@ func (b *builder) finish() error {
 	return b.err
 }
 
-// packer makes records of pictures; it belongs to one goroutine.
+// packer makes records of pictures, on one goroutine at a time.
 type packer struct {
 	of      Pictures
 	o       Options
 	resizer picture.Resizer
 	decoded picture.Picture
-	encoder *zstd.Encoder // nil: none
+	encoder *zstd.Encoder // nil: no compression
 }
 
 func newPacker(of Pictures, o Options) *packer {
@@ -359,7 +361,7 @@ func newPacker(of Pictures, o Options) *packer {
 	return p
 }
 
-// pack decodes a picture, resizes it and makes its record.
+// pack decodes and resizes a picture and makes its record.
 func (p *packer) pack(it *item) {
 	it.err = p.decode(it)
 	if it.err != nil {
@@ -393,7 +395,7 @@ func (p *packer) decode(it *item) (err error) {
 	if height > limit.Side || width > limit.Side || height > limit.Pixels/width {
 		return fmt.Errorf("image %d: %d×%d pixels, expected %d at most, and a side of %d at most", it.i, width, height, limit.Pixels, limit.Side)
 	}
-	all := picture.Whole(p.decoded.Height, p.decoded.Width)
-	p.resizer.Resize(&it.pic, &p.decoded, picture.Plan{Box: all, Height: height, Width: width, Part: picture.Whole(height, width)}, p.o.Filter)
+	all := picture.Full(p.decoded.Height, p.decoded.Width)
+	p.resizer.Resize(&it.pic, &p.decoded, picture.Plan{Box: all, Height: height, Width: width, Crop: picture.Full(height, width)}, p.o.Filter)
 	return nil
 }

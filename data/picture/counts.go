@@ -2,10 +2,10 @@ package picture
 
 import "math"
 
-// Counts is how often each byte occurs in each channel of pictures.
+// Counts is the frequency of each byte value in each channel of pictures.
 type Counts [][256]int64 // (channels)
 
-// Add counts the bytes of p, which has as many channels.
+// Add counts the bytes of p, which has the same number of channels.
 func (n Counts) Add(p *Picture) {
 	for c := range n {
 		count := &n[c]
@@ -15,8 +15,8 @@ func (n Counts) Add(p *Picture) {
 	}
 }
 
-// Measures returns mean and standard deviation of each channel, (channels), where the byte white stands for 1. The
-// deviation of a constant channel is 1: it has nothing to scale, and a division by 0 would spread NaN.
+// Measures returns the mean and standard deviation of each channel, (channels), where the byte white represents 1. The deviation of a
+// constant channel is set to 1, to avoid a division by 0.
 func (n Counts) Measures(white int) (mean, std []float32) {
 	for c := range n {
 		var total, sum, squares float64

@@ -10,6 +10,7 @@ import (
 	"image/jpeg"
 	"image/png"
 	"io"
+	"iter"
 
 	"lte/data/limit"
 
@@ -17,7 +18,7 @@ import (
 	"golang.org/x/image/webp"
 )
 
-// format is an image format that can be read.
+// format is a supported image format.
 type format struct {
 	name   string
 	is     func(encoded []byte) bool
@@ -25,7 +26,7 @@ type format struct {
 	decode func(io.Reader) (image.Image, error)
 }
 
-// begins knows a format by what its files begin with.
+// begins recognizes a format by the first bytes of a file.
 func begins(magic ...string) func([]byte) bool {
 	return func(encoded []byte) bool {
 		for _, m := range magic {
@@ -45,10 +46,10 @@ var formats = []format{
 	{"WebP", func(e []byte) bool { return len(e) >= 12 && string(e[:4]) == "RIFF" && string(e[8:12]) == "WEBP" }, webp.DecodeConfig, webp.Decode},
 }
 
-// Decode decodes an image: JPEG, PNG, GIF (its first frame), BMP or WebP, known by its content, for names lie. It becomes
-// RGB, (3, height, width): grey thrice, CMYK as its inks mix, of 16 bits the upper 8, transparency dropped. A JPEG is
-// turned as its EXIF orientation says. Errors say about where in the file, and not its name. What is beyond package limit is
-// refused before memory is given to its pixels.
+// Decode decodes a JPEG, PNG, GIF (its first frame), BMP or WebP image, recognized by its content, to RGB, (3, height, width): grey
+// values are repeated, CMYK is converted, 16-bit values are truncated to 8 bits, transparency is dropped. A JPEG is rotated by its EXIF
+// orientation. Errors give an approximate position in the file, but not its name. Anything beyond package limit is refused before memory
+// is allocated.
 func Decode(dst *Picture, encoded []byte) error {
 	k, c, err := look(encoded)
 	if err == nil {
@@ -64,7 +65,7 @@ func Decode(dst *Picture, encoded []byte) error {
 		err = decodeJPEG(dst, encoded, turned == upright && bytes.HasSuffix(encoded, endOfImage))
 	}
 	if k.name != "JPEG" || err == errNoJPEG {
-		err = k.plain(dst, encoded, c)
+		err = k.decodeGo(dst, encoded, c)
 	}
 	if err != nil {
 		return k.unreadable(err)
@@ -73,12 +74,12 @@ func Decode(dst *Picture, encoded []byte) error {
 	return nil
 }
 
-// endOfImage is the marker at the end of a JPEG. A file that ends otherwise may be cut off, which a decoder of a piece of the
-// image need not come upon: it is decoded whole.
+// endOfImage is the marker at the end of a JPEG. A file without it may be truncated, which decoding of a region need not detect: it is
+// decoded completely.
 var endOfImage = []byte("\xff\xd9")
 
-// plain decodes by Go's own decoders.
-func (k *format) plain(dst *Picture, encoded []byte, c image.Config) error {
+// decodeGo decodes with Go's decoders.
+func (k *format) decodeGo(dst *Picture, encoded []byte, c image.Config) error {
 	m, err := read(k.decode, encoded)
 	if err != nil {
 		return err
@@ -92,15 +93,15 @@ func (k *format) plain(dst *Picture, encoded []byte, c image.Config) error {
 	return nil
 }
 
-// endsEarly is an error of a file that is cut off.
+// endsEarly is the error of a truncated file.
 type endsEarly struct{ text string }
 
 func (e *endsEarly) Error() string { return e.text }
 
-// Is makes it one of the errors that readers return where a file ends.
+// Is makes it an io.ErrUnexpectedEOF.
 func (e *endsEarly) Is(err error) bool { return err == io.ErrUnexpectedEOF }
 
-// Size returns the size that Decode would give an image, from its header alone.
+// Size returns the size of the decoded image, from its header alone.
 func Size(encoded []byte) (height, width int, err error) {
 	k, c, err := look(encoded)
 	if err != nil {
@@ -112,7 +113,7 @@ func Size(encoded []byte) (height, width int, err error) {
 	return c.Height, c.Width, nil
 }
 
-// look returns the format of an image and what its header says.
+// look returns the format of an image and its header.
 func look(encoded []byte) (*format, image.Config, error) {
 	for i := range formats {
 		k := &formats[i]
@@ -134,7 +135,7 @@ func look(encoded []byte) (*format, image.Config, error) {
 	return nil, image.Config{}, fmt.Errorf("begins with %q, expected a JPEG, PNG, GIF, BMP or WebP image: convert or remove it", encoded[:min(8, len(encoded))])
 }
 
-// within refuses an image that is small as a file and takes much memory or time to decode.
+// within refuses a small file that needs much memory or time to decode.
 func (k *format) within(c image.Config, encoded []byte) error {
 	if most := limit.ImagePixels(len(encoded)); c.Height*c.Width > most {
 		return fmt.Errorf("a %s image of %d×%d pixels in %d bytes, expected %d pixels at most in so few: the file ends too early, or is made to exhaust memory; copy it again, or remove it",
@@ -143,7 +144,7 @@ func (k *format) within(c image.Config, encoded []byte) error {
 	if k.name != "JPEG" || bytes.Count(encoded, startOfScan) <= limit.Scans {
 		return nil
 	}
-	if n := scans(encoded); n > limit.Scans { // not all of those bytes need be markers
+	if n := scans(encoded); n > limit.Scans { // some of those bytes may not be markers
 		return fmt.Errorf("a JPEG image of %d scans, expected %d at most: encode it again, or remove it", n, limit.Scans)
 	}
 	return nil
@@ -152,27 +153,40 @@ func (k *format) within(c image.Config, encoded []byte) error {
 // startOfScan is the marker before each scan of a JPEG (ITU-T T.81, B.1.1.3).
 var startOfScan = []byte("\xff\xda")
 
+// segments iterates over the markers of a JPEG and their segments' contents (ITU-T T.81, B.1.1.4), skipping entropy-coded data. Segments
+// that are longer than the file are cut.
+func segments(jpeg []byte) iter.Seq2[byte, []byte] {
+	return func(yield func(marker byte, content []byte) bool) {
+		for at := 2; at+4 <= len(jpeg); {
+			if jpeg[at] != 0xff { // entropy-coded data of a scan
+				next := bytes.IndexByte(jpeg[at:], 0xff)
+				if next < 0 {
+					return
+				}
+				at += next
+				continue
+			}
+			switch marker := jpeg[at+1]; {
+			case marker == 0xff: // a fill byte
+				at++
+			case marker == 0x00 || marker == 0x01 || marker >= 0xd0 && marker <= 0xd9: // no segment follows
+				at += 2
+			default:
+				end := at + 2 + int(binary.BigEndian.Uint16(jpeg[at+2:]))
+				if !yield(marker, jpeg[min(at+4, end):min(end, len(jpeg))]) {
+					return
+				}
+				at = end
+			}
+		}
+	}
+}
+
 // scans counts the scans of a JPEG.
 func scans(jpeg []byte) (n int) {
-	for at := 2; at+4 <= len(jpeg); {
-		if jpeg[at] != 0xff { // of a scan
-			next := bytes.IndexByte(jpeg[at:], 0xff)
-			if next < 0 {
-				break
-			}
-			at += next
-			continue
-		}
-		switch marker := jpeg[at+1]; {
-		case marker == 0xff: // a byte to fill up
-			at++
-		case marker == 0x00 || marker == 0x01 || marker >= 0xd0 && marker <= 0xd9: // no segment follows
-			at += 2
-		default:
-			if marker == startOfScan[1] {
-				n++
-			}
-			at += 2 + int(binary.BigEndian.Uint16(jpeg[at+2:]))
+	for marker := range segments(jpeg) {
+		if marker == startOfScan[1] {
+			n++
 		}
 	}
 	return n
@@ -180,12 +194,12 @@ func scans(jpeg []byte) (n int) {
 
 func (k *format) unreadable(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
-		return fmt.Errorf("the file ends too early, expected a whole %s image: %w; copy it again, or remove it", k.name, err)
+		return fmt.Errorf("the file ends too early, expected a complete %s image: %w; copy it again, or remove it", k.name, err)
 	}
-	return fmt.Errorf("expected a sound %s image: %w; copy it again, or remove it", k.name, err)
+	return fmt.Errorf("expected a valid %s image: %w; copy it again, or remove it", k.name, err)
 }
 
-// read gives a decoder the bytes of a file. An error says how far it came.
+// read calls a decoder. An error gives the position reached.
 func read[T any](decode func(io.Reader) (T, error), encoded []byte) (T, error) {
 	r := bytes.NewReader(encoded)
 	decoded, err := decode(r)
@@ -195,5 +209,5 @@ func read[T any](decode func(io.Reader) (T, error), encoded []byte) (T, error) {
 	return decoded, err
 }
 
-// near is an error that says where in the file it came up.
+// near adds the approximate position in the file to an error.
 func near(at int, err error) error { return fmt.Errorf("near byte %d: %w", at, err) }

@@ -69,7 +69,7 @@ func TestFormatsAgainstSimpleTwin(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := format.plain(&p, []byte(k), c); err != nil || p.Channels != 3 || p.Height != height || p.Width != width {
+		if err := format.decodeGo(&p, []byte(k), c); err != nil || p.Channels != 3 || p.Height != height || p.Width != width {
 			t.Errorf("%s: %d×%d, %v", name, p.Width, p.Height, err)
 			continue
 		}

@@ -5,40 +5,32 @@ import (
 	"encoding/binary"
 )
 
-// How a picture lies in its file (EXIF 2.32, tag 0x0112): where its row 0 and its column 0 are to be seen. From transposed
-// on width and height change places.
+// Orientations of a picture in its file (EXIF 2.32, tag 0x0112). From transposed on, width and height are exchanged.
 const (
 	upright     = 1
 	mirrored    = 2
 	halfTurn    = 3
 	flipped     = 4
 	transposed  = 5
-	quarterTurn = 6 // turn it clockwise to see it upright
+	quarterTurn = 6 // rotate clockwise to display
 	transverse  = 7
 	threeTurns  = 8
 )
 
-// orientation returns the EXIF orientation of a JPEG; upright where it has none, or none that makes sense.
+// orientation returns the EXIF orientation of a JPEG; upright where it has none, or an invalid one.
 func orientation(jpeg []byte) int {
-	for at := 2; at+4 <= len(jpeg) && jpeg[at] == 0xff; {
-		marker, size := jpeg[at+1], int(binary.BigEndian.Uint16(jpeg[at+2:]))
-		if marker == 0xff { // a byte to fill up
-			at++
-			continue
-		}
-		end := at + 2 + size
-		if marker == 0xda || size < 2 || end > len(jpeg) { // the scan: no more headers
+	for marker, content := range segments(jpeg) {
+		if marker == startOfScan[1] { // the headers end here
 			break
 		}
-		if exif, ok := bytes.CutPrefix(jpeg[at+4:end], []byte("Exif\x00\x00")); marker == 0xe1 && ok {
+		if exif, ok := bytes.CutPrefix(content, []byte("Exif\x00\x00")); marker == 0xe1 && ok {
 			return orientationTag(exif)
 		}
-		at = end
 	}
 	return upright
 }
 
-// orientationTag looks the tag up in the first directory of a TIFF file.
+// orientationTag reads the tag from the first directory of a TIFF file.
 func orientationTag(tiff []byte) int {
 	if len(tiff) < 8 {
 		return upright
@@ -68,7 +60,7 @@ func orientationTag(tiff []byte) int {
 	return upright
 }
 
-// orient turns a picture that lies as an orientation says upright.
+// orient rotates or mirrors a picture with that orientation to upright.
 func (p *Picture) orient(orientation int) {
 	if orientation == upright {
 		return
@@ -83,7 +75,7 @@ func (p *Picture) orient(orientation int) {
 		dst, src := upright.Plane(c), p.Plane(c)
 		for y := range height {
 			for x := range width {
-				// Row and column of the file that are seen at y, x.
+				// Row and column in the file of the pixel at y, x.
 				row, column := y, x
 				switch orientation {
 				case mirrored:

@@ -14,10 +14,10 @@ import (
 	"unsafe"
 )
 
-// errNoJPEG is of images that libjpeg is not asked for: they go to image/jpeg.
+// errNoJPEG is the error of images that libjpeg does not decode here: image/jpeg does.
 var errNoJPEG = errors.New("CMYK or YCCK")
 
-// decoders keeps libjpeg's: each has tables and rows of its own.
+// decoders pools libjpeg decoders, each with its tables and row buffers.
 var decoders = sync.Pool{New: func() any {
 	d := &turbo{C.lte_jpeg_new()}
 	if d.j == nil {
@@ -37,12 +37,12 @@ func (d *turbo) error() error {
 	return near(at, errors.New(text))
 }
 
-// decodeJPEG makes dst the image, or the piece of it that dst.Want asks for. Where an image is not upright, want is
-// false: what is wanted is known of the turned image alone.
+// decodeJPEG decodes an image, or the region that dst.Want asks for. want is false for an image that is not upright: its region is only
+// known after rotation.
 func decodeJPEG(dst *Picture, encoded []byte, want bool) error {
 	d := decoders.Get().(*turbo)
 	defer decoders.Put(d)
-	var pinned runtime.Pinner // C keeps it from the header to the pixels
+	var pinned runtime.Pinner // C keeps a pointer from the header to the pixels
 	defer pinned.Unpin()
 	pinned.Pin(&encoded[0])
 	var height, width, components C.int
@@ -52,12 +52,12 @@ func decodeJPEG(dst *Picture, encoded []byte, want bool) error {
 	if components != 1 && components != 3 {
 		return errNoJPEG
 	}
-	box := Whole(int(height), int(width))
+	box := Full(int(height), int(width))
 	if want && dst.Want != nil {
 		p := dst.Want(box.Height, box.Width)
-		if by := p.shrinks(); by > 1 {
+		if by := p.shrinkFactor(); by > 1 {
 			C.lte_jpeg_shrink(d.j, C.int(by), &height, &width)
-			box = p.Box.over(by, int(height), int(width))
+			box = p.Box.shrunk(by, int(height), int(width))
 		} else {
 			box = p.Box
 		}

@@ -53,7 +53,7 @@ func TestJPEGAgainstGo(t *testing.T) {
 		}
 		format, c, err := look(content)
 		if err == nil {
-			err = format.plain(&want, content, c)
+			err = format.decodeGo(&want, content, c)
 		}
 		if err != nil || got.Height != want.Height || got.Width != want.Width {
 			t.Fatal(name, err)
@@ -87,7 +87,7 @@ func TestJPEGPieces(t *testing.T) {
 				if height != whole.Height || width != whole.Width {
 					t.Fatalf("%s: asked of %d×%d", name, width, height)
 				}
-				return Plan{b, b.Height, b.Width, Whole(b.Height, b.Width)}
+				return Plan{b, b.Height, b.Width, Full(b.Height, b.Width)}
 			}
 			if err := Decode(&piece, content); err != nil || !piece.Cut || piece.Height != b.Height || piece.Width != b.Width {
 				t.Fatalf("%s, %+v: %d×%d, %v", name, b, piece.Width, piece.Height, err)
@@ -116,8 +116,8 @@ func TestJPEGShrinks(t *testing.T) {
 		box Box
 		to  int
 		by  int
-	}{{Whole(640, 480), 224, 2}, {Whole(640, 480), 60, 8}, {Whole(640, 480), 300, 1}, {Box{101, 77, 333, 257}, 64, 4}} {
-		plan := Plan{k.box, k.to, k.to, Whole(k.to, k.to)}
+	}{{Full(640, 480), 224, 2}, {Full(640, 480), 60, 8}, {Full(640, 480), 300, 1}, {Box{101, 77, 333, 257}, 64, 4}} {
+		plan := Plan{k.box, k.to, k.to, Full(k.to, k.to)}
 		piece.Want = func(height, width int) Plan { return plan }
 		if err := Decode(&piece, content); err != nil {
 			t.Fatal(err)
@@ -126,7 +126,7 @@ func TestJPEGShrinks(t *testing.T) {
 			t.Errorf("%+v: %d×%d, want it shrunk by %d", plan, piece.Width, piece.Height, k.by)
 		}
 		r.Resize(&want, &whole, plan, Bicubic)
-		plan.Box = Whole(piece.Height, piece.Width)
+		plan.Box = Full(piece.Height, piece.Width)
 		r.Resize(&got, &piece, plan, Bicubic)
 		sum := 0
 		for i, v := range got.Pix {
@@ -144,7 +144,7 @@ func TestJPEGShrinks(t *testing.T) {
 func TestJPEGDamage(t *testing.T) {
 	content := scene(150, 210, false)
 	var p Picture
-	corner := Picture{Want: func(int, int) Plan { return Plan{Box{0, 0, 8, 8}, 8, 8, Whole(8, 8)} }}
+	corner := Picture{Want: func(int, int) Plan { return Plan{Box{0, 0, 8, 8}, 8, 8, Full(8, 8)} }}
 	for n := 1; n < len(content); n += 7 {
 		if Decode(&p, content[:n]) == nil || Decode(&corner, content[:n]) == nil {
 			t.Fatalf("cut to %d of %d bytes it passes", n, len(content))

@@ -1,9 +1,9 @@
-// Sums of whole numbers alone: every version gives the same bits.
+// Integer sums only: every version gives the same bits.
 #include "passes.h"
 
 #if defined(__x86_64__) && defined(__gnu_linux__)
 #include <immintrin.h>
-// The loops of a function compiled for each of these; the loader chooses.
+// The function is compiled for each of these targets; the loader chooses.
 #define CLONES __attribute__((target_clones("avx2", "default")))
 #else
 #define CLONES
@@ -25,7 +25,7 @@ CLONES static void across_plain(uint8_t *dst, const uint8_t *src, long stride, i
 }
 
 #if defined(__x86_64__) && defined(__gnu_linux__)
-// Four rows at once, eight taps at a time: compilers do not find this.
+// Four rows and eight taps at a time, which compilers do not vectorize like this.
 __attribute__((target("sse4.1"))) static void across_four(uint8_t *dst, const uint8_t *src, long stride, int out,
                                                           const int32_t *start, const int16_t *weight, int taps,
                                                           int shift) {

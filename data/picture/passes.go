@@ -1,6 +1,6 @@
 package picture
 
-// acrossPlain resizes every row of src, which has lines of stride values, to a row of dst:
+// acrossPlain resizes every row of src, of stride values, to a row of dst:
 //
 //	dst(y, x) = clip((Σ_k weight(x, k)·src(y, start(x)+k) + 2^(shift-1)) >> shift)
 func acrossPlain(dst, src []uint8, stride int, a *axis) {
@@ -18,8 +18,7 @@ func acrossPlain(dst, src []uint8, stride int, a *axis) {
 	}
 }
 
-// downPlain resizes every column of src, whose rows are of width values and the first of which is row first, to a
-// column of dst:
+// downPlain resizes every column of src, whose rows have width values and begin with row first, to a column of dst:
 //
 //	dst(y, x) = clip((Σ_k weight(y, k)·src(start(y)+k-first, x) + 2^(shift-1)) >> shift)
 func downPlain(dst, src []uint8, width, first int, a *axis) {
@@ -51,7 +50,7 @@ func clip(v int32) uint8 {
 	return uint8(min(max(v, 0), 255))
 }
 
-// lookUpPlain writes value[v] of each byte v into dst, of each row of width bytes the mirror image if that is wanted.
+// lookUpPlain writes value[v] of each byte v into dst, with every row of width bytes mirrored if mirror.
 func lookUpPlain(dst []float32, src []uint8, width int, mirror bool, value *[256]float32) {
 	for at := 0; at < len(src); at += width {
 		line, out := src[at:at+width], dst[at:at+width]

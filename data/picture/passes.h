@@ -1,4 +1,4 @@
-// The passes of a resize, and the way from bytes to what a model is fed; the equations stand in passes.go.
+// The passes of a resize, and the conversion of bytes to floats; passes.go has the equations.
 #ifndef LTE_PASSES_H
 #define LTE_PASSES_H
 
@@ -10,7 +10,7 @@ void lte_across(uint8_t *dst, const uint8_t *src, long stride, int rows, int out
 void lte_down(uint8_t *dst, const uint8_t *src, long width, int first, int out, const int32_t *start,
               const int16_t *weight, int taps, int shift);
 
-// dst(y, x) = value[src(y, x)], or of each row the mirror image.
+// dst(y, x) = value[src(y, x)], with every row mirrored if mirror.
 void lte_look_up(float *dst, const uint8_t *src, long rows, long width, int mirror, const float *value);
 
 #endif

@@ -5,9 +5,8 @@ import (
 	"image/color"
 )
 
-// setImage writes red, green and blue of an image into p, whose shape says how large the canvas is; what the image
-// leaves of it, as a GIF's first frame may, is black. The colours of transparent pixels are those they would have if
-// they were not, as Pillow's convert("RGB") gives them.
+// setImage writes red, green and blue of an image into p, which has the shape of the canvas; pixels outside of the image, as in a GIF's
+// first frame, are black. Transparent pixels keep their colour, as in Pillow's convert("RGB").
 func (p *Picture) setImage(m image.Image) {
 	r, g, b := p.Plane(0), p.Plane(1), p.Plane(2)
 	canvas := image.Rect(0, 0, p.Width, p.Height)
@@ -29,7 +28,7 @@ func (p *Picture) setImage(m image.Image) {
 			copy(g, r)
 			copy(b, r)
 			return
-		case *image.RGBA: // of the decoders here, always opaque
+		case *image.RGBA: // always opaque here
 			p.deinterleave(m.Pix, m.Stride)
 			return
 		case *image.NRGBA:
@@ -39,7 +38,7 @@ func (p *Picture) setImage(m image.Image) {
 	}
 	clear(p.Pix)
 	colour := func(x, y int) color.NRGBA { return color.NRGBAModel.Convert(m.At(x, y)).(color.NRGBA) }
-	if m, ok := m.(*image.Paletted); ok { // one conversion a colour, not a pixel
+	if m, ok := m.(*image.Paletted); ok { // one conversion per colour instead of per pixel
 		palette := make([]color.NRGBA, 256) // an index beyond the palette is black
 		for i, c := range m.Palette {
 			palette[i] = color.NRGBAModel.Convert(c).(color.NRGBA)
@@ -55,7 +54,7 @@ func (p *Picture) setImage(m image.Image) {
 	}
 }
 
-// deinterleave takes pixels of four bytes, red, green, blue and alpha, apart.
+// deinterleave separates pixels of four bytes, red, green, blue and alpha.
 func (p *Picture) deinterleave(pixels []uint8, stride int) {
 	r, g, b := p.Plane(0), p.Plane(1), p.Plane(2)
 	for y := range p.Height {
@@ -67,7 +66,7 @@ func (p *Picture) deinterleave(pixels []uint8, stride int) {
 	}
 }
 
-// lossy returns the planes of a lossy image, with or without transparency; nil of any other.
+// lossy returns the planes of a lossy image, with or without transparency; nil for others.
 func lossy(m image.Image) *image.YCbCr {
 	switch m := m.(type) {
 	case *image.YCbCr:
@@ -78,8 +77,8 @@ func lossy(m image.Image) *image.YCbCr {
 	return nil
 }
 
-// setVideo is setImage for lossy WebP, whose Y runs from 16 to 235 and whose Cb and Cr from 16 to 240 (ITU-R BT.601, RFC
-// 6386 section 9.2), where Go's package image takes both for 0 to 255:
+// setVideo is setImage for lossy WebP, whose Y is in 16..235 and whose Cb and Cr are in 16..240 (ITU-R BT.601, RFC 6386 section 9.2), where
+// Go's package image assumes 0..255:
 //
 //	R = 1.164(Y-16) + 1.596(V-128),  G = 1.164(Y-16) - 0.391(U-128) - 0.813(V-128),  B = 1.164(Y-16) + 2.018(U-128)
 //

@@ -5,16 +5,16 @@ import (
 	"math"
 )
 
-// Filter is a kernel by which a picture is resized. Where it shrinks, the kernel is stretched by as much, so that
-// nothing below two pixels of the result is left to alias, as Pillow does and as torchvision does with antialias.
+// Filter is a resampling kernel. For downscaling it is stretched by the scale factor to avoid aliasing, as in Pillow and in torchvision
+// with antialias.
 type Filter int
 
 const (
-	Bicubic  Filter = iota // Keys 1981 with a = -1/2: four pixels wide
+	Bicubic  Filter = iota // Keys 1981 with a = -1/2, four pixels wide
 	Bilinear               // a triangle, two pixels wide
 )
 
-// support is how far the kernel reaches from its middle.
+// support is the radius of the kernel.
 func (f Filter) support() float64 {
 	if f == Bilinear {
 		return 1
@@ -22,7 +22,7 @@ func (f Filter) support() float64 {
 	return 2
 }
 
-// at is the kernel's value at a distance from its middle.
+// at is the kernel's value at a distance from its centre.
 func (f Filter) at(x float64) float64 {
 	x = math.Abs(x)
 	switch {
@@ -36,27 +36,26 @@ func (f Filter) at(x float64) float64 {
 	return 0
 }
 
-// Box is a piece of a picture: its first row and column, and how many.
+// Box is a rectangle of a picture: its first row and column, and its size.
 type Box struct{ Top, Left, Height, Width int }
 
-// Whole is all of a picture of that size.
-func Whole(height, width int) Box { return Box{0, 0, height, width} }
+// Full is the box of a complete picture.
+func Full(height, width int) Box { return Box{0, 0, height, width} }
 
 func (b Box) within(height, width int) bool {
 	return b.Top >= 0 && b.Left >= 0 && b.Height > 0 && b.Width > 0 && b.Top <= height-b.Height && b.Left <= width-b.Width
 }
 
-// Plan is what is to become of a picture: the piece Box of it, resized to Height×Width, and of that the piece Part. Of a
-// resize to a larger size than is kept, only what is kept is computed.
+// Plan describes a resize: the region Box of the source is resized to Height×Width, and cropped to Crop. Only the pixels of Crop are
+// computed.
 type Plan struct {
 	Box           Box
 	Height, Width int
-	Part          Box
+	Crop          Box
 }
 
-// shrinks is by how much a decoder may shrink the whole picture and leave more of the box than the plan makes of it: 1, 2,
-// 4 or 8.
-func (p Plan) shrinks() int {
+// shrinkFactor is the factor, 1, 2, 4 or 8, by which a decoder may shrink the picture with the box still at least as large as the result.
+func (p Plan) shrinkFactor() int {
 	by := 1
 	for by < 8 && p.Box.Height >= 2*by*p.Height && p.Box.Width >= 2*by*p.Width {
 		by *= 2
@@ -64,65 +63,65 @@ func (p Plan) shrinks() int {
 	return by
 }
 
-// over is the box of a picture that was shrunk by that much, to height×width.
-func (b Box) over(by, height, width int) Box {
+// shrunk is the box in the picture shrunk by that factor to height×width.
+func (b Box) shrunk(by, height, width int) Box {
 	s := Box{Top: b.Top / by, Left: b.Left / by, Height: b.Height / by, Width: b.Width / by}
 	s.Height, s.Width = min(s.Height, height-s.Top), min(s.Width, width-s.Left)
 	return s
 }
 
-// Resizer resizes pictures. It keeps what one leaves for the next, and is not safe for concurrent use.
+// Resizer resizes pictures. It reuses its memory, and is not safe for concurrent use.
 type Resizer struct {
 	across, down axis
 	rows         []uint8 // (rows, width) of one channel: src's, resized across alone
 }
 
-// Resize makes dst what the plan says of src; what lies outside of its box has no part in it. The way is Pillow's: across first, then down, sums of whole numbers, each rounded and cut to 0..255. Weights
-// have 15 bits, where Pillow's have 22, so that a value may differ from Pillow's by 1. They are whole numbers too:
-// every CPU gets the same bits.
+// Resize writes the result of a plan into dst; pixels outside the plan's box have no influence. As in Pillow, rows are resized first,
+// then columns, with integer sums rounded and clipped to 0..255. Weights have 15 bits, where Pillow's have 22, so that values may differ
+// from Pillow's by 1. Integers give the same bits on every CPU.
 func (r *Resizer) Resize(dst, src *Picture, p Plan, f Filter) {
-	box, part := p.Box, p.Part
-	if !box.within(src.Height, src.Width) || !part.within(p.Height, p.Width) {
+	box, crop := p.Box, p.Crop
+	if !box.within(src.Height, src.Width) || !crop.within(p.Height, p.Width) {
 		panic(fmt.Sprintf("picture: resizing %d×%d by %+v", src.Width, src.Height, p))
 	}
-	dst.Reset(src.Channels, part.Height, part.Width)
+	dst.Reset(src.Channels, crop.Height, crop.Width)
 	if &dst.Pix[0] == &src.Pix[0] {
 		panic("picture: resizing in place")
 	}
 	if box.Height == p.Height && box.Width == p.Width {
 		for c := range src.Channels {
 			from, to := src.Plane(c), dst.Plane(c)
-			for y := range part.Height {
-				at := (box.Top+part.Top+y)*src.Width + box.Left + part.Left
-				copy(to[y*part.Width:(y+1)*part.Width], from[at:at+part.Width])
+			for y := range crop.Height {
+				at := (box.Top+crop.Top+y)*src.Width + box.Left + crop.Left
+				copy(to[y*crop.Width:(y+1)*crop.Width], from[at:at+crop.Width])
 			}
 		}
 		return
 	}
-	const lanes = 8 // that the pass across takes at once
-	r.across.set(line{box.Left, box.Width, src.Width, p.Width, part.Left, part.Width, lanes, f})
-	r.down.set(line{box.Top, box.Height, src.Height, p.Height, part.Top, part.Height, 1, f})
-	// Of src's rows, those that the result is made of.
+	const lanes = 8 // values that the pass over rows processes at once
+	r.across.set(line{box.Left, box.Width, src.Width, p.Width, crop.Left, crop.Width, lanes, f})
+	r.down.set(line{box.Top, box.Height, src.Height, p.Height, crop.Top, crop.Height, 1, f})
+	// The rows of src that contribute to the result.
 	first := int(r.down.start[0])
-	height := int(r.down.start[part.Height-1]) + r.down.taps - first
-	r.rows = resized(r.rows, height*part.Width)
+	height := int(r.down.start[crop.Height-1]) + r.down.taps - first
+	r.rows = resized(r.rows, height*crop.Width)
 	for c := range src.Channels {
 		across(r.rows, src.Plane(c)[first*src.Width:][:height*src.Width], src.Width, &r.across)
-		down(dst.Plane(c), r.rows, part.Width, first, &r.down)
+		down(dst.Plane(c), r.rows, crop.Width, first, &r.down)
 	}
 }
 
-// line is a row or a column of a picture and what it is resized to.
+// line is a resize of a row or column.
 type line struct {
-	from, length, whole int // the piece that is resized, of how many
-	size                int // to what
-	skip, out           int // values of it that are left out before those that are wanted, and these
-	lanes               int // weights of 0 are added until there are a multiple of it, where the line has so many values
+	from, length, whole int // the region that is resized, of a line of whole values
+	size                int // of the resized region
+	skip, out           int // first value of it to compute, and number of values
+	lanes               int // the number of weights is padded to a multiple of it if the line has enough values
 	filter              Filter
 }
 
-// axis is what a row or a column of a result is made of: value i is the rounded sum of taps values from start[i] on,
-// each times its weight, over 2^shift. The starts ascend.
+// axis holds the weights of a resize of rows or columns: value i is the rounded sum of taps values from start[i] on, each times its
+// weight, over 2^shift. The starts ascend.
 type axis struct {
 	line
 
@@ -134,7 +133,7 @@ type axis struct {
 	share  []float64 // (out, widest)
 }
 
-// set makes the axis that resizes l.
+// set computes the weights of l.
 func (a *axis) set(l line) {
 	if a.line == l {
 		return
@@ -172,8 +171,7 @@ func (a *axis) set(l line) {
 	a.round(largest, widest)
 }
 
-// round makes whole numbers of the weights, as large as 16 bits allow. They sum to 2^shift, so that a plain area stays
-// what it is.
+// round converts the weights to the largest integers that fit into 16 bits. They sum to 2^shift, so that constant areas are preserved.
 func (a *axis) round(largest float64, widest int) {
 	// Sums stay below 2^31: 255·2^22 times at most 1.5, the sum of the absolute weights.
 	a.shift = min(22, int(math.Floor(math.Log2(32000/largest))))
@@ -198,7 +196,7 @@ func (a *axis) round(largest float64, widest int) {
 	}
 }
 
-// resized returns a slice of n, x itself where it has room.
+// resized returns a slice of length n, x itself if its capacity suffices.
 func resized[T any](x []T, n int) []T {
 	if cap(x) < n {
 		return make([]T, n)

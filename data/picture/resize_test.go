@@ -45,7 +45,7 @@ func TestResizeAgainstPillow(t *testing.T) {
 	differ := 0
 	for _, k := range golden.Resized {
 		f := map[string]Filter{"bicubic": Bicubic, "bilinear": Bilinear}[k.Filter]
-		whole := Plan{Box{k.Box[0], k.Box[1], k.Box[2], k.Box[3]}, k.Size[0], k.Size[1], Whole(k.Size[0], k.Size[1])}
+		whole := Plan{Box{k.Box[0], k.Box[1], k.Box[2], k.Box[3]}, k.Size[0], k.Size[1], Full(k.Size[0], k.Size[1])}
 		r.Resize(got, src, whole, f)
 		for i, v := range got.Pix {
 			d := int(v) - int(k.Pixels[i])
@@ -58,12 +58,12 @@ func TestResizeAgainstPillow(t *testing.T) {
 		}
 		// A part alone is that part of the whole, but for what its weights are rounded to.
 		part := whole
-		part.Part = Box{k.Size[0] / 3, k.Size[1] / 4, (k.Size[0] + 1) / 2, (k.Size[1] + 1) / 2}
+		part.Crop = Box{k.Size[0] / 3, k.Size[1] / 4, (k.Size[0] + 1) / 2, (k.Size[1] + 1) / 2}
 		r.Resize(piece, src, part, f)
 		for c := range 3 {
-			for y := range part.Part.Height {
-				line := got.Plane(c)[(part.Part.Top+y)*k.Size[1]+part.Part.Left:][:part.Part.Width]
-				for x, v := range piece.Plane(c)[y*part.Part.Width:][:part.Part.Width] {
+			for y := range part.Crop.Height {
+				line := got.Plane(c)[(part.Crop.Top+y)*k.Size[1]+part.Crop.Left:][:part.Crop.Width]
+				for x, v := range piece.Plane(c)[y*part.Crop.Width:][:part.Crop.Width] {
 					if d := int(v) - int(line[x]); d < -1 || d > 1 {
 						t.Fatalf("%+v, %s: row %d of channel %d is not that of the whole", part, k.Filter, y, c)
 					}
@@ -79,7 +79,7 @@ func TestResizeAgainstPillow(t *testing.T) {
 // leaves of the weights dropped.
 func TestResizeOfNothing(t *testing.T) {
 	src, got, r := noise(3, 9, 12), &Picture{}, &Resizer{}
-	r.Resize(got, src, Plan{Box{2, 3, 5, 7}, 5, 7, Whole(5, 7)}, Bicubic)
+	r.Resize(got, src, Plan{Box{2, 3, 5, 7}, 5, 7, Full(5, 7)}, Bicubic)
 	for c := range 3 {
 		for y := range 5 {
 			if !slices.Equal(got.Plane(c)[y*7:(y+1)*7], src.Plane(c)[(y+2)*12+3:][:7]) {
@@ -97,7 +97,7 @@ func TestResizeOfNothing(t *testing.T) {
 		src.Pix[i] = 201
 	}
 	for _, size := range []int{1, 4, 13, 100} {
-		r.Resize(got, src, Plan{Whole(9, 12), size, 2 * size, Whole(size, 2*size)}, Bicubic)
+		r.Resize(got, src, Plan{Full(9, 12), size, 2 * size, Full(size, 2*size)}, Bicubic)
 		if slices.Min(got.Pix) != 201 || slices.Max(got.Pix) != 201 {
 			t.Fatalf("%d: a plain picture has %d to %d", size, slices.Min(got.Pix), slices.Max(got.Pix))
 		}
@@ -161,7 +161,7 @@ func TestLookUpAgainstPlain(t *testing.T) {
 func BenchmarkResize(b *testing.B) {
 	src, dst, r := noise(3, 256, 341), &Picture{}, &Resizer{}
 	for i := 0; b.Loop(); i++ {
-		r.Resize(dst, src, Plan{Box{20, 30 + i%2, 200, 190}, 224, 224, Whole(224, 224)}, Bicubic)
+		r.Resize(dst, src, Plan{Box{20, 30 + i%2, 200, 190}, 224, 224, Full(224, 224)}, Bicubic)
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// compression returns how a file that begins like that is compressed: "zstd", "gzip", or "" for neither.
-// RFC 8878, 3.1 (a frame, or a skippable one), and RFC 1952, 2.3.1.
+// compression returns the compression format of a file with these first bytes: "zstd", "gzip", or "" for neither. RFC 8878, 3.1 (a frame,
+// or a skippable one), and RFC 1952, 2.3.1.
 func compression(head []byte) string {
 	switch {
 	case bytes.HasPrefix(head, []byte{0x28, 0xb5, 0x2f, 0xfd}),
@@ -26,13 +26,12 @@ func compression(head []byte) string {
 	return ""
 }
 
-// unpack returns what r yields when it is unpacked, as much of it as limit.Unpacked allows; by is from compression. Close frees the
-// unpacker, not r.
-func unpack(r io.Reader, by string) (io.ReadCloser, error) {
+// unpack decompresses r, up to the bytes that limit.Unpacked allows; format is from compression. Close frees the decompressor, not r.
+func unpack(r io.Reader, format string) (io.ReadCloser, error) {
 	in := &counter{r: r}
-	switch by {
+	switch format {
 	case "zstd":
-		z, err := zstd.NewReader(in, zstd.WithDecoderMaxMemory(1<<30)) // of a window, which a damaged header may enlarge
+		z, err := zstd.NewReader(in, zstd.WithDecoderMaxMemory(1<<30)) // of the window, which a damaged header may enlarge
 		if err != nil {
 			return nil, damaged("as zstd", err)
 		}
@@ -47,7 +46,7 @@ func unpack(r io.Reader, by string) (io.ReadCloser, error) {
 	return io.NopCloser(r), nil
 }
 
-// unpacker unpacks until it has yielded too much for what it has taken in.
+// unpacker decompresses until its output is too large for its input.
 type unpacker struct {
 	io.ReadCloser
 	in  *counter
@@ -57,12 +56,12 @@ type unpacker struct {
 func (u *unpacker) Read(p []byte) (int, error) {
 	n, err := u.ReadCloser.Read(p)
 	if u.out += int64(n); u.out > limit.Unpacked(u.in.n.Load()) {
-		return 0, expands
+		return 0, errExpands
 	}
 	return n, err
 }
 
-// counter counts the bytes that are read; the zstd decoder does so on a goroutine of its own.
+// counter counts the bytes that are read; the zstd decoder reads on a goroutine of its own.
 type counter struct {
 	r io.Reader
 	n atomic.Int64

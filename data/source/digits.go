@@ -14,7 +14,7 @@ import (
 //go:embed digits/digits.csv.gz
 var digitsFile []byte
 
-// The digits' measures, see digits/README.md. They come without a split.
+// Dimensions of the digits, see digits/README.md. They have no split.
 const (
 	digitsCount   = 1797
 	digitsClasses = 10
@@ -31,7 +31,7 @@ func readDigits(file []byte) (*Set, error) {
 		Channels: 1, Height: digitsSide, Width: digitsSide, White: digitsWhite}, nil
 }
 
-// parseDigits parses the compressed table: 64 pixels and a label a line, no header.
+// parseDigits parses the compressed table: 64 pixels and a label per line, no header.
 func parseDigits(file []byte) (d Split, err error) {
 	z, err := gzip.NewReader(bytes.NewReader(file))
 	if err != nil {
@@ -60,7 +60,7 @@ func parseTable(r io.Reader) (d Split, err error) {
 			v, err := strconv.ParseUint(field, 10, 8)
 			if err != nil || v > limit {
 				line, _ := table.FieldPos(column)
-				return d, fmt.Errorf("digits.csv.gz: line %d, column %d: found %q, expected a whole number in 0..%d",
+				return d, fmt.Errorf("digits.csv.gz: line %d, column %d: found %q, expected an integer in 0..%d",
 					line, column+1, field, limit)
 			}
 			if column == len(record)-1 {

@@ -161,6 +161,6 @@ func TestDamagedTable(t *testing.T) {
 		}
 	}
 	if _, err := parseDigits(digitsFile[:len(digitsFile)/2]); err == nil {
-		t.Error("half a file passes as a whole one")
+		t.Error("half a file passes as a complete one")
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"lte/internal/file"
 )
 
-// The folders that hold the images to learn from and those to test on; of the latter the first that has classes counts.
+// The folders of the training and of the test images; of the latter the first one with classes is used.
 var (
 	trainFolder = "train"
 	testFolders = []string{"test", "val", "valid"}
@@ -22,19 +22,19 @@ func isSplit(folder string) bool {
 	return folder == trainFolder || slices.Contains(testFolders, folder)
 }
 
-// expected is what every complaint about missing folders ends with.
+// expected ends every error about missing folders.
 const expected = "expected train/CLASS/IMAGE and test/CLASS/IMAGE (or val/, valid/), possibly below other folders: " +
 	"arrange the images so, or correct data.path"
 
-// isSplitFolder: below the root only a folder with train/ is one.
-func isSplitFolder(_ place, dir string, entries []entry) bool {
+// isSplitFolder accepts a folder with train/; the root also with a test folder alone.
+func isSplitFolder(_ fileSystem, dir string, entries []entry) bool {
 	return slices.ContainsFunc(entries, func(e entry) bool {
 		return e.dir && (e.name == trainFolder || dir == "." && isSplit(e.name))
 	})
 }
 
-// readSplitFolder reads an image folder with its splits: ImageNet, or any set that was arranged like it.
-func readSplitFolder(p place, dir string, o Options) (*Set, error) {
+// readSplitFolder reads an image folder with splits: ImageNet, or any set arranged like it.
+func readSplitFolder(p fileSystem, dir string, o Options) (*Set, error) {
 	keep, err := readClassList(o)
 	if err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func readSplitFolder(p place, dir string, o Options) (*Set, error) {
 		}
 	}
 	if len(test) == 0 {
-		return nil, fmt.Errorf("no folder test/, val/ or valid/ with class folders beside train/, %s", expected)
+		return nil, fmt.Errorf("no folder test/, val/ or valid/ with class folders next to train/, %s", expected)
 	}
 	if train, err = keep.of(train); err != nil {
 		return nil, err
@@ -75,7 +75,7 @@ func readSplitFolder(p place, dir string, o Options) (*Set, error) {
 	classes := slices.Sorted(maps.Keys(train))
 	for _, c := range slices.Sorted(maps.Keys(test)) {
 		if _, ok := train[c]; !ok {
-			return nil, fmt.Errorf("%s/%s: a class that train/ lacks, expected one of train's %d classes (%s): rename or remove it, or add train/%s",
+			return nil, fmt.Errorf("%s/%s: a class that is missing in train/, expected one of train's %d classes (%s): rename or remove it, or add train/%s",
 				split, c, len(classes), shorten(classes), c)
 		}
 	}
@@ -86,15 +86,14 @@ func readSplitFolder(p place, dir string, o Options) (*Set, error) {
 	return s, s.Test.addFiles(p, path.Join(dir, split), test, classes)
 }
 
-// classFiles is the files of each class, by name. A class is named by its folder's path from its split on.
+// classFiles lists the files of each class. A class is named by its folder's path from its split on.
 type classFiles map[string][]string
 
-// classesOf lists the classes below a folder: every folder that holds files, at any depth. Files of the folder itself are
-// passed over. With onlyJPEG, folders below classes and all that is not named .jpg are passed over too. A folder that is
-// not there has none.
-func classesOf(p place, dir string, onlyJPEG bool) (classFiles, error) {
+// classesOf lists the classes below a folder: every folder that holds files, at any depth. Files of the folder itself are ignored. With
+// onlyJPEG, folders below classes and all files but .jpg are ignored too. A folder that does not exist has no classes.
+func classesOf(p fileSystem, dir string, onlyJPEG bool) (classFiles, error) {
 	classes := classFiles{}
-	led := map[folder]string{} // folders that links lead to
+	linked := map[folder]string{} // targets of links
 	var walk func(class string) (holds bool, err error)
 	walk = func(class string) (holds bool, err error) {
 		entries, err := p.list(path.Join(dir, class))
@@ -107,11 +106,11 @@ func classesOf(p place, dir string, onlyJPEG bool) (classFiles, error) {
 			name := path.Join(dir, class, e.name)
 			switch {
 			case e.dir && onlyJPEG && class != "":
-			case e.dir && e.leads != nil && led[*e.leads] != "":
-				return false, fmt.Errorf("%s: a link to the same folder as %s, expected each class once: remove one of them", p.where(name), led[*e.leads])
+			case e.dir && e.target != nil && linked[*e.target] != "":
+				return false, fmt.Errorf("%s: a link to the same folder as %s, expected each class once: remove one of them", p.where(name), linked[*e.target])
 			case e.dir:
-				if e.leads != nil {
-					led[*e.leads] = p.where(name)
+				if e.target != nil {
+					linked[*e.target] = p.where(name)
 				}
 				under, err := walk(path.Join(class, e.name))
 				if err != nil {
@@ -121,12 +120,12 @@ func classesOf(p place, dir string, onlyJPEG bool) (classFiles, error) {
 					below = name
 				}
 			case class == "":
-				if e.wrong != nil {
-					return false, fmt.Errorf("%s: %w", p.where(name), e.wrong)
+				if e.problem != nil {
+					return false, fmt.Errorf("%s: %w", p.where(name), e.problem)
 				}
 			case onlyJPEG && strings.ToLower(path.Ext(e.name)) != ".jpg":
-			case e.wrong != nil:
-				return false, fmt.Errorf("%s: %w", p.where(name), e.wrong)
+			case e.problem != nil:
+				return false, fmt.Errorf("%s: %w", p.where(name), e.problem)
 			default:
 				files = append(files, e.name)
 			}
@@ -148,8 +147,8 @@ func classesOf(p place, dir string, onlyJPEG bool) (classFiles, error) {
 	return classes, err
 }
 
-// addFiles lines up images by class and name, with their labels.
-func (s *Split) addFiles(p place, dir string, of classFiles, classes []string) error {
+// addFiles appends images ordered by class and name, with their labels.
+func (s *Split) addFiles(p fileSystem, dir string, of classFiles, classes []string) error {
 	for label, c := range classes {
 		files, ok := of[c]
 		if ok && len(files) == 0 {
@@ -167,8 +166,8 @@ func (s *Split) addFiles(p place, dir string, of classFiles, classes []string) e
 // caltech256 matches the class folders of Caltech-256 (Griffin, Holub and Perona 2007), 001.ak47 to 257.clutter.
 var caltech256 = regexp.MustCompile(`^\d{3}\.`)
 
-// readWholeFolder reads class folders without a split: Caltech-256, SUN397. found is what lies at the root.
-func readWholeFolder(p place, o Options, found []string) (*Set, error) {
+// readUnsplitFolder reads class folders without a split: Caltech-256, SUN397. found lists the entries of the root.
+func readUnsplitFolder(p fileSystem, o Options, found []string) (*Set, error) {
 	keep, err := readClassList(o)
 	if err != nil {
 		return nil, err
@@ -177,7 +176,7 @@ func readWholeFolder(p place, o Options, found []string) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	onlyJPEG := true // Caltech-256 has a script and a folder of other images among its classes
+	onlyJPEG := true // Caltech-256 has a script and a folder of other images among its class folders
 	for _, e := range entries {
 		onlyJPEG = onlyJPEG && (!e.dir || caltech256.MatchString(e.name))
 		if e.dir && slices.Contains([]string{"train", "training", "test", "testing", "val", "valid", "validation"}, strings.ToLower(e.name)) {
@@ -206,8 +205,8 @@ func readWholeFolder(p place, o Options, found []string) (*Set, error) {
 	return s, s.addLists(p, dir, all, lists)
 }
 
-// classRoot returns the folder that has the class folders: the root, or where an only folder leads to several.
-func classRoot(p place) (dir string, entries []entry, err error) {
+// classRoot returns the folder of the class folders: the root, or the first with several folders below single ones.
+func classRoot(p fileSystem) (dir string, entries []entry, err error) {
 	for dir = "."; ; {
 		if entries, err = p.list(dir); err != nil {
 			return "", nil, err
@@ -239,10 +238,10 @@ func entryNames(entries []entry) (names []string) {
 	return names
 }
 
-// classList is the class folders to read; nil: all.
+// classList lists the class folders to read; nil: all.
 type classList []string
 
-// readClassList reads data.classes: one class folder a line, such as n01440764 or /a/abbey; what follows the name counts not.
+// readClassList reads data.classes: one class folder per line, such as n01440764 or /a/abbey; text after the name is ignored.
 func readClassList(o Options) (list classList, err error) {
 	if o.ClassList == "" {
 		return nil, nil
@@ -260,7 +259,7 @@ func readClassList(o Options) (list classList, err error) {
 	return list, nil
 }
 
-// of returns the classes of the list, which must be there.
+// of returns the classes of the list, all of which must exist.
 func (l classList) of(all classFiles) (classFiles, error) {
 	if l == nil {
 		return all, nil

@@ -54,7 +54,7 @@ func reads(t *testing.T, content []byte) {
 		return
 	}
 	for _, l := range append([]layout{{kind: "auto"}}, layouts...) {
-		if set, err := readPlace(p, Options{Kind: l.kind}); err == nil {
+		if set, err := readFileSystem(p, Options{Kind: l.kind}); err == nil {
 			promised(t, set)
 		}
 	}
@@ -114,7 +114,7 @@ func FuzzPacked(f *testing.F) {
 func placeOf(files map[string]string) *archive {
 	a := newArchive("fuzz")
 	for name, content := range files {
-		a.add(name, held{bytes: []byte(content)}, nil)
+		a.add(name, memoryFile{bytes: []byte(content)}, nil)
 	}
 	return a
 }
@@ -137,7 +137,7 @@ func FuzzIDX(f *testing.F) {
 			p = placeOf(map[string]string{"emnist-letters-train-images-idx3-ubyte": images, "emnist-letters-train-labels-idx1-ubyte": labels,
 				"emnist-letters-test-images-idx3-ubyte": images, "emnist-letters-test-labels-idx1-ubyte": labels})
 		}
-		if set, err := readPlace(p, Options{Kind: "idx"}); err == nil {
+		if set, err := readFileSystem(p, Options{Kind: "idx"}); err == nil {
 			promised(t, set)
 		}
 	})
@@ -150,12 +150,12 @@ func FuzzRecords(f *testing.F) {
 	f.Add("\x13"+record, "\x01", strings.Repeat("class\n", 10))
 	f.Fuzz(func(t *testing.T, records, labels, names string) {
 		images := strings.Repeat("i", 3*96*96*min(len(labels), 4))
-		for kind, p := range map[string]place{
+		for kind, p := range map[string]fileSystem{
 			"cifar10":  with(cifarSet, "data_batch_1.bin", records, "batches.meta.txt", names),
 			"cifar100": placeOf(map[string]string{"train.bin": records, "test.bin": records}),
 			"stl10":    placeOf(map[string]string{"train_X.bin": images, "train_y.bin": labels, "test_X.bin": images, "test_y.bin": labels}),
 		} {
-			if set, err := readPlace(p, Options{Kind: kind}); err == nil {
+			if set, err := readFileSystem(p, Options{Kind: kind}); err == nil {
 				promised(t, set)
 			}
 		}
@@ -171,7 +171,7 @@ func FuzzSample(f *testing.F) {
 		if both {
 			maps.Copy(files, shardSet)
 		}
-		if set, err := readPlace(placeOf(files), Options{Kind: "webdataset"}); err == nil {
+		if set, err := readFileSystem(placeOf(files), Options{Kind: "webdataset"}); err == nil {
 			promised(t, set)
 		}
 		_ = splitOf(name)
@@ -183,7 +183,7 @@ func FuzzLists(f *testing.F) {
 	f.Add(nestedSet["SUN397/Training_01.txt"], "# nothing\r\n/c/church/indoor/1.jpg")
 	f.Fuzz(func(t *testing.T, training, testing string) {
 		p := with(nestedSet, "SUN397/Training_01.txt", training, "SUN397/Testing_01.txt", testing)
-		if set, err := readPlace(p, Options{Kind: "auto"}); err == nil {
+		if set, err := readFileSystem(p, Options{Kind: "auto"}); err == nil {
 			promised(t, set)
 		}
 		for _, line := range linesOf([]byte(training)) {
@@ -202,7 +202,7 @@ func FuzzBraces(f *testing.F) {
 			return // a million paths take their time
 		}
 		paths, err := braces(pattern)
-		if err == nil && (len(paths) == 0 || len(paths) > mostBraces) {
+		if err == nil && (len(paths) == 0 || len(paths) > maxBraces) {
 			t.Fatalf("%q stands for %d paths", pattern, len(paths))
 		}
 	})

@@ -16,10 +16,10 @@ import (
 
 // The IDX format of MNIST (LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist/), Fashion-MNIST, KMNIST and EMNIST:
 // a magic number of two zeros, the type (8: bytes) and the number of dimensions, each dimension as a big-endian uint32, and
-// the values. Files may be packed by gzip or zstd.
+// the values. Files may be compressed by gzip or zstd.
 
-// idxName takes the name of a file of images apart: emnist-letters-train-images-idx3-ubyte.gz has the prefix
-// emnist-letters-; train says of which split it is.
+// idxName parses the name of a file of images: emnist-letters-train-images-idx3-ubyte.gz has the prefix emnist-letters-; train reports
+// its split.
 func idxName(name string) (prefix string, train, ok bool) {
 	before, after, found := strings.Cut(name, "-images")
 	if !found || !strings.HasPrefix(after[min(1, len(after)):], "idx3-ubyte") {
@@ -33,14 +33,14 @@ func idxName(name string) (prefix string, train, ok bool) {
 	return "", false, false
 }
 
-func isIDX(_ place, _ string, entries []entry) bool {
+func isIDX(_ fileSystem, _ string, entries []entry) bool {
 	return slices.ContainsFunc(entries, func(e entry) bool { _, _, ok := idxName(e.name); return ok && !e.dir })
 }
 
-// idxFiles is the files of images of one set.
+// idxFiles are the image files of one set.
 type idxFiles struct{ train, test string }
 
-func readIDX(p place, dir string, _ Options) (*Set, error) {
+func readIDX(p fileSystem, dir string, _ Options) (*Set, error) {
 	entries, err := p.list(dir)
 	if err != nil {
 		return nil, err
@@ -58,13 +58,13 @@ func readIDX(p place, dir string, _ Options) (*Set, error) {
 		if train {
 			into = &sets[prefix].train
 		}
-		if *into == "" { // else the same file, packed and not
+		if *into == "" { // otherwise the same file, compressed and not
 			*into = e.name
 		}
 	}
 	prefixes := slices.Sorted(maps.Keys(sets))
 	prefix := prefixes[0]
-	if s, ok := p.(single); ok {
+	if s, ok := p.(singleFile); ok {
 		prefix, _, _ = idxName(s.file)
 	} else if len(prefixes) > 1 {
 		return nil, fmt.Errorf("%s: several sets (%s), expected one: set data.path to the train-images file of the one that is meant, unpacked from its archive",
@@ -83,10 +83,10 @@ func readIDX(p place, dir string, _ Options) (*Set, error) {
 	return set, set.Test.readIDX(p, dir, files.test, set)
 }
 
-// readIDX reads images, and the labels beside them. Test images must be like the training images, which set has.
+// readIDX reads images and their labels. Test images must have the size of the training images, which is in set.
 //
-// EMNIST (Cohen et al. 2017) keeps each image column by column, and numbers its letters from 1.
-func (s *Split) readIDX(p place, dir, name string, set *Set) error {
+// EMNIST (Cohen et al. 2017) stores each image column by column, and numbers its letters from 1.
+func (s *Split) readIDX(p fileSystem, dir, name string, set *Set) error {
 	name = path.Join(dir, name)
 	size, content, err := idxContent(p, name, 3)
 	if err != nil {
@@ -129,10 +129,10 @@ func (s *Split) readIDX(p place, dir, name string, set *Set) error {
 	return nil
 }
 
-// idxContent reads an IDX file of bytes with that many dimensions, none of them 0. Where it is not there as it is named, it
-// may be there packed, or unpacked.
-func idxContent(p place, name string, dimensions int) (size []int, content []byte, err error) {
-	name, err = packedOrNot(p, name)
+// idxContent reads an IDX file of bytes with that many dimensions, none of them 0. A file that does not exist may exist with or without
+// compression.
+func idxContent(p fileSystem, name string, dimensions int) (size []int, content []byte, err error) {
+	name, err = existingName(p, name)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -143,8 +143,8 @@ func idxContent(p place, name string, dimensions int) (size []int, content []byt
 	if err != nil {
 		return nil, nil, err
 	}
-	by := compression(file)
-	r, err := unpack(bytes.NewReader(file), by)
+	format := compression(file)
+	r, err := unpack(bytes.NewReader(file), format)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", p.where(name), err)
 	}
@@ -172,10 +172,10 @@ func idxContent(p place, name string, dimensions int) (size []int, content []byt
 		total *= int64(n)
 	}
 	switch {
-	case by == "":
+	case format == "":
 		content = file[len(head):]
 	case total > limit.Unpacked(int64(len(file))):
-		return nil, nil, fmt.Errorf("%s: %w", p.where(name), expands)
+		return nil, nil, fmt.Errorf("%s: %w", p.where(name), errExpands)
 	default:
 		if content, err = appendAll(nil, io.LimitReader(r, total+1), total, total+1); errors.As(err, new(*beyondLimit)) {
 			return nil, nil, fmt.Errorf("%s: %w", p.where(name), err)
@@ -190,8 +190,8 @@ func idxContent(p place, name string, dimensions int) (size []int, content []byt
 	return size, content, nil
 }
 
-// packedOrNot returns the name under which a file is there: the one given, else with or without .gz.
-func packedOrNot(p place, name string) (string, error) {
+// existingName returns the name under which a file exists: the one given, or with or without .gz.
+func existingName(p fileSystem, name string) (string, error) {
 	entries, err := p.list(path.Dir(name))
 	if err != nil {
 		return "", err
@@ -202,5 +202,5 @@ func packedOrNot(p place, name string) (string, error) {
 			return n, nil
 		}
 	}
-	return name, nil // what reads it says that it is missing
+	return name, nil // reading it gives the error
 }

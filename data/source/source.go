@@ -1,9 +1,9 @@
-// Package source reads image sets as they are distributed: which classes and images a set has, and the bytes of each,
-// still encoded or as plain pixels. Images are decoded elsewhere, and nothing here is random but a split by a seed.
+// Package source reads image sets in their original formats: the classes and images of a set, and the bytes of each image, encoded or as
+// raw pixels. Images are decoded elsewhere; the only randomness is a split by a seed.
 //
-//	place     where files lie: a folder, a tar or zip archive, read without unpacking
-//	layout    how the files make up a set: CIFAR, IDX, STL-10, class folders, WebDataset
-//	Open      finds place and layout by looking, and lists the images
+//	fileSystem  a folder, or a tar or zip archive, read without extracting it
+//	layout      the arrangement of a set's files: CIFAR, IDX, STL-10, class folders, WebDataset
+//	Open        detects both and lists the images
 //
 // Sources: the sets' own pages, named at each reader.
 package source
@@ -20,32 +20,31 @@ import (
 	"lte/random"
 )
 
-// Options says where a set lies and how it is read.
+// Options describe a set and how it is read.
 type Options struct {
 	Path string // a folder, an archive, a file of the set, or a brace pattern of shards; empty: the embedded digits
-	Kind string // one of Kinds; empty or "auto": found by looking
+	Kind string // one of Kinds; empty or "auto": detected
 
-	// ClassList is a file that names the class folders to read, one a line; empty: all.
+	// ClassList is a file that lists the class folders to read, one per line; empty: all.
 	ClassList string
-	// TestFraction, in (0, 1), of each class is set aside for the test where a set comes without a split; 0: 0.2.
+	// TestFraction, in (0, 1), is the share of each class that becomes test images in a set without a split; 0: 0.2.
 	TestFraction float64
-	// Seed decides that split and nothing else.
+	// Seed determines that split and nothing else.
 	Seed uint64
 }
 
-// OptionError is an error of the options: one that is out of range, or two that contradict each other or the set that is there.
-// What is wrong with files is any other error.
+// OptionError is an error of the options: one out of range, or one that contradicts another or the set. Any other error is about the files.
 type OptionError struct{ Problem string } // what is wrong, what was expected, what to do
 
 func (e *OptionError) Error() string { return e.Problem }
 
-// Set is a set as it is distributed.
+// Set is a set in its original format.
 type Set struct {
 	Kind, Name  string
 	Classes     []string // their names, by label
 	Train, Test Split    // both with images
 
-	// Of a set that comes as pixels; else 0.
+	// Of a set of raw pixels; otherwise 0.
 	Channels, Height, Width int
 	White                   int // the value of a white pixel; black is 0
 }
@@ -53,24 +52,23 @@ type Set struct {
 // Split is the images of one split, in an order that depends on the set alone.
 type Split struct {
 	Labels []int32 // (images), in 0..len(Classes)-1
-	Pixels []uint8 // (images, channels, height, width); nil where images are encoded
-	Files  []File  // (images); nil where they come as pixels
+	Pixels []uint8 // (images, channels, height, width); nil if images are encoded
+	Files  []File  // (images); nil if they are raw pixels
 }
 
-// File is an encoded image where it lies.
+// File is an encoded image in its file system.
 type File struct {
-	in   place
+	in   fileSystem
 	name string
 }
 
-// Read returns the encoded image, in dst's room where that is enough. It is safe for concurrent use. Errors don't say
-// the file's name.
+// Read returns the encoded image, in dst's memory if it suffices. It is safe for concurrent use. Errors do not contain the file's name.
 func (f File) Read(dst []byte) ([]byte, error) { return f.in.read(dst[:0], f.name, limit.ImageBytes) }
 
-// String names the file for errors, with the offset in its archive.
+// String describes the file for errors, with the offset in its archive.
 func (f File) String() string { return f.in.where(f.name) }
 
-// Kinds returns the kinds of sets that Open knows.
+// Kinds returns the values of Options.Kind.
 func Kinds() []string {
 	kinds := []string{"auto", "digits"}
 	for _, l := range layouts {
@@ -79,8 +77,8 @@ func Kinds() []string {
 	return kinds
 }
 
-// Open lists the images of a set. Sets of plain pixels, and compressed archives, are in memory when it returns; all else
-// is read as it is asked for. Errors say which file and where in it, what is wrong, what was expected and what to do.
+// Open lists the images of a set. Sets of raw pixels, and compressed archives, are read into memory; all others are read on demand.
+// Errors say which file and where in it, what is wrong, what was expected and what to do.
 func Open(o Options) (*Set, error) {
 	switch {
 	case o.Kind == "":
@@ -110,7 +108,7 @@ func Open(o Options) (*Set, error) {
 		}
 	}
 	if len(set.Test.Labels) == 0 || len(set.Train.Labels) == 0 {
-		return nil, fmt.Errorf("%d images to learn from and %d to test on, expected one at least of both: add images, or change data.test_fraction",
+		return nil, fmt.Errorf("%d training and %d test images, expected at least one of both: add images, or change data.test_fraction",
 			len(set.Train.Labels), len(set.Test.Labels))
 	}
 	return set, nil
@@ -124,7 +122,7 @@ func open(o Options) (*Set, error) {
 		return readDigits(digitsFile)
 	}
 	if o.Kind == "digits" {
-		return nil, &OptionError{Problem: "data.kind is digits, which are in the program itself, but data.path is set: leave data.path empty, or set data.kind to auto"}
+		return nil, &OptionError{Problem: "data.kind is digits, which are part of the program, but data.path is set: leave data.path empty, or set data.kind to auto"}
 	}
 	if _, err := os.Stat(o.Path); errors.Is(err, os.ErrNotExist) && strings.Contains(o.Path, "{") {
 		if o.Kind != "auto" && o.Kind != "webdataset" {
@@ -132,11 +130,11 @@ func open(o Options) (*Set, error) {
 		}
 		return readBraces(o.Path)
 	}
-	p, err := openPlace(o.Path)
+	p, err := openFileSystem(o.Path)
 	if err != nil {
 		return nil, err
 	}
-	set, err := readPlace(p, o)
+	set, err := readFileSystem(p, o)
 	if err != nil {
 		return nil, err
 	}
@@ -146,14 +144,14 @@ func open(o Options) (*Set, error) {
 	return set, nil
 }
 
-// check holds a set's test against its training images: a class that only the test has cannot be learned.
+// check compares the test with the training images: a class that only the test images have cannot be learned.
 func (s *Set) check() error {
 	if len(s.Train.Labels) == 0 {
-		return errors.New("no images to learn from, expected one at least: correct data.path")
+		return errors.New("no training images, expected at least one: correct data.path")
 	}
-	learned := s.Train.learned(len(s.Classes))
-	for i, file := range s.Test.Files { // who reads pixels has checked their labels
-		if l := s.Test.Labels[i]; !learned[l] {
+	inTraining := s.Train.hasClass(len(s.Classes))
+	for i, file := range s.Test.Files { // labels of raw pixels were checked when they were read
+		if l := s.Test.Labels[i]; !inTraining[l] {
 			return fmt.Errorf("%s: of class %s, which no training image has, expected the classes of the training images: correct its label, or add such images",
 				file, s.Classes[l])
 		}
@@ -161,34 +159,33 @@ func (s *Set) check() error {
 	return nil
 }
 
-// divide sets a part of the training images aside for the test. Of every class some are left to learn from: one image of a class
-// cannot be learned from and tested on.
+// divide makes some of the training images test images. Every class must keep at least one training image.
 func (s *Set) divide(o Options) error {
 	counts := s.Train.count(len(s.Classes))
 	if c := slices.Index(counts, 1); c >= 0 {
-		return fmt.Errorf("class %q has one image, expected two at least of each class, as the set comes without a split into training and test images: add images, or remove the class",
+		return fmt.Errorf("class %q has one image, expected at least two of each class, as the set has no split into training and test images: add images, or remove the class",
 			s.Classes[c])
 	}
 	s.Train, s.Test = s.Train.divide(len(s.Classes), o.TestFraction, random.Stream(o.Seed, "split"))
 	for c, n := range s.Train.count(len(s.Classes)) {
 		if n == 0 && counts[c] > 0 {
-			return &OptionError{Problem: fmt.Sprintf("data.test_fraction is %v, which leaves none of the %d images of class %q to learn from: lower it, or add images",
+			return &OptionError{Problem: fmt.Sprintf("data.test_fraction is %v, which leaves none of the %d images of class %q for training: lower it, or add images",
 				o.TestFraction, counts[c], s.Classes[c])}
 		}
 	}
 	return nil
 }
 
-// learned says of each class whether the split has images of it.
-func (s Split) learned(classes int) []bool {
-	learned := make([]bool, classes)
-	for c, n := range s.count(classes) {
-		learned[c] = n > 0
+// hasClass reports for each class whether the split has images of it, (classes).
+func (s Split) hasClass(classes int) []bool {
+	has := make([]bool, classes)
+	for _, l := range s.Labels {
+		has[l] = true
 	}
-	return learned
+	return has
 }
 
-// count returns how many images of each class the split has.
+// count returns the number of images of each class.
 func (s Split) count(classes int) []int {
 	counts := make([]int, classes)
 	for _, l := range s.Labels {
@@ -199,8 +196,8 @@ func (s Split) count(classes int) []int {
 
 // setName returns the base name of a path, without the extensions of archives.
 func setName(name string) string {
-	if whole, err := filepath.Abs(name); err == nil {
-		name = whole // "." has a name too
+	if absolute, err := filepath.Abs(name); err == nil {
+		name = absolute // "." has a name too
 	}
 	info, err := os.Stat(name)
 	folder := err == nil && info.IsDir()

@@ -6,13 +6,13 @@ import (
 	"slices"
 )
 
-// divide sets fraction of the images aside for the test, of every class alike.
+// divide makes that fraction of the images of every class test images.
 func (s Split) divide(classes int, fraction float64, rng *rand.Rand) (train, test Split) {
 	first, rest := stratify(s.Labels, classes, int((1-fraction)*float64(len(s.Labels))), rng)
 	return s.take(first), s.take(rest)
 }
 
-// take returns the images that index names, in its order.
+// take returns the images of an index, in its order.
 func (s Split) take(index []int) (t Split) {
 	t.Labels = make([]int32, 0, len(index))
 	pixels := 0
@@ -30,11 +30,10 @@ func (s Split) take(index []int) (t Split) {
 	return t
 }
 
-// stratify divides images 0..len(labels)-1 into train of them and the rest so that every class is divided alike. Both
-// parts are in order.
+// stratify divides images 0..len(labels)-1 into train of them and the rest, with equal shares of every class. Both parts are in order.
 //
-// Class c gets train·n_c/n of the first part, rounded down; the images still missing go, one each, to the classes
-// with the largest remainders (the lower class on a tie), so that the totals are exact.
+// Class c gets train·n_c/n images of the first part, rounded down; the missing images are taken, one each, from the classes with the largest
+// remainders (the lower class on a tie), so that the totals are exact.
 func stratify(labels []int32, classes, train int, rng *rand.Rand) (first, rest []int) {
 	members := make([][]int, classes) // (classes, n_c)
 	for i, c := range labels {

@@ -7,7 +7,7 @@ import (
 )
 
 // isSTL10: Coates, Lee and Ng (https://cs.stanford.edu/~acoates/stl10/), binary version.
-func isSTL10(_ place, _ string, entries []entry) bool {
+func isSTL10(_ fileSystem, _ string, entries []entry) bool {
 	for _, e := range entries {
 		if strings.HasSuffix(e.name, "_X.bin") && !e.dir {
 			return true
@@ -17,7 +17,7 @@ func isSTL10(_ place, _ string, entries []entry) bool {
 }
 
 // readSTL10 reads 5,000 and 8,000 images of 96×96 in ten classes.
-func readSTL10(p place, dir string, _ Options) (*Set, error) {
+func readSTL10(p fileSystem, dir string, _ Options) (*Set, error) {
 	x := pixels{3, 96, 96, 10, nil}
 	s := &Set{Kind: "stl10", Channels: x.channels, Height: x.height, Width: x.width, White: 255}
 	err := s.Train.readSTL10(p, path.Join(dir, "train"), x)
@@ -30,8 +30,8 @@ func readSTL10(p place, dir string, _ Options) (*Set, error) {
 	return s, err
 }
 
-// readSTL10 reads the two files of a split: labels from 1, and images whose planes run column by column.
-func (s *Split) readSTL10(p place, split string, x pixels) error {
+// readSTL10 reads the two files of a split: labels from 1, and images whose planes are stored column by column.
+func (s *Split) readSTL10(p fileSystem, split string, x pixels) error {
 	labels, err := readFile(p, split+"_y.bin")
 	if err != nil {
 		return err
@@ -54,16 +54,16 @@ func (s *Split) readSTL10(p place, split string, x pixels) error {
 	return nil
 }
 
-// transpose turns planes that run column by column, (width, height) each, into planes that run row by row, in place.
+// transpose converts planes stored column by column, (width, height) each, to planes stored row by row, in fileSystem.
 func transpose(planes []uint8, height, width int) {
 	area := height * width
-	room := make([]uint8, area)
+	scratch := make([]uint8, area)
 	for from := 0; from < len(planes); from += area {
 		plane := planes[from : from+area]
-		copy(room, plane)
+		copy(scratch, plane)
 		for y := range height {
 			for x := range width {
-				plane[y*width+x] = room[x*height+y]
+				plane[y*width+x] = scratch[x*height+y]
 			}
 		}
 	}

@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// splitLists is a set's own lists of images, as paths from the folder that has the classes.
+// splitLists are a set's own lists of images, as paths from the folder of the classes.
 type splitLists struct {
 	train, test         []string
 	trainName, testName string // the files
 }
 
-// sunLists looks for the first of the ten splits of SUN397 (Xiao et al. 2010, https://vision.princeton.edu/projects/2010/SUN/):
-// Training_01.txt and Testing_01.txt, of lines such as /a/abbey/sun_aaalbzqrimafwbiv.jpg, beside the classes or at
-// the root. It returns nil where they are not.
-func sunLists(p place, dir string) (*splitLists, error) {
+// sunLists reads the first of the ten splits of SUN397 (Xiao et al. 2010, https://vision.princeton.edu/projects/2010/SUN/):
+// Training_01.txt and Testing_01.txt, of lines such as /a/abbey/sun_aaalbzqrimafwbiv.jpg, next to the classes or at the root. It returns
+// nil if they do not exist.
+func sunLists(p fileSystem, dir string) (*splitLists, error) {
 	for _, at := range []string{dir, "."} {
 		entries, err := p.list(at)
 		if err != nil {
@@ -34,14 +34,14 @@ func sunLists(p place, dir string) (*splitLists, error) {
 	return nil, nil
 }
 
-// addLists takes in the images that the lists name; images of classes that are not read are passed over.
-func (s *Set) addLists(p place, dir string, all classFiles, lists *splitLists) error {
-	there := map[string]bool{}
+// addLists appends the images of the lists; images of classes that are not read are ignored.
+func (s *Set) addLists(p fileSystem, dir string, all classFiles, lists *splitLists) error {
+	exists := map[string]bool{}
 	label := map[string]int32{}
 	for l, c := range s.Classes {
 		label[c] = int32(l)
 		for _, name := range all[c] {
-			there[path.Join(c, name)] = true
+			exists[path.Join(c, name)] = true
 		}
 	}
 	for _, l := range []struct {
@@ -56,7 +56,7 @@ func (s *Set) addLists(p place, dir string, all classFiles, lists *splitLists) e
 			if !ok {
 				continue
 			}
-			if !there[name] {
+			if !exists[name] {
 				return fmt.Errorf("%s: names %s, which is not in %s: add the image, or remove the list and its partner", p.where(l.name), line, p.where(dir))
 			}
 			l.split.Files = append(l.split.Files, File{p, path.Join(dir, name)})

@@ -14,10 +14,10 @@ import (
 	"lte/internal/file"
 )
 
-// openArchive indexes a tar or zip archive. Of a plain tar and of a zip the files are read in place when they are asked
-// for; those of a compressed tar are unpacked into memory here, still encoded. The file stays open with the process. A
-// file that is no archive stands for its folder.
-func openArchive(name string) (place, error) {
+// openArchive indexes a tar or zip archive. Files of a plain tar and of a zip are read in fileSystem on demand; those of a compressed tar are
+// decompressed into memory here, still encoded. The file stays open as long as the process. A file that is not an archive stands for its
+// folder.
+func openArchive(name string) (fileSystem, error) {
 	f, err := file.Open(name)
 	if err != nil {
 		return nil, err
@@ -30,22 +30,22 @@ func openArchive(name string) (place, error) {
 	}
 	if p == nil && err == nil {
 		var head [8]byte
-		n, _ := f.ReadAt(head[:], 0) // it is there: indexArchive has read it
-		p = single{disk(filepath.Dir(name)), filepath.Base(name), head[:n]}
+		n, _ := f.ReadAt(head[:], 0) // indexArchive has read it
+		p = singleFile{disk(filepath.Dir(name)), filepath.Base(name), head[:n]}
 	}
 	f.Close()
 	return p, err
 }
 
-// single is a folder of which the set that one file belongs to is meant.
-type single struct {
+// singleFile is a folder of which only the set of one file is read.
+type singleFile struct {
 	disk
 	file string
-	head []byte // what it begins with
+	head []byte // its first bytes
 }
 
-// indexArchive returns nil for a file that is no archive.
-func indexArchive(f io.ReadSeeker, name string) (place, error) {
+// indexArchive returns nil for a file that is not an archive.
+func indexArchive(f io.ReadSeeker, name string) (fileSystem, error) {
 	var head [512]byte
 	n, err := io.ReadFull(f, head[:])
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
@@ -64,7 +64,7 @@ func indexArchive(f io.ReadSeeker, name string) (place, error) {
 	a := newArchive(name)
 	a.packed = size
 	at, _ := f.(io.ReaderAt)
-	switch by := compression(head[:n]); {
+	switch format := compression(head[:n]); {
 	case isTar(head[:n]):
 		return a, a.indexTar(f, at)
 	case bytes.HasPrefix(head[:n], []byte("PK\x03\x04")), bytes.HasPrefix(head[:n], []byte("PK\x05\x06")):
@@ -73,8 +73,8 @@ func indexArchive(f io.ReadSeeker, name string) (place, error) {
 			return nil, err
 		}
 		return a, a.indexZip(at, size)
-	case by != "":
-		z, err := unpack(bufio.NewReaderSize(f, 1<<20), by)
+	case format != "":
+		z, err := unpack(bufio.NewReaderSize(f, 1<<20), format)
 		if err != nil {
 			return nil, err
 		}
@@ -92,8 +92,8 @@ func indexArchive(f io.ReadSeeker, name string) (place, error) {
 	return nil, nil
 }
 
-// isTar knows a tar archive by its first header's checksum: the sum of the header's bytes with the checksum's own taken as
-// blanks (POSIX.1-1988, ustar; the older formats have it too). Some old programs summed signed bytes.
+// isTar recognizes a tar archive by its first header's checksum: the sum of the header's bytes, with the checksum's own as blanks
+// (POSIX.1-1988, ustar, and older formats). Some old programs summed signed bytes. archive/tar would also refuse other invalid fields.
 func isTar(head []byte) bool {
 	if len(head) < 512 {
 		return false
@@ -113,19 +113,19 @@ func isTar(head []byte) bool {
 	return want == unsigned || want == signed
 }
 
-// indexTar lists a tar archive. Where its bytes can be read in place, by at, their offsets are kept, else the bytes.
+// indexTar lists a tar archive. If its bytes can be read in fileSystem, from at, it keeps offsets, otherwise the bytes.
 func (a *archive) indexTar(r io.Reader, at io.ReaderAt) error {
 	tail := &tailReader{r: r}
 	var stream io.Reader = tail
 	if s, ok := r.(io.Seeker); ok && at != nil {
-		stream = seekingTail{tail, s} // archive/tar then skips what it need not read
+		stream = seekingTail{tail, s} // lets archive/tar skip files
 	}
 	entries := tar.NewReader(stream)
 	last := "at its beginning"
 	for {
 		h, err := entries.Next()
 		if err == io.EOF && !tail.zero {
-			err = io.ErrUnexpectedEOF // archive/tar is content without the blocks that end an archive
+			err = io.ErrUnexpectedEOF // archive/tar accepts an archive without the final blocks
 		}
 		if err == io.EOF {
 			break
@@ -141,7 +141,7 @@ func (a *archive) indexTar(r io.Reader, at io.ReaderAt) error {
 		}
 		last = "after " + h.Name
 	}
-	if at == nil { // the checksums of a compressed file stand at its end
+	if at == nil { // a compressed file ends with its checksum
 		if _, err := io.Copy(io.Discard, tail); err != nil {
 			return damaged(fmt.Sprintf("at its end (byte %d)", tail.offset), err)
 		}
@@ -149,29 +149,29 @@ func (a *archive) indexTar(r io.Reader, at io.ReaderAt) error {
 	return nil
 }
 
-// tarEntry takes in one entry; its bytes begin at offset.
+// tarEntry adds one entry, whose bytes begin at offset.
 func (a *archive) tarEntry(h *tar.Header, r io.Reader, offset int64, at io.ReaderAt) error {
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeGNUSparse:
-		if passedOver(h.Name) {
+		if ignored(h.Name) {
 			return nil
 		}
 		if at != nil && !sparse(h) {
 			if left := a.packed - offset; h.Size > left {
-				return fmt.Errorf("%s of %d bytes, where the file has %d more: %w", h.Name, h.Size, left, io.ErrUnexpectedEOF)
+				return fmt.Errorf("%s of %d bytes, but the file has only %d more: %w", h.Name, h.Size, left, io.ErrUnexpectedEOF)
 			}
 			a.add(h.Name, section{at, offset, h.Size}, nil)
 			return nil
 		}
-		if h.Size > limit.Unpacked(a.packed)-a.held {
-			return expands
+		if h.Size > limit.Unpacked(a.packed)-a.inMemory {
+			return errExpands
 		}
-		a.held += h.Size
+		a.inMemory += h.Size
 		content, err := appendAll(nil, r, h.Size, h.Size)
 		if err != nil {
 			return err
 		}
-		a.add(h.Name, held{bytes.Clone(content), offset}, nil) // a clone has no room to spare
+		a.add(h.Name, memoryFile{bytes.Clone(content), offset}, nil) // a clone has no spare capacity
 	case tar.TypeDir:
 		a.addFolder(clean(h.Name))
 	case tar.TypeSymlink, tar.TypeLink:
@@ -184,8 +184,8 @@ func (a *archive) tarEntry(h *tar.Header, r io.Reader, offset int64, at io.Reade
 	return nil
 }
 
-// passedOver says whether an entry need not be kept: it is hidden, or the unlabelled images of STL-10, 2.7 GB.
-func passedOver(name string) bool {
+// ignored reports whether an entry is skipped: hidden files, and the unlabelled images of STL-10, 2.7 GB.
+func ignored(name string) bool {
 	for part := range strings.SplitSeq(clean(name), "/") {
 		if hidden(part) && part != "." {
 			return true
@@ -194,7 +194,7 @@ func passedOver(name string) bool {
 	return strings.HasSuffix(name, "unlabeled_X.bin")
 }
 
-// sparse says whether an entry's bytes lie in the archive with holes left out.
+// sparse reports whether an entry is stored without its holes.
 func sparse(h *tar.Header) bool {
 	for key := range h.PAXRecords {
 		if strings.HasPrefix(key, "GNU.sparse.") {
@@ -204,12 +204,11 @@ func sparse(h *tar.Header) bool {
 	return h.Typeflag == tar.TypeGNUSparse
 }
 
-// tailReader knows the offset, and whether the last block that was read, 512 bytes, is zero: what an archive ends with. No
-// image does.
+// tailReader tracks the offset, and whether the last 512 bytes read are zeros, which end an archive. No image does.
 type tailReader struct {
 	r      io.Reader
 	offset int64
-	zeros  int  // bytes of 0 read last
+	zeros  int  // number of zeros read last
 	zero   bool // zeros >= 512
 }
 

@@ -13,15 +13,14 @@ import (
 	"lte/data/limit"
 )
 
-// WebDataset (https://github.com/webdataset/webdataset): shards, tar archives whose files make up samples by their names:
-// 00042.jpg and 00042.cls, an image and its class as a number, are one. The key of a sample is its path up to the first dot
-// of its base name.
+// WebDataset (https://github.com/webdataset/webdataset): shards, tar archives whose files form samples by their names: 00042.jpg and
+// 00042.cls, an image and its class number, are one. The key of a sample is its path up to the first dot of its base name.
 
-// imageExtensions are those that a sample's image may have.
+// imageExtensions are the extensions of a sample's image.
 var imageExtensions = []string{"jpg", "jpeg", "png", "gif", "bmp", "webp", "img"}
 
-// isWebDataset: an archive that has .cls files, or a folder of shards, or one whose train/ is.
-func isWebDataset(p place, dir string, entries []entry) bool {
+// isWebDataset accepts an archive with .cls files, a folder of shards, and one whose train/ is such a folder.
+func isWebDataset(p fileSystem, dir string, entries []entry) bool {
 	if _, ok := p.(disk); !ok {
 		return slices.ContainsFunc(entries, func(e entry) bool { return !e.dir && path.Ext(e.name) == ".cls" })
 	}
@@ -37,7 +36,7 @@ func isWebDataset(p place, dir string, entries []entry) bool {
 	return false
 }
 
-// isShard knows a shard by its name, for a folder may hold thousands.
+// isShard recognizes a shard by its name, as a folder may hold thousands.
 func isShard(e entry) bool {
 	name := strings.ToLower(e.name)
 	for _, packed := range []string{".gz", ".zst"} {
@@ -46,12 +45,11 @@ func isShard(e entry) bool {
 	return !e.dir && (strings.HasSuffix(name, ".tar") || strings.HasSuffix(name, ".tgz"))
 }
 
-// readWebDataset reads the shards of a folder and of the folders in it that are named like splits, or an archive that is the
-// only shard.
-func readWebDataset(p place, dir string, _ Options) (*Set, error) {
+// readWebDataset reads the shards of a folder and of its folders named like splits, or an archive that is the only shard.
+func readWebDataset(p fileSystem, dir string, _ Options) (*Set, error) {
 	d, ok := p.(disk)
 	if !ok {
-		return readShards([]shard{{place: p, dir: dir}}, nil)
+		return readShards([]shard{{fileSystem: p, dir: dir}}, nil)
 	}
 	var shards []shard
 	var add func(dir string, deep bool) error
@@ -80,7 +78,7 @@ func readWebDataset(p place, dir string, _ Options) (*Set, error) {
 	return readShards(shards, names)
 }
 
-// readBraces reads the shards that a brace pattern names.
+// readBraces reads the shards of a brace pattern.
 func readBraces(pattern string) (*Set, error) {
 	paths, err := braces(pattern)
 	if err != nil {
@@ -107,17 +105,17 @@ func readBraces(pattern string) (*Set, error) {
 
 // shard is one archive of samples.
 type shard struct {
-	path  string // to be opened; else place is there already
-	place place
-	dir   string // where in it the samples lie
-	split string // train, or one of testFolders; "": not said
+	path       string // to be opened unless fileSystem is set
+	fileSystem fileSystem
+	dir        string // folder of the samples
+	split      string // train, or one of testFolders; "": unknown
 }
 
-// splitWords are the words in names that say a split.
+// splitWords are the words in names that indicate a split.
 var splitWords = map[string]string{"train": "train", "training": "train", "test": "test", "testing": "test",
 	"val": "val", "valid": "valid", "validation": "val"}
 
-// splitOf reads a split out of a shard's name, or of its folder's: imagenet-train-000042.tar, val/42.tar.
+// splitOf derives a split from a shard's name or its folder's: imagenet-train-000042.tar, val/42.tar.
 func splitOf(name string) string {
 	name = filepath.ToSlash(name)
 	for _, part := range []string{path.Base(name), path.Base(path.Dir(name))} {
@@ -130,15 +128,15 @@ func splitOf(name string) string {
 	return ""
 }
 
-// readShards reads the labels of all samples. The test is the shards of the first of testFolders that has any; shards of which
-// none says its split are divided by Open.
+// readShards reads the labels of all samples. The test images are the shards of the first of testFolders that has any; shards without
+// splits in their names are divided by Open.
 func readShards(shards []shard, names []string) (*Set, error) {
 	by := map[string][]shard{}
 	for _, s := range shards {
 		by[s.split] = append(by[s.split], s)
 	}
-	if unsaid := by[""]; len(unsaid) > 0 && len(unsaid) < len(shards) {
-		return nil, fmt.Errorf("%s: a shard whose name says no split, beside others that do, expected train, test or val in all names or in none: rename or remove it", unsaid[0].path)
+	if unknown := by[""]; len(unknown) > 0 && len(unknown) < len(shards) {
+		return nil, fmt.Errorf("%s: a shard whose name has no split, unlike others, expected train, test or val in all names or in none: rename or remove it", unknown[0].path)
 	}
 	set := &Set{Kind: "webdataset"}
 	train, split := by[""], ""
@@ -181,14 +179,14 @@ func readShards(shards []shard, names []string) (*Set, error) {
 	return set, nil
 }
 
-// sample is the files of one key.
+// sample is the image and class files of one key.
 type sample struct{ image, cls string }
 
-// addShard appends a shard's samples by the order of their keys; labels must be below classes.
+// addShard appends a shard's samples in the order of their keys; labels must be below classes.
 func (s *Split) addShard(of shard, classes int) error {
-	p := of.place
+	p := of.fileSystem
 	if p == nil {
-		opened, err := openPlace(of.path)
+		opened, err := openFileSystem(of.path)
 		if err != nil {
 			return fmt.Errorf("%s: %w", of.path, err)
 		}
@@ -221,8 +219,8 @@ func (s *Split) addShard(of shard, classes int) error {
 	return nil
 }
 
-// addSamples gathers the samples below a folder. Other files of a sample, such as .json and .txt, are passed over.
-func addSamples(samples map[string]*sample, p place, dir string) error {
+// addSamples collects the samples below a folder. Other files of a sample, such as .json and .txt, are ignored.
+func addSamples(samples map[string]*sample, p fileSystem, dir string) error {
 	entries, err := p.list(dir)
 	if err != nil {
 		return err
@@ -241,8 +239,8 @@ func addSamples(samples map[string]*sample, p place, dir string) error {
 		if !isImage && extension != "cls" {
 			continue
 		}
-		if e.wrong != nil {
-			return fmt.Errorf("%s: %w", p.where(name), e.wrong)
+		if e.problem != nil {
+			return fmt.Errorf("%s: %w", p.where(name), e.problem)
 		}
 		key := path.Join(dir, base)
 		if samples[key] == nil {
@@ -253,7 +251,7 @@ func addSamples(samples map[string]*sample, p place, dir string) error {
 			into = &samples[key].image
 		}
 		if *into != "" {
-			return fmt.Errorf("%s: a second image or class of one sample, beside %s, expected one of each: pack the shard again", p.where(name), *into)
+			return fmt.Errorf("%s: a second image or class of one sample, besides %s, expected one of each: pack the shard again", p.where(name), *into)
 		}
 		*into = name
 	}

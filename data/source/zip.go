@@ -29,14 +29,14 @@ func (a *archive) indexZip(r io.ReaderAt, size int64) error {
 		case f.Flags&1 != 0:
 			err := fmt.Errorf("encrypted, expected a file that can be read: pack the archive again without a password")
 			a.add(f.Name, unreadable{err}, err)
-		case !passedOver(f.Name):
+		case !ignored(f.Name):
 			a.add(f.Name, zipped{f, size}, nil)
 		}
 	}
 	return nil
 }
 
-// zipped is a file of a zip archive of so many bytes, unpacked when it is read.
+// zipped is a file of a zip archive of that size, decompressed when it is read.
 type zipped struct {
 	file    *zip.File
 	archive int64
@@ -51,18 +51,18 @@ func (z zipped) at() string {
 }
 
 func (z zipped) appendTo(dst []byte, most int64) ([]byte, error) {
-	promised := int64(min(z.file.UncompressedSize64, 1<<62))
-	if promised > most {
-		return nil, tooLarge(promised, most)
+	announced := int64(min(z.file.UncompressedSize64, 1<<62))
+	if announced > most {
+		return nil, tooLarge(announced, most)
 	}
-	if promised > limit.Unpacked(min(int64(min(z.file.CompressedSize64, 1<<62)), z.archive)) {
-		return nil, expands
+	if announced > limit.Unpacked(min(int64(min(z.file.CompressedSize64, 1<<62)), z.archive)) {
+		return nil, errExpands
 	}
 	r, err := z.file.Open()
 	if err == nil {
 		defer r.Close()
-		// One byte more than promised is enough to find the promise broken.
-		dst, err = appendAll(dst, io.LimitReader(r, promised+1), promised, promised+1)
+		// One byte more than announced detects a wrong size.
+		dst, err = appendAll(dst, io.LimitReader(r, announced+1), announced, announced+1)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("damaged in its archive: %w; copy or download the archive again", err)

@@ -18,13 +18,13 @@ import (
 
 // Measures of a contact sheet, in pixels.
 const (
-	cell = 64 // side of an image's place
+	cell = 64 // side of an image's cell
 	gap  = 4
 	text = 160 // for the class's name
 )
 
-// Sheet writes a contact sheet as PNG: the first training images of classes, evenly spaced where the set has more than rows
-// of them, each below the other, with columns images a class. An image that cannot be read is a red place.
+// Sheet writes a contact sheet as PNG: a row for each class, or for rows evenly spaced classes of a larger set, with the first columns
+// training images of each. An image that cannot be read is a red cell.
 func Sheet(w io.Writer, set *data.Set, rows, columns int) error {
 	rows = min(rows, set.Classes)
 	sheet := image.NewRGBA(image.Rect(0, 0, text+columns*(cell+gap)+gap, rows*(cell+gap)+gap))
@@ -44,28 +44,28 @@ func Sheet(w io.Writer, set *data.Set, rows, columns int) error {
 		if class < len(set.ClassNames) {
 			name = quote.Text(set.ClassNames[class])
 		}
-		name = name[:min(len(name), text)] // a character has several pixels
+		name = name[:min(len(name), text)] // a character is wider than a pixel
 		write := font.Drawer{Dst: sheet, Src: image.Black, Face: basicfont.Face7x13, Dot: fixed.P(gap, top+cell/2+4)}
 		for len(name) > 0 && write.MeasureString(name).Ceil() > text-2*gap {
 			name = name[:len(name)-1]
 		}
 		write.DrawString(name)
 		for column, i := range members[class] {
-			place := image.Rect(0, 0, cell, cell).Add(image.Pt(text+column*(cell+gap), top))
+			rect := image.Rect(0, 0, cell, cell).Add(image.Pt(text+column*(cell+gap), top))
 			if err := set.Train.Picture(&decoded, i); err != nil {
-				draw.Draw(sheet, place, image.NewUniform(color.RGBA{200, 0, 0, 255}), image.Point{}, draw.Src)
+				draw.Draw(sheet, rect, image.NewUniform(color.RGBA{200, 0, 0, 255}), image.Point{}, draw.Src)
 				continue
 			}
 			height, width := fit(decoded.Height, decoded.Width)
-			resizer.Resize(&fitted, &decoded, picture.Plan{Box: picture.Whole(decoded.Height, decoded.Width),
-				Height: height, Width: width, Part: picture.Whole(height, width)}, picture.Bilinear)
-			paint(sheet, place, &fitted, set.Lightest())
+			resizer.Resize(&fitted, &decoded, picture.Plan{Box: picture.Full(decoded.Height, decoded.Width),
+				Height: height, Width: width, Crop: picture.Full(height, width)}, picture.Bilinear)
+			drawPicture(sheet, rect, &fitted, set.WhiteLevel())
 		}
 	}
 	return png.Encode(w, sheet)
 }
 
-// fit returns the largest size of that shape that fits into a cell.
+// fit returns the largest size of that aspect ratio that fits into a cell.
 func fit(height, width int) (int, int) {
 	if height > width {
 		return cell, max(1, cell*width/height)
@@ -73,9 +73,9 @@ func fit(height, width int) (int, int) {
 	return max(1, cell*height/width), cell
 }
 
-// paint puts a picture into the middle of its place; the byte white is white.
-func paint(sheet *image.RGBA, place image.Rectangle, p *data.Picture, white int) {
-	left, top := place.Min.X+(cell-p.Width)/2, place.Min.Y+(cell-p.Height)/2
+// drawPicture draws a picture into the middle of its cell; the byte value white is white.
+func drawPicture(sheet *image.RGBA, rect image.Rectangle, p *data.Picture, white int) {
+	left, top := rect.Min.X+(cell-p.Width)/2, rect.Min.Y+(cell-p.Height)/2
 	for y := range p.Height {
 		for x := range p.Width {
 			var rgb [3]uint8

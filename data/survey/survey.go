@@ -1,5 +1,4 @@
-// Package survey says what a data set holds: how many images of which classes and sizes, in words, as JSON, and as a contact
-// sheet.
+// Package survey describes a data set: its classes and the number and sizes of its images, as text, JSON, and a contact sheet.
 package survey
 
 import (
@@ -8,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"lte/data"
 	"lte/internal/quote"
@@ -16,7 +14,7 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// Report is what a set holds.
+// Report describes a set.
 type Report struct {
 	Kind       string   `json:"kind"`
 	Name       string   `json:"name"`
@@ -26,12 +24,12 @@ type Report struct {
 	Train      Split    `json:"train"`
 	Test       Split    `json:"test"`
 
-	Looked     int      `json:"looked"` // images that were decoded, for what follows
+	Looked     int      `json:"looked"` // images that were decoded, for the fields below
 	Smallest   Size     `json:"smallest"`
-	Middle     Size     `json:"middle"` // of the images by area
+	Middle     Size     `json:"middle"` // the median by area
 	Largest    Size     `json:"largest"`
-	Sizes      int      `json:"sizes"`      // different ones
-	Unreadable []string `json:"unreadable"` // of those looked at: which and why
+	Sizes      int      `json:"sizes"`      // number of different sizes
+	Unreadable []string `json:"unreadable"` // errors of unreadable images
 }
 
 // Split is one split of a set.
@@ -40,7 +38,7 @@ type Split struct {
 	PerClass []int `json:"per_class"` // (classes)
 }
 
-// Size is that of an image, in pixels.
+// Size is the size of an image in pixels.
 type Size struct {
 	Width  int `json:"width"`
 	Height int `json:"height"`
@@ -55,7 +53,7 @@ func (s Size) compare(t Size) int {
 	return s.Width - t.Width
 }
 
-// Look counts a set's images and decodes most of them, evenly spaced (0: all), on that many goroutines.
+// Look counts a set's images and decodes up to most of them (0: all), evenly spaced, on that many goroutines.
 func Look(set *data.Set, most, workers int) Report {
 	r := Report{Kind: set.Kind, Name: set.Name, Classes: set.Classes, ClassNames: set.ClassNames, Channels: set.Channels,
 		Train: count(set.Train, set.Classes), Test: count(set.Test, set.Classes), Unreadable: []string{}}
@@ -65,13 +63,13 @@ func Look(set *data.Set, most, workers int) Report {
 		r.Looked = min(n, most)
 	}
 	sizes, problems := make([]Size, r.Looked), make([]error, r.Looked)
-	var next atomic.Int64
 	var wait sync.WaitGroup
-	for range max(1, workers) {
+	workers = max(1, workers)
+	for first := range workers {
 		wait.Go(func() {
 			var p data.Picture
-			for k := next.Add(1) - 1; k < int64(r.Looked); k = next.Add(1) - 1 {
-				images, i := set.Train, int(k)*n/r.Looked
+			for k := first; k < r.Looked; k += workers {
+				images, i := set.Train, k*n/r.Looked
 				if i >= images.Len() {
 					images, i = set.Test, i-images.Len()
 				}
@@ -104,7 +102,7 @@ func count(images data.Images, classes int) Split {
 	return s
 }
 
-// Write writes the report for people.
+// Write writes the report as text.
 func (r Report) Write(w io.Writer) error {
 	var b strings.Builder
 	line := func(name, format string, args ...any) {
@@ -142,14 +140,14 @@ func (r Report) Write(w io.Writer) error {
 	return err
 }
 
-// A histogram has a line for each of so many classes, with more of them one for each of so many ranges of sizes.
+// A histogram has one line per class for up to listed classes; otherwise it has one line per range of numbers of images.
 const (
 	listed = 50
 	ranges = 10
-	wide   = 40 // characters of the longest bar
+	wide   = 40 // length of the longest bar, in characters
 )
 
-// histogram draws the training images of each class, or how many classes have about as many.
+// histogram draws the number of training images of each class, or the number of classes in each range.
 func (r Report) histogram(b *strings.Builder) {
 	var names []string
 	values := r.Train.PerClass

@@ -6,34 +6,33 @@ import (
 	"lte/data/picture"
 )
 
-// ShearX slides row y by slope·y pixels to the left; the upper edge stays.
+// ShearX shifts row y to the left by slope·y pixels; the upper edge is fixed.
 func ShearX(dst, src *picture.Picture, slope float64) {
 	affine(dst, src, 1, slope, 0, 0, 1, 0)
 }
 
-// ShearY slides column x by slope·x pixels up; the left edge stays.
+// ShearY shifts column x up by slope·x pixels; the left edge is fixed.
 func ShearY(dst, src *picture.Picture, slope float64) {
 	affine(dst, src, 1, 0, 0, slope, 1, 0)
 }
 
-// Translate moves a picture by whole pixels, to the right and down.
+// Translate shifts a picture by integers of pixels, to the right and down.
 func Translate(dst, src *picture.Picture, right, down int) {
 	affine(dst, src, 1, 0, float64(-right), 0, 1, float64(-down))
 }
 
-// Rotate turns a picture about its centre, counter-clockwise.
+// Rotate rotates a picture about its centre, counter-clockwise.
 func Rotate(dst, src *picture.Picture, degrees float64) {
 	sin, cos := math.Sincos(-degrees * math.Pi / 180)
 	x, y := float64(src.Width)/2, float64(src.Height)/2
 	affine(dst, src, cos, sin, x-cos*x-sin*y, -sin, cos, y+sin*x-cos*y)
 }
 
-// affine takes each pixel of dst from the pixel of src in which its centre comes to lie by
+// affine takes each pixel of dst from the pixel of src at
 //
 //	x_src = a·x + b·y + c,  y_src = d·x + e·y + f
 //
-// or makes it black where there is none: the nearest neighbour, in fixed point of 16 bits as in Pillow, along a row by
-// additions alone.
+// of its centre, or makes it black outside of src: nearest neighbour, in 16-bit fixed point with additions along rows, as in Pillow.
 func affine(dst, src *picture.Picture, a, b, c, d, e, f float64) {
 	reset(dst, src)
 	fix := func(v float64) int64 { return int64(math.Floor(v*65536 + 0.5)) }

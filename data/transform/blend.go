@@ -2,16 +2,16 @@ package transform
 
 import "lte/data/picture"
 
-// Each of these goes from a degenerate picture d towards src and beyond: d + factor·(src-d), so that 1 is src as it is.
-// torchvision's adjust_brightness, adjust_contrast, adjust_saturation and adjust_sharpness are the same formulas.
+// Each of these blends a degenerate picture d and src: d + factor·(src-d), so that factor 1 is src unchanged. torchvision's
+// adjust_brightness, adjust_contrast, adjust_saturation and adjust_sharpness are the same formulas.
 
-// Brightness begins at black.
+// Brightness blends with black.
 func Brightness(dst, src *picture.Picture, factor float64) {
-	t := towards(0, factor)
+	t := blendTable(0, factor)
 	all(dst, src, &t)
 }
 
-// Contrast begins at the mean grey of the whole picture.
+// Contrast blends with the mean grey of the picture.
 func Contrast(dst, src *picture.Picture, factor float64) {
 	sum, n := 0, src.Height*src.Width
 	if src.Channels == 1 {
@@ -24,11 +24,11 @@ func Contrast(dst, src *picture.Picture, factor float64) {
 			sum += int(grey(r[i], g[i], b[i]))
 		}
 	}
-	t := towards((2*sum+n)/(2*n), factor)
+	t := blendTable((2*sum+n)/(2*n), factor)
 	all(dst, src, &t)
 }
 
-// Saturation begins at the picture in grey. A grey picture stays as it is.
+// Saturation blends with the picture in grey. A grey picture is unchanged.
 func Saturation(dst, src *picture.Picture, factor float64) {
 	reset(dst, src)
 	if src.Channels == 1 {
@@ -44,8 +44,8 @@ func Saturation(dst, src *picture.Picture, factor float64) {
 	}
 }
 
-// Sharpness begins at the picture smoothed: each pixel weighs 5 and each of its eight neighbours 1. Pixels at the edges stay
-// as they are.
+// Sharpness blends with the smoothed picture: each pixel has weight 5 and each of its eight neighbours 1. Pixels at the edges are
+// unchanged.
 func Sharpness(dst, src *picture.Picture, factor float64) {
 	reset(dst, src)
 	copy(dst.Pix, src.Pix)
@@ -69,15 +69,15 @@ func grey(r, g, b uint8) uint8 {
 	return uint8((19595*uint32(r) + 38470*uint32(g) + 7471*uint32(b) + 1<<15) >> 16)
 }
 
-// towards tabulates blend from one d for all pixels.
-func towards(d int, factor float64) (t table) {
+// blendTable tabulates blend for one d.
+func blendTable(d int, factor float64) (t table) {
 	for v := range t {
 		t[v] = blend(d, uint8(v), float32(factor))
 	}
 	return t
 }
 
-// blend is d + factor·(v-d). The conversion keeps the product from being fused with the sum, which would round otherwise.
+// blend is d + factor·(v-d). The conversion prevents a fused multiply-add, which rounds differently.
 func blend(d int, v uint8, factor float32) uint8 {
 	return clip(float32(d) + float32(factor*float32(int(v)-d)))
 }

@@ -2,8 +2,8 @@ package transform
 
 import "lte/data/picture"
 
-// Widen makes bytes that stand for 0..1 from 0 to white such from 0 to 255.
-func Widen(dst, src *picture.Picture, white int) {
+// Rescale maps bytes with white as 1 to bytes with 255 as 1.
+func Rescale(dst, src *picture.Picture, white int) {
 	var t table
 	for v := range t {
 		t[v] = uint8(min(255, (255*v+white/2)/white))
@@ -20,7 +20,7 @@ func Posterize(dst, src *picture.Picture, bits int) {
 	all(dst, src, &t)
 }
 
-// Solarize inverts the bytes from a threshold on.
+// Solarize inverts the bytes at or above a threshold.
 func Solarize(dst, src *picture.Picture, threshold float64) {
 	var t table
 	for v := range t {
@@ -32,7 +32,7 @@ func Solarize(dst, src *picture.Picture, threshold float64) {
 	all(dst, src, &t)
 }
 
-// AutoContrast stretches the bytes of each channel, the least of which is l and the largest h, to 0..255:
+// AutoContrast stretches each channel from its range l..h to 0..255:
 //
 //	255·(v-l)/(h-l)
 func AutoContrast(dst, src *picture.Picture) {
@@ -43,8 +43,8 @@ func AutoContrast(dst, src *picture.Picture) {
 	}
 }
 
-// Equalize gives each channel as even a histogram as a table can: with n_v pixels of byte v, and a step of a 255th of all but
-// those of the largest byte,
+// Equalize makes each channel's histogram as even as a table can: with n_v pixels of byte v, and step a 255th of all pixels but those of
+// the largest byte,
 //
 //	v becomes (step/2 + Σ_{u<v} n_u) / step
 func Equalize(dst, src *picture.Picture) {
@@ -55,7 +55,7 @@ func Equalize(dst, src *picture.Picture) {
 	}
 }
 
-// histogram is how often each byte occurs.
+// histogram is the frequency of each byte value.
 func histogram(plane []uint8) (count [256]int) {
 	for _, v := range plane {
 		count[v]++
@@ -76,7 +76,7 @@ func stretch(count [256]int) (t table) {
 		t[v] = uint8(v)
 		if high > low {
 			scale := 255 / float64(high-low)
-			t[v] = clip(float64(float64(v)*scale) - float64(float64(low)*scale)) // as Pillow rounds: not fused
+			t[v] = clip(float64(float64(v)*scale) - float64(float64(low)*scale)) // rounded as in Pillow: not fused
 		}
 	}
 	return t

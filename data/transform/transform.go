@@ -1,17 +1,16 @@
-// Package transform holds the operations on pictures that RandAugment and colour jitter draw from: what Pillow has in
-// ImageEnhance, ImageOps and Image.transform, to the byte. The draws are package data's business.
+// Package transform implements the picture operations of RandAugment and colour jitter: those of Pillow's ImageEnhance, ImageOps and
+// Image.transform, equal to the byte. Random parameters are package data's business.
 //
-// Every operation writes what becomes of src into dst, another picture, which it gives src's shape; bytes stand for 0..1
-// from 0 to 255. It allocates nothing once dst has the room. Go's image libraries make a new image of interleaved pixels each
-// time, and have other formulas.
+// Every operation writes the transformed src into dst, another picture, which gets src's shape; bytes 0 to 255 represent 0..1. It allocates
+// nothing if dst has enough memory. Go's image libraries allocate a new interleaved image each time, and use other formulas.
 package transform
 
 import "lte/data/picture"
 
-// table is what becomes of each byte.
+// table maps bytes.
 type table [256]uint8
 
-// apply writes into dst what becomes of the bytes of src.
+// apply writes the mapped bytes of src into dst.
 func (t *table) apply(dst, src []uint8) {
 	dst = dst[:len(src)]
 	for i, v := range src {
@@ -19,7 +18,7 @@ func (t *table) apply(dst, src []uint8) {
 	}
 }
 
-// reset makes dst a picture of src's shape.
+// reset gives dst the shape of src.
 func reset(dst, src *picture.Picture) {
 	if dst == src {
 		panic("transform: a picture in place")
@@ -27,11 +26,11 @@ func reset(dst, src *picture.Picture) {
 	dst.Reset(src.Channels, src.Height, src.Width)
 }
 
-// all replaces every byte by the same table.
+// all maps every byte by the same table.
 func all(dst, src *picture.Picture, t *table) {
 	reset(dst, src)
 	t.apply(dst.Pix, src.Pix)
 }
 
-// clip is x cut off to whole numbers, as C converts it, within 0..255.
+// clip truncates x to an integer, as C does, within 0..255.
 func clip[F float32 | float64](x F) uint8 { return uint8(max(0, min(255, x))) }

@@ -77,7 +77,15 @@ func Read(path string, limit int64) ([]byte, error) {
 	return text, nil
 }
 
-// regular is the error of what is no regular file.
+// Cause returns the error in an os.PathError, without the operation and the path, for callers that name the file themselves.
+func Cause(err error) error {
+	if e := new(os.PathError); errors.As(err, &e) {
+		return e.Err
+	}
+	return err
+}
+
+// regular returns the error of a file that is not regular.
 func regular(op, path string, info fs.FileInfo) error {
 	kind := ""
 	switch mode := info.Mode(); {

@@ -16,33 +16,33 @@ import (
 	"lte/internal/file"
 )
 
-// place is where files lie, by slash-separated names from its root, ".": a folder, or an archive of one. What begins
-// with a dot (.DS_Store, ._cat.jpg, .ipynb_checkpoints) is passed over.
-type place interface {
-	// list returns what a folder holds, sorted by name.
+// fileSystem is a folder or an archive of one, with slash-separated names from its root, ".". Names that begin with a dot (.DS_Store,
+// ._cat.jpg, .ipynb_checkpoints) are ignored.
+type fileSystem interface {
+	// list returns the entries of a folder, sorted by name.
 	list(dir string) ([]entry, error)
-	// read appends a file's content, of at most so many bytes, to dst. It is safe for concurrent use.
+	// read appends a file's content, of at most most bytes, to dst. It is safe for concurrent use.
 	read(dst []byte, name string, most int64) ([]byte, error)
-	// where names a file for errors, with its offset in an archive.
+	// where describes a file for errors, with its offset in an archive.
 	where(name string) string
 }
 
 // entry is a file or a folder.
 type entry struct {
-	name  string
-	dir   bool
-	wrong error   // why a file cannot be an image's; nil: it may be
-	leads *folder // of a folder that is a symbolic link: to which
+	name    string
+	dir     bool
+	problem error   // why a file cannot be an image; nil: it may be one
+	target  *folder // of a symbolic link to a folder
 }
 
-// folder is one of a file system, by whatever path.
-type folder struct{ device, number uint64 }
+// folder identifies a folder independently of its path.
+type folder struct{ device, inode uint64 }
 
-// hidden says whether a file or folder is passed over.
+// hidden reports whether a file or folder is ignored.
 func hidden(name string) bool { return strings.HasPrefix(name, ".") }
 
-// openPlace returns what lies at a path. A file that is no archive stands for the folder around it.
-func openPlace(name string) (place, error) {
+// openFileSystem opens a folder or an archive. A file that is not an archive stands for its folder.
+func openFileSystem(name string) (fileSystem, error) {
 	info, err := os.Stat(name)
 	if err != nil {
 		return nil, fmt.Errorf("%w; correct data.path", err)
@@ -76,7 +76,7 @@ func (d disk) list(dir string) (entries []entry, err error) {
 		if mode&os.ModeSymlink != 0 {
 			info, err := os.Stat(filepath.Join(at, e.Name()))
 			if err != nil {
-				return nil, fmt.Errorf("%w; a link that cannot be followed, expected an image or a folder: mend the link or remove it", err)
+				return nil, fmt.Errorf("%w; a broken link, expected an image or a folder: repair the link or remove it", err)
 			}
 			mode = info.Mode()
 			if mode.IsDir() {
@@ -85,22 +85,22 @@ func (d disk) list(dir string) (entries []entry, err error) {
 					above = d.above(dir)
 				}
 				if slices.Contains(above, to) {
-					found.wrong = errors.New("a link to a folder that it lies in, expected an image or another folder: remove it")
+					found.problem = errors.New("a link to a folder that contains it, expected an image or another folder: remove it")
 					mode = 0
 				}
-				found.leads = &to
+				found.target = &to
 			}
 		}
 		found.dir = mode.IsDir()
 		if !found.dir && !mode.IsRegular() {
-			found.wrong = fmt.Errorf("%s, expected an image or a folder: remove it", kindOf(mode))
+			found.problem = fmt.Errorf("%s, expected an image or a folder: remove it", kindOf(mode))
 		}
 		entries = append(entries, found)
 	}
 	return entries, nil
 }
 
-// above returns a folder of d and those above it, up to d itself.
+// above returns a folder of d and its parents, up to d itself.
 func (d disk) above(dir string) (all []folder) {
 	for {
 		if info, err := os.Stat(d.where(dir)); err == nil {
@@ -120,7 +120,7 @@ func folderOf(info os.FileInfo) folder {
 	return folder{}
 }
 
-// kindOf says what is neither a regular file nor a folder.
+// kindOf describes what is neither a regular file nor a folder.
 func kindOf(mode os.FileMode) string {
 	switch {
 	case mode&os.ModeNamedPipe != 0:
@@ -142,9 +142,7 @@ func (d disk) read(dst []byte, name string, most int64) ([]byte, error) {
 			dst, err = appendAll(dst, f, info.Size(), most)
 		}
 	}
-	if e := new(os.PathError); errors.As(err, &e) {
-		err = e.Err // its name is said by the caller
-	}
+	err = file.Cause(err)
 	switch {
 	case errors.As(err, new(*beyondLimit)):
 		return nil, err
@@ -156,8 +154,8 @@ func (d disk) read(dst []byte, name string, most int64) ([]byte, error) {
 	return dst, nil
 }
 
-// appendAll appends what r yields, most bytes at most, to dst. The size expected makes room at once only as far as it is modest: a
-// damaged archive may promise anything.
+// appendAll appends the bytes of r, most at most, to dst. Only up to 64 MB of the expected size are allocated in advance: a damaged archive
+// may claim any size.
 func appendAll(dst []byte, r io.Reader, size, most int64) ([]byte, error) {
 	if size > most {
 		return nil, tooLarge(size, most)
@@ -182,7 +180,7 @@ func appendAll(dst []byte, r io.Reader, size, most int64) ([]byte, error) {
 	}
 }
 
-// beyondLimit is an error of what package limit refuses. Such a file need not be damaged.
+// beyondLimit is the error of a file that package limit refuses. It need not be damaged.
 type beyondLimit struct{ text string }
 
 func (e *beyondLimit) Error() string { return e.text }
@@ -191,22 +189,22 @@ func tooLarge(size, most int64) error {
 	return &beyondLimit{fmt.Sprintf("%d bytes or more, expected %d at most: replace or remove it", size, most)}
 }
 
-// expands is the error of a file that unpacks to more than limit.Unpacked allows.
-var expands error = &beyondLimit{"it unpacks to more than 50 times its size, as no images do: remove it, or, if that is meant, unpack it and name what comes of it"}
+// errExpands is the error of a file that decompresses to more than limit.Unpacked allows.
+var errExpands error = &beyondLimit{"it decompresses to more than 50 times its size, unlike images: remove it, or, if that is intended, decompress it and use the result"}
 
 // archive is the index of an archive.
 type archive struct {
-	name    string // its base name
-	files   map[string]content
-	folders map[string]map[string]entry // of each folder: what it holds
-	packed  int64                       // bytes of the archive
-	held    int64                       // bytes of its files in memory
+	name     string // its base name
+	files    map[string]content
+	folders  map[string]map[string]entry // entries of each folder
+	packed   int64                       // size of the archive in bytes
+	inMemory int64                       // bytes of its files in memory
 }
 
 // content is one file of an archive.
 type content interface {
 	appendTo(dst []byte, most int64) ([]byte, error)
-	// at says where in the archive the file lies; empty where that says nothing.
+	// at describes the position of the file in the archive; empty if unknown.
 	at() string
 }
 
@@ -214,20 +212,20 @@ func newArchive(name string) *archive {
 	return &archive{name: filepath.Base(name), files: map[string]content{}, folders: map[string]map[string]entry{".": {}}}
 }
 
-// add takes in a file; a later one of the same name replaces it, as where the archive is unpacked. Names in an archive
-// are "train/cat/1.jpg", "./train/cat/1.jpg", "train/cat/".
-func (a *archive) add(name string, c content, wrong error) {
+// add adds a file; a later one of the same name replaces it, as when the archive is extracted. Names in an archive are "train/cat/1.jpg",
+// "./train/cat/1.jpg", "train/cat/".
+func (a *archive) add(name string, c content, problem error) {
 	if name = clean(name); name == "." {
 		return
 	}
 	a.addFolder(path.Dir(name))
 	parent := a.folders[path.Dir(name)]
 	base := path.Base(name)
-	parent[base] = entry{name: base, dir: parent[base].dir, wrong: wrong}
+	parent[base] = entry{name: base, dir: parent[base].dir, problem: problem}
 	a.files[name] = c
 }
 
-// addFolder takes in a folder, of a name that is clean, and those above it.
+// addFolder adds a folder with a clean name, and its parents.
 func (a *archive) addFolder(name string) {
 	if a.folders[name] != nil {
 		return
@@ -258,7 +256,7 @@ func (a *archive) read(dst []byte, name string, most int64) ([]byte, error) {
 	return c.appendTo(dst, most)
 }
 
-// check refuses a name that is too long, and more folders than can be meant: in memory each takes a hundred times its place in a name.
+// check refuses a name that is too long, and too many folders, each of which takes memory of a hundred times its length in a name.
 func (a *archive) check(name string) error {
 	switch {
 	case len(name) > limit.Name:
@@ -281,7 +279,7 @@ func (a *archive) where(name string) string {
 	return a.name + ", " + name
 }
 
-// section is a part of a file, read in place.
+// section is a part of a file, read in fileSystem.
 type section struct {
 	file         io.ReaderAt
 	offset, size int64
@@ -304,29 +302,29 @@ func (s section) appendTo(dst []byte, most int64) ([]byte, error) {
 	return dst, nil
 }
 
-// held is a file of a compressed archive, in memory.
-type held struct {
+// memoryFile is a file of a compressed archive, in memory.
+type memoryFile struct {
 	bytes  []byte
-	offset int64 // in the unpacked archive
+	offset int64 // in the decompressed archive
 }
 
-func (h held) at() string { return fmt.Sprintf("byte %d when unpacked", h.offset) }
+func (h memoryFile) at() string { return fmt.Sprintf("byte %d when decompressed", h.offset) }
 
-func (h held) appendTo(dst []byte, most int64) ([]byte, error) {
+func (h memoryFile) appendTo(dst []byte, most int64) ([]byte, error) {
 	if n := int64(len(h.bytes)); n > most {
 		return nil, tooLarge(n, most)
 	}
 	return append(dst, h.bytes...), nil
 }
 
-// unreadable is an entry that is no file, such as a link.
+// unreadable is an entry that is not a file, such as a link.
 type unreadable struct{ err error }
 
 func (u unreadable) at() string                             { return "" }
 func (u unreadable) appendTo([]byte, int64) ([]byte, error) { return nil, u.err }
 
-// readLines returns the lines of a text file that are neither empty nor comments (#), or nil where there is none.
-func readLines(p place, name string) ([]string, error) {
+// readLines returns the lines of a text file that are neither empty nor comments (#), or nil if it does not exist.
+func readLines(p fileSystem, name string) ([]string, error) {
 	text, err := p.read(nil, name, limit.Text)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
