@@ -37,7 +37,7 @@ type Adapter struct {
 	stackA, stackB blas32.General // (R, in), (out, R) in float32
 	bRound         compute.Operand
 
-	factored      bool            // passes go through the factors, without forming W_k: see chooseStrategy
+	factored      bool            // passes go through the factors, without forming W_k: see Layout.costs
 	viaWeightGrad bool            // G is formed
 	low           compute.Operand // (rows, R): xAᵀ of the forward pass, where factored
 }
@@ -55,11 +55,11 @@ type scratch struct {
 	sum []float32       // (out): Σ dy
 }
 
-// SetStrategy fixes how passes are made, and allocates what that takes. AllocateHead chooses by chooseStrategy.
+// SetStrategy fixes how passes are made, and allocates what that takes. AllocateHead chooses the one with the fewest FLOPs.
 func (a *Adapter) SetStrategy(factored, viaWeightGrad bool) {
 	a.factored, a.viaWeightGrad = factored, viaWeightGrad
 	l := a.layout
-	alloc, rows, columns := l.alloc.For(compute.TrainingMemory), l.rows(a.layer), a.stackA.Rows
+	alloc, rows, columns := l.alloc.For(compute.TrainingMemory), l.config.Images*a.layer.RowsPerImage, a.stackA.Rows
 	if factored {
 		alloc.Grow(&a.low, rows, columns)
 	}

@@ -88,7 +88,7 @@ func TestCountedMemoryIsThatOfAModel(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					l.AllocateHead(nil)
+					shape := l.AllocateHead(nil)
 					v = nil
 					begin := live()
 					v = newModel(t, c, be)
@@ -96,8 +96,8 @@ func TestCountedMemoryIsThatOfAModel(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if head.Factored() != l.Factored() {
-						t.Errorf("%+v: factored %v, by the layout %v", h, head.Factored(), l.Factored())
+					if head.Factored() != shape.Factored() {
+						t.Errorf("%+v: factored %v, without memory %v", h, head.Factored(), shape.Factored())
 					}
 					v.UseLocal(head)
 					run(v)
@@ -212,8 +212,8 @@ func TestFLOPsAreThoseOfAStep(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if head.Factored() != l.Factored() || h.Images == 1 && l.Factored() != (c.Kind == "vit") {
-				t.Errorf("%+v: factored %v, by the layout %v", h, head.Factored(), l.Factored())
+			if shape := l.AllocateHead(nil); head.Factored() != shape.Factored() || h.Images == 1 && shape.Factored() != (c.Kind == "vit") {
+				t.Errorf("%+v: factored %v, without memory %v", h, head.Factored(), shape.Factored())
 			}
 			v.UseLocal(head)
 			check(fmt.Sprintf("%+v", h), o.FLOPs(l), counted(v, cmp.Or(h.Images, c.Batch)))

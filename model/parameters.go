@@ -69,11 +69,10 @@ func (m *Model) setGrads() {
 	for i, n := range m.norms {
 		gamma, beta := m.parameters[m.normIndex[i]], m.parameters[m.normIndex[i]+1]
 		if gamma.trains != beta.trains { // a LayerNorm adds to both gradients or to none
-			other := m.alloc.For(compute.TrainingMemory).Floats(gamma.Len())
-			if gamma.trains {
-				beta.Grad = other
-			} else {
-				gamma.Grad = other
+			for _, p := range []*Parameter{&gamma, &beta} {
+				if !p.trains {
+					p.Grad = m.alloc.For(compute.TrainingMemory).Floats(p.Len())
+				}
 			}
 		}
 		n.SetGrad(gamma.Grad, beta.Grad)

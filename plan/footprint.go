@@ -9,18 +9,15 @@ import (
 	"lte/data"
 	"lte/merge"
 	"lte/method"
-	"lte/train"
 )
 
 // Footprint is the memory of one rank of a run of a resolved configuration, on images of the set's sizes. For a transport that is
 // chosen by measurement it is the smallest of all transports. Errors are train.NewOutline's.
 func Footprint(c config.Config, ranks, perNode int, set *data.Set) (Memory, error) {
-	outline, err := train.NewOutline(c, ranks, set)
+	r, err := newRank(Options{Config: c, Set: set, Cluster: Cluster{Ranks: ranks, PerNode: perNode}}, c)
 	if err != nil {
 		return Memory{}, err
 	}
-	r := &rank{Options: Options{Config: c, Set: set, Cluster: Cluster{Ranks: ranks, PerNode: perNode}}, config: c, outline: outline}
-	r.all, r.trainable = outline.Model.Sizes()
 	transports := []string{c.Exchange.Transport}
 	if c.Spec().ExchangesHeads() && c.Exchange.Transport == "auto" {
 		transports = nil

@@ -142,12 +142,16 @@ func (o Options) rank(method string) (*rank, error) {
 	if err := c.Resolve(o.Cluster.Ranks); err != nil {
 		return nil, err
 	}
-	outline, err := train.NewOutline(c, o.Cluster.Ranks, o.Set)
-	if err != nil {
+	return newRank(o, c)
+}
+
+// newRank outlines a rank of a resolved configuration. Errors are train.NewOutline's.
+func newRank(o Options, c config.Config) (r *rank, err error) {
+	r = &rank{Options: o, config: c}
+	if r.outline, err = train.NewOutline(c, o.Cluster.Ranks, o.Set); err != nil {
 		return nil, err
 	}
-	r := &rank{Options: o, config: c, outline: outline}
-	r.all, r.trainable = outline.Model.Sizes()
+	r.all, r.trainable = r.outline.Model.Sizes()
 	return r, nil
 }
 

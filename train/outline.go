@@ -61,14 +61,14 @@ func NewOutline(c config.Config, ranks int, set *data.Set) (*Outline, error) {
 		o.Replicas += p.Len()
 	}
 	o.Factors, o.Trained = merge.FactorsOf(o.Layout), o.Layout.Length+o.Replicas
-	o.Layout.AllocateHead(nil)
+	head := o.Layout.AllocateHead(nil)
 	if o.Workers > 1 { // heads share scratch: every further one takes what the second does
 		training := &o.Memory[compute.TrainingMemory]
 		first := *training
 		o.Layout.AllocateHead(nil)
 		*training += float64(o.Workers-2) * (*training - first)
 	}
-	if o.Workers > 1 && c.Train.Accumulate == 1 && c.Data.Share != "same" && o.Replicas == 0 && o.Layout.Factored() { // see newFusedPass
+	if o.Workers > 1 && c.Train.Accumulate == 1 && c.Data.Share != "same" && o.Replicas == 0 && head.Factored() { // see newFusedPass
 		o.fused = true
 		o.Pass = max(o.Workers*perPass(c), c.Train.EvalBatch)
 	}
