@@ -9,17 +9,21 @@ type Blocks struct {
 }
 
 // NewBlocks allocates the buffers of blocks of that many bytes.
-func NewBlocks(g Group, size int) (b *Blocks, err error) {
-	b = &Blocks{group: g, size: size}
-	if b.send, err = ByteMemory(g, g.NodeSize()*g.Size()*size); err != nil {
-		return nil, err
+func NewBlocks(g Group, size int) (*Blocks, error) {
+	b := BlocksOf(g, size)
+	return b, b.Allocate(AllocatorOf(g), g.Size(), g.NodeSize())
+}
+
+// BlocksOf is NewBlocks before Allocate.
+func BlocksOf(g Group, size int) *Blocks { return &Blocks{group: g, size: size} }
+
+// Allocate allocates the buffers on so many ranks.
+func (b *Blocks) Allocate(a Allocator, ranks, nodeRanks int) (err error) {
+	if b.send, err = a.SharedRows(ranks, b.size); err != nil || ranks <= nodeRanks {
+		return err
 	}
-	if g.Size() > g.NodeSize() { // on all ranks
-		if b.recv, err = ByteMemory(g, len(b.send)); err != nil {
-			return nil, err
-		}
-	}
-	return b, nil
+	b.recv, err = a.SharedRows(ranks, b.size) // on all ranks
+	return err
 }
 
 // Size is the bytes of a block.

@@ -99,7 +99,7 @@ func TestBrokenGroup(t *testing.T) {
 }
 
 // Fails if a long list of layers is printed whole, or cut without saying so.
-func TestManyLayers(t *testing.T) {
+func TestLongListsOfLayersAreCut(t *testing.T) {
 	grouptest.Run(t, 2, func(g *grouptest.Rank) error {
 		names, digests := make([]string, 50), make([]uint64, 50)
 		for i := range names {

@@ -1,6 +1,6 @@
 package collective
 
-// Purpose is what bytes travel for.
+// Purpose is what bytes are sent for.
 type Purpose int
 
 // The purposes, in the order in which they are reported.
@@ -8,7 +8,7 @@ const (
 	Merging    Purpose = iota // what heads or copies of the weights exchange for a merge
 	Gradients                 // averaged every step
 	Evaluation                // sums over the test split, and measurements
-	Control                   // agreements, proofs of lockstep, start and end
+	Control                   // agreements, consistency checks, start and end
 	purposes
 )
 
@@ -48,7 +48,7 @@ func (m *Meter) For(p Purpose) Group { return metered{m.group, &m.counts[p]} }
 // Traffic is what was counted as that purpose's.
 func (m *Meter) Traffic(p Purpose) Traffic { return m.counts[p] }
 
-// Counted is the count of that purpose, to go on from where another process stopped.
+// Counted is the count of that purpose, to be restored when a run is resumed.
 func (m *Meter) Counted(p Purpose) *Traffic { return &m.counts[p] }
 
 // Rank is this rank's number.

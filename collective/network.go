@@ -5,8 +5,7 @@ import (
 	"time"
 )
 
-// Network is what the collectives of a group find of the network under them, as one of its ranks sees it: waiting for others and
-// sharing a node's link included.
+// Network is the speed of a group's collectives as one of its ranks sees it: waiting for others and sharing a node's link included.
 type Network struct {
 	Latency   float64 `json:"latency"`   // seconds of an Allgather that carries next to nothing
 	Allgather float64 `json:"allgather"` // bytes per second that a rank sends in an AllgatherShared of about a megabyte
@@ -14,7 +13,7 @@ type Network struct {
 }
 
 // How long Measure measures, and with what: a rank sends probeFirst bytes in the first message and four times as much in every
-// further one, up to probeLast, while that is foreseen to end within probeTime for either collective.
+// further one, up to probeLast, while the next one is predicted to end within probeTime.
 const (
 	probeRounds  = 16 // of Latency
 	probeLatency = 100 * time.Millisecond
@@ -66,7 +65,7 @@ func measureBy(g Group, now func() time.Time) (n Network, err error) {
 // probeBlock is what a rank sends to each other one, to send so many bytes.
 func probeBlock(bytes, ranks int) int { return max(1, bytes/(ranks-1)) }
 
-// probe times collectives. Every decision to go on is made of times that all ranks have: they make it alike.
+// probe times collectives. Ranks decide to continue by times that all of them have, so that all decide the same.
 type probe struct {
 	group Group
 	now   func() time.Time

@@ -19,7 +19,7 @@ import (
 	"lte/train"
 )
 
-// made is a finished run: its accuracy grows on a straight line to top1, at four records of 250 images each. No number of it is another's.
+// made returns a finished run of four records, 250 images apart, whose accuracy grows linearly to top1. All its numbers differ.
 func made(method string, seed int, top1 float64, set ...string) Run {
 	c, err := config.Load("", append([]string{"method=" + method, "schedule.warmup=15"}, set...))
 	if err != nil {
@@ -44,7 +44,7 @@ func made(method string, seed int, top1 float64, set ...string) Run {
 	return r
 }
 
-// writeRun makes a run directory; one that is not finished has no summary.
+// writeRun writes a run directory, without a summary if the run is not finished.
 func writeRun(t *testing.T, r Run, dir string, finished bool) {
 	t.Helper()
 	r.Config.Run.Dir = dir
@@ -116,8 +116,8 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// Fails if a run that is not finished, or was expected, goes unnamed, or one is counted twice: named from here and from the root, by a link
-// to a folder above it, by a list. Shown to fail by comparing the paths as they are given, and by walking the link itself.
+// Fails if a run that is not finished, or an expected one, is not named, or if a run is counted twice: by a relative and an absolute path,
+// through a link to a parent folder, or from a list.
 func TestCollect(t *testing.T) {
 	root := t.TempDir()
 	at := func(name string) string { return filepath.Join(root, name) }
@@ -156,8 +156,8 @@ func TestCollect(t *testing.T) {
 	}
 }
 
-// How far a run came, and what is wrong with it. Fails, case by case, without the case.
-func TestWhy(t *testing.T) {
+// Fails if a missing run is given another reason.
+func TestReasonsOfMissingRuns(t *testing.T) {
 	for _, c := range []struct {
 		name, file, content string // what is changed in a run that has stopped; without a name nothing
 		want                string
@@ -185,7 +185,7 @@ func TestWhy(t *testing.T) {
 	}
 }
 
-// Fails if seeds are not one line, a name does not tell lines apart, or tells more than it must.
+// Fails if runs that differ in their seed are several variants, or if a name does not distinguish variants or has a needless setting.
 func TestPanels(t *testing.T) {
 	panels := Panels([]Run{
 		made("mhlora", 1, 0.5), made("lte", 1, 0.8, "merge.every=10", "lora.rank=8"), made("full", 2, 0.9), made("full", 1, 0.7),
@@ -204,7 +204,7 @@ func TestPanels(t *testing.T) {
 		t.Errorf("\n got %q\nwant %q", got, want)
 	}
 	if runs := panels[1].Variants[0].Runs; len(runs) != 2 {
-		t.Errorf("full of two seeds is a line of %d", len(runs))
+		t.Errorf("full has %d runs, want those of two seeds", len(runs))
 	}
 	other := made("full", 3, 0.7)
 	other.Summary.Ranks = 4
@@ -223,8 +223,8 @@ func TestPanels(t *testing.T) {
 	}
 }
 
-// Of 0.3, 0.5 and 0.7 the mean is 0.5 and the deviation √(0.08/2); a run without the number is left out. Fails with n for n − 1.
-func TestOver(t *testing.T) {
+// The mean of 0.3, 0.5 and 0.7 is 0.5, the deviation √(0.08/2); a run without the number is left out.
+func TestMeanStd(t *testing.T) {
 	l := Variant{Runs: []Run{made("full", 1, 0.3), made("full", 2, 0.5), made("full", 3, math.NaN()), made("full", 4, 0.7)}}
 	mean, spread := l.MeanStd(Top1)
 	if math.Abs(mean-0.5) > 1e-15 || math.Abs(spread-0.2) > 1e-15 {
@@ -235,9 +235,9 @@ func TestOver(t *testing.T) {
 	}
 }
 
-// The accuracy is 0.2 at 250 images, 0.8 at 1000; the first record is before the warm-up's end. Fails if a record without the number, the
-// first or the last one that has it counts as another, or the straight line begins elsewhere.
-func TestOfRecords(t *testing.T) {
+// The accuracy is 0.2 at 250 images and 0.8 at 1000; the first record is before the end of the warm-up. Fails if a record without the
+// number counts, if another record counts as the first or last, or if the interpolation is wrong.
+func TestNumbersOfRecords(t *testing.T) {
 	r := made("full", 1, 0.8)
 	r.Records[2].TestTop1, r.Records[3].UpdateRank, r.Records[0].GradientRank = nil, nil, nil
 	for accuracy, want := range map[float64]float64{0.3: 375, 0.7: 875, 0.8: 1000, 0.9: math.NaN(), 0.2: 250, 0.1: 250} {

@@ -8,8 +8,7 @@ import (
 	"lte/record"
 )
 
-// The files that others read on, to the letter. Fails if a column is left out, moved, or filled from another number, or if one that was
-// not measured is anything but empty.
+// Fails if a column of the CSV files is missing, moved or filled from another number, or if a missing number is not empty.
 func TestCSV(t *testing.T) {
 	lte := made("lte", 3, 0.8125, "optimizer.lr=0.003", "lora.rank=4", "lora.alpha=32.5", "merge.every=5")
 	lte.Summary.Heads, lte.Summary.PeakMemory, lte.Summary.Dataset = 8, 123456, "a, b"

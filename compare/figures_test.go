@@ -10,8 +10,7 @@ import (
 	"testing"
 )
 
-// What each figure draws of a run, to the number. Fails if one draws another number, or over another, or draws a record that lacks it:
-// nothing is sent before the first merge.
+// Fails if a figure draws another number, or over another, or draws a record that lacks it: nothing is sent before the first merge.
 func TestCurves(t *testing.T) {
 	r := made("lte", 1, 0.8)
 	r.Records[0].BytesSent = 0
@@ -39,9 +38,8 @@ func TestCurves(t *testing.T) {
 	}
 }
 
-// Curves are means over the seeds at equal steps, of those alone that have the record. Shown to fail where records are matched by their
-// number: one that a crash took shifts all behind it.
-func TestCurvesOfSeeds(t *testing.T) {
+// Fails if the records of several seeds are matched by anything but their steps: a run may lack a record.
+func TestCurvesAreMeansAtEqualSteps(t *testing.T) {
 	hole := made("full", 2, 0.6)
 	hole.Records = slices.Delete(hole.Records, 1, 2)
 	short := made("full", 3, 0.4)
@@ -57,8 +55,8 @@ func TestCurvesOfSeeds(t *testing.T) {
 	}
 }
 
-// Fails if a figure over a setting leaves a line out, joins others, or forgets full's level, or if one over scale mixes data sets; and if
-// a panel lacks one of them.
+// Fails if a figure over a setting misses a variant, joins others or lacks full's horizontal line, if a figure over scale mixes data
+// sets, or if a panel lacks a figure.
 func TestFinalFigures(t *testing.T) {
 	elsewhere := []Run{made("full", 1, 0.5), made("full", 1, 0.6, "model.width=32")}
 	for i := range elsewhere {
@@ -116,7 +114,7 @@ func TestFinalFigures(t *testing.T) {
 	}
 }
 
-// drawing is what of an SVG the test below looks at: paths by their style, and texts with where they begin.
+// drawing holds the paths of an SVG by style, and its texts with their x.
 type drawing struct {
 	paths map[string][][]point
 	texts []string
@@ -141,9 +139,9 @@ func read(svg string) drawing {
 	return d
 }
 
-// A curve lies where the axes say: 20, 40 and 80 % over 1, 10 and 100 MB, ± 5, 10 and 5 points, beside a level of 60 %. Fails if a point,
-// a tick, the spread as band or bars, the level or a curve's name lies elsewhere, or a label is another.
-func TestDrawn(t *testing.T) {
+// A curve of 20, 40 and 80 % over 1, 10 and 100 MB, ± 5, 10 and 5 points, and a horizontal line at 60 %. Fails if a point, a tick, the
+// deviations as band or bars, the horizontal line or the name of a curve is misplaced, or if a label is wrong.
+func TestDrawing(t *testing.T) {
 	f := figure{x: byBytes, y: asAccuracy, series: []series{{name: "lte", points: []point{{1e6, 0.2, 0.05}, {1e7, 0.4, 0.1}, {1e8, 0.8, 0.05}}},
 		{name: "full", level: true, points: []point{{math.NaN(), 0.6, 0.01}}}}}
 	for _, f.bars = range []bool{false, true} {
@@ -181,7 +179,7 @@ func TestDrawn(t *testing.T) {
 	}
 }
 
-// Fails if ticks are not at round numbers, too few, too many, or beyond the axis.
+// Fails if ticks are not at round numbers, too few, too many, or outside the axis.
 func TestTicks(t *testing.T) {
 	for _, c := range []struct {
 		axis      axis
@@ -210,8 +208,8 @@ func TestTicks(t *testing.T) {
 	}
 }
 
-// Fails if two of two dozen lines look alike, or one name looks different beside others.
-func TestLooks(t *testing.T) {
+// Fails if two of two dozen names have the same style, or one name has two.
+func TestLineStylesAreDistinct(t *testing.T) {
 	names := []string{"full"}
 	for k := range 24 {
 		names = append(names, fmt.Sprint("lte K=", k), "full", fmt.Sprint("lte K=", k))
@@ -222,6 +220,6 @@ func TestLooks(t *testing.T) {
 		seen[fmt.Sprint(l)] = true
 	}
 	if len(all) != 25 || len(seen) != 25 || all["full"].color != black {
-		t.Errorf("%d names, %d looks", len(all), len(seen))
+		t.Errorf("%d names, %d styles", len(all), len(seen))
 	}
 }

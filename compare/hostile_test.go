@@ -21,11 +21,11 @@ import (
 	"lte/internal/quote"
 )
 
-// extremes are numbers at which sums, differences, quotients and logarithms leave what float64 holds, or come to nothing.
+// extremes are numbers whose sums, differences, quotients and logarithms overflow or underflow.
 var extremes = []float64{0, math.Copysign(0, -1), 1, -1, 5e-324, -5e-324, 1e-308, 1e-100, 1e-9, 1 - 1e-16, 1 + 1e-15, 1e9, 9007199254740991, 9007199254740993,
 	1e15, 1e100, 1e308, -1e308, math.MaxFloat64, -math.MaxFloat64, math.Inf(1), math.Inf(-1), math.NaN()}
 
-// Fails if an axis between any two numbers has no end, too many ticks, or ticks that cannot be told apart.
+// Fails if an axis between any two numbers is not finite, or has too many ticks or equal ones.
 func TestTicksOfAnyRange(t *testing.T) {
 	for _, a := range []axis{{format: plain}, {format: plain, log: true}, byBytes, byImages, asAccuracy, {format: whole}, {format: clock, log: true}} {
 		for _, low := range extremes {
@@ -53,7 +53,7 @@ func TestTicksOfAnyRange(t *testing.T) {
 
 var notDrawn = regexp.MustCompile(`NaN|Inf|[0-9]e\+?[0-9]{2}`)
 
-// Fails if any number a figure is given makes drawing loop, panic, or draw beyond the picture.
+// Fails if any number makes drawing loop, panic, or draw outside the figure.
 func TestFiguresOfAnyNumbers(t *testing.T) {
 	axes := []axis{byImages, byBytes, bySeconds, asAccuracy}
 	for _, x := range axes {
@@ -81,10 +81,10 @@ func TestFiguresOfAnyNumbers(t *testing.T) {
 	}
 }
 
-// paths are the coordinates of an SVG, without its texts.
+// paths returns an SVG without its texts.
 func paths(svg string) string { return regexp.MustCompile(`>[^<]*</text>`).ReplaceAllString(svg, "") }
 
-// Fails if a long name takes the place of the curve.
+// Fails if a long name displaces the curve.
 func TestLongNamesLeaveThePicture(t *testing.T) {
 	name := strings.Repeat("字", 4000)
 	d := read(figure{x: byImages, y: asAccuracy, series: []series{{name: name, points: []point{{1, 0.1, 0}, {2, 0.2, 0}}}}}.svg(lineStyles([]string{name})))
@@ -94,7 +94,7 @@ func TestLongNamesLeaveThePicture(t *testing.T) {
 	}
 }
 
-// Fails if a curve of very many points is drawn of all of them, or loses its ends.
+// Fails if a long curve keeps all of its points, or loses its ends.
 func TestLongCurvesAreThinnedOut(t *testing.T) {
 	for _, n := range []int{1, 2, maxPoints, maxPoints + 1, 2*maxPoints + 1, 1e6} {
 		points := make([]point, n)
@@ -139,7 +139,7 @@ func TestReportsOfAnyNumbers(t *testing.T) {
 	}
 }
 
-// Fails if text of a run's files is more than text in what is written of it, or two of them share a file.
+// Fails if text from the files of a run acts as markup, formula or control character in a report, or if two figures share a file.
 func TestTextFromOutside(t *testing.T) {
 	names := []string{"<script>alert(1)</script>", "=HYPERLINK(1)", "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "a\nb\rc\td", "\x1b[31m\u202e\u0000", "a/b", "a-b", "a.b", "-1.5",
 		"../../etc/passwd", "", strings.Repeat("d", 256), strings.Repeat("字", 80), `"'` + "`|&<"}
@@ -236,7 +236,7 @@ func TestCellsAreNoFormulas(t *testing.T) {
 	}
 }
 
-// Fails if a list that is none is waited for, read for ever, or taken for one, and if what is beside a run is.
+// Fails if a list, or the file with the reason of a failure, is read although it is no regular file or too large.
 func TestListsAreRegularFilesOfBoundedLength(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -271,7 +271,7 @@ func TestListsAreRegularFilesOfBoundedLength(t *testing.T) {
 	}
 }
 
-// Fails if one run counts as two by two names, or a loop of links is followed.
+// Fails if a run with two names counts twice, or if a loop of links is followed.
 func TestOneRunByManyNames(t *testing.T) {
 	root := t.TempDir()
 	at := func(name string) string { return filepath.Join(root, name) }
@@ -288,7 +288,7 @@ func TestOneRunByManyNames(t *testing.T) {
 	}
 }
 
-// Fails if sorting runs into lines takes time by their square: 4,000 of as many settings.
+// Fails if grouping takes quadratic time: 4,000 runs, each with its own setting.
 func TestManyRuns(t *testing.T) {
 	one := made("lte", 1, 0.5)
 	runs := make([]Run, 4000)
@@ -299,14 +299,14 @@ func TestManyRuns(t *testing.T) {
 	began := time.Now()
 	panels := Panels(runs)
 	if len(panels) != 1 || len(panels[0].Variants) != len(runs) || panels[0].Variants[1].Name != "lte optimizer.lr=0.00048828125" {
-		t.Errorf("%d panels, %d lines, %s", len(panels), len(panels[0].Variants), panels[0].Variants[1].Name)
+		t.Errorf("%d panels, %d variants, %s", len(panels), len(panels[0].Variants), panels[0].Variants[1].Name)
 	}
 	if took := time.Since(began); took > 30*time.Second {
 		t.Errorf("took %v", took)
 	}
 }
 
-// A report leaves out the lines that are not valid. Fails if one of them is drawn, or keeps the run from being one.
+// Fails if an invalid line of metrics.jsonl becomes a record, or excludes the run.
 func TestInvalidRecordsAreLeftOut(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
 	writeRun(t, made("lte", 1, 0.5), dir, true)

@@ -32,7 +32,6 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{"text": quo
 // embedded is a figure of the HTML page.
 type embedded struct {
 	Title string
-	File  string // SVG
 	SVG   template.HTML
 }
 
@@ -55,7 +54,7 @@ func (p Page) Write(dir string) (figures []Figure, err error) {
 		for _, f := range drawable(all) {
 			f.file = files.take(f.file)
 			text := f.svg(styles)
-			shown = append(shown, embedded{f.Title, f.file + ".svg", template.HTML(text)})
+			shown = append(shown, embedded{f.Title, template.HTML(text)})
 			figures = append(figures, Figure{f.Title, f.file + ".svg"})
 			write(&err, filepath.Join(dir, f.file+".svg"), func(w io.Writer) error {
 				_, err := io.WriteString(w, `<?xml version="1.0"?>`+"\n"+text)

@@ -21,7 +21,7 @@ import (
 	"time"
 )
 
-// written writes a page with all that a page can have, and returns its folder and the figures that it is said to have.
+// written writes a page with every part that a page can have, and returns its folder and figures.
 func written(t *testing.T) (string, []Figure) {
 	t.Helper()
 	var runs []Run
@@ -42,8 +42,7 @@ func written(t *testing.T) (string, []Figure) {
 	return dir, figures
 }
 
-// Fails if a file is missing, broken, or left half written, or if the page lacks something or asks for another file. (What it looks like
-// is TestInABrowser's.)
+// Fails if a file is missing, invalid or partial, or if the page lacks a part or loads another file. TestInABrowser checks the layout.
 func TestWrite(t *testing.T) {
 	dir, figures := written(t)
 	pictures, _ := filepath.Glob(filepath.Join(dir, "*.png"))
@@ -63,7 +62,7 @@ func TestWrite(t *testing.T) {
 		if err := errors.Join(err, xml.Unmarshal(text, &struct {
 			XMLName xml.Name `xml:"svg"`
 		}{})); err != nil {
-			t.Errorf("the SVG beside %s: %v", name, err)
+			t.Errorf("the SVG of %s: %v", name, err)
 		}
 	}
 	for name, want := range map[string]int{"results.csv": 1 + 16, "records.csv": 1 + 4*16} {
@@ -107,7 +106,7 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// Fails if a file that cannot be written goes unnamed, or leaves a half.
+// Fails if the error does not name the file that cannot be written, or if a partial file remains.
 func TestWriteFails(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(dir, "results.csv", "x"), 0o755); err != nil {
@@ -127,8 +126,7 @@ func TestWriteFails(t *testing.T) {
 	}
 }
 
-// Fails if the names at the ends of curves that end together, at the top or at the bottom, are written over one another,
-// out of the picture, or over the axis.
+// Fails if the names of curves that end together overlap, or lie outside the figure or over the axis.
 func TestNamesAtTheEnds(t *testing.T) {
 	var runs []Run
 	for _, k := range []string{"1", "2", "3", "4", "5"} {
@@ -161,7 +159,7 @@ func TestNamesAtTheEnds(t *testing.T) {
 	}
 }
 
-// probe is what the browser says of the page within a frame of some width.
+// probe holds what the browser measures of the page in a frame of some width.
 type probe struct {
 	Title                    string
 	Width, Needed            int // of the frame, and of what is in it
@@ -172,8 +170,8 @@ type probe struct {
 	Headings, Numbers        string
 }
 
-// The page in Debian's Chromium, on a desk and on a phone: what it shows, and that it asks for nothing else. Fails if text
-// leaves its figure, the page is wider than the screen, or the browser complains. `make test-report` installs Chromium.
+// The page in Chromium at the width of a desktop and of a phone. Fails if text leaves its figure, the page is wider than the screen or
+// loads anything else, or the browser logs an error. `make test-report` installs Chromium.
 func TestInABrowser(t *testing.T) {
 	browser, err := exec.LookPath("chromium")
 	if err != nil {
@@ -226,7 +224,7 @@ func TestInABrowser(t *testing.T) {
 	}
 }
 
-// frame shows the page in a frame of that width, and says of it what a probe holds.
+// frame shows the page in a frame of some width and writes a probe of it.
 const frame = `<!doctype html><link rel="icon" href="data:,">
 <iframe id="f" src="/report.html" width="WIDTH" height="800" style="border:0"></iframe>
 <pre id="out"></pre>

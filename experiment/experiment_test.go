@@ -20,7 +20,7 @@ import (
 	"lte/train"
 )
 
-// small is an experiment of seconds.
+// small returns options of an experiment that takes seconds.
 func small(t *testing.T) Options {
 	return Options{Out: t.TempDir(), Heads: 4, Rank: 4, Images: 96, Batch: 16, Seeds: 1,
 		Set: []string{"model.depth=1", "model.width=16", "model.mlp=32", "model.heads=2", "model.patch=4", "train.eval_batch=360",
@@ -36,7 +36,7 @@ func plan(t *testing.T, o Options, ranks int) []Run {
 	return runs
 }
 
-// All lines see the same images in as many steps, whatever the ranks. Fails if a mini-batch or a step is another's.
+// Fails if a variant sees another number of images or takes another number of steps, for any number of ranks.
 func TestPlan(t *testing.T) {
 	for _, ranks := range []int{1, 2, 4} {
 		o := Options{Out: "out", Heads: 8, Rank: 16, Images: 12800, Batch: 128, Seeds: 2, More: true,
@@ -84,7 +84,7 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// Fails if lte train with a run's settings would train another run: it would not be found again.
+// Fails if lte train with the settings of a run trains another run, which would not be found again.
 func TestSettings(t *testing.T) {
 	for _, r := range plan(t, Options{Out: "out", Data: "a b.tar", Heads: 8, Rank: 16, Images: 12800, Batch: 128, Seeds: 1, More: true}, 2) {
 		c, err := config.Load("", r.Settings())
@@ -97,7 +97,7 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// Images have a model of their own, which a preset or a key of the user's replaces.
+// Image sets have their own model, which a preset or a key of the user replaces.
 func TestPlanForImages(t *testing.T) {
 	o := Options{Data: "cifar", Out: "out", Heads: 2, Rank: 4, Images: 64, Batch: 16, Seeds: 1}
 	if c := plan(t, o, 1)[0].Config; c.Model.Width != 192 || c.Data.Path != "cifar" || !c.Data.Flip || c.Data.Rotate != 0 {
@@ -122,7 +122,7 @@ func TestPlanErrors(t *testing.T) {
 		"--set method=lte: the comparison sets method itself; use --only":          func(o *Options) { o.Set = []string{"method=lte"} },
 		"--set train.batch=3: the comparison sets train.batch itself; use --batch": func(o *Options) { o.Set = []string{"train.batch=3"} },
 		`unknown key "lora.rnk"`:                                                   func(o *Options) { o.Set = []string{"lora.rnk=3"} },
-		`merge.reset = "b" cannot be combined with method = "full"`:                         func(o *Options) { o.Set = []string{"merge.reset=b"} },
+		`merge.reset = "b" cannot be combined with method = "full"`:                func(o *Options) { o.Set = []string{"merge.reset=b"} },
 	} {
 		o := small(t)
 		spoil(&o)
@@ -133,7 +133,7 @@ func TestPlanErrors(t *testing.T) {
 	}
 }
 
-// trainer trains a run as the program does; it counts them.
+// trainer returns a function that trains a run as the program does and appends its name to trained.
 func trainer(t *testing.T, trained *[]string) func(config.Config) error {
 	set, err := data.Open(data.Source{}, 0)
 	if err != nil {
@@ -171,8 +171,8 @@ func trainer(t *testing.T, trained *[]string) func(config.Config) error {
 	}
 }
 
-// The whole of it on the digits, interrupted and repeated. Fails if a finished run is trained again, an interrupted one
-// is not, or a line is missing in what is written.
+// The whole experiment on the digits, interrupted and repeated. Fails if a finished run is trained again, an interrupted one is not, or
+// a variant is missing in the report.
 func TestExperiment(t *testing.T) {
 	o := small(t)
 	o.Only = []string{"full", "lte"}
@@ -220,7 +220,7 @@ func TestExperiment(t *testing.T) {
 		}
 	}
 	if text := read(t, o.Out, compare.PageFile); !strings.Contains(text, "not measured") || !strings.Contains(text, "lora-large") {
-		t.Error("the page lacks the verdicts, or a line")
+		t.Error("the page lacks the verdicts, or a variant")
 	}
 
 	// Another configuration, or other ranks, in the same place.
@@ -237,7 +237,7 @@ func TestExperiment(t *testing.T) {
 	}
 }
 
-// A folder that holds something else is left alone.
+// Fails if a folder that holds other files is changed.
 func TestFindRemovesOnlyRuns(t *testing.T) {
 	r := plan(t, small(t), 1)[0]
 	mine := filepath.Join(r.Config.Run.Dir, "notes.txt")
@@ -255,7 +255,7 @@ func TestFindRemovesOnlyRuns(t *testing.T) {
 	}
 }
 
-// Fails if a run that the experiment did not begin, or one whose end is there, is removed.
+// Fails if a run that is not one of the experiment, or that has a summary, is removed.
 func TestFindRemovesOnlyItsOwnRuns(t *testing.T) {
 	for _, c := range []struct {
 		seed             uint64
@@ -281,7 +281,7 @@ func TestFindRemovesOnlyItsOwnRuns(t *testing.T) {
 	}
 }
 
-// Fails if a number is taken that makes another overflow, or more runs than can be.
+// Fails if an option is accepted from which another number overflows.
 func TestNumbersAreBounded(t *testing.T) {
 	for flag, set := range map[string]func(*Options, int){
 		"--heads": func(o *Options, n int) { o.Heads = n }, "--rank": func(o *Options, n int) { o.Rank = n },

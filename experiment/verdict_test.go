@@ -12,8 +12,7 @@ import (
 
 var now = time.Unix(1.7e9, 0)
 
-// made is a finished run of that line and accuracy, whose records tell of ranks and alignment, from the first to the
-// last.
+// made returns a finished run of a variant, with one record for each rank and alignment.
 func made(line string, accuracy float64, ranks, alignments []float64) Result {
 	c := config.Default()
 	c.Schedule.Warmup = 2
@@ -29,9 +28,9 @@ func made(line string, accuracy float64, ranks, alignments []float64) Result {
 	return r
 }
 
-// as is the paper's outcome on made-up runs.
-func as() map[string]Result {
-	grows, low := []float64{40, 10, 15, 20}, []float64{0.09, 0.02, 0.01, 0.01} // the first one is before the warm-up's end
+// asPublished returns runs with the outcome of the paper.
+func asPublished() map[string]Result {
+	grows, low := []float64{40, 10, 15, 20}, []float64{0.09, 0.02, 0.01, 0.01} // the first is before the end of the warm-up
 	runs := map[string]Result{}
 	for name, accuracy := range map[string]float64{"full": 0.6, "lora": 0.5, "lora-large": 0.55, "mhlora": 0.56,
 		"sequential": 0.55, "lte-k1": 0.595, "lte": 0.591, "lte-more": 0.6} {
@@ -52,9 +51,9 @@ func verdicts(runs map[string]Result) map[string]Verdict {
 	return found
 }
 
-// Every criterion can fail, and fails alone.
+// Fails if a criterion cannot fail, or does not fail alone.
 func TestJudge(t *testing.T) {
-	for o, v := range verdicts(as()) {
+	for o, v := range verdicts(asPublished()) {
 		if v.Outcome != Confirmed {
 			t.Errorf("%s: %s, %s", o, v.Outcome, v.Found)
 		}
@@ -75,7 +74,7 @@ func TestJudge(t *testing.T) {
 		{"heads align in the middle", "5", made("lte", 0.6, down, []float64{0, 0.2, 0, 0})},
 		{"heads were not compared", "5", made("lte", 0.6, down, nil)},
 	} {
-		runs := as()
+		runs := asPublished()
 		runs[c.run.Variant] = c.run
 		for o, v := range verdicts(runs) {
 			if want := map[bool]Outcome{true: NotConfirmed, false: Confirmed}[o == c.fails]; v.Outcome != want {
@@ -83,7 +82,7 @@ func TestJudge(t *testing.T) {
 			}
 		}
 	}
-	runs := as()
+	runs := asPublished()
 	delete(runs, "sequential")
 	if v := verdicts(runs)["3"]; v.Outcome != NotMeasured || v.Found != "no run of `sequential`" {
 		t.Errorf("%+v", v)
@@ -95,7 +94,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// The margin is twice the standard error where that is more than a point: √(0.25/100)·2 = 10 points.
+// The margin is twice the standard error if that is more than a point: √(0.25/100)·2 = 10 points.
 func TestMargin(t *testing.T) {
 	all := Variants([]Result{made("full", 0.5, nil, nil), made("sequential", 0.41, nil, nil)})
 	if v := Judge(all, 100)[2]; v.Outcome != NotConfirmed || !strings.Contains(v.Found, "-9.0 points; margin 10.0") {

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,12 +44,16 @@ func TestEveryTaskOfTheSweeps(t *testing.T) {
 				t.Fatal(err)
 			}
 			tasks, names := 0, map[string]bool{}
-			for line := range strings.Lines(said) {
-				if !strings.Contains(line, " train --quiet ") {
+			for _, words := range commands(t, said) {
+				if !slices.Contains(words, "train") {
 					continue
 				}
 				tasks++
-				ranks, dir, settings := arguments(t, line)
+				line := strings.Join(words, " ")
+				if !strings.Contains(line, " train --quiet ") {
+					t.Errorf("%s, %s: not quiet:\n%s", script, profile, line)
+				}
+				ranks, dir, settings := arguments(words)
 				names[dir] = true
 				c, err := config.Load(sweep, settings)
 				if err == nil {
@@ -68,14 +73,23 @@ func TestEveryTaskOfTheSweeps(t *testing.T) {
 	}
 }
 
-// arguments are what a printed command says: ranks, run directory and settings.
-func arguments(t *testing.T, command string) (ranks int, dir string, settings []string) {
+// commands are the words of each line, as bash reads them.
+func commands(t *testing.T, lines string) (all [][]string) {
 	t.Helper()
-	out, err := exec.Command("bash", "-c", `printf '%s\n' `+command).Output()
+	cmd := exec.Command("bash", "-c", `while IFS= read -r line; do eval "printf '%s\0' $line"; printf '\n\0'; done`)
+	cmd.Stdin = strings.NewReader(lines)
+	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	words := strings.Split(string(out), "\n")
+	for command := range strings.SplitSeq(strings.TrimSuffix(string(out), "\n\x00"), "\n\x00") {
+		all = append(all, strings.Split(strings.TrimSuffix(command, "\x00"), "\x00"))
+	}
+	return all
+}
+
+// arguments are what a command says: ranks, run directory and settings.
+func arguments(words []string) (ranks int, dir string, settings []string) {
 	for i, w := range words[:len(words)-1] {
 		switch w {
 		case "--set":

@@ -152,7 +152,7 @@ cancelled= # set by a signal that ends the task for good
 run_task() {
   local line name code=0 key
   local -a part keys=()
-  line=$(tasks | sed -n "$(($1 + 1))p")
+  line=${task_lines[$1]}
   IFS=$'\t' read -ra part <<<"$line"
   name=${part[0]}
   [ -z "$DATA" ] || keys+=(--set "data.path=$DATA")
@@ -243,9 +243,11 @@ prepare() {
 
 # sweep [submit]: runs this sweep here, or submits its jobs, or runs this job's part of it.
 sweep() {
-  local -a launch=()
-  local count index code=0 ended=0
-  count=$(tasks | wc -l)
+  local -a launch=() task_lines=()
+  local all count index code=0 ended=0
+  all=$(tasks)
+  [ -z "$all" ] || mapfile -t task_lines <<<"$all"
+  count=${#task_lines[@]}
   if [[ $0 == */slurm_script ]]; then # a batch job
     # shellcheck disable=SC2031
     case ${LTE_ROLE:-} in

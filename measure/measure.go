@@ -1,8 +1,6 @@
 // Package measure computes what "Training Neural Networks from Scratch with Parallel Low-Rank Adapters" (Huh et al.,
-// arXiv 2402.16828) measures of gradients, updates and heads: effective ranks, and how low-rank updates lie to one
-// another. It sees matrices alone; which ones, and when, is left to package train.
-//
-// Matrices come in float32, as they are trained; everything is computed in float64.
+// arXiv 2402.16828) measures of gradients, updates and heads: effective ranks, and the similarity of low-rank updates.
+// Package train chooses which matrices are measured, and when. Matrices are float32; everything is computed in float64.
 //
 // Sources: Roy and Vetterli, The effective rank: a measure of effective dimensionality (EUSIPCO 2007); Edelman, Arias
 // and Smith, The geometry of algorithms with orthogonality constraints (SIAM J. Matrix Anal. Appl. 20, 1998), section
@@ -21,8 +19,8 @@ import (
 //
 //	exp(−Σ_i p_i·log p_i),  p_i = σ_i/Σσ
 //
-// It is 1 for a matrix of rank one, n where n singular values are equal and the others 0, and 0 for a matrix of zeros.
-// For one with a number that is not finite it is NaN.
+// It is 1 for a matrix of rank one, n if n singular values are equal and the others 0, 0 for a matrix of zeros, and NaN for a matrix
+// with an element that is not finite.
 func EffectiveRank(a blas32.General) float64 {
 	d := dense(a)
 	if norm := mat.Norm(d, 1); math.IsNaN(norm) || math.IsInf(norm, 0) {

@@ -40,7 +40,7 @@ func (m *Merger) Unmerge(merged []float32) {
 
 // AddHeads sets the estimates of the heads from number from on to what heads begin with.
 func (m *Merger) AddHeads(from int) error {
-	if !m.update.HasEstimates() || m.Wire == FP32 && !m.Overlap {
+	if !m.update.hasEstimates() || m.Wire == FP32 && !m.Overlap {
 		return nil
 	}
 	err := m.update.SetEstimates(func(k int, head []float32) {

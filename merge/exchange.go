@@ -34,80 +34,69 @@ func statusOf(src []byte) Status { // (StatusBytes)
 // Exchange gathers the factors of all heads: one message of each rank, which may own several heads, for the whole model. All ranks
 // hold an estimate of each head, which is x̂ of Wire: the same bits, whichever rank owns the head.
 type Exchange struct {
-	group  collective.Group
-	wire   Wire
-	layers []Factor
-	length int    // of one head's flat factors
-	spans  []span // of them, what is gathered
-	own    int    // heads of a rank
-
-	local        [][]float32 // (own, length): the estimates of this rank's heads, from which their next changes are taken
-	estimates    [][]float32 // (heads, length): of all heads, in the node's memory; none where only sums travel
-	aliasesRecv  bool        // the estimates are views of recvBuf: fp32, with all factors gathered
-	sendBuf      []byte      // (message): own heads, then a status
-	recvBuf      []byte      // (ranks, message), in the node's memory
-	statuses     []Status    // (ranks)
-	stackA       []float32   // scratch of Stacks
-	stackB       []float32
-	hasEstimates bool // the estimates are those of the last Gather
+	*scheme
+	group         collective.Group
+	local         [][]float32 // (own, length): the estimates of this rank's heads, from which their next changes are taken
+	estimates     [][]float32 // (heads, length): of all heads, in the node's memory; none where only sums travel
+	flatLocal     []float32   // the memory of local, and of estimates
+	flatEstimates []byte
+	sendBuf       []byte    // (message): own heads, then a status
+	recvBuf       []byte    // (ranks, message), in the node's memory
+	statuses      []Status  // (ranks)
+	stackA        []float32 // scratch of Stacks
+	stackB        []float32
+	gathered      bool // the estimates are those of the last Gather
 }
 
 // NewExchange makes an exchange of flat slices of that length, which hold the layers' factors, own heads on each rank. The arguments
 // are the same on all ranks. All estimates begin as zeros.
 func NewExchange(g collective.Group, layers []Factor, length, own int, w Wire) (*Exchange, error) {
-	e, err := newExchange(g, layers, length, own, w, []span{{0, length}})
-	if err == nil {
-		err = e.allocateEstimates()
+	e := newExchange(g, newScheme(layers, length, own, g.Size(), w, make([]Transport, len(layers))))
+	if err := e.allocate(collective.AllocatorOf(g)); err != nil {
+		return nil, err
 	}
-	return e, err
-}
-
-// newExchange makes an exchange that gathers those spans of the flat slices.
-func newExchange(g collective.Group, layers []Factor, length, own int, w Wire, spans []span) (*Exchange, error) {
-	for _, f := range layers {
-		if f.M < 0 || f.N < 0 || f.R < 0 || f.A < 0 || f.B < 0 || f.A+f.R*f.N > length || f.B+f.M*f.R > length {
-			panic("merge: factors outside their slice")
-		}
-	}
-	message := own*w.bytesOf(spans) + StatusBytes
-	recvBuf, err := collective.ByteMemory(g, g.Size()*message)
-	if err != nil {
-		return nil, fmt.Errorf("merge: receive buffer: %w", err)
-	}
-	e := &Exchange{
-		group:       g,
-		wire:        w,
-		layers:      layers,
-		length:      length,
-		spans:       spans,
-		own:         own,
-		local:       vectors(make([]float32, own*length), own, length),
-		aliasesRecv: w == FP32 && len(spans) == 1 && spans[0] == span{0, length},
-		sendBuf:     make([]byte, message),
-		recvBuf:     recvBuf,
-		statuses:    make([]Status, g.Size()),
-	}
-	if e.aliasesRecv {
-		for k := range own * g.Size() {
-			at := k/own*message/4 + k%own*length
-			e.estimates = append(e.estimates, collective.Floats(recvBuf)[at:at+length])
-		}
-	}
+	e.view()
 	return e, nil
 }
 
-// allocateEstimates allocates the estimates of all heads, unless they are views of the receive buffer.
-func (e *Exchange) allocateEstimates() error {
-	if e.aliasesRecv {
+func newExchange(g collective.Group, s *scheme) *Exchange {
+	for _, f := range s.layers {
+		if f.M < 0 || f.N < 0 || f.R < 0 || f.A < 0 || f.B < 0 || f.A+f.R*f.N > s.length || f.B+f.M*f.R > s.length {
+			panic("merge: factors outside their slice")
+		}
+	}
+	return &Exchange{scheme: s, group: g}
+}
+
+// allocate allocates the buffers.
+func (e *Exchange) allocate(a collective.Allocator) (err error) {
+	message := e.messages()[0].Block
+	e.sendBuf, e.flatLocal = a.Bytes(message), a.Floats(e.own, e.length)
+	if e.recvBuf, err = a.Shared(e.ranks, message); err != nil {
+		return fmt.Errorf("merge: receive buffer: %w", err)
+	}
+	if !e.hasEstimates() || e.aliasesRecv() {
 		return nil
 	}
-	heads := e.own * e.group.Size()
-	memory, err := collective.Memory(e.group, heads*e.length)
-	if err != nil {
+	if e.flatEstimates, err = a.Shared(4, e.ranks, e.own, e.length); err != nil {
 		return fmt.Errorf("merge: estimates of all heads: %w", err)
 	}
-	e.estimates = vectors(memory, heads, e.length)
 	return nil
+}
+
+// view cuts the buffers into heads.
+func (e *Exchange) view() {
+	e.local, e.statuses = vectors(e.flatLocal, e.own, e.length), make([]Status, e.ranks)
+	switch {
+	case !e.hasEstimates():
+	case e.aliasesRecv():
+		for k := range e.own * e.ranks {
+			at := k/e.own*len(e.sendBuf)/4 + k%e.own*e.length
+			e.estimates = append(e.estimates, collective.Floats(e.recvBuf)[at:at+e.length])
+		}
+	default:
+		e.estimates = vectors(collective.Floats(e.flatEstimates), e.own*e.ranks, e.length)
+	}
 }
 
 // vectors cuts flat into count vectors of that length.
@@ -125,43 +114,40 @@ func (e *Exchange) Gather(factors []float32, status Status) ([]Status, error) {
 	if len(factors) != e.own*e.length {
 		panic("merge: flat factors of another length")
 	}
-	e.hasEstimates = false
+	e.gathered = false
 	rest := e.sendBuf
 	for i, estimate := range e.local {
-		rest = e.wire.encodeSpans(rest, estimate, factors[i*e.length:(i+1)*e.length], e.spans)
+		rest = e.wire.encodeSpans(rest, estimate, factors[i*e.length:(i+1)*e.length], e.received)
 	}
 	status.put(rest)
 	if err := e.group.AllgatherShared(e.recvBuf, e.sendBuf); err != nil {
 		return nil, fmt.Errorf("merge: gathering factors: %w", err)
 	}
-	e.hasEstimates = true
+	e.gathered = true
 	for rank := range e.statuses {
-		e.statuses[rank] = statusOf(e.received(rank)[len(e.sendBuf)-StatusBytes:])
+		e.statuses[rank] = statusOf(e.messageOf(rank)[len(e.sendBuf)-StatusBytes:])
 	}
-	if e.aliasesRecv || len(e.spans) == 0 {
+	if e.aliasesRecv() || len(e.received) == 0 {
 		return e.statuses, nil
 	}
 	from, to := collective.Part(e.group, len(e.statuses))
 	for rank := from; rank < to; rank++ {
-		rest := e.received(rank)
+		rest := e.messageOf(rank)
 		for i := range e.own {
-			rest = e.wire.decodeSpans(e.estimates[rank*e.own+i], rest, e.spans)
+			rest = e.wire.decodeSpans(e.estimates[rank*e.own+i], rest, e.received)
 		}
 	}
 	return e.statuses, e.group.NodeBarrier()
 }
 
-// received is the message of a rank.
-func (e *Exchange) received(rank int) []byte {
+// messageOf is the message of a rank.
+func (e *Exchange) messageOf(rank int) []byte {
 	return e.recvBuf[rank*len(e.sendBuf) : (rank+1)*len(e.sendBuf)]
 }
 
 // Estimate is the flat factors of head k, which rank k/own owns, as all ranks hold them: the same bits everywhere. It is the node's
 // memory, valid until the next Gather or SetEstimates.
 func (e *Exchange) Estimate(k int) []float32 { return e.estimates[k] } // (length)
-
-// HasEstimates reports whether ranks hold estimates of heads: not where only sums travel.
-func (e *Exchange) HasEstimates() bool { return len(e.estimates) > 0 }
 
 // SetEstimates has f change the estimates of all heads, on every node in the same way. The owner changes LocalEstimate itself. In fp32
 // nothing depends on either.
@@ -187,7 +173,7 @@ func (e *Exchange) LocalEstimate(i int) []float32 { return e.local[i] } // (leng
 //
 // Here N is the number of heads, and b has the rows from..to-1 only. Both slices are scratch: valid until the next call.
 func (e *Exchange) Stacks(layer, from, to int) (a, b []float32) {
-	if !e.hasEstimates {
+	if !e.gathered {
 		panic("merge: stacks of factors that were not gathered")
 	}
 	f := e.layers[layer]

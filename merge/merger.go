@@ -21,7 +21,7 @@ type Options struct {
 	Momentum float64 // μ; 0: none
 	Overlap  bool    // an exchange is pending while the next interval trains
 	Resets   bool    // W takes the updates up for good, and heads are reinitialized after every merge
-	KeepsA   bool    // with Resets: A goes on
+	KeepsA   bool    // with Resets: A is not reinitialized
 	Choice   Choice
 	Route    *Route // that of the run which is resumed; nil: by Choice
 
@@ -90,19 +90,6 @@ type pending struct {
 // sends for merges and to choose transports is counted by meter. The arguments are the same on all ranks.
 func New(meter *collective.Meter, nodes collective.Group, merged [][]float32, o Options) (*Merger, error) {
 	m := &Merger{Options: o, nodes: nodes, merged: merged}
-	var err error
-	if !o.Resets {
-		if m.origins, err = newOrigins(o.Layout, nodes); err != nil {
-			return nil, err
-		}
-		m.OriginFromWeights()
-		if err := nodes.NodeBarrier(); err != nil {
-			return nil, err
-		}
-	}
-	if m.momentum, err = newMomentum(o.Momentum, o.Layout, nodes); err != nil {
-		return nil, err
-	}
 	if o.Overlap {
 		if err := meter.For(collective.Control).YieldWhileWaiting(); err != nil {
 			return nil, err
@@ -116,8 +103,56 @@ func New(meter *collective.Meter, nodes collective.Group, merged [][]float32, o 
 	if err != nil {
 		return nil, err
 	}
-	m.update, err = NewUpdate(group, FactorsOf(o.Layout), o.Layout.Length, o.Own, o.Wire, transports, m.multiply)
+	if m.update, err = NewUpdate(group, FactorsOf(o.Layout), o.Layout.Length, o.Own, o.Wire, transports, m.multiply); err != nil {
+		return nil, err
+	}
+	origins, velocity, err := m.allocate(collective.AllocatorOf(nodes), collective.AllocatorOf(group), nodes.NodeSize())
+	if err != nil {
+		return nil, err
+	}
+	if o.Momentum > 0 {
+		m.momentum.mu, m.momentum.velocity = o.Momentum, besideW(o.Layout, velocity, inFP32)
+	}
+	if !o.Resets {
+		err = m.keepOrigins(origins)
+	}
 	return m, err
+}
+
+// Count adds to weights the memory beside W, which the ranks of a node share if they share W, and to exchange that of messages, of a
+// merger on so many ranks, sharers of a node's divide the merge.
+func Count(weights, exchange *collective.Footprint, o Options, ranks, nodeRanks, sharers int, transports []Transport) {
+	m := &Merger{Options: o}
+	m.update = CountUpdate(exchange, FactorsOf(o.Layout), o.Layout.Length, o.Own, ranks, nodeRanks, o.Wire, transports)
+	_, _, _ = m.allocate(collective.Counting(weights), collective.Counting(exchange), sharers) // counting does not fail
+}
+
+// allocate allocates W⁰, the velocity and scratch; sharers are the ranks of a node that divide the merge.
+func (m *Merger) allocate(weights, exchange collective.Allocator, sharers int) (origins, velocity []byte, err error) {
+	values, bytes, largest := 0, 0, 0
+	for _, slot := range m.Layout.Layers {
+		out, in := slot.Layer.W.Rows, slot.Layer.W.Cols
+		values, bytes, largest = values+out*in, bytes+slot.Layer.W.Size(), max(largest, (out+sharers-1)/sharers*in)
+		if !m.Resets && slot.End > slot.BiasA && weights.Counts() { // see keepOrigins
+			weights.Floats(out)
+		}
+	}
+	if !m.Resets {
+		if origins, err = weights.Shared(bytes); err != nil {
+			return nil, nil, fmt.Errorf("memory for W⁰: %w", err)
+		}
+	}
+	if m.Momentum > 0 {
+		if velocity, err = weights.Shared(4, values); err != nil {
+			return nil, nil, fmt.Errorf("memory for the momentum of merges: %w", err)
+		}
+		m.momentum.before = exchange.Floats(largest)
+	}
+	if m.Overlap {
+		m.sending = exchange.Floats(m.Own, m.Layout.Length)
+	}
+	m.update.reserveStacks(exchange, sharers)
+	return origins, velocity, nil
 }
 
 // Route is how the heads travel.
@@ -254,7 +289,7 @@ func (m *Merger) multiply(dst []float32, layer, rows, columns, inner int, b, a [
 // can draw it: then A does not travel, and the first message is a change like any other. Start calls it, as the estimates of the last
 // exchange are still measured until then.
 func (m *Merger) SeedEstimates() error {
-	if m.Wire == FP32 || m.merges > 0 && !m.Resets || !m.update.HasEstimates() {
+	if m.Wire == FP32 || m.merges > 0 && !m.Resets || !m.update.hasEstimates() {
 		return nil
 	}
 	if err := m.update.SetEstimates(func(k int, head []float32) { m.Initial(head, k, m.merges) }); err != nil {
@@ -270,7 +305,7 @@ func (m *Merger) SeedEstimates() error {
 	return nil
 }
 
-// carryResidual keeps, after a reset of B alone, the residual of B to be sent: A goes on, and the next change of B is taken from B̂ − B of
+// carryResidual keeps, after a reset of B alone, the residual of B to be sent: A is kept, and the next change of B is taken from B̂ − B of
 // this merge in place of 0. After a reset of A too it is dropped: it was a factor of another A.
 func (m *Merger) carryResidual(factors []float32) {
 	if m.Wire == FP32 || !m.Resets || !m.KeepsA {
@@ -336,6 +371,3 @@ func add(dst, x, y []float32) {
 		dst[i] = v + y[i]
 	}
 }
-
-// errNodeMemory wraps an error of the memory that something takes.
-func errNodeMemory(what string, err error) error { return fmt.Errorf("memory for %s: %w", what, err) }

@@ -1,10 +1,6 @@
 package merge
 
-import (
-	"lte/collective"
-	"lte/compute"
-	"lte/lora"
-)
+import "lte/compute"
 
 // momentum adds Nesterov momentum to merges. Where a merge without it would add Δ to W,
 //
@@ -15,23 +11,8 @@ import (
 // as far together. The zero momentum does nothing.
 type momentum struct {
 	mu       float64
-	velocity [][]float32 // v of each layer (out, in), in the node's memory if W is
-	before   []float32   // W's rows before the merge
-}
-
-func newMomentum(mu float64, layout *lora.Layout, nodes collective.Group) (m momentum, err error) {
-	if mu == 0 {
-		return m, nil
-	}
-	m.mu = mu
-	all, err := besideW(layout, nodes, func(compute.Weights) compute.Format { return compute.FP32 })
-	if err != nil {
-		return m, errNodeMemory("the momentum of merges", err)
-	}
-	for _, v := range all {
-		m.velocity = append(m.velocity, v.Float32())
-	}
-	return m, nil
+	velocity []compute.Weights // v of each layer (out, in) in FP32, in the node's memory if W is
+	before   []float32         // W's rows before the merge
 }
 
 // begin keeps rows of W that a merge is about to move.
@@ -47,9 +28,10 @@ func (m *momentum) end(layer, at int, w, from []float32) {
 		return
 	}
 	separate := len(w) > 0 && &from[0] != &w[0]
-	for i, v := range m.velocity[layer][at : at+len(w)] {
-		v = float32(m.mu*float64(v) + float64(w[i]-m.before[i]))
-		m.velocity[layer][at+i] = v
+	velocity := m.velocity[layer].Float32()[at:]
+	for i := range w {
+		v := float32(m.mu*float64(velocity[i]) + float64(w[i]-m.before[i]))
+		velocity[i] = v
 		further := float32(m.mu * float64(v))
 		w[i] += further
 		if separate {

@@ -1,7 +1,6 @@
 package merge
 
 import (
-	"lte/collective"
 	"lte/compute"
 	"lte/lora"
 )
@@ -12,38 +11,28 @@ type origin struct {
 	b []float32
 }
 
-// newOrigins allocates W⁰ and b⁰ of the layers that carry heads, W⁰ in W's format.
-func newOrigins(layout *lora.Layout, nodes collective.Group) (all []origin, err error) {
-	weights, err := besideW(layout, nodes, compute.Weights.Format)
-	if err != nil {
-		return nil, errNodeMemory("W⁰", err)
-	}
-	for i, slot := range layout.Layers {
-		o := origin{w: weights[i]}
-		if slot.End > slot.BiasA {
+// keepOrigins copies W⁰ and b⁰ of the layers that carry heads, W⁰ to memory and in W's format.
+func (m *Merger) keepOrigins(memory []byte) error {
+	for i, w := range besideW(m.Layout, memory, compute.Weights.Format) {
+		o := origin{w: w}
+		if slot := m.Layout.Layers[i]; slot.End > slot.BiasA {
 			o.b = make([]float32, len(slot.Layer.B))
 		}
-		all = append(all, o)
+		m.origins = append(m.origins, o)
 	}
-	return all, nil
+	m.OriginFromWeights()
+	return m.nodes.NodeBarrier()
 }
 
-// besideW allocates a value, 0 at first, for each of every layer's W that carries heads, (out, in), in the format that is returned for W;
-// in the node's memory.
-func besideW(layout *lora.Layout, nodes collective.Group, format func(w compute.Weights) compute.Format) (all []compute.Weights, err error) {
-	total := 0
+// besideW cuts memory into a matrix for each of every layer's W that carries heads, (out, in), in the format that is returned for W.
+func besideW(layout *lora.Layout, memory []byte, format func(w compute.Weights) compute.Format) (all []compute.Weights) {
 	for _, slot := range layout.Layers {
 		w := slot.Layer.W
-		all = append(all, compute.NewWeights(format(w), w.Rows, w.Cols, nil))
-		total += all[len(all)-1].Size()
+		n := int(format(w).Bytes(w.Rows, w.Cols))
+		all, memory = append(all, compute.NewWeights(format(w), w.Rows, w.Cols, memory[:n])), memory[n:]
 	}
-	memory, err := collective.ByteMemory(nodes, total)
-	if err != nil {
-		return nil, err
-	}
-	for i, w := range all {
-		n := w.Size()
-		all[i], memory = compute.NewWeights(w.Format(), w.Rows, w.Cols, memory[:n]), memory[n:]
-	}
-	return all, nil
+	return all
 }
+
+// inFP32 is the format of what is not stored as W is.
+func inFP32(compute.Weights) compute.Format { return compute.FP32 }

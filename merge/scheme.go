@@ -14,7 +14,7 @@ type scheme struct {
 	dense    int    // elements of the sums of Dense
 	total    int    // of all sums
 	summed   []span // of a head's factors: those of Dense, of which only the sum travels
-	gathered []span // of a head's factors: what all ranks receive
+	received []span // of a head's factors: what all ranks receive
 	columns  int    // elements of the largest sum of which ranks form columns
 }
 
@@ -42,8 +42,16 @@ func newScheme(layers []Factor, length, own, ranks int, w Wire, transports []Tra
 			divided = append(divided, f.spanB())
 		}
 	}
-	s.gathered = without(length, divided)
+	s.received = without(length, divided)
 	return s
+}
+
+// hasEstimates reports whether something of a head reaches other ranks: not where only sums travel.
+func (s *scheme) hasEstimates() bool { return len(s.received) > 0 || s.total > s.dense }
+
+// aliasesRecv reports whether the estimates are the receive buffer: fp32, with all factors gathered.
+func (s *scheme) aliasesRecv() bool {
+	return s.wire == FP32 && len(s.received) == 1 && s.received[0] == span{0, s.length}
 }
 
 // block is the part of the flat sums of Dense that a rank adds up.
@@ -96,7 +104,7 @@ type Message struct {
 
 // messages are the calls of a merge, in order. Blocks are those of the first rank: no rank has more to send.
 func (s *scheme) messages() []Message {
-	all := []Message{{Block: s.own*s.wire.bytesOf(s.gathered) + StatusBytes}}
+	all := []Message{{Block: s.own*s.wire.bytesOf(s.received) + StatusBytes}}
 	if s.total > 0 {
 		all = append(all,
 			Message{Alltoall: true, Block: s.own*s.sliceBytes(0) + s.wire.Bytes(s.block(0).length())},

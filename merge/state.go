@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"lte/checkpoint"
+	"lte/collective"
 )
 
 // State names the memory that later merges depend on; W, the heads' factors and their A' and B' are named by who owns them. It waits for
@@ -18,7 +19,7 @@ func (m *Merger) State(s *checkpoint.State, measured bool) {
 		}
 	}
 	for i, v := range m.momentum.velocity {
-		s.Shared.Floats("merge.velocity."+m.Layout.Layers[i].Layer.Name+".weight", v)
+		s.Shared.Floats("merge.velocity."+m.Layout.Layers[i].Layer.Name+".weight", v.Float32())
 	}
 	if m.Overlap {
 		m.pendingState(s)
@@ -71,14 +72,14 @@ func (m *Merger) Restored() {
 		p.done = make(chan struct{})
 		close(p.done)
 		m.pending = &p
-		m.update.hasEstimates = true // those that had come
+		m.update.gathered = true // those that had come
 	}
 }
 
 // state names the memory that later messages depend on. In fp32 that is nothing, unless received says that factors have come which are
 // still to be read.
 func (u *Update) state(s *checkpoint.State, received bool) {
-	if u.scheme.wire == FP32 && !received {
+	if u.wire == FP32 && !received {
 		return
 	}
 	estimates := &s.Shared
@@ -91,13 +92,13 @@ func (u *Update) state(s *checkpoint.State, received bool) {
 	for i, x := range u.local {
 		s.Own.Floats(fmt.Sprintf(localEstimateName, u.group.Rank()*len(u.local)+i), x)
 	}
-	if u.scheme.wire == FP32 || u.total == 0 {
+	if u.wire == FP32 || u.total == 0 {
 		return
 	}
 	s.Own.Floats("exchange.sums.own", u.ownSums.estimate)
 	s.Own.Floats("exchange.sums.incoming", u.flat)
 	s.Own.Floats("exchange.sums.parts", u.ownParts.estimate)
-	s.Shared.Floats("exchange.sums", u.sums)
+	s.Shared.Floats("exchange.sums", collective.Floats(u.sums))
 }
 
 // Formats of names in State, of head k: what all ranks hold of it, and what its owner takes its next change from.

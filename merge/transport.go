@@ -2,7 +2,6 @@ package merge
 
 import (
 	"fmt"
-	"slices"
 
 	"lte/collective"
 )
@@ -167,42 +166,4 @@ func (c Costs) Choose(layers []Factor) []Transport {
 		}
 	}
 	return best
-}
-
-// Room is memory in bytes.
-type Room struct {
-	Rank float64 // of each rank
-	Node float64 // of all ranks of a node together, or of each that has its own
-}
-
-// Memory is what Update keeps for that layer beside x̂ of heads, for which see Heads: what is sent and what comes, and sums with
-// what they are formed of.
-func (c Costs) Memory(t Transport, f Factor) (r Room) {
-	own, ranks, size := float64(c.Own)*float64(f.R), float64(c.Ranks), c.Wire.PerValue()
-	formed := 4.0 // bytes of a number that is formed to be sent, with its x̂
-	if c.Wire != FP32 {
-		formed = 8
-	}
-	m, n := float64(f.M), float64(f.N)
-	switch t {
-	case Dense: // a rank's sum, which goes; all ranks' blocks of it, which come; their sum
-		return Room{Rank: m*n*(formed+2*size+4) + m*n/ranks*(formed+size), Node: m * n * (size + 4)}
-	case Rows: // A goes to all, rows of B to their ranks, who form some rows
-		rows, short := c.Part(f)
-		return Room{Rank: size*own*(short+2*ranks*rows) + rows*short*(formed+size), Node: ranks * (size*own*short + rows*short*(size+4))}
-	}
-	return Room{Rank: size * own * (m + n), Node: size * ranks * own * (m + n)}
-}
-
-// Heads is what Update keeps of heads of that length: x̂ of a rank's own, and of all, which in fp32 lie where they came if all layers
-// travel as Factors, and are not there if none brings anything of a head to other ranks.
-func (c Costs) Heads(length int, transports []Transport) Room {
-	own := 4 * float64(c.Own) * float64(length)
-	is := func(t Transport) bool {
-		return !slices.ContainsFunc(transports, func(u Transport) bool { return u != t })
-	}
-	if is(Dense) || is(Factors) && c.Wire == FP32 {
-		return Room{Rank: own}
-	}
-	return Room{Rank: own, Node: own * float64(c.Ranks)}
 }

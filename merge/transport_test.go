@@ -18,7 +18,7 @@ func plain(ranks, own int) merge.Costs {
 
 // The counts of the docstring, by hand, in bytes: a layer of 12 outputs and 6 inputs, and its transpose. In int8 every message of up to
 // 64 values has two bytes more. Fails if a term is left out, a side is taken for the other, or a block is not counted to the byte.
-func TestSent(t *testing.T) {
+func TestSentIsCountedToTheByte(t *testing.T) {
 	tall, flat := merge.Factor{M: 12, N: 6, R: 2}, merge.Factor{M: 6, N: 12, R: 2}
 	for _, c := range []struct {
 		ranks, own int
@@ -51,21 +51,30 @@ func TestSent(t *testing.T) {
 
 // By hand: 12×6, rank 2, one head on each of three ranks, which have 4 rows each. Fails if an operation or a buffer is left out.
 func TestFLOPsAndMemory(t *testing.T) {
-	f := merge.Factor{M: 12, N: 6, R: 2}
+	f := merge.Factor{M: 12, N: 6, R: 2, B: 12}
 	for i, want := range []struct {
-		flops float64
-		room  merge.Room
+		flops  float64
+		memory collective.Footprint
 	}{
-		{2 * 72 * 6 / 2, merge.Room{Rank: 4 * 36, Node: 4 * 3 * 36}},
-		{2*72*2 + 72, merge.Room{Rank: 4*72 + 2*4*72 + 4*72 + 2*4*24, Node: 4*72 + 4*72}},
-		{2 * 4 * 6 * 6, merge.Room{Rank: 4*(12+2*3*8) + 2*4*24, Node: 4 * 3 * (12 + 24 + 24)}},
+		{2 * 72 * 6 / 2, collective.Footprint{Rank: 4*36 + 4*36 + 8, Node: 3 * (4*36 + 8)}},
+		// a status; the sum, its blocks of all ranks, and those that are sent and received; parts
+		{2*72*2 + 72, collective.Footprint{Rank: 4*36 + 8 + 4*72 + 4*72 + 2*4*72 + 2*4*24, Node: 3*8 + 4*72 + 4*72}},
+		// A; rows of B that are sent and received; parts
+		{2 * 4 * 6 * 6, collective.Footprint{Rank: 4*36 + 4*12 + 8 + 2*3*4*8 + 2*4*24, Node: 3*(4*12+8) + 4*3*36 + 4*72 + 4*72}},
 	} {
 		c, transport := plain(3, 1), merge.Transport(i)
 		c.Sharers = 2
-		if got, room := c.FLOPs(transport, f), c.Memory(transport, f); got != want.flops || room != want.room {
-			t.Errorf("%v: %v FLOPs, %v bytes kept, want %v", transport, got, room, want)
+		if got, memory := c.FLOPs(transport, f), memoryOf(c, transport, f); got != want.flops || memory != want.memory {
+			t.Errorf("%v: %v FLOPs, %v bytes, want %v", transport, got, memory, want)
 		}
 	}
+}
+
+// memoryOf is the memory of an Update of one layer, one rank on each node.
+func memoryOf(c merge.Costs, t merge.Transport, f merge.Factor) (m collective.Footprint) {
+	f.A, f.B = 0, f.R*f.N
+	merge.CountUpdate(&m, []merge.Factor{f}, f.R*(f.M+f.N), c.Own, c.Ranks, 1, c.Wire, []merge.Transport{t})
+	return m
 }
 
 // What Exchange and Mean send is what is reckoned. Fails if either counts otherwise than the meter.
@@ -188,7 +197,7 @@ func TestCostsAreMonotonic(t *testing.T) {
 			if got, less := dearer.Seconds(transport, large), base.Seconds(transport, f); got < less {
 				t.Errorf("%v, more %s: %v s, less than %v s", transport, name, got, less)
 			}
-			more, less := dearer.Memory(transport, large), base.Memory(transport, f)
+			more, less := memoryOf(dearer, transport, large), memoryOf(base, transport, f)
 			if name != "ranks" && more.Rank+more.Node < less.Rank+less.Node {
 				t.Errorf("%v, more %s: %v bytes held, less than %v", transport, name, more, less)
 			}

@@ -18,7 +18,6 @@ import (
 // others add up, and divide what travels, by rank.
 type Update struct {
 	*Exchange
-	*scheme
 	multiply  Product
 	slicesOf  [][]span // (ranks): scheme.slices
 	partsOf   [][]span // (ranks): scheme.parts
@@ -26,20 +25,20 @@ type Update struct {
 	ownSums   vector             // the sums of Dense over this rank's heads
 	incoming  [][]float32        // (ranks, block): the estimates of this rank's block of every rank's own sums
 	flat      []float32          // the memory of incoming
-	sums      []float32          // the estimates of all parts, in the node's memory
+	sums      []byte             // the estimates of all parts, float32, in the node's memory
 	assembled []float32          // scratch: a sum of which ranks form columns
 	scatter   *collective.Blocks // the messages of the Alltoall
-	sendBuf   []byte             // of the second Allgather
-	recvBuf   []byte             // (ranks, message), in the node's memory
+	sendParts []byte             // of the second Allgather
+	recvParts []byte             // (ranks, message), in the node's memory
 }
 
 // vector is what this rank sends again and again, and its estimate; the latter is nil in fp32.
 type vector struct{ value, estimate []float32 }
 
-func newVector(n int, w Wire) vector {
-	v := vector{value: make([]float32, n)}
+func newVector(a collective.Allocator, n int, w Wire) vector {
+	v := vector{value: a.Floats(n)}
 	if w != FP32 {
-		v.estimate = make([]float32, n)
+		v.estimate = a.Floats(n)
 	}
 	return v
 }
@@ -55,45 +54,79 @@ type Product func(dst []float32, layer, rows, columns, inner int, b, a []float32
 
 // NewUpdate makes an Update of layers that travel as transports say, one each. For the other arguments see NewExchange.
 func NewUpdate(g collective.Group, layers []Factor, length, own int, w Wire, transports []Transport, multiply Product) (*Update, error) {
-	ranks, me := g.Size(), g.Rank()
-	s := newScheme(layers, length, own, ranks, w, transports)
-	e, err := newExchange(g, layers, length, own, w, s.gathered)
-	if err != nil {
+	s := newScheme(layers, length, own, g.Size(), w, transports)
+	u := &Update{Exchange: newExchange(g, s), multiply: multiply}
+	if err := u.allocate(collective.AllocatorOf(g), g.NodeSize()); err != nil {
 		return nil, err
 	}
-	u := &Update{Exchange: e, scheme: s, multiply: multiply}
-	for rank := range ranks {
+	u.view()
+	me, at := g.Rank(), 0
+	for rank := range s.ranks {
 		u.slicesOf, u.partsOf = append(u.slicesOf, s.slices(rank)), append(u.partsOf, s.parts(rank))
 	}
-	if len(s.gathered) > 0 || len(u.slicesOf[0]) > 0 { // else nothing of a head reaches other ranks
-		if err := e.allocateEstimates(); err != nil {
-			return nil, err
-		}
-	}
-	if s.total == 0 {
-		return u, nil
-	}
-	length = 0
 	for _, p := range u.partsOf[me] {
-		u.ownParts.spans = append(u.ownParts.spans, span{length, length + p.length()})
-		length += p.length()
+		u.ownParts.spans = append(u.ownParts.spans, span{at, at + p.length()})
+		at += p.length()
 	}
-	u.ownParts.vector, u.ownSums, u.assembled = newVector(length, w), newVector(s.dense, w), make([]float32, s.columns)
-	block := s.block(me).length()
-	u.flat = make([]float32, ranks*block)
-	u.incoming = vectors(u.flat, ranks, block)
-	messages := s.messages()
-	u.sendBuf = make([]byte, messages[2].Block)
-	if u.recvBuf, err = collective.ByteMemory(g, ranks*len(u.sendBuf)); err == nil {
-		u.sums, err = collective.Memory(g, s.total)
-	}
-	if err == nil {
-		u.scatter, err = collective.NewBlocks(g, messages[1].Block)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("merge: sums of the heads' updates: %w", err)
+	if s.total > 0 {
+		u.incoming = vectors(u.flat, s.ranks, s.block(me).length())
 	}
 	return u, nil
+}
+
+// CountUpdate adds to f the memory of an Update on so many ranks. It must not be used.
+func CountUpdate(f *collective.Footprint, layers []Factor, length, own, ranks, nodeRanks int, w Wire, transports []Transport) *Update {
+	u := &Update{Exchange: newExchange(nil, newScheme(layers, length, own, ranks, w, transports))}
+	_ = u.allocate(collective.Counting(f), nodeRanks) // counting does not fail
+	return u
+}
+
+// reserveStacks allocates the scratch for the stacks of every layer, of which a rank forms its share of the rows where Factors travel.
+func (u *Update) reserveStacks(a collective.Allocator, sharers int) {
+	var most [2]float64
+	var sizes [2][2]int // of A and B
+	for i, f := range u.layers {
+		inner, rows, columns := u.own*u.ranks*f.R, span{0, (f.M + sharers - 1) / sharers}, span{0, f.N}
+		switch u.transports[i] {
+		case Dense:
+			inner, rows = u.own*f.R, span{0, f.M}
+		case Rows:
+			rows, columns = f.part(0, u.ranks)
+		}
+		for j, side := range []int{columns.length(), rows.length()} {
+			if n := float64(inner) * float64(side); n > most[j] {
+				most[j], sizes[j] = n, [2]int{inner, side}
+			}
+		}
+	}
+	u.stackA, u.stackB = a.Floats(sizes[0][:]...), a.Floats(sizes[1][:]...)
+}
+
+// allocate allocates the buffers. Those of parts are the first rank's: no rank has more.
+func (u *Update) allocate(a collective.Allocator, nodeRanks int) error {
+	if err := u.Exchange.allocate(a); err != nil || u.total == 0 {
+		return err
+	}
+	largest := 0
+	for _, p := range u.parts(0) {
+		largest += p.length()
+	}
+	u.ownParts.vector, u.ownSums, u.assembled = newVector(a, largest, u.wire), newVector(a, u.dense, u.wire), a.Floats(u.columns)
+	u.flat = a.Floats(u.ranks, u.block(0).length())
+	messages := u.messages()
+	u.sendParts = a.Bytes(messages[2].Block)
+	var err error
+	if u.recvParts, err = a.Shared(u.ranks, messages[2].Block); err == nil {
+		u.sums, err = a.Shared(4, u.total)
+	}
+	if err == nil {
+		u.scatter = collective.BlocksOf(u.group, messages[1].Block)
+		err = u.scatter.Allocate(a, u.ranks, nodeRanks)
+	}
+	if err != nil {
+		return fmt.Errorf("merge: sums of the heads' updates: %w", err)
+	}
+	return nil
 }
 
 // Gather sends this rank's factors, (own, length), and status to all ranks, receives theirs, and has the sums formed. It returns the
@@ -104,7 +137,7 @@ func (u *Update) Gather(factors []float32, status Status) ([]Status, error) {
 	if err != nil || u.total == 0 {
 		return statuses, err
 	}
-	heads := vectors(factors, u.Exchange.own, u.Exchange.length)
+	heads := vectors(factors, u.own, u.length)
 	for i, head := range heads {
 		for _, s := range u.summed {
 			copy(u.local[i][s.from:s.to], head[s.from:s.to])
@@ -119,14 +152,14 @@ func (u *Update) Gather(factors []float32, status Status) ([]Status, error) {
 
 // scatterSums forms the sums of Dense over this rank's heads, and sends every rank its block of them and its slices of Rows.
 func (u *Update) scatterSums(heads [][]float32) error {
-	for i, f := range u.scheme.layers {
+	for i, f := range u.layers {
 		if u.transports[i] == Dense {
 			rows, columns := span{0, f.M}, span{0, f.N}
 			a, b := u.stack(f, rows, columns, heads)
 			u.multiply(u.ownSums.value[u.at[i]:u.at[i]+f.M*f.N], i, f.M, f.N, len(heads)*f.R, b, a)
 		}
 	}
-	w, me, own := u.scheme.wire, u.group.Rank(), len(heads)
+	w, me, own := u.wire, u.group.Rank(), len(heads)
 	send := u.scatter.Send()
 	for rank := range u.ranks {
 		rest := send[rank*u.scatter.Size():][:u.scatter.Size()]
@@ -154,7 +187,7 @@ func (u *Update) scatterSums(heads [][]float32) error {
 func (u *Update) formParts() {
 	me, spans := u.group.Rank(), u.ownParts.spans
 	collective.SumParts(u.ownParts.value[:spans[0].to], u.incoming, 1)
-	for i, f := range u.scheme.layers {
+	for i, f := range u.layers {
 		if u.transports[i] != Rows {
 			continue
 		}
@@ -169,24 +202,24 @@ func (u *Update) formParts() {
 
 // gatherParts sends this rank's parts to all ranks and receives theirs.
 func (u *Update) gatherParts() error {
-	w := u.scheme.wire
-	w.encodeSpans(u.sendBuf, u.ownParts.estimate, u.ownParts.value, u.ownParts.spans)
-	if err := u.group.AllgatherShared(u.recvBuf, u.sendBuf); err != nil {
+	w := u.wire
+	w.encodeSpans(u.sendParts, u.ownParts.estimate, u.ownParts.value, u.ownParts.spans)
+	if err := u.group.AllgatherShared(u.recvParts, u.sendParts); err != nil {
 		return fmt.Errorf("merge: gathering parts of the update: %w", err)
 	}
 	for rank, to := collective.Part(u.group, u.ranks); rank < to; rank++ {
-		w.decodeSpans(u.sums, u.recvBuf[rank*len(u.sendBuf):(rank+1)*len(u.sendBuf)], u.partsOf[rank])
+		w.decodeSpans(collective.Floats(u.sums), u.recvParts[rank*len(u.sendParts):(rank+1)*len(u.sendParts)], u.partsOf[rank])
 	}
 	return u.group.NodeBarrier()
 }
 
 // Sum is Σ_k s·B_kA_k, (m, n), the same bits on all ranks; nil for a layer of Factors. It is scratch: valid until the next call.
 func (u *Update) Sum(layer int) []float32 {
-	f, t := u.scheme.layers[layer], u.transports[layer]
+	f, t := u.layers[layer], u.transports[layer]
 	if t == Factors {
 		return nil
 	}
-	sum := u.sums[u.at[layer] : u.at[layer]+f.M*f.N]
+	sum := collective.Floats(u.sums)[u.at[layer] : u.at[layer]+f.M*f.N]
 	if t == Dense || !f.byColumns() {
 		return sum
 	}
@@ -204,7 +237,7 @@ func (u *Update) Sum(layer int) []float32 {
 // ResetSums follows a merge with resets, after which the next sums begin at 0: W has taken the last ones up. The residual, what of them
 // was not sent, is sent with the next ones.
 func (u *Update) ResetSums() error {
-	if u.scheme.wire == FP32 || u.total == 0 { // no residual
+	if u.wire == FP32 || u.total == 0 { // no residual
 		return nil
 	}
 	if err := u.group.NodeBarrier(); err != nil { // all have read the sums
@@ -216,7 +249,7 @@ func (u *Update) ResetSums() error {
 		}
 	}
 	clear(u.flat)
-	from, to := collective.Part(u.group, len(u.sums))
-	clear(u.sums[from:to])
+	from, to := collective.Part(u.group, u.total)
+	clear(collective.Floats(u.sums)[from:to])
 	return nil // nobody reads them before the next Gather
 }

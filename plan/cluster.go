@@ -9,7 +9,7 @@ import (
 // Link carries messages of ranks: between nodes, or within one.
 type Link struct {
 	Latency   float64 // seconds from sender to receiver
-	Bandwidth float64 // bytes a second that all ranks of a node together send over it; as many come in meanwhile
+	Bandwidth float64 // bytes per second that all ranks of a node together send over it; as many come in meanwhile
 }
 
 // Library is how an MPI library makes nonblocking collectives of messages.
@@ -57,7 +57,7 @@ type Cluster struct {
 	Between        Link // the link of a node, shared by its ranks
 	Within         Link
 	Library        Library
-	Crowded        bool // a node has fewer cores than ranks: every collective begins with a barrier
+	Oversubscribed bool // a node has fewer cores than ranks: every collective begins with a barrier
 }
 
 func (c Cluster) perNode() int { return min(c.PerNode, c.Ranks) }
@@ -120,10 +120,10 @@ func (c Cluster) node() Cluster {
 
 func (c Cluster) leaders() Cluster {
 	p := c.perNode()
-	return Cluster{Ranks: (c.Ranks + p - 1) / p, PerNode: 1, Between: c.Between, Within: c.Within, Library: c.Library, Crowded: c.Crowded}
+	return Cluster{Ranks: (c.Ranks + p - 1) / p, PerNode: 1, Between: c.Between, Within: c.Within, Library: c.Library, Oversubscribed: c.Oversubscribed}
 }
 
-// shared says that ranks have a node's memory in common, by which they meet and move small messages.
+// shared reports whether ranks of a node share memory, through which barriers and small messages go.
 func (c Cluster) shared() bool { return c.perNode() > 1 }
 
 // Barrier is the time of a barrier that all ranks enter at once: a message in every of ⌈log₂ P⌉ steps, among the first ranks of all
@@ -138,9 +138,9 @@ func (c Cluster) Barrier() (seconds float64) {
 	return seconds
 }
 
-// waiting is what a crowded node's collectives begin with.
+// waiting is what a oversubscribed node's collectives begin with.
 func (c Cluster) waiting() float64 {
-	if c.Crowded {
+	if c.Oversubscribed {
 		return c.Barrier()
 	}
 	return 0
@@ -177,7 +177,7 @@ func (c Cluster) swaps(bytes float64) float64 {
 	return leaders.waiting() + float64(leaders.Ranks-1)*leaders.step(bytes, 1, 1)
 }
 
-// AllgatherShared is the time of an Allgather into memory that the ranks of a node have in common: each puts its block there, and
+// AllgatherShared is the time of an Allgather into memory that the ranks of a node share: each writes its block there, and
 // between two barriers the first of every node exchanges all of them.
 func (c Cluster) AllgatherShared(block float64) float64 {
 	if !c.shared() || c.Ranks == 1 {
@@ -196,7 +196,7 @@ func (c Cluster) AllgatherShared(block float64) float64 {
 	return seconds + node.Barrier()
 }
 
-// AlltoallShared is the time of an Alltoall in memory that the ranks of a node have in common: each writes there what it sends, and
+// AlltoallShared is the time of an Alltoall in memory that the ranks of a node share: each writes there what it sends, and
 // reads what the others wrote; between two barriers the first of every node exchanges the blocks of all with one node after another.
 func (c Cluster) AlltoallShared(block float64) float64 {
 	if !c.shared() || c.Ranks == 1 {

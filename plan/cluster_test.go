@@ -15,7 +15,7 @@ func counting(ranks, perNode int, library Library) Cluster {
 }
 
 // What crosses a node's link. Fails if a library's way is another than its tables say, or a rank is taken to be on another node.
-func TestCrossing(t *testing.T) {
+func TestBytesThatCrossTheNetwork(t *testing.T) {
 	const ki = 1 << 10
 	for _, c := range []struct {
 		name           string
@@ -52,7 +52,7 @@ func TestCrossing(t *testing.T) {
 }
 
 // Latencies alone. Fails if a step more or less is waited for, or a handshake forgotten.
-func TestTrips(t *testing.T) {
+func TestLatenciesOfCollectives(t *testing.T) {
 	for _, c := range []struct {
 		name                 string
 		ranks, perNode       int
@@ -73,7 +73,7 @@ func TestTrips(t *testing.T) {
 		if g, a, b := l.Allgather(c.block), l.Alltoall(c.block), l.Barrier(); g != c.gather || a != c.all || b != c.barrier {
 			t.Errorf("%s: %v, %v, %v latencies, want %v, %v, %v", c.name, g, a, b, c.gather, c.all, c.barrier)
 		}
-		l.Crowded = true
+		l.Oversubscribed = true
 		if got := l.Allgather(c.block); got != c.gather+c.barrier {
 			t.Errorf("%s, crowded: %v latencies", c.name, got)
 		}
@@ -83,7 +83,7 @@ func TestTrips(t *testing.T) {
 // What `lte bench messages` saw under MPICH 4.0.2 over TCP on two hosts whose links carry 20 Mbit/s, and a C program that makes the same
 // calls with packets that take 50 ms: see docs/measurements/plan.md. The law is the 20 % that a plan is held to, and 30 % where a
 // handshake is all there is. Fails if a ring or a handshake is another, or more crosses the link.
-func TestSeen(t *testing.T) {
+func TestPredictionsMatchMeasuredCollectives(t *testing.T) {
 	slow, far := Link{1e-4, 20e6 / 8}, Link{0.05, 1e9}
 	for _, c := range []struct {
 		ranks, perNode int
@@ -138,7 +138,7 @@ func TestShiftAndFlip(t *testing.T) {
 }
 
 // Fails if a plan would choose by other figures than a run on that network.
-func TestNetwork(t *testing.T) {
+func TestPlannedNetworkIsThatOfMeasure(t *testing.T) {
 	c := Cluster{Ranks: 5, PerNode: 1, Between: Link{1e-3, 1e8}, Within: Link{0, 1e10}, Library: OpenMPI}
 	n := c.Network()
 	within := func(what string, got, want float64) {
@@ -158,7 +158,7 @@ func TestNetwork(t *testing.T) {
 
 // By hand: leaders alone cross the network, with all of their node's blocks. Fails if more crosses it, if a node's own barriers and
 // copies are left out, or one rank a node takes another way than the MPI library's.
-func TestSharedMemory(t *testing.T) {
+func TestLeadersCrossTheNetwork(t *testing.T) {
 	const step = 0.5 // of a barrier, of which a node of four ranks takes two; a node copies a block a second
 	for _, c := range []struct {
 		ranks, perNode int
@@ -178,7 +178,7 @@ func TestSharedMemory(t *testing.T) {
 			t.Errorf("%d ranks, %d a node, %s: %v and %v s, want %v and %v", c.ranks, c.perNode, c.library.Name, g, a, c.gather, c.all)
 		}
 	}
-	far := Cluster{Ranks: 16, PerNode: 4, Between: Link{1, math.Inf(1)}, Within: Link{0, math.Inf(1)}, Library: MPICH, Crowded: true}
+	far := Cluster{Ranks: 16, PerNode: 4, Between: Link{1, math.Inf(1)}, Within: Link{0, math.Inf(1)}, Library: MPICH, Oversubscribed: true}
 	for block, want := range map[float64]float64{100: 2 + 2, 4000: 2 + 6 + 6, 1e5: 2 + 3*6} { // a barrier, and two steps or three
 		if got := far.AllgatherShared(block); got != want {
 			t.Errorf("Allgather of %v: %v latencies, want %v", block, got, want)

@@ -48,7 +48,7 @@ func (r *rank) mean(p collective.Purpose, n int, times float64) []message {
 	return []message{{p, scatter, block, times}, {p, gather, block, times}}
 }
 
-// ways are the collectives by which ranks gather, and scatter, what a node's may have in common.
+// ways are the collectives that gather and scatter, by shared memory if the run uses it.
 func (r *rank) ways() (gather, scatter kind) {
 	if r.config.Exchange.ShareMemory {
 		return allgatherShared, alltoallShared
@@ -56,8 +56,8 @@ func (r *rank) ways() (gather, scatter kind) {
 	return allgather, alltoall
 }
 
-// proofs are collective.CheckLockstep's: a digest of 8 bytes for every parameter.
-func (r *rank) proofs(times float64) message {
+// checks are those of the lockstep: a digest of 8 bytes for every parameter.
+func (r *rank) checks(times float64) message {
 	return message{collective.Control, allgather, float64(8 * len(r.outline.Model.Parameters())), times}
 }
 
@@ -67,16 +67,16 @@ func (r *rank) messages() (all []message) {
 	switch r.config.Spec().Merges {
 	case method.Heads:
 		all = append(r.factors(), r.mean(collective.Merging, r.outline.Replicas, 1)...)
-		return append(all, r.proofs(1))
+		return append(all, r.checks(1))
 	case method.Weights:
 		all = append(all, message{collective.Merging, allgatherShared, merge.StatusBytes, 1})
-		return append(append(all, r.mean(collective.Merging, r.trainable, 1)...), r.proofs(1))
+		return append(append(all, r.mean(collective.Merging, r.trainable, 1)...), r.checks(1))
 	}
 	times := k / float64(r.config.Run.LogEvery)
 	if r.config.Spec().Merges == method.Head { // every rank by itself
 		times = 1
 	}
-	return append(r.mean(collective.Gradients, r.outline.Trained+1, k), r.proofs(times)) // the loss travels behind the gradients
+	return append(r.mean(collective.Gradients, r.outline.Trained+1, k), r.checks(times)) // the loss travels behind the gradients
 }
 
 // factors are the messages that merge the heads.
@@ -92,31 +92,31 @@ func (r *rank) factors() (all []message) {
 	return all
 }
 
-// work is arithmetic.
-type work struct{ operations, bytes float64 } // bytes read and written by passes over memory
+// work is arithmetic: FLOPs, and bytes that passes over memory read and write.
+type work struct{ flops, bytes float64 }
 
-func (w *work) add(operations, bytes float64) {
-	w.operations += operations
+func (w *work) add(flops, bytes float64) {
+	w.flops += flops
 	w.bytes += bytes
 }
 
-// work is what one interval does beside its steps and messages.
+// work is the arithmetic of one interval in addition to its steps and messages.
 func (r *rank) work() (w work) {
 	n, k := float64(r.trainable), float64(r.config.Merge.Every)
-	proof := 4 * float64(r.all) // all parameters are read
+	digest := 4 * float64(r.all) // all parameters are read
 	alone := r.Cluster.Ranks == 1
 	spec := r.config.Spec()
 	switch spec.Merges {
 	case method.Heads:
 		w = r.merge()
-		w.add(0, proof)
+		w.add(0, digest)
 		if r.config.Merge.Momentum > 0 { // W is kept, then three are read and written
 			for _, f := range r.outline.Factors {
 				w.add(0, 32*float64(f.M)*float64(f.N)/float64(r.sharers()))
 			}
 		}
 	case method.Weights:
-		w.add(0, 8*n+proof) // the merged weights are kept
+		w.add(0, 8*n+digest) // the merged weights are kept
 		if !alone {
 			w.add(0, 20*n) // into the padding, the sum, and back
 		}
@@ -131,9 +131,9 @@ func (r *rank) work() (w work) {
 			for _, f := range r.outline.Factors {
 				w.add(2*float64(f.M)*float64(f.N)*float64(f.R), 8*float64(f.M)*float64(f.N))
 			}
-			w.add(0, proof)
+			w.add(0, digest)
 		} else {
-			w.add(0, proof*k/float64(r.config.Run.LogEvery))
+			w.add(0, digest*k/float64(r.config.Run.LogEvery))
 		}
 	}
 	if r.config.EMA.Decay > 0 {

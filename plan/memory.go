@@ -1,12 +1,12 @@
 package plan
 
 import (
-	"math"
-
+	"lte/collective"
 	"lte/compute"
 	"lte/data"
 	"lte/merge"
 	"lte/method"
+	"lte/train"
 )
 
 // Memory is what one rank holds, in bytes, by what it is for.
@@ -53,7 +53,7 @@ func (m Memory) Largest() (what string, bytes float64) {
 // program is the resident size of the program under MPI before it has a model: see docs/measurements/plan.md.
 const program = 48 << 20
 
-// memory counts what package train allocates, as it allocates it.
+// memory counts what a rank allocates, by the allocators of the packages that do.
 func (r *rank) memory() (m Memory) {
 	o, c := r.outline, r.config
 	all, trainable, trained, replicas := float64(r.all), float64(r.trainable), float64(o.Trained), float64(o.Replicas)
@@ -83,34 +83,15 @@ func (r *rank) memory() (m Memory) {
 
 	switch spec := c.Spec(); spec.Merges {
 	case method.Heads:
-		if c.Merge.Reset == "none" { // W⁰
-			for _, p := range o.Layout.Layers {
-				n := float64(p.Layer.W.Rows * p.Layer.W.Cols)
-				m.Weights += 4 * n
-				common += 4 * n
-				if c.LoRA.Bias {
-					m.Weights += 4 * float64(p.Layer.W.Rows)
-				}
-			}
-		}
-		if c.Merge.Momentum > 0 { // the velocity, and the rows that a merge moves
-			rows := 0
-			for _, p := range o.Layout.Layers {
-				n := float64(p.Layer.W.Rows * p.Layer.W.Cols)
-				m.Weights += 4 * n
-				common += 4 * n
-				rows = max(rows, (p.Layer.W.Rows+r.sharers()-1)/r.sharers()*p.Layer.W.Cols)
-			}
-			m.Training += 4 * float64(rows)
-		}
+		var weights, exchange collective.Footprint
+		merge.Count(&weights, &exchange, train.MergeOptions(c, o.Layout, o.Workers), r.Cluster.Ranks, r.nodeRanks(), r.sharers(), r.transports)
+		collective.CountMean(&exchange, o.Replicas, r.Cluster.Ranks, r.nodeRanks())
+		m.Weights += weights.Rank + weights.Node
 		m.Training += 4 * replicas // as merged last
-		exchange, ofNode := r.mergeBuffers()
-		buffers, means := r.meanBuffers(o.Replicas)
-		m.Exchange = exchange + buffers
-		m.Common = ofNode + means
+		m.Exchange, m.Common = exchange.Rank+exchange.Node, exchange.Node
 		if c.SharesWeights() {
-			m.Common += common
-			m.commonWeights = common
+			m.commonWeights = common + weights.Node
+			m.Common += m.commonWeights
 		}
 	case method.Weights:
 		m.Weights += 4 * trainable // as merged last
@@ -130,49 +111,17 @@ func (r *rank) memory() (m Memory) {
 	return m
 }
 
-// meanBuffers is what collective.Mean keeps for n numbers: what goes to all ranks, the mean of a block, and what comes from other
-// nodes and then all means; of a single node only the means, which all of it have in common.
+// meanBuffers is the memory of a collective.Mean of n values, all of it and what of it the ranks of a node share.
 func (r *rank) meanBuffers(n int) (all, ofNode float64) {
-	ranks := r.Cluster.Ranks
-	if ranks == 1 {
-		return 0, 0
-	}
-	block := 4 * float64((n+ranks-1)/ranks)
-	if ranks == r.Cluster.perNode() {
-		ofNode = block * float64(ranks)
-	}
-	return block * float64(2*ranks+1), ofNode
+	var f collective.Footprint
+	collective.CountMean(&f, n, r.Cluster.Ranks, r.nodeRanks())
+	return f.Rank + f.Node, f.Node
 }
 
-// mergeBuffers is what the exchange of factors keeps, by merge.Costs, all of it and what of it is the node's; and the largest
-// stacks of A and of B that it forms.
-func (r *rank) mergeBuffers() (all, ofNode float64) {
-	costs, number := r.costs(), r.wire().PerValue()
-	heads, ranks := float64(r.Cluster.Ranks)*float64(r.outline.Workers), float64(r.Cluster.Ranks)
-	total := costs.Heads(r.outline.Layout.Length, r.transports)
-	var a, b, whole float64
-	for i, t := range r.transports {
-		f, p := r.outline.Factors[i], r.outline.Layout.Layers[i]
-		room := costs.Memory(t, f)
-		biases := number * float64(r.outline.Workers*(p.End-p.BiasA))
-		total.Rank += room.Rank + biases
-		total.Node += room.Node + biases*ranks
-		own := float64(r.outline.Workers)
-		switch t {
-		case merge.Factors:
-			rows := math.Ceil(float64(f.M) / float64(r.sharers()))
-			a, b = max(a, 4*heads*float64(f.R)*float64(f.N)), max(b, 4*heads*float64(f.R)*rows)
-		case merge.Dense:
-			a, b = max(a, 4*own*float64(f.R)*float64(f.N)), max(b, 4*own*float64(f.R)*float64(f.M))
-		case merge.Rows:
-			rows, short := costs.Part(f)
-			forA, forB := 4*heads*float64(f.R)*short, 4*heads*float64(f.R)*rows
-			if f.N > f.M {
-				forA, forB = forB, forA
-				whole = max(whole, 4*float64(f.M)*float64(f.N))
-			}
-			a, b = max(a, forA), max(b, forB)
-		}
+// nodeRanks is how many ranks of a node share memory.
+func (r *rank) nodeRanks() int {
+	if !r.config.Exchange.ShareMemory {
+		return 1
 	}
-	return total.Rank + total.Node + a + b + whole, total.Node
+	return r.Cluster.perNode()
 }

@@ -1,9 +1,8 @@
-// Package plan predicts what a run would cost on machines that are not there: seconds, bytes and memory of an interval of K local
-// steps and what crosses the network for them, by counts alone. It trains nothing; how fast a rank computes is the caller's to
-// say or measure.
+// Package plan predicts what a run would cost on other machines: seconds, bytes and memory of an interval of K local steps and of what
+// crosses the network for them, by counts alone. It trains nothing; the caller says or measures how fast a rank computes.
 //
-// The counts are those of packages model (memory, operations), train (who trains what) and collective (what travels), so a plan
-// and a run cannot disagree; docs/plan.md has the equations, docs/measurements/plan.md compares predictions with measurements.
+// The counts are those of packages model (memory, FLOPs), train (what trains on a rank) and merge (messages and their buffers), so a
+// plan and a run cannot disagree; docs/plan.md has the equations, docs/measurements/plan.md compares predictions with measurements.
 package plan
 
 import (
@@ -27,17 +26,17 @@ type Options struct {
 	Speed   Speed
 }
 
-// Speed is how fast one rank computes while the others of its node do the same, with waiting for the slowest of them.
+// Speed is how fast one rank computes while the others of its node do the same, waiting for the slowest of them included.
 type Speed struct {
-	Heads   float64 // operations a second of a step of LoRA heads, as model.Model.FLOPs counts them, over all of the step's time
+	Heads   float64 // FLOP/s of a step of LoRA heads, as model.Model.FLOPs counts them, over all of the step's time
 	Weights float64 // likewise of a step of all weights
-	// Part of these two that is left where all ranks wait for the slowest after every step, instead of every K; 0: all.
+	// Fraction of these two that remains if all ranks wait for the slowest after every step, instead of every K; 0: all.
 	Lockstep float64
-	Memory   float64 // bytes a second that a pass over memory reads and writes
+	Memory   float64 // bytes per second that a pass over memory reads and writes
 	Feed     float64 // seconds that preparing an image takes from the step's cores; 0: next to none, or in the above
 }
 
-// of is the operations a second of that method's steps.
+// of is the FLOP/s of that method's steps.
 func (s Speed) of(c config.Config) float64 {
 	rate := s.Weights
 	if c.Spec().HasHeads() {
@@ -73,7 +72,7 @@ type Prediction struct {
 	Bytes          float64 `json:"bytes"`           // that a rank sends, for all purposes but evaluation
 	MergeBytes     float64 `json:"merge_bytes"`     // of it, factors or weights
 	GradientBytes  float64 `json:"gradient_bytes"`  // of it, gradients
-	ControlBytes   float64 `json:"control_bytes"`   // of it, proofs of lockstep; a mean where they are not in every interval
+	ControlBytes   float64 `json:"control_bytes"`   // of it, lockstep checks; a mean where they are not in every interval
 	BytesPerImage  float64 `json:"bytes_per_image"` // that all ranks send, over the images that they see
 	AveragingBytes float64 `json:"averaging_bytes"` // that a ring allreduce of all gradients makes a rank send in K steps
 
@@ -93,8 +92,8 @@ func Methods(c config.Config) []string {
 	return all
 }
 
-// Beside is the configuration of another method: what only the configured one can do is left out.
-func Beside(c config.Config, name string) config.Config {
+// WithMethod is the configuration of another method: options of the configured method alone are left out.
+func WithMethod(c config.Config, name string) config.Config {
 	if c.Method == name {
 		return c
 	}
@@ -126,9 +125,9 @@ func Predict(o Options, method string) (Prediction, error) {
 	return r.predict(), nil
 }
 
-// Operations is those of the configured method for an image: the measure of Speed. Of the options it reads neither speeds nor
+// FLOPs is those of the configured method for an image: the unit of Speed. Of the options it reads neither speeds nor
 // links, and finds whatever else is wrong with them.
-func Operations(o Options) (float64, error) {
+func FLOPs(o Options) (float64, error) {
 	r, err := o.rank(o.Config.Method)
 	if err != nil {
 		return 0, err
@@ -138,7 +137,7 @@ func Operations(o Options) (float64, error) {
 
 // rank outlines a rank of that method.
 func (o Options) rank(method string) (*rank, error) {
-	c := Beside(o.Config, method)
+	c := WithMethod(o.Config, method)
 	if err := c.Resolve(o.Cluster.Ranks); err != nil {
 		return nil, err
 	}
@@ -197,7 +196,7 @@ func (r *rank) costs() merge.Costs {
 	return merge.Costs{Ranks: r.Cluster.Ranks, Own: r.outline.Workers, Sharers: r.sharers(), Wire: r.wire()}
 }
 
-// sharers is how many ranks of a node hold W in common and share out its merge.
+// sharers is the number of ranks of a node that share W and divide its merge.
 func (r *rank) sharers() int {
 	if !r.config.SharesWeights() {
 		return 1
@@ -257,7 +256,7 @@ func (r *rank) predict() Prediction {
 		}
 	}
 	w := r.work()
-	p.MergeSeconds = w.operations/r.Speed.of(c) + w.bytes/r.Speed.Memory
+	p.MergeSeconds = w.flops/r.Speed.of(c) + w.bytes/r.Speed.Memory
 	p.Seconds = p.StepSeconds + p.ExchangeSeconds + p.MergeSeconds
 	p.Communicating = p.ExchangeSeconds / p.Seconds
 	p.ImagesPerSecond = k * all / p.Seconds

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"lte/collective/grouptest"
 	"lte/compute"
 	"lte/config"
 	"lte/data"
@@ -92,38 +93,44 @@ func eachRun(base func(method string) config.Config, f func(name string, c confi
 	}
 }
 
-// The law of bytes: what is predicted is what a meter counts in a run of two intervals, by purpose. Fails if anything sent is left
-// out, or counted in other numbers.
+// The law of bytes: what is predicted is what a meter counts in a run of two intervals, by purpose and to the byte, in every wire format.
+// Fails if a message is left out, or counted in other sizes.
 func TestBytesAreThoseOfARun(t *testing.T) {
 	set := digits(t)
-	be, err := compute.New("gonum", 1, compute.Float32)
-	must(t, err)
 	eachRun(small, func(name string, c config.Config) {
-		if c.Exchange.Wire != "fp32" { // as many scales as pieces: not to the byte
-			return
-		}
 		for _, ranks := range []int{1, 2, 3, 4} {
 			o := office(t, c)
 			o.Cluster.Ranks = ranks
 			p := predict(t, o, c.Method)
 			run := c
 			must(t, run.Resolve(ranks))
-			tr, err := train.New(run, mirror{size: ranks}, set, be)
-			must(t, err)
-			s, err := tr.Run(nil)
-			must(t, err)
-			if got := s.Traffic; float64(got.Merge.Sent) != 2*p.MergeBytes || float64(got.Gradients.Sent) != 2*p.GradientBytes ||
-				float64(got.Control.Sent) != 2*p.ControlBytes {
-				t.Errorf("%s, %d ranks: %d, %d, %d bytes sent, planned 2 × %v, %v, %v", name, ranks, got.Merge.Sent, got.Gradients.Sent,
-					got.Control.Sent, p.MergeBytes, p.GradientBytes, p.ControlBytes)
-			}
-			if got := s.DDPBytesPerRank; float64(got) != 2*p.AveragingBytes {
-				t.Errorf("%s, %d ranks: %d bytes of gradient averaging, planned 2 × %v", name, ranks, got, p.AveragingBytes)
-			}
-			sent := total(s.Traffic)
-			if each := float64(sent*int64(ranks)) / float64(s.Images); math.Abs(each-p.BytesPerImage) > 1e-9*each {
-				t.Errorf("%s, %d ranks: %v bytes an image, planned %v", name, ranks, each, p.BytesPerImage)
-			}
+			grouptest.Run(t, ranks, func(g *grouptest.Rank) error {
+				be, err := compute.New("gonum", 1, compute.Float32)
+				if err != nil {
+					return err
+				}
+				tr, err := train.New(run, g, set, be)
+				if err != nil {
+					return err
+				}
+				s, err := tr.Run(nil)
+				if err != nil {
+					return err
+				}
+				if got := s.Traffic; float64(got.Merge.Sent) != 2*p.MergeBytes || float64(got.Gradients.Sent) != 2*p.GradientBytes ||
+					float64(got.Control.Sent) != 2*p.ControlBytes {
+					t.Errorf("%s, %d ranks: %d, %d, %d bytes sent, planned 2 × %v, %v, %v", name, ranks, got.Merge.Sent, got.Gradients.Sent,
+						got.Control.Sent, p.MergeBytes, p.GradientBytes, p.ControlBytes)
+				}
+				if got := s.DDPBytesPerRank; float64(got) != 2*p.AveragingBytes {
+					t.Errorf("%s, %d ranks: %d bytes of gradient averaging, planned 2 × %v", name, ranks, got, p.AveragingBytes)
+				}
+				sent := total(s.Traffic)
+				if each := float64(sent*int64(ranks)) / float64(s.Images); math.Abs(each-p.BytesPerImage) > 1e-9*each {
+					t.Errorf("%s, %d ranks: %v bytes an image, planned %v", name, ranks, each, p.BytesPerImage)
+				}
+				return nil
+			})
 		}
 	})
 }
@@ -229,7 +236,7 @@ func TestPlansAreMonotonic(t *testing.T) {
 				func(q Prediction) (float64, float64) { return p.ExchangeSeconds, q.ExchangeSeconds }},
 			"the latency of a home": {func(o *Options) { o.Cluster.Between.Latency = 0.02 },
 				func(q Prediction) (float64, float64) { return p.Seconds, q.Seconds }},
-			"crowded nodes": {func(o *Options) { o.Cluster.Crowded = true },
+			"oversubscribed nodes": {func(o *Options) { o.Cluster.Oversubscribed = true },
 				func(q Prediction) (float64, float64) { return p.Seconds, q.Seconds }},
 			"half the speed": {func(o *Options) {
 				o.Speed = Speed{Heads: o.Speed.Heads / 2, Weights: o.Speed.Weights / 2, Memory: o.Speed.Memory / 2}
@@ -376,7 +383,7 @@ func TestLockstep(t *testing.T) {
 }
 
 // Fails if another method beside the configured one is refused for a key that only that can have.
-func TestMethodsBeside(t *testing.T) {
+func TestPlansCompareMethods(t *testing.T) {
 	eachRun(small, func(name string, c config.Config) {
 		methods := Methods(c)
 		if methods[0] != c.Method || !slices.Contains(methods, "lte") || !slices.Contains(methods, "full") {
@@ -384,7 +391,7 @@ func TestMethodsBeside(t *testing.T) {
 		}
 		for _, method := range methods {
 			o := office(t, c)
-			beside := Beside(c, method)
+			beside := WithMethod(c, method)
 			if err := beside.Check(); err != nil {
 				t.Errorf("%s beside %s: %v", method, name, err)
 			}

@@ -17,8 +17,8 @@ import (
 	"lte/internal/quote"
 )
 
-// A run that diverged, or one of a version that did not write a number yet, has none: fails if it reads as 0, the best of all losses.
-func TestReadOfNoNumber(t *testing.T) {
+// Fails if a null or missing number, of a run that diverged or of an older version, reads as 0.
+func TestNullAndMissingNumbersAreNaN(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"summary.json":  `{"steps": 3, "test_top1": 0.1, "test_loss": null, "images": 7}`,
@@ -65,7 +65,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// Fails if a line that cannot be a record is taken for one, or takes others with it, or is not named.
+// Fails if an invalid line becomes a record, takes others with it, or is not named.
 func TestInvalidLinesAreSkippedAndNamed(t *testing.T) {
 	for line, want := range map[string]string{
 		`{"step": 20, "images": 9007199254740993}`:             `"images" is 9007199254740993: expected 0 to 9007199254740992`,
@@ -108,7 +108,7 @@ func TestInvalidLinesAreSkippedAndNamed(t *testing.T) {
 	}
 }
 
-// Fails if a file of nothing but invalid lines is read to its end, or each of them is warned of.
+// Fails if a file of invalid lines is read to its end, or if there is a warning for each of them.
 func TestInvalidLinesAreBounded(t *testing.T) {
 	const bad = 100
 	_, records, skipped, err := read(runOf(t, map[string]string{"metrics.jsonl": strings.Repeat("{\n", bad) + `{"step": 1}`}))
@@ -126,14 +126,14 @@ func TestInvalidLinesAreBounded(t *testing.T) {
 	if _, records, skipped, err := read(runOf(t, map[string]string{"metrics.jsonl": ""})); err != nil || records != nil || skipped != nil {
 		t.Errorf("an empty file: %+v, %q, %v", records, skipped, err)
 	}
-	large := runOf(t, nil) // sparse: nothing of it is to be read
+	large := runOf(t, nil) // sparse
 	must(t, os.Truncate(filepath.Join(large, MetricsFile), maxMetrics+1))
 	if _, _, _, err := read(large); !errors.Is(err, file.ErrTooLarge) {
 		t.Errorf("%v, want %v", err, file.ErrTooLarge)
 	}
 }
 
-// Fails if memory is taken by the length of a line.
+// Fails if a long line is held in memory.
 func TestLongLinesAreNotHeld(t *testing.T) {
 	dir := runOf(t, nil)
 	must(t, os.Truncate(filepath.Join(dir, MetricsFile), 1<<28)) // sparse
@@ -149,7 +149,7 @@ func TestLongLinesAreNotHeld(t *testing.T) {
 	}
 }
 
-// Fails if a summary that cannot be is taken for that of a finished run.
+// Fails if an invalid summary is accepted.
 func TestInvalidSummaries(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                               "unexpected end",
@@ -179,7 +179,7 @@ func TestInvalidSummaries(t *testing.T) {
 	}
 }
 
-// Fails if what is no regular file is waited for, read for ever, or said not to exist.
+// Fails if a file that is not regular blocks, is read, or counts as missing.
 func TestOnlyRegularFilesOfARun(t *testing.T) {
 	for _, name := range []string{"summary.json", "metrics.jsonl"} {
 		for kind, make := range map[string]func(path string) error{

@@ -62,7 +62,7 @@ func (f *Files) Record(r record.Record) error {
 	if _, err := f.metrics.Write(append(line, '\n')); err != nil { // one write: no reader sees half a line
 		return fmt.Errorf("report: cannot write the metrics of step %d: %w", r.Step, err)
 	}
-	if err := f.events.write(f.now(), int64(r.Step), scalarsOf(r)); err != nil {
+	if err := f.events.scalars(f.now(), int64(r.Step), scalarsOf(r)); err != nil {
 		return fmt.Errorf("report: cannot write the TensorBoard event of step %d: %w", r.Step, err)
 	}
 	return nil

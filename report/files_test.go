@@ -83,7 +83,7 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	if strings.Contains(lines[0], "test_top1") {
-		t.Errorf("a record without evaluation tells of one: %s", lines[0])
+		t.Errorf("a record without evaluation has an accuracy: %s", lines[0])
 	}
 
 	f, err := NewFiles(dir) // appends
@@ -175,7 +175,7 @@ func TestEventsOfAResumedRun(t *testing.T) {
 	}
 }
 
-// Fails if a record that does not reach a file is no error, or one of another file.
+// Fails if a failed write is no error, or an error of another file.
 func TestRecordErrors(t *testing.T) {
 	for _, c := range []struct {
 		close func(f *Files) error
@@ -290,7 +290,7 @@ func message(t *testing.T, b []byte, each func(field, number uint64, bytes []byt
 	}
 }
 
-// Fails if what a symbolic link leads to is written to, appended to or cut.
+// Fails if the target of a symbolic link is changed.
 func TestOwnFilesFollowNoLink(t *testing.T) {
 	outside := filepath.Join(t.TempDir(), "precious")
 	must(t, os.WriteFile(outside, []byte("kept\n"), 0o644))

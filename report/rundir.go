@@ -17,9 +17,9 @@ import (
 // CreateRunDir creates the directory of a run and its config.toml: c.Run.Dir, or a new runs/METHOD-DATASET-TIME if that is empty. The
 // error is a *config.Error if the directory holds a run already; of processes that race for a directory, one gets it.
 func CreateRunDir(c config.Config, dataset string, now time.Time) (dir string, err error) {
-	var text bytes.Buffer
-	if err := c.Write(&text); err != nil {
-		return "", fmt.Errorf("report: cannot encode the configuration: %w", err)
+	text, err := encode(c)
+	if err != nil {
+		return "", err
 	}
 	if dir = c.Run.Dir; dir == "" {
 		dir, err = newRunDir(fmt.Sprintf("%s-%s-%s", c.Method, dataset, now.Format("20060102-150405")))
@@ -29,7 +29,7 @@ func CreateRunDir(c config.Config, dataset string, now time.Time) (dir string, e
 	if err != nil {
 		return "", err
 	}
-	err = createSynced(ConfigPath(dir), text.Bytes())
+	err = createSynced(ConfigPath(dir), text)
 	switch {
 	case errors.Is(err, fs.ErrExist): // another process was quicker
 		return "", taken(dir, record.ConfigFile)
@@ -57,26 +57,34 @@ func ConfigPath(dir string) string { return filepath.Join(dir, record.ConfigFile
 // ResumeRunDir prepares the directory of a run to be resumed: it writes the new config.toml, removes the summary and shortens
 // metrics.jsonl to its first records; lost counts those that it lacks.
 func ResumeRunDir(c config.Config, records int) (lost int, err error) {
+	text, err := encode(c)
+	if err != nil {
+		return 0, err
+	}
 	dir := c.Run.Dir
-	var text bytes.Buffer
-	if err := c.Write(&text); err != nil {
-		return 0, fmt.Errorf("report: cannot encode the configuration: %w", err)
+	if old, unread := file.Read(ConfigPath(dir), int64(len(text))); unread != nil || !bytes.Equal(old, text) {
+		err = file.WriteBytes(ConfigPath(dir), text)
 	}
-	wrap := func(err error) error {
-		return fmt.Errorf("report: cannot resume in the run directory %s: %w", dir, err)
-	}
-	if old, err := file.Read(ConfigPath(dir), int64(text.Len())); err != nil || !bytes.Equal(old, text.Bytes()) {
-		if err := file.WriteBytes(ConfigPath(dir), text.Bytes()); err != nil {
-			return 0, wrap(err)
+	if err == nil {
+		if err = os.Remove(filepath.Join(dir, record.SummaryFile)); errors.Is(err, fs.ErrNotExist) {
+			err = nil
 		}
 	}
-	if err := os.Remove(filepath.Join(dir, record.SummaryFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return 0, wrap(err)
+	if err == nil {
+		lost, err = record.TruncateMetrics(dir, records)
 	}
-	if lost, err = record.TruncateMetrics(dir, records); err != nil {
-		return 0, wrap(err)
+	if err != nil {
+		return 0, fmt.Errorf("report: cannot resume in the run directory %s: %w", dir, err)
 	}
 	return lost, nil
+}
+
+func encode(c config.Config) ([]byte, error) {
+	var text bytes.Buffer
+	if err := c.Write(&text); err != nil {
+		return nil, fmt.Errorf("report: cannot encode the configuration: %w", err)
+	}
+	return text.Bytes(), nil
 }
 
 // newRunDir creates runs/name, or the first of runs/name-2, runs/name-3, … that is free.

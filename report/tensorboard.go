@@ -36,22 +36,11 @@ func newEventFile(dir string, now time.Time) (*eventFile, error) {
 		return nil, err
 	}
 	e := &eventFile{f: f}
-	if _, err := f.Write(frame(versionEvent(now))); err != nil {
+	if err := e.write(now, 0, eventFileVersion, []byte("brain.Event:2")); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return e, nil
-}
-
-func (e *eventFile) write(now time.Time, step int64, scalars []scalar) error {
-	_, err := e.f.Write(frame(scalarEvent(now, step, scalars)))
-	return err
-}
-
-// resumed makes TensorBoard drop the events of earlier files from that step on: SessionLog.START.
-func (e *eventFile) resumed(now time.Time, step int64) error {
-	_, err := e.f.Write(frame(sessionEvent(now, step)))
-	return err
 }
 
 func (e *eventFile) close() error { return e.f.Close() }
@@ -69,14 +58,20 @@ const (
 	valueSimple      protowire.Number = 2 // float
 )
 
-// versionEvent is the first event of every file.
-func versionEvent(now time.Time) []byte {
-	b := appendWallTime(nil, now)
-	b = protowire.AppendTag(b, eventFileVersion, protowire.BytesType)
-	return protowire.AppendString(b, "brain.Event:2")
+// write appends an event: its time, its step unless that is 0, and one more field.
+func (e *eventFile) write(now time.Time, step int64, field protowire.Number, payload []byte) error {
+	b := protowire.AppendTag(nil, eventWallTime, protowire.Fixed64Type)
+	b = protowire.AppendFixed64(b, math.Float64bits(float64(now.UnixNano())/1e9))
+	if step != 0 {
+		b = protowire.AppendTag(b, eventStep, protowire.VarintType)
+		b = protowire.AppendVarint(b, uint64(step))
+	}
+	b = protowire.AppendTag(b, field, protowire.BytesType)
+	_, err := e.f.Write(frame(protowire.AppendBytes(b, payload)))
+	return err
 }
 
-func scalarEvent(now time.Time, step int64, scalars []scalar) []byte {
+func (e *eventFile) scalars(now time.Time, step int64, scalars []scalar) error {
 	var summary []byte
 	for _, s := range scalars {
 		value := protowire.AppendTag(nil, valueTag, protowire.BytesType)
@@ -86,25 +81,13 @@ func scalarEvent(now time.Time, step int64, scalars []scalar) []byte {
 		summary = protowire.AppendTag(summary, summaryValue, protowire.BytesType)
 		summary = protowire.AppendBytes(summary, value)
 	}
-	b := appendWallTime(nil, now)
-	b = protowire.AppendTag(b, eventStep, protowire.VarintType)
-	b = protowire.AppendVarint(b, uint64(step))
-	b = protowire.AppendTag(b, eventSummary, protowire.BytesType)
-	return protowire.AppendBytes(b, summary)
+	return e.write(now, step, eventSummary, summary)
 }
 
-func sessionEvent(now time.Time, step int64) []byte {
+// resumed makes TensorBoard drop the events of earlier files from that step on: SessionLog.START.
+func (e *eventFile) resumed(now time.Time, step int64) error {
 	const start = 1
-	session := protowire.AppendVarint(protowire.AppendTag(nil, sessionStatus, protowire.VarintType), start)
-	b := protowire.AppendTag(appendWallTime(nil, now), eventStep, protowire.VarintType)
-	b = protowire.AppendVarint(b, uint64(step))
-	b = protowire.AppendTag(b, eventSession, protowire.BytesType)
-	return protowire.AppendBytes(b, session)
-}
-
-func appendWallTime(b []byte, now time.Time) []byte {
-	b = protowire.AppendTag(b, eventWallTime, protowire.Fixed64Type)
-	return protowire.AppendFixed64(b, math.Float64bits(float64(now.UnixNano())/1e9))
+	return e.write(now, step, eventSession, protowire.AppendVarint(protowire.AppendTag(nil, sessionStatus, protowire.VarintType), start))
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -16,8 +16,8 @@ import (
 // A run of four heads goes on with another number of ranks, in the middle of an interval and at a merge, as the one that was not
 // interrupted: from all ranks to one, and from one to all. Where ranks round alike, to the bit.
 //
-// Shown to fail by a loss of the interval that is one rank's alone, and by what is under way forgetting its loss.
-func TestOtherRanks(t *testing.T) {
+// Fails with a loss of the interval that is one rank's alone, and by what is under way forgetting its loss.
+func TestResumeOnOtherRanks(t *testing.T) {
 	mpitest.Run(t, []int{2, 4}, func(t *testing.T, w *mpi.World) {
 		dir := commonDir(t, w)
 		for i, run := range elasticRuns {

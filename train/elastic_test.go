@@ -70,10 +70,10 @@ func newest(t *testing.T, dir string, g collective.Group) Saved {
 // Heads are added and retired, in the middle of an interval and at a merge: W stays, exactly, and where it is formed of W⁰ and the
 // heads' last merged factors that gives W again; heads that go on compute with what they did; the run goes on, with a smaller loss.
 //
-// Shown to fail by a W⁰ from which the heads that go on are not taken, or all that were, or with the share of the former number, or
+// Fails with a W⁰ from which the heads that go on are not taken, or all that were, or with the share of the former number, or
 // b⁰ likewise; by heads that are added as others hold none, with the A of another merge, or with replicas of their own; and by
 // counts and places in the sequence of images that forget how many were seen.
-func TestHeadsComeAndGo(t *testing.T) {
+func TestHeadsAreAddedAndRetired(t *testing.T) {
 	for i, run := range elasticRuns {
 		for _, heads := range []int{6, 2} {
 			for _, stop := range []int{2, 7} {
@@ -184,7 +184,7 @@ func formedOf(tr *Trainer, l *lte) (all []float32) {
 }
 
 // What an elastic resume cannot do it refuses, by key.
-func TestElasticRefuses(t *testing.T) {
+func TestElasticResumeRefusesWhatCannotBe(t *testing.T) {
 	heads := func(n int) func(c *config.Config) { return func(c *config.Config) { c.LoRA.Heads = n } }
 	for _, c := range []struct {
 		method, key string

@@ -67,7 +67,7 @@ type linearRun struct {
 // goldenLinear repeats the runs: both optimizers, without and with resets. The layer is the classifier of a ViT, whose
 // passes are called without the network before it; exchange, optimizers and merges are those of a run.
 //
-// Shown to fail by s without 1/N, by A' not kept, by ∂L/∂A of B' instead of B, by a merge that adds to W and not to W⁰
+// Fails with s without 1/N, by A' not kept, by ∂L/∂A of B' instead of B, by a merge that adds to W and not to W⁰
 // where nothing resets, and by moments cleared at a reset. With SGD a factor of a gradient shows too.
 func goldenLinear(t *testing.T, g collective.Group, backendName string) {
 	file := new(linearRuns)

@@ -108,7 +108,7 @@ func (r *vitRun) feed(first, own, heads, batch int) *fed {
 
 // goldenViT repeats a whole run of a small ViT: every loss, every factor and every W after each merge.
 //
-// Shown to fail by an optimizer that moves the first head of a rank alone, and by a head that is given another's images.
+// Fails with an optimizer that moves the first head of a rank alone, and by a head that is given another's images.
 func goldenViT(t *testing.T, g collective.Group, backendName string) {
 	r := readViTRun(t)
 	c := r.config()

@@ -15,7 +15,7 @@ import (
 	"lte/random"
 )
 
-// heads are the LoRA heads that a rank trains, one worker each, and the replicas beside them.
+// heads are the LoRA heads that a rank trains, one worker each, with their replicas.
 type heads struct {
 	config  config.Config
 	backend compute.Backend
@@ -169,7 +169,7 @@ func (h *heads) slot(layer *nn.Linear) (s lora.LayerSlot, ok bool) {
 	return h.layout.Layers[i], true
 }
 
-// begin has the heads train on after so many merges: it resets them as configured, so that all are exactly at W. It returns how many
+// begin prepares the heads for the next interval, after so many merges: it resets them as configured, so that all are exactly at W. It returns how many
 // moments it cleared.
 func (h *heads) begin(merges int) (cleared int) {
 	for i, w := range h.workers {

@@ -34,7 +34,7 @@ func (p *counting) Patches(dst compute.Operand, images []float32, s compute.Imag
 //
 // Fails if the pass is not shared, or if a head gets another's images, labels, masks or gradient, or one that is
 // divided by the number of heads.
-func TestTogether(t *testing.T) {
+func TestFusedPassIsSeparatePasses(t *testing.T) {
 	for _, reset := range []string{"none", "b"} {
 		for _, bias := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/bias=%v", reset, bias), func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestTogether(t *testing.T) {
 
 // Fails if heads share a pass where a worker needs one of its own: one head, replicas, several passes a mini-batch, one
 // mini-batch for all, or where forming W_k is cheaper.
-func TestNotTogether(t *testing.T) {
+func TestPassesThatAreNotFused(t *testing.T) {
 	for what, set := range map[string]func(c *config.Config){
 		"one head":    func(c *config.Config) { c.LoRA.Heads = 1 },
 		"replicas":    func(c *config.Config) { c.Replicas.Train = []string{"class_token"} },

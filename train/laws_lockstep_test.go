@@ -35,7 +35,7 @@ var variants = []struct {
 // N·r ≥ 512 and eight threads or more oneDNN's sgemm shares out the sum of some shapes too, and ranks of unequal numbers
 // of threads may differ.
 //
-// Shown to fail by stacking each rank's own head first, with merge's check taken out: a sum in another order, nothing
+// Fails with stacking each rank's own head first, with merge's check taken out: a sum in another order, nothing
 // more. Without that check the others fail too: by gradients of the rank's own, and by weights or replicas that are not
 // averaged.
 func lawLockstep(t *testing.T, w collective.Group) {
@@ -70,7 +70,7 @@ func lawLockstep(t *testing.T, w collective.Group) {
 // Law 5, within a node: where its ranks share W, what it is formed of and what comes, and share out the merge, all bits are those
 // that each would have formed alone: W, its moving average, and what heads begin the next interval with.
 //
-// Shown to fail by rows that are left out, biases that every rank adds, and an average that is not the node's, and, most of the time,
+// Fails with rows that are left out, biases that every rank adds, and an average that is not the node's, and, most of the time,
 // by taking out a barrier before W, its average or what came is read, or is written while others may read.
 func lawSharing(t *testing.T, w collective.Group) {
 	for i, v := range variants {
@@ -257,7 +257,7 @@ func (c wrongBit) difference(w collective.Group) string {
 //     their moments. All ranks gather or average the wrong value alike: a share of the error is in W, the same on all;
 //   - what is of no weight: what it does wrong is caught where it is in what all hold alike.
 //
-// Shown to fail, for each method, by taking the check out of merge.
+// Fails, for each method, with taking the check out of merge.
 func lawWrongBit(t *testing.T, w collective.Group) {
 	for i, c := range wrongBits(w.Size()) {
 		tr, err := c.wrong(t, w)

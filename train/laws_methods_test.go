@@ -28,7 +28,7 @@ func pair(t *testing.T, what string, got, want *Trainer, tol float64) {
 // Law 3: with K = 1 and the same batch for all heads, heads that SGD of rate η moves are the heads of mhlora with scaling
 // s/N and rate N·η; where the merge takes their sum, with s and η.
 //
-// Shown to fail by leaving out the merge's 1/N, by one b_B for a whole stack, by A' and B' not kept, and by s of a stack's N·r.
+// Fails with leaving out the merge's 1/N, by one b_B for a whole stack, by A' and B' not kept, and by s of a stack's N·r.
 func lawMultiHead(t *testing.T, w collective.Group) {
 	for _, heads := range headCounts(w) {
 		for _, combine := range []string{"mean", "sum"} {
@@ -74,7 +74,7 @@ func lawMultiHead(t *testing.T, w collective.Group) {
 
 // Law 1 over ranks: methods that average gradients every step train as one rank does on the ranks' batches as one.
 //
-// Shown to fail by a worker's batch that is rank 0's on all ranks, and by gradients that are not averaged.
+// Fails with a worker's batch that is rank 0's on all ranks, and by gradients that are not averaged.
 func largeBatches(t *testing.T, w collective.Group) {
 	for _, method := range []string{"lora", "mhlora", "sequential"} {
 		c, set := tinyConfig(method), tinySet(50)
@@ -94,7 +94,7 @@ func largeBatches(t *testing.T, w collective.Group) {
 // momentum and decay, where nothing is clipped: all of it is linear. On one rank any K gives full's bits, whatever the
 // optimizer.
 //
-// Shown to fail by weights that are not averaged, and by moments cleared at the merge.
+// Fails with weights that are not averaged, and by moments cleared at the merge.
 func localSGDIsFull(t *testing.T, w collective.Group) {
 	c, set := tinyConfig("localsgd"), tinySet(50)
 	if w.Size() > 1 {
@@ -112,7 +112,7 @@ func localSGDIsFull(t *testing.T, w collective.Group) {
 
 // With outer rate 1 and no momentum diloco's outer step replaces the weights by their mean.
 //
-// Shown to fail by a difference of the other sign.
+// Fails with a difference of the other sign.
 func dilocoIsLocalSGD(t *testing.T, w collective.Group) {
 	c, set := tinyConfig("diloco"), tinySet(50)
 	smooth(&c)
@@ -125,7 +125,7 @@ func dilocoIsLocalSGD(t *testing.T, w collective.Group) {
 // The outer step is torch.optim.SGD's with nesterov = True, on the gradient θ − mean(θ_k), here in float64 from the weights
 // that the ranks bring to three merges.
 //
-// Shown to fail by momentum without Nesterov's look-ahead, and by a velocity that takes up η.
+// Fails with momentum without Nesterov's look-ahead, and by a velocity that takes up η.
 func dilocoOuterStep(t *testing.T, w collective.Group) {
 	const eta, mu = 0.6, 0.8
 	c, set := tinyConfig("diloco"), tinySet(100)
@@ -165,7 +165,7 @@ func dilocoOuterStep(t *testing.T, w collective.Group) {
 
 // Up to its first merge sequential is lora, and that merge's W is lora's.
 //
-// Shown to fail by a head other than lora's, and by lora's W formed of W instead of W⁰.
+// Fails with a head other than lora's, and by lora's W formed of W instead of W⁰.
 func sequentialIsLoRA(t *testing.T, w collective.Group) {
 	for _, bias := range []bool{false, true} {
 		c, set := tinyConfig("sequential"), tinySet(50)
@@ -180,9 +180,9 @@ func sequentialIsLoRA(t *testing.T, w collective.Group) {
 // After a merge sequential is a lora run that begins at W: with its A where only B is reset, else with that of the
 // reset's stream; its optimizer knows nothing, and the schedule goes on.
 //
-// Shown to fail by B not reset, by b_A kept beside another A, by moments not cleared, by AdamW's count of steps not
+// Fails with B not reset, by b_A kept beside another A, by moments not cleared, by AdamW's count of steps not
 // cleared, and by another stream.
-func sequentialBeginsAnew(t *testing.T, w collective.Group) {
+func sequentialResetsItsHead(t *testing.T, w collective.Group) {
 	for _, reset := range []string{"b", "ab"} {
 		c, set := tinyConfig("sequential"), tinySet(100)
 		c.Optimizer.Eps = 1e-2 // AdamW as a smooth function of gradients that may be nothing but rounding
@@ -233,7 +233,7 @@ func sequentialBeginsAnew(t *testing.T, w collective.Group) {
 // mhlora with one head is lora to the bit; with several it is lora of the first where the others' factors are 0, whose
 // gradients then are 0 too.
 //
-// Shown to fail by s of the stack's rank, and by a stack whose first A is not head 0's.
+// Fails with s of the stack's rank, and by a stack whose first A is not head 0's.
 func oneOfMultiHead(t *testing.T, w collective.Group) {
 	for _, heads := range []int{1, 3} {
 		c, set := tinyConfig("lora"), tinySet(50)

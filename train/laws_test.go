@@ -16,7 +16,7 @@ import (
 // Law 1: merging changes nothing that a single head computes or trains; the run is that of the same head never merged,
 // and that of method lora, whatever the number of passes that a mini-batch is cut into, and with biases.
 //
-// Shown to fail by not keeping A' and B' at the merge, by a stream of A for lora other than head 0's, and by gradients
+// Fails with not keeping A' and B' at the merge, by a stream of A for lora other than head 0's, and by gradients
 // that begin anew with every pass.
 func lawOneHead(t *testing.T, w collective.Group) {
 	if w.Size() > 1 {
@@ -66,7 +66,7 @@ func moved(t *testing.T, tr *Trainer) {
 // Law 2: N heads with the same A and the same data give what one head gives, one or two heads a rank; two of a rank in
 // passes of their own, on the same batch or each on its part of the rank's, or in one pass.
 //
-// Shown to fail by leaving out the merge's 1/N, by heads of a rank that lack −B'A', by an optimizer that moves the first of
+// Fails with leaving out the merge's 1/N, by heads of a rank that lack −B'A', by an optimizer that moves the first of
 // them alone, and by the mean loss over all images of their one pass.
 func lawHeadsAlike(t *testing.T, w collective.Group) {
 	for _, v := range []struct {
@@ -150,7 +150,7 @@ func plainSGD(c *config.Config, eta float64) {
 // N·r ≥ n: on one rank the classifier (5×8) and the second layer of the MLP (8×12), whose rank can be at most 5 and 8,
 // are left out; on two and more all layers take part.
 //
-// Shown to fail by leaving s out of ∂L/∂B; laws 1 and 2 do not see that.
+// Fails with leaving s out of ∂L/∂B; laws 1 and 2 do not see that.
 func lawFullRank(t *testing.T, w collective.Group) {
 	fullRank(t, w, w.Size(), "split")
 	if w.Size() == 2 {
@@ -232,7 +232,7 @@ func orthonormal(rows, cols int, rng *rand.Rand) mat.Matrix {
 // Law 6: right after a merge every head computes what W computes, with and without resets, with biases, and as one of
 // several in a pass; and so does the head of sequential, whose merge changes nothing.
 //
-// Shown to fail by setting B to 0 after the merge and leaving B' (algorithm.md's classic mistake), by resets that leave
+// Fails with setting B to 0 after the merge and leaving B' (algorithm.md's classic mistake), by resets that leave
 // B, by a base that is not formed anew, and by a sequential merge without s.
 func lawContinuity(t *testing.T, w collective.Group) {
 	for _, method := range []string{"lte", "sequential"} {
@@ -290,7 +290,7 @@ func continuity(t *testing.T, w collective.Group, c config.Config) {
 
 // Law 8: W − W⁰ is (s/N)·Σ B_k A_k, and so of rank N·r at most; and b − b⁰ is (s/N)·Σ (B_k b_A,k + b_B,k).
 //
-// Shown to fail by adding (s/N)·Σ B_k A_k to W instead of W⁰ at every merge, and likewise to b instead of b⁰.
+// Fails with adding (s/N)·Σ B_k A_k to W instead of W⁰ at every merge, and likewise to b instead of b⁰.
 func lawTelescoping(t *testing.T, w collective.Group) {
 	for _, heads := range headCounts(w) {
 		for _, bias := range []bool{false, true} {

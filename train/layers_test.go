@@ -85,7 +85,7 @@ func TestLayerRules(t *testing.T) {
 }
 
 // Fails if an exception that cannot be is not a *config.Error of one line that names its keys and what is wrong.
-func TestExceptionsThatCannotBe(t *testing.T) {
+func TestImpossibleLayerRulesAreRefused(t *testing.T) {
 	for _, c := range []struct {
 		name, method string
 		set          func(*config.Config)

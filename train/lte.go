@@ -36,24 +36,25 @@ func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.M
 	for _, w := range h.workers {
 		last = append(last, w.heads[0].Merged)
 	}
-	if l.merger, err = merge.New(g, weightsGroup(c, g), last, h.mergeOptions(own, route)); err != nil {
+	o := MergeOptions(c, h.layout, own)
+	o.Backend, o.Route, o.Initial = be, route, h.initial
+	if c.Merge.Decay == "weights" {
+		o.Decay = h.weightDecay
+	}
+	if l.merger, err = merge.New(g, weightsGroup(c, g), last, o); err != nil {
 		return nil, err
 	}
 	l.replicas, err = newReplicaMean(g.For(collective.Merging), h.workers)
 	return l, err
 }
 
-// mergeOptions are those of merge.New.
-func (h *heads) mergeOptions(own int, route *merge.Route) merge.Options {
-	c := h.config
-	o := merge.Options{Layout: h.layout, Backend: h.backend, Own: own, All: c.LoRA.Heads, Share: 1 / float32(c.LoRA.Heads),
+// MergeOptions are the configured ones, for own heads of that layout on each rank.
+func MergeOptions(c config.Config, layout *lora.Layout, own int) merge.Options {
+	o := merge.Options{Layout: layout, Own: own, All: c.LoRA.Heads, Share: 1 / float32(c.LoRA.Heads),
 		Wire: merge.Wire(c.Exchange.Wire), Zstd: c.Exchange.Zstd, Momentum: c.Merge.Momentum, Overlap: c.Exchange.Overlap,
-		Resets: c.Merge.Reset != "none", KeepsA: c.Merge.Reset == "b", Choice: TransportChoice(c), Route: route, Initial: h.initial}
+		Resets: c.Merge.Reset != "none", KeepsA: c.Merge.Reset == "b", Choice: TransportChoice(c)}
 	if c.Merge.Combine == "sum" {
 		o.Share = 1
-	}
-	if c.Merge.Decay == "weights" {
-		o.Decay = h.weightDecay
 	}
 	return o
 }

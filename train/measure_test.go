@@ -83,7 +83,7 @@ func within(t *testing.T, what string, x *float64, low, high float64, want bool)
 
 // What is measured is what a simple twin finds at the merged weights: the gradient of one pass of all weights, W − W⁰,
 // and the heads' products. Fails if the layers' mean, the images, or A, B and s are others.
-func TestMeasuredIsWhatItIs(t *testing.T) {
+func TestMeasurementsAreThoseOfTheWeights(t *testing.T) {
 	for _, method := range []string{"lte", "mhlora"} {
 		c := measured(method)
 		c.Measure.Images = 8 // one pass
@@ -183,7 +183,7 @@ func dot(x, y []float64) (sum float64) {
 	return sum
 }
 
-func TestMeasureLayersThatAreNot(t *testing.T) {
+func TestUnknownMeasuredLayersAreRefused(t *testing.T) {
 	c := measured("full")
 	c.Measure.Layers = []string{"*.nothing"}
 	must(t, c.Resolve(1))

@@ -42,7 +42,7 @@ func TestMergeSchedule(t *testing.T) {
 // are not decayed. The twin goes on from its own W in float64, so that an error of one merge stays.
 //
 // Fails if the rates are those of other steps, if W⁰ alone is decayed, or if the factors are decayed too.
-func TestDecayOfWeights(t *testing.T) {
+func TestDecayOfWeightsActsAtMerges(t *testing.T) {
 	for _, reset := range []string{"none", "b"} {
 		const n, lambda = 2, 0.5
 		c := tinyConfig("lte")
@@ -91,7 +91,7 @@ func TestDecayOfWeights(t *testing.T) {
 // Heads alike move W N times as far by their sum as by their mean.
 //
 // Fails if merge.combine does not reach the merge.
-func TestCombine(t *testing.T) {
+func TestSumMovesWeightsNTimesAsFar(t *testing.T) {
 	const n = 3
 	var moves [2][]float32
 	for i, combine := range []string{"mean", "sum"} {

@@ -96,7 +96,7 @@ func TestScheduleAsTorch(t *testing.T) {
 }
 
 // Fails if a warm-up as long as the run, or longer, does anything but rise, or divides by 0.
-func TestScheduleAllWarmup(t *testing.T) {
+func TestScheduleMayBeAllWarmup(t *testing.T) {
 	for _, warmup := range []int{4, 8} {
 		for step := range 4 {
 			want := 0.5 * float64(step+1) / float64(warmup)
@@ -130,7 +130,7 @@ func TestClipAsTorch(t *testing.T) {
 
 // Fails if full decays a bias, the class token, the positions or a LayerNorm, or leaves a matrix out; and if lte does not
 // decay every factor.
-func TestDecaySpans(t *testing.T) {
+func TestDecaySparesVectors(t *testing.T) {
 	for _, name := range []string{"adamw", "sgd"} {
 		for _, affine := range []bool{false, true} {
 			for _, positions := range []string{"learned", "sincos"} {

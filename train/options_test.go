@@ -301,7 +301,7 @@ func asNew(t *testing.T, tr *Trainer) {
 // The trainer's A is of the kind configured: AAᵀ = (n/r)·I, or uniform within 1/√n.
 //
 // Fails if lora.init does not reach the heads, those of a reset included.
-func TestInit(t *testing.T) {
+func TestFactorsAreInitializedAsConfigured(t *testing.T) {
 	for _, init := range []string{"orthogonal", "kaiming"} {
 		c := tinyConfig("lte")
 		c.LoRA.Init, c.LoRA.Heads, c.Merge.Reset, c.Merge.Every = init, 2, "ab", 1
@@ -402,7 +402,7 @@ func scaled(x []float32, by float32) []float32 {
 
 // Every key of augmentation where it belongs, and data.augment over all of them. Seen to fail with two keys that change places, and
 // with one that is read nowhere.
-func TestAugmentKeys(t *testing.T) {
+func TestAugmentationFollowsItsKeys(t *testing.T) {
 	c, err := config.Load("", []string{"data.size=8", "data.resized_crop_area=0.1", "data.resized_crop_aspect=2", "data.rotate=3", "data.shift=4",
 		"data.scale=0.5", "data.shear=6", "data.flip=true", "data.crop=7", "data.randaugment=2", "data.randaugment_magnitude=10", "data.brightness=0.1",
 		"data.contrast=0.2", "data.saturation=0.3", "data.random_erasing=0.4"})
@@ -430,7 +430,7 @@ func (l *late) Wait() time.Duration        { return time.Duration(l.nexts*(l.nex
 
 // A record has what all steps before it have waited for data, and the summary what all did. Seen to fail with the last step's wait
 // alone, and with what the feed had waited before the run.
-func TestDataWait(t *testing.T) {
+func TestDataWaitIsCounted(t *testing.T) {
 	c := tinyConfig("full")
 	c.Train.Steps, c.Run.LogEvery = 4, 2
 	var told observed
@@ -445,7 +445,7 @@ func TestDataWait(t *testing.T) {
 
 // A moving average of a W that stays tends to it, at the rate 1 − d. Fails if 1 − d is formed in float32, which loses its digits where d
 // is near 1, or if the average settles elsewhere than at W.
-func TestAverageNearOne(t *testing.T) {
+func TestMovingAverageTendsToTheWeights(t *testing.T) {
 	for _, d := range []float64{0.999, 0.99999} {
 		tr := newTrainer(t, func() config.Config { c := tinyConfig("lte"); c.EMA.Decay = d; return c }(), collective.Alone{}, tinySet(8))
 		a, w := tr.average, make([]float32, len(tr.average.values))

@@ -12,12 +12,12 @@ import (
 
 // Outline describes what one rank of a run carries, without allocating it.
 type Outline struct {
-	Model    *model.Model      // whose memory is only counted
-	Memory   compute.Footprint // of the model and all heads of the rank, but their values; for passes that of one image
+	Model    *model.Model      // without data
+	Memory   compute.Footprint // of the model and all heads of the rank, without their factors; of passes that of one image
 	Layout   *lora.Layout      // of a head, or of a stack of them; nil where all weights train
 	Factors  []merge.Factor    // the layout as a merge takes it
 	Workers  int               // of a rank: its heads, or one
-	Replicas int               // values that train beside a worker's head
+	Replicas int               // values that train in addition to a worker's head
 	Trained  int               // values that a worker trains, replicas included
 	Pass     int               // images of the largest pass, evaluation's included
 	Measured int               // values of W⁰ that are kept for measurements
@@ -62,7 +62,7 @@ func NewOutline(c config.Config, ranks int, set *data.Set) (*Outline, error) {
 	}
 	o.Factors, o.Trained = merge.FactorsOf(o.Layout), o.Layout.Length+o.Replicas
 	head := o.Layout.AllocateHead(nil)
-	if o.Workers > 1 { // heads share scratch: every further one takes what the second does
+	if o.Workers > 1 { // heads share scratch: every further one allocates what the second does
 		training := &o.Memory[compute.TrainingMemory]
 		first := *training
 		o.Layout.AllocateHead(nil)

@@ -31,7 +31,7 @@ func (m mirror) Alltoall(dst, src []byte) error {
 
 // Fails if an outline of any method is another than the trainer that is made of the same configuration, or one of them refuses
 // what the other takes.
-func TestOutlineIsTheTrainer(t *testing.T) {
+func TestOutlineIsThatOfATrainer(t *testing.T) {
 	set := tinySet(40)
 	sizes := &data.Set{Classes: set.Classes, Channels: set.Channels, Height: set.Height, Width: set.Width}
 	for _, method := range []string{"lte", "full", "lora", "mhlora", "sequential", "localsgd", "diloco"} {

@@ -123,7 +123,7 @@ func (c *clock) start() {
 	c.started, c.lastAt = now.Add(-duration(c.run)), now.Add(-duration(c.record))
 }
 
-// stop reads the time; the clock goes on.
+// stop reads the time; the clock keeps running.
 func (c *clock) stop() {
 	if !c.started.IsZero() {
 		c.run, c.record = time.Since(c.started).Seconds(), time.Since(c.lastAt).Seconds()

@@ -15,7 +15,7 @@ import (
 // A mini-batch cut into several passes moves what one pass moves.
 //
 // Fails if a part's gradient is of its own mean, if the first part's is lost, or if a target belongs to another image.
-func TestAccumulate(t *testing.T) {
+func TestAccumulatedPassesAreOneBatch(t *testing.T) {
 	for _, method := range []string{"lte", "full", "lora", "mhlora", "sequential", "localsgd"} {
 		var weights, factors [2][]float32
 		var losses [2]float64
@@ -180,7 +180,7 @@ func TestNoise(t *testing.T) {
 //
 // Fails if d^k is d, or k the configured interval at the run's shorter end, if a merge is left out, if E is evaluated
 // as W or leaves a trace in it.
-func TestAverage(t *testing.T) {
+func TestMovingAverageIsEvaluatedAndSaved(t *testing.T) {
 	const d = 0.9
 	for _, method := range []string{"lte", "full", "localsgd", "diloco", "sequential"} {
 		t.Run(method, func(t *testing.T) {

@@ -5,7 +5,7 @@ import (
 	"lte/model"
 )
 
-// replicas are a worker's own values of parameters that train as they are beside its head. The gradients are the model's.
+// replicas are a worker's own values of parameters that train in full, in addition to its head. The gradients are the model's.
 type replicas struct {
 	trained []model.Parameter
 	value   []float32 // one after another

@@ -102,7 +102,7 @@ func TestReplicas(t *testing.T) {
 // What each of several heads of a rank trains, replicas too, is what it trains on a rank of its own.
 //
 // Fails if a head's gradient, replicas or optimizer is another's.
-func TestHeadsOfOneRank(t *testing.T) {
+func TestHeadsOfOneRankTrainAsOnRanksOfTheirOwn(t *testing.T) {
 	const n = 3
 	c, set := tinyConfig("lte"), tinySet(60)
 	gentle(&c)
@@ -135,7 +135,7 @@ func TestHeadsOfOneRank(t *testing.T) {
 }
 
 // Fails if replicas.lr is not the replicas' learning rate, or reaches the heads.
-func TestReplicasLR(t *testing.T) {
+func TestReplicasHaveALearningRateOfTheirOwn(t *testing.T) {
 	var moves [2][]float32
 	var factors [2][]float32
 	for i := range moves {
@@ -225,7 +225,7 @@ func saved(m *model.Model, name string) []float32 {
 }
 
 // Fails if the end of a run leaves a head's own replicas in the model.
-func TestReplicasSaved(t *testing.T) {
+func TestReplicasAreSavedAsMerged(t *testing.T) {
 	for _, method := range []string{"lte", "lora", "sequential"} {
 		c := tinyConfig(method)
 		everyKind(&c)

@@ -182,8 +182,8 @@ func when(rank0 bool, o record.Observer) record.Observer {
 
 // What only shows later, or in few runs, comes back too.
 //
-// Shown to fail by each of the four left out of the state, and by clocks that are not read before the state is taken.
-func TestNumbersComeBack(t *testing.T) {
+// Fails with each of the four left out of the state, and by clocks that are not read before the state is taken.
+func TestCountersAreRestored(t *testing.T) {
 	c := tinyConfig("lte")
 	c.Run.LogEvery, c.Run.EvalEvery = 50, 0
 	tr, dir := newTrainer(t, c, collective.Alone{}, tinySet(30)), t.TempDir()
@@ -204,7 +204,7 @@ func TestNumbersComeBack(t *testing.T) {
 
 // A checkpoint's weights are for its own classes and images: fails if a run goes on with others, and if the error is not of data.path.
 // Fails by each of the four left out of what is compared.
-func TestResumeOfAnotherSet(t *testing.T) {
+func TestResumeRefusesAnotherDataSet(t *testing.T) {
 	set, dir := tinySet(30), t.TempDir()
 	tr := newTrainer(t, tinyConfig("lte"), collective.Alone{}, set)
 	keep(tr, checkpoint.Open(dir, 9, false), 4)
@@ -288,7 +288,7 @@ func TestResume(t *testing.T) { goOn(t, collective.Alone{}, t.TempDir(), 1, 4, 6
 //
 // Fails if what the report of a merge reads does not come back: that it is still to be made, the replicas of the last merge, and, shown,
 // in fp32 the heads as ranks hold them of one another.
-func TestMadeLonger(t *testing.T) { madeLonger(t, collective.Alone{}, t.TempDir()) }
+func TestFinishedRunCanBecomeLonger(t *testing.T) { madeLonger(t, collective.Alone{}, t.TempDir()) }
 
 // madeLonger makes those journeys longer, all of them where none is named.
 func madeLonger(t *testing.T, g collective.Group, dir string, names ...string) {
@@ -331,7 +331,7 @@ func madeLonger(t *testing.T, g collective.Group, dir string, names ...string) {
 // A run that fails leaves no checkpoint of its failure behind, however much one is due, and names its step, also where it went on.
 //
 // Fails if a failure is not asked for before a checkpoint: in the middle of an interval, or of factors that are under way.
-func TestKeepsNoFailure(t *testing.T) {
+func TestNoCheckpointAfterAFailure(t *testing.T) {
 	for _, overlap := range []bool{false, true} {
 		c, g, set := tinyConfig("lte"), collective.Alone{}, tinySet(30)
 		c.Exchange.Overlap, c.Checkpoint.Merges = overlap, 1
@@ -361,7 +361,7 @@ func TestKeepsNoFailure(t *testing.T) {
 // same end.
 //
 // Fails if training changes what is being written, if none is written by merges or by the clock, or if the best is not marked.
-func TestKeepsWhileTraining(t *testing.T) {
+func TestCheckpointsAreWrittenWhileTraining(t *testing.T) {
 	for name, set := range map[string]func(c *config.Checkpoint){
 		"merges":  func(c *config.Checkpoint) { c.Merges = 1 },
 		"minutes": func(c *config.Checkpoint) { c.Minutes = 1e-9 },

@@ -50,7 +50,7 @@ var suites = []suite{
 		{Name: "diloco without its outer optimizer is localsgd", Body: dilocoIsLocalSGD},
 		{Name: "diloco's outer step", Body: dilocoOuterStep},
 		{Name: "sequential is lora up to a merge", Body: sequentialIsLoRA},
-		{Name: "sequential resets its head", Body: sequentialBeginsAnew},
+		{Name: "sequential resets its head", Body: sequentialResetsItsHead},
 		{Name: "mhlora with one head is lora", Body: oneOfMultiHead},
 	}},
 	{"options", []int{1, 2, 4, 8}, []grouptest.Law{

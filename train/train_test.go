@@ -117,7 +117,7 @@ func TestObserverFails(t *testing.T) {
 }
 
 // Fails if evaluation misses an image, counts one twice, or reads a head's own weights. The loss has no smoothing.
-func TestEvaluate(t *testing.T) {
+func TestEvaluationIsThatOfTheMergedWeights(t *testing.T) {
 	set := tinySet(30)
 	tr := newTrainer(t, tinyConfig("lte"), collective.Alone{}, set)
 	tr.feed = common(set, 4)
@@ -223,7 +223,7 @@ func TestInfiniteGradient(t *testing.T) {
 }
 
 // One rank of full exchanges nothing, and must find by itself that its loss is not finite. Fails when it trains on.
-func TestFullAloneStops(t *testing.T) {
+func TestFullStopsAtAValueThatIsNotFinite(t *testing.T) {
 	c, set := tinyConfig("full"), tinySet(40)
 	tr := newTrainer(t, c, collective.Alone{}, set)
 	weights := tr.model.Flat()

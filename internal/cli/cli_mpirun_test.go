@@ -69,7 +69,7 @@ func TestBadInputOnRanks(t *testing.T) {
 		"damaged data":  {[]string{"--run-dir", filepath.Join(dir, "none"), "--set", "data.path=" + damaged}, session.ExitFailed, `x.tar": an empty file`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, code := ltetest.Run(t, 4, append(c.args, ltetest.Quick()...)...)
+			out, code := ltetest.Run(t, 2, ltetest.Quick(c.args...)...)
 			if code != c.code {
 				t.Errorf("exit code %d, want %d", code, c.code)
 			}

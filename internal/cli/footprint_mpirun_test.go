@@ -25,11 +25,11 @@ func TestWhatDoesNotFitIsRefusedOnRanks(t *testing.T) {
 		"threads":    {[]string{"--set", "compute.threads=4096"}, "compute.threads = 4096: at most"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, code := ltetest.Run(t, 4, c.args...)
+			out, code := ltetest.Run(t, 2, c.args...)
 			if code != session.ExitUsage || strings.Count(out, c.text) != 1 {
 				t.Errorf("exit code %d, want %d, and %q once:\n%s", code, session.ExitUsage, c.text, out)
 			}
-			if name != "threads" && (!strings.Contains(out, " on each of 4 ranks (") || !strings.Contains(out, " is available to each (")) {
+			if name != "threads" && (!strings.Contains(out, " on each of 2 ranks (") || !strings.Contains(out, " is available to each (")) {
 				t.Errorf("not of each rank:\n%s", out)
 			}
 		})

@@ -87,7 +87,7 @@ func (p planCommand) options() (o plan.Options, err error) {
 	if o.Set, err = p.set(o.Config); err != nil {
 		return o, err
 	}
-	o.Cluster = plan.Cluster{Ranks: p.Ranks, PerNode: p.RanksPerNode, Crowded: p.Cores > 0 && p.RanksPerNode > p.Cores,
+	o.Cluster = plan.Cluster{Ranks: p.Ranks, PerNode: p.RanksPerNode, Oversubscribed: p.Cores > 0 && p.RanksPerNode > p.Cores,
 		Between: plan.Link{Latency: p.Latency.Seconds(), Bandwidth: float64(p.Bandwidth)},
 		Within:  plan.Link{Latency: p.NodeLatency.Seconds(), Bandwidth: float64(p.NodeBandwidth)}}
 	switch name := p.MPI; {
@@ -148,7 +148,7 @@ func (p planCommand) Run(in *process) error {
 	if err != nil {
 		return err
 	}
-	flops, err := plan.Operations(o)
+	flops, err := plan.FLOPs(o)
 	if err != nil {
 		return err
 	}

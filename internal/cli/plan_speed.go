@@ -26,7 +26,7 @@ const feedImages = 2000 // to prepare, a tenth of a second of the digits
 // setSpeed fills in the speed that a flag sets, in FLOP/s.
 func (p planCommand) setSpeed(o *plan.Options, rate float64) {
 	o.Speed = plan.Speed{Heads: rate, Weights: rate, Memory: memoryRate}
-	if o.Cluster.Crowded {
+	if o.Cluster.Oversubscribed {
 		o.Speed.Memory *= float64(p.Cores) / float64(p.RanksPerNode)
 	}
 	setDefaults(&o.Cluster.Within)
@@ -49,7 +49,7 @@ func (p planCommand) measure(o *plan.Options, w *mpi.World) error {
 		return err
 	}
 	rate := func(name string, k int) (float64, error) {
-		b := bench.Options{Config: plan.Beside(c, name), Image: o.Set.Height, Classes: o.Set.Classes, Threads: threads, Warmup: 2}
+		b := bench.Options{Config: plan.WithMethod(c, name), Image: o.Set.Height, Classes: o.Set.Classes, Threads: threads, Warmup: 2}
 		if err := collective.Agree(w, b.Config.Resolve(1)); err != nil {
 			return 0, err
 		}
@@ -80,7 +80,7 @@ func (p planCommand) measure(o *plan.Options, w *mpi.World) error {
 		o.Speed.Lockstep = min(1, lockstep/o.Speed.Weights)
 	}
 	cores := cmp.Or(p.Cores, w.MachineCores())
-	o.Cluster.Crowded = p.RanksPerNode > cores
+	o.Cluster.Oversubscribed = p.RanksPerNode > cores
 	if o.Speed.Memory, err = bench.MemoryRate(w); err != nil {
 		return err
 	}

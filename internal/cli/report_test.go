@@ -34,9 +34,8 @@ func writeRun(t *testing.T, dir string, finished bool) {
 	}
 }
 
-// lte report of a finished run beside one that stopped and one that never began. Fails if one of the two goes unnamed, on standard error
-// or on the page, if the title or the folder is another than was asked for, or if the exit code is that of a failure; and if there is
-// nothing to report and the exit code is not.
+// A report of a finished run, an interrupted one and one that never started. Fails if the missing ones are not named on standard error
+// and on the page, if title or folder are wrong, or if the exit code is not 0, or is 0 with nothing to report.
 func TestReportCommand(t *testing.T) {
 	t.Chdir(t.TempDir())
 	writeRun(t, "sweep/lte-1", true)
@@ -65,8 +64,8 @@ func TestReportCommand(t *testing.T) {
 	}
 }
 
-// Fails if a line that is not valid ends a report, or goes unnamed, or what is named is more than text.
-func TestReportNamesWhatIsNotValid(t *testing.T) {
+// Fails if an invalid line ends a report or is not named, or if its name is not escaped.
+func TestReportNamesInvalidLines(t *testing.T) {
 	t.Chdir(t.TempDir())
 	const odd = "odd\nlte: \x1b[2J"
 	writeRun(t, odd, true)

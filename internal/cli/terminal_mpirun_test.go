@@ -97,8 +97,8 @@ func TestProgressIsLinesElsewhere(t *testing.T) {
 			if c.terminal {
 				inTerminal(t, 100, c.more)
 			}
-			args := append([]string{"--run-dir", filepath.Join(t.TempDir(), "run")}, append(c.args, ltetest.Quick()...)...)
-			out, code := ltetest.Run(t, 2, args...)
+			args := ltetest.Quick(append(c.args, "--set", "compute.threads=1", "--run-dir", filepath.Join(t.TempDir(), "run"))...)
+			out, code := ltetest.Run(t, 1, args...)
 			if code != 0 {
 				t.Fatalf("exit code %d\n%s", code, out)
 			}

@@ -39,16 +39,24 @@ func Main(m *testing.M) {
 	mpitest.Main(m)
 }
 
-// Quick appends the settings of a small run: a second on two cores.
-func Quick(args ...string) []string {
-	return slices.Concat(args, []string{"--set", "train.steps=40", "--set", "schedule.warmup=5", "--set", "model.depth=1", "--set", "run.eval_every=0"})
+// Quick is the arguments of a small run, a second on two cores, and more, which override them.
+func Quick(more ...string) []string {
+	return append(set("train.steps=40", "schedule.warmup=5", "model.depth=1", "model.width=16", "model.mlp=16", "lora.rank=4", "run.eval_every=0"), more...)
 }
 
-// Lively appends the settings of a run that takes a second or two, has state of many kinds, and always has an exchange in progress.
-func Lively(args ...string) []string {
-	return slices.Concat(args, []string{"--set", "train.steps=1200", "--set", "schedule.warmup=5", "--set", "model.depth=1", "--set", "model.width=16", "--set", "model.mlp=16",
-		"--set", "run.eval_every=400", "--set", "run.log_every=10", "--set", "merge.every=7", "--set", "exchange.wire=int8", "--set", "exchange.overlap=true",
-		"--set", "model.dropout=0.1", "--set", "data.mixup=0.8", "--set", "ema.decay=0.9", "--set", "lora.rank=4"})
+// Lively is the arguments of a run that takes a second or two, has state of many kinds and always an exchange in progress, and more, which
+// override them.
+func Lively(more ...string) []string {
+	return append(set("train.steps=1200", "schedule.warmup=5", "model.depth=1", "model.width=16", "model.mlp=16", "run.eval_every=400", "run.log_every=10", "merge.every=7",
+		"exchange.wire=int8", "exchange.overlap=true", "model.dropout=0.1", "data.mixup=0.8", "ema.decay=0.9", "lora.rank=4"), more...)
+}
+
+// set is the arguments that set keys.
+func set(keys ...string) (args []string) {
+	for _, key := range keys {
+		args = append(args, "--set", key)
+	}
+	return args
 }
 
 // Command is lte without a launcher.

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -39,71 +40,66 @@ func contents(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// Fails if a second start in the directory of a run, finished or interrupted, with checkpoints or without, changes a byte of it.
-func TestSecondRunIsRefused(t *testing.T) {
-	for name, c := range map[string]struct{ args, remove []string }{
-		"finished":                     {},
-		"finished without checkpoints": {args: []string{"--set", "checkpoint.keep=0"}},
-		"interrupted":                  {remove: []string{"summary.json", "model.safetensors"}},
-		"only checkpoints":             {remove: []string{"config.toml", "metrics.jsonl", "summary.json", "model.safetensors"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir := filepath.Join(t.TempDir(), "run")
-			args := append(ltetest.Quick("--run-dir", dir), c.args...)
-			if out, code := ltetest.Run(t, 2, args...); code != 0 {
-				t.Fatalf("exit code %d\n%s", code, out)
-			}
-			for _, file := range c.remove {
-				if err := os.Remove(filepath.Join(dir, file)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			before := contents(t, dir)
-			out, code := ltetest.Run(t, 2, args...)
-			if code != session.ExitUsage || strings.Count(out, "holds a run already") != 1 || !strings.Contains(out, "--resume") {
-				t.Errorf("exit code %d, want %d\n%s", code, session.ExitUsage, out)
-			}
-			if !maps.Equal(contents(t, dir), before) {
-				t.Error("the second run changed the first")
-			}
-		})
-	}
-}
-
-// Fails if --resume auto starts a run again over checkpoints that were completed and cannot be read, or over a finished run without any.
-func TestResumeOverwritesNothing(t *testing.T) {
+// Fails if a start in the directory of a run, finished, interrupted or damaged, with checkpoints or without, changes a byte of it: one without
+// --resume always, and one with it where that would start the run again over checkpoints that were completed or over a finished run.
+func TestARunIsNotOverwritten(t *testing.T) {
 	dir := t.TempDir()
-	for name, c := range map[string]struct {
-		args []string
-		then func(dir string) error
-		want string
-	}{
-		"damaged checkpoints": {nil, func(dir string) error {
-			manifests, err := filepath.Glob(filepath.Join(dir, "checkpoints", "step-*", "manifest.json"))
-			for _, m := range manifests {
-				err = os.Truncate(m, 10)
+	whole, without := filepath.Join(dir, "whole"), filepath.Join(dir, "without")
+	noCheckpoints := []string{"--set", "checkpoint.keep=0"}
+	ltetest.Train(t, 2, whole, ltetest.Quick()...)
+	ltetest.Train(t, 2, without, ltetest.Quick(noCheckpoints...)...)
+	damage := func(dir string) error {
+		manifests, err := filepath.Glob(filepath.Join(dir, "checkpoints", "step-*", "manifest.json"))
+		for _, m := range manifests {
+			err = errors.Join(err, os.Truncate(m, 10))
+		}
+		return err
+	}
+	remove := func(files ...string) func(string) error {
+		return func(dir string) (err error) {
+			for _, file := range files {
+				err = errors.Join(err, os.Remove(filepath.Join(dir, file)))
 			}
 			return err
-		}, "this one stays as it is"},
-		"no checkpoints": {[]string{"--set", "checkpoint.keep=0"}, func(string) error { return nil }, "the run is finished"},
+		}
+	}
+	for _, c := range []struct {
+		name, of string
+		change   func(dir string) error
+		resume   string // why it cannot be resumed; "" where it can
+		args     []string
+	}{
+		{"finished", whole, remove(), "", nil},
+		{"finished without checkpoints", without, remove(), "the run is finished", noCheckpoints},
+		{"interrupted", whole, remove("summary.json", "model.safetensors"), "", nil},
+		{"only checkpoints", whole, remove("config.toml", "metrics.jsonl", "summary.json", "model.safetensors"), "", nil},
+		{"damaged checkpoints", whole, damage, "this one stays as it is", nil},
 	} {
-		at := filepath.Join(dir, name)
-		if out, code := ltetest.Run(t, 2, append(ltetest.Quick("--run-dir", at), c.args...)...); code != 0 {
-			t.Fatalf("exit code %d\n%s", code, out)
-		}
-		if err := c.then(at); err != nil {
-			t.Fatal(err)
-		}
-		before := contents(t, at)
-		for _, resume := range [][]string{{"--resume", at}, {"--resume", "auto", "--run-dir", at}} {
-			out, code := ltetest.Run(t, 2, append(append(resume, ltetest.Quick()...), append(c.args, "--set", "train.steps=60")...)...)
-			if code != session.ExitUsage || strings.Count(out, "no valid checkpoint to resume from") != 1 || !strings.Contains(out, c.want) {
-				t.Errorf("%s, %v: exit code %d, want %d\n%s", name, resume, code, session.ExitUsage, out)
+		t.Run(c.name, func(t *testing.T) {
+			at := filepath.Join(dir, c.name)
+			if err := errors.Join(os.CopyFS(at, os.DirFS(c.of)), c.change(at)); err != nil {
+				t.Fatal(err)
 			}
-		}
-		if !maps.Equal(contents(t, at), before) {
-			t.Errorf("%s: the run was changed", name)
-		}
+			before := contents(t, at)
+			if c.name != "damaged checkpoints" {
+				out, code := ltetest.Run(t, 2, ltetest.Quick(append(c.args, "--run-dir", at)...)...)
+				if code != session.ExitUsage || strings.Count(out, "holds a run already") != 1 || !strings.Contains(out, "--resume") {
+					t.Errorf("exit code %d, want %d\n%s", code, session.ExitUsage, out)
+				}
+			}
+			for _, resume := range [][]string{{"--resume", at}, {"--resume", "auto", "--run-dir", at}} {
+				if c.resume == "" {
+					break
+				}
+				out, code := ltetest.Run(t, 2, ltetest.Quick(slices.Concat(resume, c.args, []string{"--set", "train.steps=60"})...)...)
+				if code != session.ExitUsage || strings.Count(out, "no valid checkpoint to resume from") != 1 || !strings.Contains(out, c.resume) {
+					t.Errorf("%v: exit code %d, want %d\n%s", resume, code, session.ExitUsage, out)
+				}
+			}
+			if !maps.Equal(contents(t, at), before) {
+				t.Error("the run was changed")
+			}
+		})
 	}
 }
 

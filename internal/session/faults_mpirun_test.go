@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,15 +32,29 @@ var points = []struct {
 
 // faulty is the settings of ltetest.Lively for a longer run with more checkpoints, and more arguments.
 func faulty(more ...string) []string {
-	return slices.Concat(ltetest.Lively("--quiet"), []string{"--set", "train.steps=3000", "--set", "checkpoint.merges=15", "--set", "checkpoint.best=false"}, more)
+	return append(ltetest.Lively("--quiet", "--set", "train.steps=1500", "--set", "checkpoint.merges=8", "--set", "checkpoint.best=false"), more...)
 }
 
-// One run is killed again and again and goes on each time: one rank by SIGKILL, at every point of writing a checkpoint in turn, and
-// every fourth time after a random time. In the end the weights and all records are those of the run that was never killed.
+// Whatever befalls a run, the checkpoints that it has stay valid, and it resumes from them to the weights and records of a run that was never
+// disturbed.
+func TestRunsSurviveFaults(t *testing.T) {
+	undisturbed := filepath.Join(t.TempDir(), "undisturbed")
+	ltetest.Train(t, 2, undisturbed, faulty("--set", "checkpoint.keep=9")...)
+	for name, test := range map[string]func(t *testing.T, undisturbed string){
+		"ranks that are killed": rankIsKilled,
+		"a full disk":           diskIsFull,
+		"damaged checkpoints":   newestAreDamaged,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, undisturbed) })
+	}
+}
+
+// One run is killed again and again and resumed each time: one rank by SIGKILL, at every point of writing a checkpoint in turn, and
+// every fourth time after a random time. In the end the weights and all records are those of the undisturbed run.
 // LTE_FAULTS is how often, 16 if unset; the seed is printed.
 //
-// Fails if a kill leaves no whole checkpoint, or a launcher that waits for ever.
-func TestKilledAgainAndAgain(t *testing.T) {
+// Fails if a kill leaves no complete checkpoint, or a launcher that waits for ever.
+func rankIsKilled(t *testing.T, undisturbed string) {
 	faults := 16
 	if n, err := strconv.Atoi(os.Getenv("LTE_FAULTS")); err == nil {
 		faults = n
@@ -49,8 +62,6 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	rng := rand.New(rand.NewPCG(seed, 0))
 	dir := t.TempDir()
-	whole := filepath.Join(dir, "whole")
-	ltetest.Train(t, 2, whole, faulty()...)
 	made, anew, lost, runs := 0, 0, 0, 1
 	had := false // a checkpoint, of this run
 	at := filepath.Join(dir, "run 1")
@@ -58,7 +69,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		if out, code := ltetest.Run(t, 2, faulty("--run-dir", at, "--resume", "auto")...); code != 0 {
 			t.Fatalf("seed %d: exit code %d\n%s", seed, code, out)
 		}
-		ltetest.Same(t, fmt.Sprintf("seed %d", seed), at, whole)
+		ltetest.Same(t, fmt.Sprintf("seed %d", seed), at, undisturbed)
 	}
 	for fault := 0; made < faults; fault++ {
 		point := points[(fault-fault/4)%len(points)]
@@ -81,7 +92,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		}
 		out, code := b.End(t)
 		if code == 0 && summaryThere(at) { // it came to its end before
-			ltetest.Same(t, fmt.Sprintf("seed %d", seed), at, whole)
+			ltetest.Same(t, fmt.Sprintf("seed %d", seed), at, undisturbed)
 			runs++
 			had = false
 			at = filepath.Join(dir, fmt.Sprintf("run %d", runs))
@@ -103,7 +114,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		case kept > 0:
 			had = true
 		case had:
-			t.Fatalf("seed %d: %s, rank %d: no whole checkpoint is left (%v)\n%s", seed, point.name, rank, err, out)
+			t.Fatalf("seed %d: %s, rank %d: no complete checkpoint is left (%v)\n%s", seed, point.name, rank, err, out)
 		default:
 			anew++ // before the first checkpoint
 		}
@@ -142,14 +153,12 @@ func mounted(t *testing.T, path, options string) {
 	}
 }
 
-// Where the disk is full, or may only be read, the run stops or trains on, by checkpoint.on_error; the checkpoints before stay whole,
-// and it goes on from them where there is room again.
+// Where the disk is full or read-only, the run stops or continues, by checkpoint.on_error; earlier checkpoints stay valid, and the run
+// resumes from them when there is space again.
 //
 // Fails if an error of a write is lost, if it takes an earlier checkpoint with it, or if a rank waits for one that has failed.
-func TestDiskFull(t *testing.T) {
+func diskIsFull(t *testing.T, undisturbed string) {
 	dir := t.TempDir()
-	whole := filepath.Join(dir, "whole")
-	ltetest.Train(t, 2, whole, faulty()...)
 	for _, c := range []struct {
 		onError string
 		code    int
@@ -177,7 +186,7 @@ func TestDiskFull(t *testing.T) {
 		out, code := run()
 		check("no space left on device", out, code)
 		if c.onError == "warn" {
-			ltetest.Same(t, "a full disk", at, whole)
+			ltetest.Same(t, "a full disk", at, undisturbed)
 			continue
 		}
 		mounted(t, store, "remount,ro")
@@ -187,16 +196,15 @@ func TestDiskFull(t *testing.T) {
 		if out, code := run(); code != 0 || !bytes.Contains([]byte(out), []byte("run directory")) {
 			t.Fatalf("with room again: exit code %d\n%s", code, out)
 		}
-		ltetest.Same(t, "with room again", at, whole)
+		ltetest.Same(t, "with room again", at, undisturbed)
 	}
 }
 
-// A newest checkpoint that is damaged is said to be, with the file that is, and the run goes on from the one before.
-func TestDamagedNewest(t *testing.T) {
-	dir := t.TempDir()
-	whole, at := filepath.Join(dir, "whole"), filepath.Join(dir, "run")
-	for _, run := range []string{whole, at} {
-		ltetest.Train(t, 2, run, faulty("--set", "checkpoint.keep=9")...)
+// A damaged checkpoint is reported with the file that is damaged, and the run resumes from the one before.
+func newestAreDamaged(t *testing.T, undisturbed string) {
+	at := filepath.Join(t.TempDir(), "run")
+	if err := os.CopyFS(at, os.DirFS(undisturbed)); err != nil {
+		t.Fatal(err)
 	}
 	if err := os.Remove(filepath.Join(at, "summary.json")); err != nil {
 		t.Fatal(err)
@@ -228,7 +236,7 @@ func TestDamagedNewest(t *testing.T) {
 			t.Errorf("not once %q:\n%s", want, out)
 		}
 	}
-	ltetest.Same(t, "from the one before", at, whole)
+	ltetest.Same(t, "from the one before", at, undisturbed)
 }
 
 // flip changes a bit in the middle of a file.

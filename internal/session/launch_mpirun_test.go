@@ -27,11 +27,11 @@ func onOneCore(t *testing.T) {
 func TestSlowStartIsTold(t *testing.T) {
 	onOneCore(t)
 	late := filepath.Join(t.TempDir(), "late")
-	const script = "#!/bin/sh\n[ \"$PMI_RANK$OMPI_COMM_WORLD_RANK\" != 1 ] || sleep 5\nexec \"$@\"\n"
+	const script = "#!/bin/sh\n[ \"$PMI_RANK$OMPI_COMM_WORLD_RANK\" != 1 ] || sleep 4\nexec \"$@\"\n"
 	if err := os.WriteFile(late, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	args := ltetest.Quick(late, os.Args[0], "--quiet", "--run-dir", filepath.Join(t.TempDir(), "run"))
+	args := append([]string{late, os.Args[0]}, ltetest.Quick("--quiet", "--run-dir", filepath.Join(t.TempDir(), "run"))...)
 	out, err := mpitest.Launch(t, 3, []string{ltetest.AsProgram}, args...)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
