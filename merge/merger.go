@@ -111,7 +111,7 @@ func New(meter *collective.Meter, nodes collective.Group, merged [][]float32, o 
 		return nil, err
 	}
 	if o.Momentum > 0 {
-		m.momentum.mu, m.momentum.velocity = o.Momentum, besideW(o.Layout, velocity, inFP32)
+		m.momentum.mu, m.momentum.velocity = o.Momentum, besideW(o.Layout, collective.Floats(velocity))
 	}
 	if !o.Resets {
 		err = m.keepOrigins(origins)

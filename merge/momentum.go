@@ -1,7 +1,5 @@
 package merge
 
-import "lte/compute"
-
 // momentum adds Nesterov momentum to merges. Where a merge without it would add Δ to W,
 //
 //	v ← μ·v + Δ;  W ← W + Δ + μ·v
@@ -11,8 +9,8 @@ import "lte/compute"
 // as far together. The zero momentum does nothing.
 type momentum struct {
 	mu       float64
-	velocity []compute.Weights // v of each layer (out, in) in FP32, in the node's memory if W is
-	before   []float32         // W's rows before the merge
+	velocity [][]float32 // v of each layer (out, in), in the node's memory if W is
+	before   []float32   // W's rows before the merge
 }
 
 // begin keeps rows of W that a merge is about to move.
@@ -28,10 +26,9 @@ func (m *momentum) end(layer, at int, w, from []float32) {
 		return
 	}
 	separate := len(w) > 0 && &from[0] != &w[0]
-	velocity := m.velocity[layer].Float32()[at:]
-	for i := range w {
-		v := float32(m.mu*float64(velocity[i]) + float64(w[i]-m.before[i]))
-		velocity[i] = v
+	for i, v := range m.velocity[layer][at : at+len(w)] {
+		v = float32(m.mu*float64(v) + float64(w[i]-m.before[i]))
+		m.velocity[layer][at+i] = v
 		further := float32(m.mu * float64(v))
 		w[i] += further
 		if separate {

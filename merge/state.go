@@ -19,7 +19,7 @@ func (m *Merger) State(s *checkpoint.State, measured bool) {
 		}
 	}
 	for i, v := range m.momentum.velocity {
-		s.Shared.Floats("merge.velocity."+m.Layout.Layers[i].Layer.Name+".weight", v.Float32())
+		s.Shared.Floats("merge.velocity."+m.Layout.Layers[i].Layer.Name+".weight", v)
 	}
 	if m.Overlap {
 		m.pendingState(s)
