@@ -1,14 +1,14 @@
-// Package checkpoint keeps the state of a run in files, complete or not at all. State is a list of tensors by name, the memory
-// itself; what they mean, when they are saved and who agrees with whom is the caller's (package train's) business.
+// Package checkpoint writes the state of a run to files, completely or not at all. The state is a list of named tensors, the run's memory
+// itself; what they mean, when they are saved, and the agreement between ranks are the caller's (package train's) business.
 //
-//	checkpoints/step-000000120/shared.safetensors      a part: what all ranks hold alike
-//	checkpoints/step-000000120/rank-00003.safetensors  a part: what rank 3 alone holds
-//	checkpoints/step-000000120/manifest.json           last: the parts, their sizes and checksums
+//	checkpoints/step-000000120/shared.safetensors      a part: the state that is the same on all ranks
+//	checkpoints/step-000000120/rank-00003.safetensors  a part: the state of rank 3 alone
+//	checkpoints/step-000000120/manifest.json           written last: the parts, their sizes and checksums
 //	checkpoints/latest, best                           links to such folders
 //
-// A folder is a checkpoint once it has its manifest. Every file is written under a temporary name, brought to the disk,
-// renamed, and the folder brought to the disk, so that a process or a machine may end at any instant and leave the checkpoints
-// before. Every tensor has a checksum, every file another one in the manifest, and the manifest its own.
+// A folder is a checkpoint once it has its manifest. Every file is written under a temporary name, synced and renamed, and its folder
+// synced, so that a process or a machine may stop at any moment and earlier checkpoints remain. Every tensor has a checksum, every file
+// another one in the manifest, and the manifest its own.
 //
 // Sources: the safetensors format (huggingface/safetensors); XXH64 (xxhash.com); Pillai et al., All file systems are not
 // created equal (OSDI 2014), for the order of writing, syncing and renaming.
@@ -22,29 +22,29 @@ import (
 	"github.com/nlpodyssey/safetensors"
 )
 
-// Tensor is a stretch of a run's memory under a name, little endian as wherever this program is used.
+// Tensor is a named piece of a run's memory, little-endian like every CPU that this program supports.
 type Tensor struct {
 	Name  string
 	Type  safetensors.DType
 	Bytes []byte // the memory itself
 }
 
-// Floats is x under a name.
+// Floats names a slice.
 func Floats(name string, x []float32) Tensor {
 	return Tensor{name, safetensors.F32, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))}
 }
 
-// Int is the number at x under a name.
+// Int names an integer.
 func Int[T int | int64](name string, x *T) Tensor {
 	return Tensor{name, safetensors.I64, unsafe.Slice((*byte)(unsafe.Pointer(x)), unsafe.Sizeof(*x))}
 }
 
-// Real is the number at x under a name.
+// Real names a float64.
 func Real(name string, x *float64) Tensor {
 	return Tensor{name, safetensors.F64, unsafe.Slice((*byte)(unsafe.Pointer(x)), unsafe.Sizeof(*x))}
 }
 
-// Snapshot copies tensors, into memory of an earlier snapshot if that is given and large enough.
+// Snapshot copies tensors, into the memory of an earlier snapshot if it is large enough.
 func Snapshot(into []byte, tensors []Tensor) (copies []Tensor, memory []byte) {
 	total := 0
 	for _, t := range tensors {
@@ -62,12 +62,14 @@ func Snapshot(into []byte, tensors []Tensor) (copies []Tensor, memory []byte) {
 	return copies, memory
 }
 
-// Checksum is XXH64 of the tensor.
+// Checksum is the XXH64 of the tensor.
 func (t Tensor) Checksum() string { return checksum(t.Bytes) }
 
-// checksum is of bytes, as it is written in files.
-func checksum(b []byte) string { return fmt.Sprintf("%016x", xxhash.Sum64(b)) }
+// checksum is the XXH64 of bytes in the form of the files.
+func checksum(b []byte) string { return hexadecimal(xxhash.Sum64(b)) }
 
-// Reached is called at every point of writing a checkpoint that a process can end between. It does nothing; tests of faults
-// put in its place what ends the process.
+func hexadecimal(sum uint64) string { return fmt.Sprintf("%016x", sum) }
+
+// Reached is called between all steps of writing a checkpoint. It does nothing; tests of faults replace it by a function that ends the
+// process.
 var Reached = func(point string) {}

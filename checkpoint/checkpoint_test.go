@@ -17,7 +17,7 @@ import (
 	"github.com/nlpodyssey/safetensors"
 )
 
-// memory is a run's, of two ranks: what both hold alike, and what each holds.
+// memory is the state of a run of two ranks: shared by both, and of each.
 type memory struct {
 	weights []float32
 	step    int
@@ -97,9 +97,9 @@ func must(t *testing.T, err error) {
 
 func equal(a, b *memory) bool { return fmt.Sprintf("%x", *a) == fmt.Sprintf("%x", *b) }
 
-// Fails if a number comes back other than it was, from another file, or a snapshot is not a copy. Shown by what an ended process left
-// under a part's temporary name, by a folder under another step's name, and by a manifest of another format, each taken as it is.
-func TestReadsBackWhatWasWritten(t *testing.T) {
+// Fails if a value is not read back as written, is read from another file, or a snapshot is not a copy; if a leftover temporary file, a
+// folder with another step's name or a manifest of another format is accepted.
+func TestCheckpointIsReadBackAsWritten(t *testing.T) {
 	for _, compress := range []bool{false, true} {
 		s, m := Open(t.TempDir(), 2, compress), newMemory(1)
 		copies, room := Snapshot(nil, m.shared())
@@ -131,16 +131,16 @@ func TestReadsBackWhatWasWritten(t *testing.T) {
 		path := filepath.Join(s.Path(30), manifestFile)
 		text, err := os.ReadFile(path)
 		must(t, err)
-		text = bytes.Replace(text[:len(text)-sealLen], []byte(`"format": 1`), []byte(`"format": 2`), 1)
-		must(t, os.WriteFile(path, append(text, seal+checksum(text)+sealEnd...), 0o644))
+		text = bytes.Replace(text[:len(text)-trailerLen], []byte(`"format": 1`), []byte(`"format": 2`), 1)
+		must(t, os.WriteFile(path, append(text, trailer+checksum(text)+trailerEnd...), 0o644))
 		if _, err := load(s, 30); err == nil || !strings.Contains(err.Error(), "of format 2") {
 			t.Errorf("another format: %v", err)
 		}
 	}
 }
 
-// Fails if an error of filling a file, or of writing what fill wrote, is lost, or leaves a file behind.
-func TestWriteFails(t *testing.T) {
+// Fails if an error of filling a file, or of writing its contents, is lost or leaves a file behind.
+func TestFailedWriteLeavesNoFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	for want, fill := range map[error]func(io.Writer) error{
 		io.ErrShortWrite: func(io.Writer) error { return io.ErrShortWrite },
@@ -177,8 +177,8 @@ func fullDisk(t *testing.T, path string) {
 	t.Errorf("no temporary file of %s is open", path)
 }
 
-// Fails if one of two tensors of a name is lost, silently.
-func TestOneNameOneTensor(t *testing.T) {
+// Fails if one of two tensors with the same name is lost silently.
+func TestTensorsOfOneNamePanic(t *testing.T) {
 	defer func() {
 		if recover() == nil {
 			t.Error("two tensors of one name were written")
@@ -187,9 +187,9 @@ func TestOneNameOneTensor(t *testing.T) {
 	_, _ = Open(t.TempDir(), 1, false).WriteShared(1, []Tensor{Floats("x", []float32{1}), Floats("x", []float32{2})})
 }
 
-// Fails if a part is restored to memory of other tensors, or half of it is, or if Take takes what does not fit, or does not say what
-// it has not found.
-func TestRestoresAllOrNothing(t *testing.T) {
+// Fails if a part is restored to memory of other tensors, or partly restored, or if RestorePartial restores a tensor of another length or
+// does not return the missing ones.
+func TestPartIsRestoredCompletelyOrNotAtAll(t *testing.T) {
 	s, m := Open(t.TempDir(), 1, false), newMemory(1)
 	must(t, save(s, m, 1, false))
 	man, err := s.Read(1)
@@ -212,20 +212,18 @@ func TestRestoresAllOrNothing(t *testing.T) {
 			t.Errorf("%s: something was restored", want)
 		}
 	}
-	left, err := p.Take(append(short.shared(), Int("other", &x)))
+	left, err := p.RestorePartial(append(short.shared(), Int("other", &x)))
 	if err != nil || len(left) != 1 || left[0].Name != "other" || !slices.Equal(short.weights, m.weights) {
 		t.Errorf("took %v, %v are left; %v", short.weights, left, err)
 	}
-	if _, err := p.Take([]Tensor{Floats("weights", make([]float32, 3))}); err == nil || !strings.Contains(err.Error(), "148 bytes of F32") {
+	if _, err := p.RestorePartial([]Tensor{Floats("weights", make([]float32, 3))}); err == nil || !strings.Contains(err.Error(), "148 bytes of F32") {
 		t.Errorf("%v, want an error of the length", err)
 	}
 }
 
-// Every file truncated to every seventh length, with a bit of every seventh byte flipped, and deleted: found every time.
-//
-// Shown to fail, each by itself, without the manifest's seal; without the size and the checksum of files; a flip of a tensor's
-// bit is found by its own checksum too, which says which one it is.
-func TestFindsAllDamage(t *testing.T) {
+// Every file is truncated to every seventh length, has a bit of every seventh byte flipped, and is deleted. Fails if any of these is not
+// detected, or if no flipped bit is attributed to its tensor.
+func TestAllDamageIsDetected(t *testing.T) {
 	for _, compress := range []bool{false, true} {
 		s := Open(t.TempDir(), 1, compress)
 		must(t, save(s, newMemory(1), 7, false))
@@ -274,12 +272,12 @@ func TestFindsAllDamage(t *testing.T) {
 	}
 }
 
-// A process that ends at any point of writing, reached for any time, leaves a whole checkpoint behind: the one before or the new
-// one; and the next one is written over what it left.
+// A process that ends at any point of writing leaves a complete checkpoint behind, the previous or the new one; and the next one is
+// written over what it left.
 //
-// Fails if the manifest is written before a part, if anything is removed before it and latest are there, if latest moves before, or if
-// files of a checkpoint are removed before its manifest.
-func TestEndsAnywhere(t *testing.T) {
+// Fails if the manifest is written before a part, if anything is removed before the manifest and latest exist, if latest moves earlier,
+// or if files of a checkpoint are removed before its manifest.
+func TestProcessMayEndAtAnyPointOfWriting(t *testing.T) {
 	defer func() { Reached = func(string) {} }()
 	old, new := newMemory(1), newMemory(2)
 	for point := 0; ; point++ {
@@ -302,7 +300,7 @@ func TestEndsAnywhere(t *testing.T) {
 		steps, err := s.Steps()
 		must(t, err)
 		if at == "old manifest removed" && ended && s.Finished(10) {
-			t.Fatal("what is about to be removed still passes for a checkpoint")
+			t.Fatal("a checkpoint that is being removed still has its manifest")
 		}
 		i := slices.IndexFunc(steps, s.Finished)
 		if i < 0 {
@@ -336,10 +334,9 @@ func TestEndsAnywhere(t *testing.T) {
 	}
 }
 
-// The last ones are kept, and the best; what was never finished goes, and what is of later steps, which the run went back behind.
-//
-// Shown to fail by one that was never finished, or the best, counted as another one, and by folders of other names.
-func TestKeepsTheLastAndTheBest(t *testing.T) {
+// The last checkpoints and the best are kept; unfinished ones are removed, and those of later steps than the one that the run resumed
+// from. Fails if an unfinished one, or the best, counts as another, or if folders of other names do.
+func TestLastAndBestCheckpointsAreKept(t *testing.T) {
 	s, m := Open(t.TempDir(), 2, false), newMemory(1)
 	steps := func() string {
 		steps, err := s.Steps()
@@ -378,8 +375,8 @@ func TestKeepsTheLastAndTheBest(t *testing.T) {
 	}
 }
 
-// A part that rank 0 cannot see, or sees in another length, makes no checkpoint.
-func TestCommitsOnlyWhatIsThere(t *testing.T) {
+// Fails if a part that rank 0 cannot see, or sees with another length, makes a checkpoint.
+func TestOnlyVisiblePartsAreCommitted(t *testing.T) {
 	s, m := Open(t.TempDir(), 1, false), newMemory(1)
 	f, err := s.WriteShared(3, m.shared())
 	must(t, err)

@@ -1,7 +1,6 @@
 package checkpoint
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -16,57 +15,33 @@ import (
 	"github.com/nlpodyssey/safetensors"
 )
 
-// File is a part as the manifest has it.
+// File is a part's entry in the manifest.
 type File struct {
 	Name  string `json:"name"`
 	Bytes int64  `json:"bytes"`
-	XXH64 string `json:"xxh64"` // of all of it
+	XXH64 string `json:"xxh64"` // of the complete file
 }
 
-// Sum is XXH64 as a number.
+// Sum is the value of XXH64.
 func (f File) Sum() uint64 {
-	sum, _ := strconv.ParseUint(f.XXH64, 16, 64) // written here
+	sum, _ := strconv.ParseUint(f.XXH64, 16, 64) // written by this program
 	return sum
 }
 
 const (
-	plain  = ".safetensors"
-	packed = ".zst" // behind it
+	suffix     = ".safetensors"
+	zstdSuffix = ".zst" // after suffix
 )
 
-// write makes a file of what fill writes: under a temporary name until it is complete and on the disk, and then on the disk under
-// its own. It names the points that it passes after the file's kind.
-func write(path, kind string, fill func(io.Writer) error) (err error) {
-	f, err := file.Temporary(path)
-	if err != nil {
+// write writes a file by fill under a temporary name, and renames it when it is on disk. kind prefixes the names of the points in Reached.
+func write(path, kind string, fill func(io.Writer) error) error {
+	if err := file.WriteInSteps(path, fill, func(step string) { Reached(kind + " " + step) }); err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	Reached(kind + " created")
-	w := bufio.NewWriterSize(f, 1<<20)
-	if err = fill(w); err == nil {
-		err = w.Flush()
-	}
-	Reached(kind + " written")
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	Reached(kind + " synced")
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	Reached(kind + " renamed")
 	return syncFolder(filepath.Dir(path))
 }
 
-// syncFolder brings the names in a folder to the disk.
+// syncFolder writes a folder's entries to disk.
 func syncFolder(path string) error {
 	d, err := os.Open(path)
 	if err != nil {
@@ -75,21 +50,15 @@ func syncFolder(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// counted is a writer that knows how much went through it, and its checksum.
-type counted struct {
-	io.Writer
-	bytes  int64
-	digest *xxhash.Digest
+// counter counts the bytes written to it.
+type counter int64
+
+func (c *counter) Write(b []byte) (int, error) {
+	*c += counter(len(b))
+	return len(b), nil
 }
 
-func (c *counted) Write(b []byte) (int, error) {
-	n, err := c.Writer.Write(b)
-	c.bytes += int64(n)
-	c.digest.Write(b[:n]) // never fails
-	return n, err
-}
-
-// writePart writes tensors as a safetensors file, each tensor's checksum in its metadata, through zstd where the name says so.
+// writePart writes tensors as a safetensors file with each tensor's checksum in its metadata, compressed by zstd if the name ends so.
 func writePart(folder, name string, tensors []Tensor) (File, error) {
 	views := make(map[string]safetensors.TensorView, len(tensors))
 	sums := map[string]string{"format": "lte checkpoint"}
@@ -104,18 +73,18 @@ func writePart(folder, name string, tensors []Tensor) (File, error) {
 		}
 		views[t.Name], sums["xxh64 "+t.Name] = view, checksum(t.Bytes)
 	}
-	part := File{Name: name}
+	var bytes counter
+	digest := xxhash.New()
 	err := write(filepath.Join(folder, name), "part", func(w io.Writer) error {
-		c := &counted{w, 0, xxhash.New()}
-		defer func() { part.Bytes, part.XXH64 = c.bytes, fmt.Sprintf("%016x", c.digest.Sum64()) }()
-		if filepath.Ext(name) != packed {
-			return safetensors.SerializeToWriter(views, sums, c)
+		w = io.MultiWriter(w, digest, &bytes)
+		if filepath.Ext(name) != zstdSuffix {
+			return safetensors.SerializeToWriter(views, sums, w)
 		}
-		z, err := zstd.NewWriter(c, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
+		z, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
 		if err != nil {
 			return err
 		}
 		return errors.Join(safetensors.SerializeToWriter(views, sums, z), z.Close())
 	})
-	return part, err
+	return File{name, int64(bytes), hexadecimal(digest.Sum64())}, err
 }

@@ -16,13 +16,13 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// sealed writes the text of a manifest with a checksum that is right.
-func sealed(t *testing.T, s *Store, step int, body string) {
+// writeManifest writes the text of a manifest with a correct checksum.
+func writeManifest(t *testing.T, s *Store, step int, body string) {
 	t.Helper()
-	must(t, os.WriteFile(filepath.Join(s.Path(step), manifestFile), []byte(body+seal+checksum([]byte(body))+sealEnd), 0o644))
+	must(t, os.WriteFile(filepath.Join(s.Path(step), manifestFile), []byte(body+trailer+checksum([]byte(body))+trailerEnd), 0o644))
 }
 
-// invalid says whether a checkpoint is refused, by reading and by Verify, with an error that is named and brief.
+// invalid checks that a checkpoint is refused, by reading and by Verify, with a short error that names the file.
 func invalid(t *testing.T, s *Store, step int, what, file, want string) {
 	t.Helper()
 	_, err := load(s, step)
@@ -34,13 +34,13 @@ func invalid(t *testing.T, s *Store, step int, what, file, want string) {
 	}
 }
 
-// Fails if a manifest that cannot be, with a checksum that is right, is taken for one, or makes memory be taken by its numbers.
-func TestInvalidManifests(t *testing.T) {
+// Fails if an impossible manifest with a correct checksum is accepted, or its values make the reader allocate memory.
+func TestInvalidManifestsAreRefused(t *testing.T) {
 	s := Open(t.TempDir(), 1, false)
 	must(t, save(s, newMemory(1), 7, false))
 	whole, err := os.ReadFile(filepath.Join(s.Path(7), manifestFile))
 	must(t, err)
-	body := string(whole[:len(whole)-sealLen])
+	body := string(whole[:len(whole)-trailerLen])
 	replaced := func(old, new string) string {
 		if !strings.Contains(body, old) {
 			t.Fatalf("no %s in %s", old, body)
@@ -105,14 +105,14 @@ func TestInvalidManifests(t *testing.T) {
 		}), `"ranks": 2`, `"ranks": 50002`, 1), `part 3 is called`},
 		"year 99999": {replaced(`"created": "`, `"created": "9`), "cannot parse"},
 	} {
-		sealed(t, s, 7, c.body)
+		writeManifest(t, s, 7, c.body)
 		invalid(t, s, 7, what, "", c.want)
 	}
 	must(t, os.Truncate(filepath.Join(s.Path(7), manifestFile), 1<<40)) // sparse
 	invalid(t, s, 7, "a large manifest", manifestFile, "too large")
 }
 
-// part makes the bytes of a part of a header and what follows it.
+// part joins a header and data to the bytes of a part.
 func part(header string, data []byte) []byte {
 	b := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
 	return append(append(b, header...), data...)
@@ -126,8 +126,8 @@ func compressed(t *testing.T, raw []byte, options ...zstd.EOption) []byte {
 	return z.EncodeAll(raw, nil)
 }
 
-// Fails if a part that cannot be, of which all checksums are right, is taken for one, or takes memory by its numbers.
-func TestInvalidParts(t *testing.T) {
+// Fails if an impossible part, all checksums of which are correct, is accepted, or its values make the reader allocate memory.
+func TestInvalidPartsAreRefused(t *testing.T) {
 	sum := checksum(make([]byte, 8))
 	one := func(dtype, shape, offsets string) string {
 		return fmt.Sprintf(`{"__metadata__":{"xxh64 x":%q},"x":{"dtype":%q,"shape":%s,"data_offsets":%s}}`, sum, dtype, shape, offsets)
@@ -166,14 +166,14 @@ func TestInvalidParts(t *testing.T) {
 		"another length":       {part(one("U8", "[7]", "[0,8]"), eight), "it has 8 bytes, and its shape 7"},
 		"negative offsets":     {part(one("U8", "[8]", "[-8,0]"), eight), "data_offsets"},
 		"offsets backwards":    {part(one("U8", "[8]", "[8,0]"), eight), "data_offsets [8 0]"},
-		"offsets beyond":       {part(one("U8", "[800]", "[0,800]"), eight), "its header tells of"},
+		"offsets beyond":       {part(one("U8", "[800]", "[0,800]"), eight), "its header lists"},
 		"largest offsets":      {part(one("U8", "[18446744073709551615]", "[0,18446744073709551615]"), eight), "data_offsets"},
 		"a fraction":           {part(one("U8", "[8]", "[0,8.5]"), eight), "data_offsets"},
 		"three offsets":        {part(one("U8", "[8]", "[0,8,8]"), eight), "data_offsets"},
 		"overlapping":          {part(two("[0,8]", "[0,8]"), eight), "begins at byte 0: expected 8"},
 		"half overlapping":     {part(two("[0,8]", "[4,12]"), make([]byte, 12)), "begins at byte 4: expected 8"},
 		"a gap":                {part(two("[0,8]", "[16,24]"), make([]byte, 24)), "begins at byte 16: expected 8"},
-		"bytes behind":         {part(one("U8", "[8]", "[0,8]"), make([]byte, 9)), "its header tells of"},
+		"bytes behind":         {part(one("U8", "[8]", "[0,8]"), make([]byte, 9)), "its header lists"},
 		"a name of its own":    {part(strings.Replace(one("U8", "[8]", "[0,8]"), `"x":{`, `"`+strings.Repeat("n", 1<<20)+`":{`, 1), eight), "the name of a tensor has 1048576 bytes"},
 		"no name":              {part(strings.Replace(one("U8", "[8]", "[0,8]"), `"x":{`, `"":{`, 1), eight), "the name of a tensor has 0 bytes"},
 		"no checksum":          {part(strings.Replace(one("U8", "[8]", "[0,8]"), "xxh64 x", "xxh64 y", 1), eight), `tensor "x" is damaged`},
@@ -185,7 +185,7 @@ func TestInvalidParts(t *testing.T) {
 		"zstd: behind it":        {append(compressed(t, part(one("U8", "[8]", "[0,8]"), eight)), "rubbish"...), "zst"},
 		"zstd: more frames":      {slices.Concat(compressed(t, part(one("U8", "[8]", "[0,8]"), eight)), compressed(t, make([]byte, bomb))), "more bytes than its tensors"},
 		"zstd: a bomb behind":    {compressed(t, part(one("U8", "[8]", "[0,8]"), make([]byte, bomb))), "more bytes than its tensors"},
-		"zstd: a bomb":           {compressed(t, part(zeros(bomb), make([]byte, bomb))), "its header tells of"},
+		"zstd: a bomb":           {compressed(t, part(zeros(bomb), make([]byte, bomb))), "its header lists"},
 		"zstd: an announced one": {compressed(t, part(zeros(1<<24), nil)), "unexpected EOF"},
 		"zstd: a large window":   {compressed(t, make([]byte, 1<<27), zstd.WithWindowSize(1<<27)), "exceeds configured limit"},
 	} {
@@ -205,8 +205,8 @@ func TestInvalidParts(t *testing.T) {
 	}
 }
 
-// Fails if what is no regular file is waited for, or read for ever.
-func TestOnlyRegularFilesOfACheckpoint(t *testing.T) {
+// Fails if the reader waits for a file that is not regular, or reads it forever.
+func TestCheckpointReadsRegularFilesOnly(t *testing.T) {
 	for _, name := range []string{manifestFile, "shared.safetensors", "rank-00001.safetensors"} {
 		s := Open(t.TempDir(), 1, false)
 		must(t, save(s, newMemory(1), 7, false))
@@ -229,7 +229,7 @@ func TestOnlyRegularFilesOfACheckpoint(t *testing.T) {
 	}
 }
 
-// Fails if a checkpoint is written, or removed, where a link leads, or through a link under a temporary name.
+// Fails if a checkpoint is written or removed where a link points, or through a link with a temporary name.
 func TestCheckpointsFollowNoLink(t *testing.T) {
 	outside := t.TempDir()
 	precious := filepath.Join(outside, manifestFile)
@@ -257,8 +257,8 @@ func TestCheckpointsFollowNoLink(t *testing.T) {
 	}
 }
 
-// Fails if a folder named after a step that cannot be makes reading fail, or is removed.
-func TestFoldersOfNoStep(t *testing.T) {
+// Fails if a folder with an impossible step in its name makes reading fail, or is removed.
+func TestFoldersOfNoStepAreIgnored(t *testing.T) {
 	s := Open(t.TempDir(), 1, false)
 	must(t, save(s, newMemory(1), 7, false))
 	for _, name := range []string{"step--00000001", "step-9223372036854775807", "step-9223372036854775808", "step-7", "step-+00000007", "step-000000007\n", "\x1b[2J"} {
@@ -273,8 +273,8 @@ func TestFoldersOfNoStep(t *testing.T) {
 	}
 }
 
-// Fails if memory grows with a part where it is verified.
-func TestPartsAreNotHeld(t *testing.T) {
+// Fails if verification needs memory in proportion to the part.
+func TestVerificationNeedsConstantMemory(t *testing.T) {
 	for _, compress := range []bool{false, true} {
 		s := Open(t.TempDir(), 1, compress)
 		large := make([]float32, 1<<24)

@@ -9,29 +9,29 @@ import (
 	"strings"
 )
 
-// Verified is a checkpoint that was read, valid or not.
+// Verified is the result of verifying a checkpoint.
 type Verified struct {
 	Path     string
-	Manifest Manifest // empty where it cannot be read
+	Manifest Manifest // zero where it cannot be read
 	Parts    []VerifiedPart
-	Links    []string // latest, best: those that lead to it
-	Err      error    // of the manifest; nil where it is as it was written
+	Links    []string // those of latest and best that point to it
+	Err      error    // of the manifest; nil where it is valid
 }
 
-// VerifiedPart is a part that was read.
+// VerifiedPart is the result of verifying a part.
 type VerifiedPart struct {
 	File
-	Tensors []Stored // none where the part is not valid
-	Err     error    // what is wrong with it
+	Tensors []Stored // nil where the part is not valid
+	Err     error
 }
 
-// Valid says whether all of it is as it was written.
+// Valid reports whether the manifest and all parts are as they were written.
 func (v Verified) Valid() bool {
 	return v.Err == nil && !slices.ContainsFunc(v.Parts, func(p VerifiedPart) bool { return p.Err != nil })
 }
 
-// Verify reads and verifies the checkpoint at path, a folder of one or a link to it; or all of a run directory, or of its checkpoints,
-// the newest first.
+// Verify reads and verifies the checkpoint at path, its folder or a link to it; or all checkpoints of a run directory or of its
+// checkpoints folder, the newest first.
 func Verify(path string) ([]Verified, error) {
 	for _, dir := range []string{filepath.Join(path, folder), path} {
 		s := &Store{dir: dir}
@@ -54,7 +54,7 @@ func Verify(path string) ([]Verified, error) {
 	digits, ok := strings.CutPrefix(filepath.Base(real), prefix)
 	step, err := strconv.Atoi(digits)
 	if !ok || err != nil || filepath.Base(real) != name(step) {
-		return nil, fmt.Errorf("%s is no checkpoint, nor a folder of such: expected a run directory or %s/%s…", path, folder, prefix)
+		return nil, fmt.Errorf("%s is neither a checkpoint nor a folder of checkpoints: expected a run directory or %s/%s…", path, folder, prefix)
 	}
 	return []Verified{verify(&Store{dir: filepath.Dir(real)}, step)}, nil
 }

@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// Fails if a damaged part or manifest passes for valid, or if a path to a run, to a checkpoint or to a link to one finds another.
-func TestVerify(t *testing.T) {
+// Fails if a damaged part or manifest is reported as valid, or if a path of a run, a checkpoint or a link to one finds another
+// checkpoint.
+func TestVerifyReportsDamage(t *testing.T) {
 	dir := t.TempDir()
 	s := Open(dir, 3, true)
 	for step := 1; step <= 3; step++ {

@@ -14,33 +14,33 @@ import (
 	"lte/internal/file"
 )
 
-// Manifest is what a checkpoint consists of, and of which run it is.
+// Manifest lists the contents of a checkpoint and describes its run.
 type Manifest struct {
 	Format  int             `json:"format"`  // 1
 	Version string          `json:"version"` // of the program that wrote it
 	Created time.Time       `json:"created"`
 	Step    int             `json:"step"`
 	Ranks   int             `json:"ranks"`
-	Run     json.RawMessage `json:"run"`    // what the caller says of the run
+	Run     json.RawMessage `json:"run"`    // the caller's description of the run
 	Config  string          `json:"config"` // TOML, complete
-	Parts   []File          `json:"parts"`  // the shared one, then every rank's
+	Parts   []File          `json:"parts"`  // the shared one, then one of each rank
 }
 
 const (
 	format       = 1
 	manifestFile = "manifest.json"
-	maxManifest  = 16 << 20 // bytes: those of 100,000 ranks and more
+	maxManifest  = 16 << 20 // bytes; enough for more than 100,000 ranks
 	maxStep      = 1 << 53
 )
 
 // The manifest ends with the checksum of all bytes before this line.
 const (
-	seal    = "  \"xxh64\": \""
-	sealEnd = "\"\n}\n"
-	sealLen = len(seal) + 16 + len(sealEnd)
+	trailer    = "  \"xxh64\": \""
+	trailerEnd = "\"\n}\n"
+	trailerLen = len(trailer) + 16 + len(trailerEnd)
 )
 
-// write writes the manifest, sealed.
+// write writes the manifest with its checksum.
 func (m Manifest) write(folder string) error {
 	m.Format = format
 	text, err := json.MarshalIndent(m, "", "  ")
@@ -49,21 +49,21 @@ func (m Manifest) write(folder string) error {
 	}
 	body := strings.TrimSuffix(string(text), "\n}") + ",\n"
 	return write(filepath.Join(folder, manifestFile), "manifest", func(w io.Writer) error {
-		_, err := io.WriteString(w, body+seal+checksum([]byte(body))+sealEnd)
+		_, err := io.WriteString(w, body+trailer+checksum([]byte(body))+trailerEnd)
 		return err
 	})
 }
 
-// readManifest reads the manifest of a checkpoint. Any byte that is not as it was written is an error.
+// readManifest reads the manifest of a checkpoint. A change of any byte is an error.
 func readManifest(folder string) (m Manifest, err error) {
 	text, err := file.Read(filepath.Join(folder, manifestFile), maxManifest)
 	if errors.Is(err, fs.ErrNotExist) {
-		return m, fmt.Errorf("%s is missing: the checkpoint was not finished, or lost it", manifestFile)
+		return m, fmt.Errorf("%s is missing: the checkpoint was not finished, or the file was removed", manifestFile)
 	} else if err != nil {
 		return m, err
 	}
-	at := len(text) - sealLen
-	if at < 0 || string(text[at:]) != seal+checksum(text[:at])+sealEnd {
+	at := len(text) - trailerLen
+	if at < 0 || string(text[at:]) != trailer+checksum(text[:at])+trailerEnd {
 		return m, fmt.Errorf("%s is damaged: its checksum is not the one that was written", manifestFile)
 	}
 	if err := json.Unmarshal(text, &m); err != nil {
@@ -78,7 +78,7 @@ func readManifest(folder string) (m Manifest, err error) {
 	return m, nil
 }
 
-// check says what cannot be of a manifest, whatever its checksum: its parts are the shared one and one of each rank, in this order.
+// check validates a manifest with a correct checksum: its parts must be the shared one and one of each rank, in this order.
 func (m Manifest) check() error {
 	if m.Step < 0 || m.Step > maxStep {
 		return fmt.Errorf("step %d: expected 0 to %d", m.Step, maxStep)
@@ -87,12 +87,12 @@ func (m Manifest) check() error {
 		return fmt.Errorf("%d ranks and %d parts: expected 1 rank or more, and one part more than ranks", m.Ranks, len(m.Parts))
 	}
 	for i, p := range m.Parts {
-		want := shared + plain
+		want := shared + suffix
 		if i > 0 {
-			want = rankPart(i-1) + plain
+			want = rankPart(i-1) + suffix
 		}
-		if p.Name != want && p.Name != want+packed {
-			return fmt.Errorf("part %d is called %q: expected %s, or that and %s", i, brief(p.Name), want, packed)
+		if p.Name != want && p.Name != want+zstdSuffix {
+			return fmt.Errorf("part %d is called %q: expected %s, or that and %s", i, brief(p.Name), want, zstdSuffix)
 		}
 		if p.Bytes < 1 || p.Bytes > maxPart {
 			return fmt.Errorf("%s has %d bytes: expected 1 to %d", p.Name, p.Bytes, int64(maxPart))

@@ -22,14 +22,14 @@ import (
 	"github.com/nlpodyssey/safetensors"
 )
 
-// The most that a part may be: what is more was not written by this program.
+// Limits of a part; this program writes none beyond them.
 const (
 	maxPart   = 1 << 48  // bytes
-	maxHeader = 16 << 20 // bytes: some 60,000 tensors
+	maxHeader = 16 << 20 // bytes; enough for some 60,000 tensors
 	maxName   = 1000     // bytes, of a tensor's name
-	maxWindow = 64 << 20 // bytes that decompression looks back
-	maxRatio  = 4096     // a compressed part's tensors, over its own bytes, and
-	slack     = 16 << 20 // bytes that they may have beyond: state that is all zeros shrinks to nothing
+	maxWindow = 64 << 20 // bytes, of zstd
+	maxRatio  = 4096     // of decompressed to compressed bytes,
+	slack     = 16 << 20 // plus so many bytes: state of zeros compresses to almost nothing
 )
 
 // Stored is a tensor in a part.
@@ -40,8 +40,8 @@ type Stored struct {
 	XXH64 string
 }
 
-// Part is a file of tensors that was read once and found to be what was written. It holds none of them: where they are wanted they
-// are read again, into the memory that they go to.
+// Part is a file of tensors whose checksums were verified. It holds no values: they are read again, into the memory that they are restored
+// to.
 type Part struct {
 	folder string
 	file   File
@@ -49,56 +49,52 @@ type Part struct {
 	byName map[string]Stored
 }
 
-// Tensors returns all of them, in the order of the file.
+// Tensors returns all tensors in the order of the file.
 func (p *Part) Tensors() []Stored { return p.all }
 
-// Restore reads the part into the memory of tensors. It must hold these and no others; if not, nothing is read.
+// Restore reads the part into the memory of tensors. The part must hold these and no others; otherwise nothing is read.
 func (p *Part) Restore(tensors []Tensor) error {
-	known := map[string]bool{}
-	for _, t := range tensors {
-		if known[t.Name] = true; p.byName[t.Name].Name == "" {
-			return fmt.Errorf("%s has no tensor %q, which this run needs", p.file.Name, t.Name)
-		}
-		if err := p.fits(t); err != nil {
-			return err
-		}
+	have, missing, err := p.match(tensors)
+	if err != nil {
+		return err
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("%s has no tensor %q, which this run needs", p.file.Name, missing[0].Name)
 	}
 	for _, t := range p.all {
-		if !known[t.Name] {
+		if !slices.ContainsFunc(have, func(h Tensor) bool { return h.Name == t.Name }) {
 			return fmt.Errorf("%s has a tensor %q, which this run does not know", p.file.Name, t.Name)
 		}
 	}
-	return p.read(tensors)
+	return p.read(have)
 }
 
-// Take reads into the memory of tensors what the part has of them, and returns those that it has not.
-func (p *Part) Take(tensors []Tensor) (left []Tensor, err error) {
-	var have []Tensor
+// RestorePartial reads those of tensors that the part has, and returns the others.
+func (p *Part) RestorePartial(tensors []Tensor) (missing []Tensor, err error) {
+	have, missing, err := p.match(tensors)
+	if err != nil || have == nil {
+		return missing, err
+	}
+	return missing, p.read(have)
+}
+
+// match separates tensors into those that the part has, which must be of the same type and length, and the others.
+func (p *Part) match(tensors []Tensor) (have, missing []Tensor, err error) {
 	for _, t := range tensors {
-		if p.byName[t.Name].Name == "" {
-			left = append(left, t)
-			continue
+		stored, ok := p.byName[t.Name]
+		switch {
+		case !ok:
+			missing = append(missing, t)
+		case stored.Type != t.Type || stored.Bytes != int64(len(t.Bytes)):
+			return nil, nil, fmt.Errorf("%s: tensor %q has %d bytes of %s, and this run's %d of %s", p.file.Name, t.Name, stored.Bytes, stored.Type, len(t.Bytes), t.Type)
+		default:
+			have = append(have, t)
 		}
-		if err := p.fits(t); err != nil {
-			return nil, err
-		}
-		have = append(have, t)
 	}
-	if have == nil {
-		return left, nil
-	}
-	return left, p.read(have)
+	return have, missing, nil
 }
 
-// fits says whether the tensor of that name is of the same type and length.
-func (p *Part) fits(t Tensor) error {
-	if have := p.byName[t.Name]; have.Type != t.Type || have.Bytes != int64(len(t.Bytes)) {
-		return fmt.Errorf("%s: tensor %q has %d bytes of %s, and this run's %d of %s", p.file.Name, t.Name, have.Bytes, have.Type, len(t.Bytes), t.Type)
-	}
-	return nil
-}
-
-// read reads tensors that the part has and that fit.
+// read reads tensors that match returned.
 func (p *Part) read(tensors []Tensor) error {
 	into := map[string][]byte{}
 	for _, t := range tensors {
@@ -133,7 +129,7 @@ func damaged(part, tensor string) error {
 	return fmt.Errorf("%s: tensor %q is damaged: its checksum is not the one that was written", part, tensor)
 }
 
-// readPart reads a part, in memory that does not grow with it, and compares its size and checksums with the manifest's and its own.
+// readPart verifies a part's size and checksums, in memory that does not grow with the part.
 func readPart(folder string, f File) (*Part, error) {
 	s, err := open(folder, f)
 	if err != nil {
@@ -154,7 +150,7 @@ func readPart(folder string, f File) (*Part, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: tensor %q: %w", f.Name, t.Name, err)
 		}
-		if fmt.Sprintf("%016x", digest.Sum64()) != t.XXH64 {
+		if hexadecimal(digest.Sum64()) != t.XXH64 {
 			return nil, damaged(f.Name, t.Name)
 		}
 		p.byName[t.Name] = t
@@ -164,19 +160,19 @@ func readPart(folder string, f File) (*Part, error) {
 	} else if !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%s: %w", f.Name, err)
 	}
-	if s.sum() != f.XXH64 { // no tensor is damaged: the rest of the file is
+	if hexadecimal(s.digest.Sum64()) != f.XXH64 { // only bytes outside the tensors differ
 		return nil, fmt.Errorf("%s: the file's checksum is not the one that was written", f.Name)
 	}
 	return p, nil
 }
 
-// stream is what a part holds, decompressed if it is compressed.
+// stream reads a part, decompressing if necessary.
 type stream struct {
 	io.Reader
 	part   File
 	file   *os.File
 	digest *xxhash.Digest
-	zstd   *zstd.Decoder // nil: it is not compressed
+	zstd   *zstd.Decoder // nil: not compressed
 }
 
 func open(folder string, f File) (*stream, error) {
@@ -193,7 +189,7 @@ func open(folder string, f File) (*stream, error) {
 		err = fmt.Errorf("%s has %d bytes, and %d were written", f.Name, info.Size(), f.Bytes)
 	}
 	s.Reader = io.TeeReader(opened, s.digest)
-	if err == nil && filepath.Ext(f.Name) == packed {
+	if err == nil && filepath.Ext(f.Name) == zstdSuffix {
 		if s.zstd, err = zstd.NewReader(s.Reader, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow)); err == nil {
 			s.Reader = s.zstd
 		}
@@ -212,10 +208,7 @@ func (s *stream) close() {
 	s.file.Close()
 }
 
-// sum is the checksum of what was read of the file.
-func (s *stream) sum() string { return fmt.Sprintf("%016x", s.digest.Sum64()) }
-
-// skip passes over bytes.
+// skip skips n bytes.
 func (s *stream) skip(n int64) error {
 	if s.zstd == nil {
 		_, err := s.file.Seek(n, io.SeekCurrent)
@@ -225,7 +218,7 @@ func (s *stream) skip(n int64) error {
 	return err
 }
 
-// header reads the head of the part and returns its tensors, one after the other as the bytes that follow.
+// header reads the header of the part and returns its tensors in the order of their bytes.
 func (s *stream) header() ([]Stored, error) {
 	var length [8]byte
 	if _, err := io.ReadFull(s, length[:]); err != nil {
@@ -243,27 +236,27 @@ func (s *stream) header() ([]Stored, error) {
 	if err != nil {
 		return nil, fmt.Errorf("its header: %s", brief(err.Error()))
 	}
-	room := s.part.Bytes
+	most := s.part.Bytes
 	if s.zstd != nil {
-		room = room*maxRatio + slack
+		most = most*maxRatio + slack
 	}
-	if size := 8 + int64(n) + total; size > room || s.zstd == nil && size != room {
-		return nil, fmt.Errorf("its header tells of %d bytes, which %d bytes of a file cannot be", size, s.part.Bytes)
+	if size := 8 + int64(n) + total; size > most || s.zstd == nil && size != most {
+		return nil, fmt.Errorf("its header lists %d bytes, which do not fit into a file of %d", size, s.part.Bytes)
 	}
 	return all, nil
 }
 
-// located is a tensor as the header of a safetensors file has it.
+// located is a tensor in the header of a safetensors file.
 type located struct {
 	DType   string   `json:"dtype"`
 	Shape   []uint64 `json:"shape"`
-	Offsets []uint64 `json:"data_offsets"` // of its first byte, and behind its last one
+	Offsets []uint64 `json:"data_offsets"` // of its first byte, and after its last
 }
 
-// decodeHeader decodes the header of a safetensors file, of tensors with their checksums, and lists them in the order of their bytes:
-// no two share one, and none is left out. total is how many they are.
+// decodeHeader decodes the header of a safetensors file and lists its tensors, with their checksums, in the order of their bytes. Tensors
+// must not overlap or leave gaps. total is their number of bytes.
 func decodeHeader(text []byte) (all []Stored, total int64, err error) {
-	var header map[string]json.RawMessage // the library decodes into far more memory than the text has
+	var header map[string]json.RawMessage // the safetensors library needs far more memory than the text
 	if err := json.Unmarshal(text, &header); err != nil {
 		return nil, 0, err
 	}
@@ -306,10 +299,10 @@ func decodeHeader(text []byte) (all []Stored, total int64, err error) {
 	return all, total, nil
 }
 
-// bytes is how many the tensor has by its offsets, and by its shape, of elements of that size.
+// bytes returns the length of the tensor, on which its offsets and its shape, of elements of that size, must agree.
 func (t located) bytes(size uint64) (int64, error) {
 	if len(t.Offsets) != 2 || t.Offsets[0] > t.Offsets[1] || t.Offsets[1] > maxPart {
-		return 0, fmt.Errorf("data_offsets %v: expected two numbers, the first one not above the second", t.Offsets[:min(len(t.Offsets), 3)])
+		return 0, fmt.Errorf("data_offsets %v: expected two offsets, the first not above the second", t.Offsets[:min(len(t.Offsets), 3)])
 	}
 	for _, n := range t.Shape {
 		high, low := bits.Mul64(size, n)
@@ -323,7 +316,7 @@ func (t located) bytes(size uint64) (int64, error) {
 	return int64(size), nil
 }
 
-// brief is the beginning of a long text.
+// brief truncates a long text.
 func brief(text string) string {
 	const most = 200
 	if len(text) <= most {

@@ -2,10 +2,10 @@ package checkpoint
 
 import "github.com/nlpodyssey/safetensors"
 
-// State names the memory that the future of a run depends on. Saving copies it, and restoring copies it back: nothing can be saved
-// that is not restored.
+// State lists the memory that the future of a run depends on. Saving copies from it and restoring copies to it, so that everything that is
+// saved is also restored.
 type State struct {
-	Shared Tensors // the same on all ranks
+	Shared Tensors // equal on all ranks
 	Own    Tensors // of this rank
 }
 

@@ -20,14 +20,14 @@ const (
 	best   = "best"
 )
 
-// Store is the checkpoints of a run.
+// Store holds the checkpoints of a run.
 type Store struct {
 	dir      string // …/checkpoints
 	keep     int
 	compress bool
 }
 
-// Open returns the checkpoints of a run directory, of which the last keep are kept, 1 or more. Nothing is written yet.
+// Open returns the store of a run directory, which keeps the last keep checkpoints, at least 1. It writes nothing.
 func Open(runDir string, keep int, compress bool) *Store {
 	return &Store{dir: filepath.Join(runDir, folder), keep: keep, compress: compress}
 }
@@ -37,7 +37,7 @@ func (s *Store) Path(step int) string { return filepath.Join(s.dir, name(step)) 
 
 func name(step int) string { return fmt.Sprintf("%s%09d", prefix, step) }
 
-// WriteShared writes the part that all ranks hold alike.
+// WriteShared writes the part that is the same on all ranks.
 func (s *Store) WriteShared(step int, tensors []Tensor) (File, error) {
 	return s.writePart(step, shared, tensors)
 }
@@ -47,16 +47,16 @@ func (s *Store) WriteRank(step, rank int, tensors []Tensor) (File, error) {
 	return s.writePart(step, rankPart(rank), tensors)
 }
 
-// RankFile is what a rank has written, told by itself in numbers.
+// RankFile returns the entry of a rank's part of that size and checksum.
 func (s *Store) RankFile(rank int, bytes int64, sum uint64) File {
-	return File{Name: s.fileName(rankPart(rank)), Bytes: bytes, XXH64: fmt.Sprintf("%016x", sum)}
+	return File{Name: s.fileName(rankPart(rank)), Bytes: bytes, XXH64: hexadecimal(sum)}
 }
 
 func (s *Store) fileName(part string) string {
 	if s.compress {
-		return part + plain + packed
+		return part + suffix + zstdSuffix
 	}
-	return part + plain
+	return part + suffix
 }
 
 func rankPart(rank int) string { return fmt.Sprintf("rank-%05d", rank) }
@@ -66,19 +66,19 @@ func (s *Store) writePart(step int, part string, tensors []Tensor) (File, error)
 		return File{}, err
 	}
 	if info, err := os.Lstat(s.Path(step)); err == nil && !info.IsDir() {
-		return File{}, fmt.Errorf("%s is a link, and what it leads to is no checkpoint: remove it", s.Path(step))
+		return File{}, fmt.Errorf("%s is a link, and its target is not a checkpoint: remove it", s.Path(step))
 	}
 	return writePart(s.Path(step), s.fileName(part), tensors)
 }
 
-// Commit makes a checkpoint of the parts that m names, which have all been written: it writes the manifest, then has the link
-// latest, and best where isBest, lead to it, and then removes what is no longer kept. One rank calls it.
+// Commit completes a checkpoint of the parts that m lists, which have all been written: it writes the manifest, points the link latest, and
+// best if isBest, to it, and removes checkpoints that are no longer kept. Only rank 0 calls it.
 func (s *Store) Commit(m Manifest, isBest bool) error {
 	dir := s.Path(m.Step)
 	for _, p := range m.Parts {
 		info, err := os.Stat(filepath.Join(dir, p.Name))
 		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s was written and is not to be seen from rank 0: all ranks must write to the same file system", filepath.Join(dir, p.Name))
+			return fmt.Errorf("%s was written but is not visible from rank 0: all ranks must write to the same file system", filepath.Join(dir, p.Name))
 		} else if err != nil {
 			return err
 		}
@@ -86,12 +86,12 @@ func (s *Store) Commit(m Manifest, isBest bool) error {
 			return fmt.Errorf("%s has %d bytes, and its rank wrote %d", filepath.Join(dir, p.Name), info.Size(), p.Bytes)
 		}
 	}
-	for _, left := range []string{dir, s.dir} { // all ranks have written their parts, and rank 0 alone writes what follows
+	for _, left := range []string{dir, s.dir} { // all ranks have finished writing, and from here on only rank 0 writes
 		if err := file.RemoveTemporaries(left); err != nil {
 			return err
 		}
 	}
-	if err := syncFolder(s.dir); err != nil { // the name of the checkpoint's own folder
+	if err := syncFolder(s.dir); err != nil { // the entry of the checkpoint's folder
 		return err
 	}
 	Reached("parts agreed")
@@ -109,40 +109,33 @@ func (s *Store) Commit(m Manifest, isBest bool) error {
 	return s.prune(m.Step)
 }
 
-// MarkBest has the link best lead to the checkpoint after that step.
+// MarkBest points the link best to the checkpoint after that step.
 func (s *Store) MarkBest(step int) error { return s.link(best, step) }
 
-// link has a link lead to the checkpoint after that step, from one instant to the next.
+// link atomically points a link to the checkpoint after that step.
 func (s *Store) link(link string, step int) error {
-	at := filepath.Join(s.dir, link)
-	temporary, err := file.TemporaryLink(name(step), at)
-	if err != nil {
-		return err
-	}
-	Reached(link + " made")
-	if err := os.Rename(temporary, at); err != nil {
-		_ = os.Remove(temporary) // the error tells more
+	if err := file.Link(name(step), filepath.Join(s.dir, link), func() { Reached(link + " made") }); err != nil {
 		return err
 	}
 	Reached(link + " moved")
 	return syncFolder(s.dir)
 }
 
-// prune removes all checkpoints but the last ones up to that step, which is one, and the best. What is of a later step was
-// damaged when the run went on from an earlier one, or was never finished.
+// prune removes all checkpoints except the last s.keep up to that step and the best. Those of later steps were damaged when the run resumed
+// from an earlier one, or were never finished.
 func (s *Store) prune(step int) error {
 	steps, err := s.Steps()
 	if err != nil {
 		return err
 	}
-	bestOf, _ := os.Readlink(filepath.Join(s.dir, best)) // none: nothing is kept for it
+	bestOf, _ := os.Readlink(filepath.Join(s.dir, best)) // an error means that there is no best one
 	kept := 0
 	for _, at := range steps {
 		if at <= step && s.Finished(at) && (kept < s.keep || name(at) == bestOf) {
 			kept++
 			continue
 		}
-		// Without its manifest it is no checkpoint any more: half of one is never taken for one.
+		// The manifest goes first, so that a partly removed folder is never taken for a checkpoint.
 		if err := os.Remove(filepath.Join(s.Path(at), manifestFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -155,7 +148,7 @@ func (s *Store) prune(step int) error {
 	return nil
 }
 
-// Steps are those after which checkpoints were begun, the newest first, whether they were finished or not. A link is none of them.
+// Steps lists the steps of all checkpoint folders, finished or not, the newest first. Links are ignored.
 func (s *Store) Steps() (steps []int, err error) {
 	entries, err := os.ReadDir(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -174,7 +167,7 @@ func (s *Store) Steps() (steps []int, err error) {
 	return steps, nil
 }
 
-// Finished says whether the checkpoint after that step has a manifest: it was written last.
+// Finished reports whether the checkpoint after that step has a manifest, which is written last.
 func (s *Store) Finished(step int) bool {
 	_, err := os.Lstat(filepath.Join(s.Path(step), manifestFile))
 	return err == nil
@@ -189,7 +182,7 @@ func (s *Store) Read(step int) (Manifest, error) {
 	return m, err
 }
 
-// Shared reads the part that all ranks hold alike.
+// Shared reads the part that is the same on all ranks.
 func (s *Store) Shared(m Manifest) (*Part, error) { return s.part(m, shared) }
 
 // Rank reads the part of one rank.
@@ -201,5 +194,5 @@ func (s *Store) part(m Manifest, part string) (*Part, error) {
 			return readPart(s.Path(m.Step), f)
 		}
 	}
-	return nil, fmt.Errorf("%s names no part %s", manifestFile, part)
+	return nil, fmt.Errorf("%s lists no part %s", manifestFile, part)
 }

@@ -5,10 +5,12 @@ package jobs
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -175,6 +177,7 @@ func (c cluster) alone(t *testing.T, steps int, variables ...string) job {
 // resumed waits for the end of a sweep of one run, which must have been begun more than once and be what it is undisturbed.
 func (j job) resumed(undisturbed job) {
 	j.t.Helper()
+	undisturbed.t = j.t
 	j.end()
 	undisturbed.end()
 	if got, want := j.digest(oneRun), undisturbed.digest(oneRun); got != want {
@@ -192,10 +195,12 @@ func TestSweepsOnSLURM(t *testing.T) {
 	t.Chdir("..")
 	c := newCluster(t)
 
-	// SLURM looks at time limits every 30 s, so these take longer than that; the others go on meanwhile.
-	const lengthy, short = 45000, 6000
-	limited, unlimited := c.alone(t, lengthy, "TIME_LIMIT=1", "WARN=60"), c.alone(t, lengthy)
-	undisturbed := c.alone(t, short)
+	// SLURM looks at time limits every 30 s: until then this run is suspended, and the others continue.
+	const short, steps = 2000, 6000
+	limited := c.alone(t, short, "TIME_LIMIT=1", "WARN=60")
+	limited.training(oneRun, 10)
+	warned := limited.suspendUntil(syscall.SIGUSR1)
+	unlimited, undisturbed := c.alone(t, short), c.alone(t, steps)
 
 	t.Run("the wrong launcher", func(t *testing.T) {
 		out, err := c.run("srun", "-K1", "-W30", "--mpi=none", "-N2", "-n2", "--ntasks-per-node=1", filepath.Join(c.dir, "lte"), "train", "--run-dir", t.TempDir())
@@ -203,8 +208,36 @@ func TestSweepsOnSLURM(t *testing.T) {
 			t.Errorf("%v: %s", err, out)
 		}
 	})
+	disturbed := func(t *testing.T, disturb func(j job)) {
+		j := c.alone(t, steps)
+		j.training(oneRun, 10)
+		disturb(j)
+		j.resumed(undisturbed)
+	}
+	tests := map[string]func(t *testing.T){
+		"a task that fails is named": func(t *testing.T) {
+			j := c.submit(t, "vit-sweep.sh", "SCALES=16x2/2", "SET=optimizer.lr=1e30 train.steps=20")
+			j.end()
+			j.says("none of 2 runs is finished")
+			j.says("16x2-2-lte-1: not finished")
+			j.says("exit code 1 on n")
+		},
+		"time limit": func(t *testing.T) {
+			limited.t = t
+			if err := <-warned; err != nil {
+				t.Fatal(err)
+			}
+			limited.resumed(unlimited)
+		},
+		"scancel --signal": func(t *testing.T) {
+			disturbed(t, func(j job) { j.do("scancel", "--signal=USR1", j.array+"_0") })
+		},
+		"scontrol requeue": func(t *testing.T) {
+			disturbed(t, func(j job) { j.do("scontrol", "requeue", j.array+"_0") })
+		},
+	}
 	for _, script := range []string{"vit-sweep.sh", "mixer-sweep.sh"} {
-		t.Run(script, func(t *testing.T) {
+		tests[script] = func(t *testing.T) {
 			j := c.submit(t, script, "SCALES=16x2/2 32x2/2")
 			if out, _ := j.run("squeue", "-h", "-o", "%D", "-j", j.array); !strings.Contains(out, "2") {
 				t.Errorf("nodes of the tasks: %q", out)
@@ -217,34 +250,19 @@ func TestSweepsOnSLURM(t *testing.T) {
 					t.Errorf("the page lacks %s", want)
 				}
 			}
-		})
+		}
 	}
-	t.Run("a task that fails is named", func(t *testing.T) {
-		j := c.submit(t, "vit-sweep.sh", "SCALES=16x2/2", "SET=optimizer.lr=1e30 train.steps=20")
-		j.end()
-		j.says("none of 2 runs is finished")
-		j.says("16x2-2-lte-1: not finished")
-		j.says("exit code 1 on n")
+	t.Run("side by side", func(t *testing.T) {
+		for name, test := range tests {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				test(t)
+			})
+		}
 	})
-	t.Run("time limit", func(t *testing.T) {
-		limited.t = t
-		limited.resumed(unlimited)
+	t.Run("a node is killed", func(t *testing.T) { // with all that runs on it
+		disturbed(t, func(j job) { j.killNode("n2") })
 	})
-	for _, s := range []struct {
-		name    string
-		disturb func(j job)
-	}{
-		{"scancel --signal", func(j job) { j.do("scancel", "--signal=USR1", j.array+"_0") }},
-		{"scontrol requeue", func(j job) { j.do("scontrol", "requeue", j.array+"_0") }},
-		{"a node is killed", func(j job) { j.killNode("n2") }}, // with all that runs on it
-	} {
-		t.Run(s.name, func(t *testing.T) {
-			j := c.alone(t, short)
-			j.training(oneRun, 10)
-			s.disturb(j)
-			j.resumed(undisturbed)
-		})
-	}
 }
 
 // do runs a command that must succeed.
@@ -253,6 +271,58 @@ func (j job) do(name string, args ...string) {
 	if out, err := j.run(name, args...); err != nil {
 		j.t.Fatalf("%s %v: %v: %s", name, args, err, out)
 	}
+}
+
+// processes are those of this cluster that have a variable.
+func (c cluster) processes(variable string) (pids []int) {
+	environments, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, name := range environments {
+		env := text(name)
+		if strings.Contains(env, variable+"\x00") && strings.Contains(env, "SLURM_CONF="+c.dir) {
+			if pid, err := strconv.Atoi(strings.Split(name, "/")[2]); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+// suspendUntil stops the ranks of a task, and has them continue when they have got a signal. Then, or after two minutes, it sends its result.
+func (j job) suspendUntil(s syscall.Signal) <-chan error {
+	j.t.Helper()
+	ranks := slices.DeleteFunc(j.processes("SLURM_ARRAY_JOB_ID="+j.array), func(pid int) bool {
+		program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+		return err != nil || program != filepath.Join(j.dir, "lte")
+	})
+	if len(ranks) != 2 {
+		j.t.Fatalf("%d ranks, want 2\n%s", len(ranks), j.logs())
+	}
+	for _, pid := range ranks {
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			j.t.Fatal(err)
+		}
+	}
+	pending := func(pid int) bool { // ShdPnd:	0000000000000200
+		_, value, _ := strings.Cut(text(fmt.Sprintf("/proc/%d/status", pid)), "ShdPnd:")
+		var set uint64
+		_, err := fmt.Sscanf(value, "%x", &set)
+		return err == nil && set&(1<<(s-1)) != 0
+	}
+	result := make(chan error, 1)
+	go func() {
+		err := fmt.Errorf("no %v within two minutes", s)
+		for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+			if !slices.ContainsFunc(ranks, func(pid int) bool { return !pending(pid) }) {
+				err = nil
+				break
+			}
+		}
+		for _, pid := range ranks {
+			err = errors.Join(err, syscall.Kill(pid, syscall.SIGCONT))
+		}
+		result <- err
+	}()
+	return result
 }
 
 // killNode kills a node's daemon and its ranks, as when its power fails, and has the node come back.
@@ -268,21 +338,14 @@ func (j job) killNode(node string) {
 		}
 	}
 	must(pid)
-	ranks := 0
-	environments, _ := filepath.Glob("/proc/[0-9]*/environ")
-	for _, name := range environments {
-		env := text(name)
-		if strings.Contains(env, "SLURMD_NODENAME="+node+"\x00") && strings.Contains(env, "SLURM_CONF="+j.dir) {
-			if pid, err := strconv.Atoi(strings.Split(name, "/")[2]); err == nil {
-				must(pid)
-				ranks++
-			}
-		}
-	}
-	if ranks == 0 {
+	ranks := j.processes("SLURMD_NODENAME=" + node)
+	if len(ranks) == 0 {
 		j.t.Fatalf("no rank on %s", node)
+	}
+	for _, pid := range ranks {
+		must(pid)
 	}
 	time.Sleep(time.Second)
 	j.do("slurmd", "-N", node)
-	fmt.Fprintf(os.Stderr, "killed %s and %d ranks on it\n", node, ranks)
+	fmt.Fprintf(os.Stderr, "killed %s and %d processes on it\n", node, len(ranks))
 }

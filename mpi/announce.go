@@ -6,21 +6,19 @@ import (
 	"os"
 	"strconv"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
-// When a start that lasts is told of.
+// When a slow start is announced.
 const (
 	announceAfter = 3 * time.Second
 	announceEvery = 30 * time.Second
 )
 
-// startTime is what a rank's start takes of a core, roughly.
+// startTime is the approximate CPU time that starting a rank takes.
 const startTime = 500 * time.Millisecond
 
-// Announce tells of the launcher's ranks once their start has lasted for some seconds, and again every half minute, on the first of
-// them. The function that it returns is called when they have started, or failed to.
+// Announce reports on the first rank that the launcher's ranks are starting, once that has lasted for some seconds, and again every half
+// minute. The caller calls started when they have started, or failed to.
 func Announce(w io.Writer) (started func()) { return announce(w, announceAfter, announceEvery) }
 
 func announce(w io.Writer, after, every time.Duration) (started func()) {
@@ -30,7 +28,7 @@ func announce(w io.Writer, after, every time.Duration) (started func()) {
 	}
 	began, over, ended := time.Now(), make(chan struct{}), make(chan struct{})
 	host, _ := os.Hostname()
-	ranks := starting{ranks: n, here: LaunchedHere(), cores: coresHere("/proc", os.Getpid()), host: host}
+	ranks := startup{ranks: n, here: LaunchedHere(), cores: coresHere("/proc", os.Getpid()), host: host}
 	go func() {
 		defer close(ended)
 		for next := time.NewTimer(after); ; next.Reset(every) {
@@ -48,15 +46,15 @@ func announce(w io.Writer, after, every time.Duration) (started func()) {
 	}
 }
 
-// starting is what a launcher says of the ranks that it starts.
-type starting struct {
-	ranks       int // of all machines
-	here, cores int // of this one
+// startup describes the ranks that a launcher starts.
+type startup struct {
+	ranks       int // on all machines
+	here, cores int // on this machine
 	host        string
 }
 
-// text is what there is to say after so long.
-func (s starting) text(lasted time.Duration) string {
+// text is the announcement after a start that has lasted so long.
+func (s startup) text(lasted time.Duration) string {
 	cores := fmt.Sprintf("%d cores", s.cores)
 	if s.cores == 1 {
 		cores = "1 core"
@@ -75,16 +73,13 @@ func (s starting) text(lasted time.Duration) string {
 	return t
 }
 
-// coresHere is the number of cores that the ranks of this machine may use together, as far as that is known before they have met: this
-// process's, those of the launcher's process that started it, which launchers bind to none, or what SLURM says of the node; and no
-// more than the control group's limit.
+// coresHere estimates, before MPI is up, the number of cores that the ranks of this machine may use together: the most of this process's,
+// those of the launcher's process that started it, which launchers do not bind, and SLURM's number for the node; at most the control
+// group's limit.
 func coresHere(proc string, pid int) int {
-	cores := 1
-	for _, p := range []int{pid, starter(proc, pid)} {
-		var set unix.CPUSet
-		if p > 0 && unix.SchedGetaffinity(p, &set) == nil {
-			cores = max(cores, set.Count())
-		}
+	cores := max(1, countBits(affinity(pid)))
+	if p := starter(proc, pid); p > 0 {
+		cores = max(cores, countBits(affinity(p)))
 	}
 	if n, err := strconv.Atoi(os.Getenv("SLURM_CPUS_ON_NODE")); err == nil {
 		cores = max(cores, n)

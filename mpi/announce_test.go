@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// launcherSays makes this process one that a launcher started.
+// launcherSays sets the environment of a process that a launcher started.
 func launcherSays(t *testing.T, env map[string]string) {
 	t.Helper()
 	for _, name := range append([]string{"PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID", "SLURM_CPUS_ON_NODE",
@@ -24,7 +24,7 @@ func launcherSays(t *testing.T, env map[string]string) {
 	}
 }
 
-// said is what was written, by any goroutine.
+// said is a buffer that any goroutine may write to.
 type said struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -42,8 +42,8 @@ func (s *said) lines() int {
 	return strings.Count(s.text.String(), "\n")
 }
 
-// A start that lasts is told of on the first rank, again and again until it is over, and never afterwards.
-func TestAnnounce(t *testing.T) {
+// A slow start is announced on the first rank, repeatedly until it is over, and never afterwards.
+func TestSlowStartIsAnnouncedOnTheFirstRank(t *testing.T) {
 	mpich := func(rank, size, here string) map[string]string {
 		return map[string]string{"PMI_RANK": rank, "PMI_SIZE": size, "MPI_LOCALNRANKS": here}
 	}
@@ -78,8 +78,7 @@ func TestAnnounce(t *testing.T) {
 	}
 }
 
-// Fails if a short start is told of.
-func TestAnnounceNothing(t *testing.T) {
+func TestShortStartIsNotAnnounced(t *testing.T) {
 	launcherSays(t, map[string]string{"PMI_RANK": "0", "PMI_SIZE": "8", "MPI_LOCALNRANKS": "8"})
 	var out said
 	announce(&out, time.Hour, time.Hour)()
@@ -88,16 +87,16 @@ func TestAnnounceNothing(t *testing.T) {
 	}
 }
 
-func TestStarting(t *testing.T) {
+func TestAnnouncementText(t *testing.T) {
 	for _, c := range []struct {
-		s      starting
+		s      startup
 		lasted time.Duration
 		want   string
 	}{
-		{starting{200, 200, 1, "h"}, 3 * time.Second, "starting 200 ranks on 1 core of h, 3s so far; this takes about 1m40s, as they share the cores: fewer ranks with several heads each (lora.heads) start sooner"},
-		{starting{200, 200, 1, "h"}, 93 * time.Second, "starting 200 ranks on 1 core of h, 1m33s so far"},
-		{starting{64, 32, 4, "h"}, 1 * time.Second, "starting 64 ranks, 32 of them on 4 cores of h, 1s so far; this takes about 5s, as they share the cores"},
-		{starting{16, 16, 16, "h"}, 3 * time.Second, "starting 16 ranks on 16 cores of h, 3s so far"},
+		{startup{200, 200, 1, "h"}, 3 * time.Second, "starting 200 ranks on 1 core of h, 3s so far; this takes about 1m40s, as they share the cores: fewer ranks with several heads each (lora.heads) start sooner"},
+		{startup{200, 200, 1, "h"}, 93 * time.Second, "starting 200 ranks on 1 core of h, 1m33s so far"},
+		{startup{64, 32, 4, "h"}, 1 * time.Second, "starting 64 ranks, 32 of them on 4 cores of h, 1s so far; this takes about 5s, as they share the cores"},
+		{startup{16, 16, 16, "h"}, 3 * time.Second, "starting 16 ranks on 16 cores of h, 3s so far"},
 	} {
 		if got := c.s.text(c.lasted); got != c.want {
 			t.Errorf("%q, want %q", got, c.want)
@@ -105,8 +104,8 @@ func TestStarting(t *testing.T) {
 	}
 }
 
-// A rank that is bound to some cores is not taken for a machine of so many.
-func TestCoresHere(t *testing.T) {
+// Fails if the cores that a rank is bound to are taken for all cores of the machine.
+func TestCoresHereIncludesThoseOfOtherRanks(t *testing.T) {
 	launcherSays(t, nil)
 	all := coresHere("/proc", os.Getpid())
 	if all < 1 || all > runtime.NumCPU() {

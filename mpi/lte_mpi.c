@@ -16,51 +16,51 @@
 #include <time.h>
 #include <unistd.h>
 
-static MPI_Comm world = MPI_COMM_NULL;   // all ranks, node after node; returns errors instead of ending the job
-static MPI_Comm node = MPI_COMM_NULL;    // those of this node, who share memory
-static MPI_Comm leaders = MPI_COMM_NULL; // the first of every node, on these alone
-static lte_place place;
-static int *ranks_of, *first_of; // (nodes): how many a node has, and which is its first; on leaders alone
-static int here;                 // this node's number; on leaders alone
-static bool sleepy = true;             // ranks outnumber this machine's cores, or compute meanwhile: whoever waits gives its core away
-static bool gathering = true;          // ranks outnumber the cores of some machine
+static MPI_Comm world = MPI_COMM_NULL;   // all ranks, ordered by node; returns errors instead of ending the job
+static MPI_Comm node = MPI_COMM_NULL;    // the ranks of this node, which share memory
+static MPI_Comm leaders = MPI_COMM_NULL; // the first rank of every node; set on these only
+static lte_topology topology;
+static int *node_ranks, *node_first; // (nodes): number of ranks and first rank of each node; set on leaders only
+static int node_index;               // this node's index; set on leaders only
+static bool yielding = true;         // sleep while waiting: ranks outnumber this machine's cores, or another thread computes
+static bool barrier_first = true;    // run a barrier before each collective: ranks outnumber the cores of some machine
 
 enum { US = 1000, MS = 1000 * US }; // in ns
 
-static void nap(long ns) {
+static void sleep_ns(long ns) {
 	struct timespec t = {0, ns};
 	nanosleep(&t, NULL);
 }
 
 // ---- signals
 
-static struct sigaction saved[NSIG];
-static int known[NSIG];
+static struct sigaction saved_actions[NSIG];
+static int is_saved[NSIG];
 
 void lte_signals_save(void) {
 	for (int s = 1; s < NSIG; s++)
-		known[s] = sigaction(s, NULL, &saved[s]) == 0;
+		is_saved[s] = sigaction(s, NULL, &saved_actions[s]) == 0;
 }
 
 void lte_signals_restore(void) {
 	for (int s = 1; s < NSIG; s++)
-		if (known[s])
-			sigaction(s, &saved[s], NULL);
+		if (is_saved[s])
+			sigaction(s, &saved_actions[s], NULL);
 }
 
 // ---- abort
 
-static atomic_int abort_code; // 0 while nobody asked
+static atomic_int abort_code; // 0: none requested
 
-void lte_abort_ask(int code) {
+void lte_request_abort(int code) {
 	int none = 0;
-	atomic_compare_exchange_strong(&abort_code, &none, code); // the first code stays
+	atomic_compare_exchange_strong(&abort_code, &none, code); // the first code wins
 }
 
-void lte_abort_if_asked(void) {
+void lte_abort_if_requested(void) {
 	int code = atomic_load_explicit(&abort_code, memory_order_relaxed);
 	if (code != 0) {
-		nap(300 * MS); // hydra drops what it has not yet read of this rank's last words
+		sleep_ns(300 * MS); // hydra drops output of this rank that it has not read yet
 		MPI_Abort(MPI_COMM_WORLD, code);
 	}
 }
@@ -73,8 +73,8 @@ static long long now(void) {
 	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
-// lte_wait polls until the request is done. Sleeping ranks start with naps of `from` ns, half as long again each time up to
-// `to`; ranks that own a core spin, and after a millisecond yield between polls.
+// lte_wait polls until the request is complete. A yielding rank sleeps between polls, from `from` ns up to `to` ns, 1.5 times longer each
+// time; others spin, and call sched_yield between polls after a millisecond.
 static int lte_wait(MPI_Request *request, long from, long to) {
 	long long spin_until = 0;
 	for (int polls = 0;; polls++) {
@@ -82,9 +82,9 @@ static int lte_wait(MPI_Request *request, long from, long to) {
 		int code = MPI_Test(request, &done, MPI_STATUS_IGNORE);
 		if (code != MPI_SUCCESS || done)
 			return code;
-		lte_abort_if_asked();
-		if (sleepy) {
-			nap(from);
+		lte_abort_if_requested();
+		if (yielding) {
+			sleep_ns(from);
 			from += from / 2;
 			if (from > to)
 				from = to;
@@ -120,42 +120,41 @@ static lte_result barrier(MPI_Comm comm) {
 	return ok;
 }
 
-// ---- memory of a node
+// ---- synchronization within a node
 
-static lte_hall *hall; // of this node's ranks; NULL: not yet
+static lte_node_sync *node_sync; // NULL: none yet
 
-void lte_enter(lte_hall *h) { hall = h; }
+void lte_use_node_sync(lte_node_sync *s) { node_sync = s; }
 
-void lte_separate(void) {
-	place.node_rank = 0;
-	place.node_size = 1;
-	place.nodes = place.size;
+void lte_unshare_node(void) {
+	topology.node_rank = 0;
+	topology.node_size = 1;
+	topology.nodes = topology.size;
 }
 
-// progress lets MPI go on with what it has begun for others: a message may still lie here that was sent long ago.
-static int progress(void) {
+// poll_progress lets MPI advance pending communication: a message that was sent may still be in a local queue.
+static int poll_progress(void) {
 	int flag;
 	return MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, world, &flag, MPI_STATUS_IGNORE);
 }
 
-// A barrier of MPI's takes a message for every doubling of the ranks, and each is noticed only when its receiver next polls: a few
-// naps in all. Here the last to come wakes the others, who use no core until then. What a rank has written before it is seen by the
-// node's others after it.
+// An MPI barrier takes log2(ranks) messages, and each is noticed only at its receiver's next poll, after a sleep. Here the last rank to
+// arrive wakes the others by a futex, and they use no core until then. Writes before the barrier are visible to the node's ranks after it.
 lte_result lte_node_barrier(void) {
-	if (hall == NULL)
+	if (node_sync == NULL)
 		return barrier(node);
-	unsigned round = atomic_load(&hall->round);
-	if (atomic_fetch_add(&hall->arrived, 1) + 1 == (unsigned)place.node_size) {
-		atomic_store(&hall->arrived, 0);
-		atomic_store(&hall->round, round + 1);
-		syscall(SYS_futex, &hall->round, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	unsigned round = atomic_load(&node_sync->round);
+	if (atomic_fetch_add(&node_sync->arrived, 1) + 1 == (unsigned)topology.node_size) {
+		atomic_store(&node_sync->arrived, 0);
+		atomic_store(&node_sync->round, round + 1);
+		syscall(SYS_futex, &node_sync->round, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 		return ok;
 	}
 	long long yield_from = now() + MS;
 	struct timespec most = {0, MS};
-	for (int polls = 1; atomic_load(&hall->round) == round; polls++) {
-		if (sleepy) { // to look after MPI now and then
-			syscall(SYS_futex, &hall->round, FUTEX_WAIT, round, &most, NULL, 0);
+	for (int polls = 1; atomic_load(&node_sync->round) == round; polls++) {
+		if (yielding) { // with a timeout, to poll MPI
+			syscall(SYS_futex, &node_sync->round, FUTEX_WAIT, round, &most, NULL, 0);
 			if (most.tv_nsec < 16 * MS)
 				most.tv_nsec *= 2;
 		} else if (polls % 64 != 0) {
@@ -163,71 +162,72 @@ lte_result lte_node_barrier(void) {
 		} else if (now() > yield_from) {
 			sched_yield();
 		}
-		lte_abort_if_asked();
-		TRY("MPI_Iprobe", progress());
+		lte_abort_if_requested();
+		TRY("MPI_Iprobe", poll_progress());
 	}
 	return ok;
 }
 
-// A barrier of all: of every node, of the nodes' first ranks, and of every node again.
+// A barrier of all ranks: of every node, of the leaders, and of every node again.
 lte_result lte_barrier(void) {
-	if (place.nodes == place.size)
+	if (topology.nodes == topology.size)
 		return barrier(world);
 	RETURN_UNLESS_OK(lte_node_barrier());
-	if (place.nodes == 1)
+	if (topology.nodes == 1)
 		return ok;
-	if (place.node_rank == 0)
+	if (topology.node_rank == 0)
 		RETURN_UNLESS_OK(barrier(leaders));
 	return lte_node_barrier();
 }
 
 // ---- collectives
 
-// Stragglers are waited for in a barrier, with long naps; once all are there the data itself moves with short ones. All ranks take
-// part in it, also those of a machine that is not crowded.
-static lte_result gather_round(void) { return gathering ? lte_barrier() : ok; }
+// Ranks wait for stragglers in a barrier, with long sleeps between polls; the collective itself then polls often. All ranks take part,
+// also those of a machine that is not oversubscribed.
+static lte_result wait_for_stragglers(void) { return barrier_first ? lte_barrier() : ok; }
 
 lte_result lte_allgather(void *dst, const void *src, int bytes) {
-	size_t all = (size_t)bytes * place.size;
-	if (hall != NULL && place.nodes < place.size && all <= sizeof hall->board) {
-		RETURN_UNLESS_OK(lte_allgather_shared(hall->board, src, bytes));
-		memcpy(dst, hall->board, all);
+	size_t all = (size_t)bytes * topology.size;
+	if (node_sync != NULL && topology.nodes < topology.size && all <= sizeof node_sync->staging) {
+		RETURN_UNLESS_OK(lte_allgather_shared(node_sync->staging, src, bytes));
+		memcpy(dst, node_sync->staging, all);
 		return ok;
 	}
-	RETURN_UNLESS_OK(gather_round());
+	RETURN_UNLESS_OK(wait_for_stragglers());
 	MPI_Request request;
 	TRY("MPI_Iallgather", MPI_Iallgather(src, bytes, MPI_BYTE, dst, bytes, MPI_BYTE, world, &request));
 	TRY("MPI_Iallgather", lte_wait(&request, 20 * US, 20 * US));
 	return ok;
 }
 
-// A leader sends to one while it receives from another. It sends first: the other way round, MPICH over TCP does one after the other,
-// as it does in its Iallgatherv, and Open MPI in its Iallgather.
-static lte_result leaders_swap(const void *src, int sends, MPI_Datatype sent, int to, void *dst, int receives, MPI_Datatype received, int from) {
+// A leader sends to one leader while it receives from another. It posts the send first: with the receive first, MPICH over TCP
+// serializes the two, as it does in its Iallgatherv, and Open MPI in its Iallgather.
+static lte_result leaders_sendrecv(const void *src, int send_count, MPI_Datatype send_type, int to,
+				   void *dst, int recv_count, MPI_Datatype recv_type, int from) {
 	MPI_Request out, in;
-	TRY("MPI_Isend", MPI_Isend(src, sends, sent, to, 0, leaders, &out));
-	TRY("MPI_Irecv", MPI_Irecv(dst, receives, received, from, 0, leaders, &in));
+	TRY("MPI_Isend", MPI_Isend(src, send_count, send_type, to, 0, leaders, &out));
+	TRY("MPI_Irecv", MPI_Irecv(dst, recv_count, recv_type, from, 0, leaders, &in));
 	TRY("MPI_Irecv", lte_wait(&in, 20 * US, 20 * US));
 	TRY("MPI_Isend", lte_wait(&out, 20 * US, 20 * US));
 	return ok;
 }
 
-// Leaders alone cross the network, with all of their node's blocks: node after node, so they lie as they are to lie.
+// Only leaders communicate over the network, each with all blocks of its node. Ranks are ordered by node, so blocks arrive in rank order.
 static lte_result leaders_allgather(char *dst, int bytes) {
 	enum { LARGE = 512 << 10 };
-	int me = here, n = place.node_size;
-	MPI_Datatype block; // counted in blocks, an int goes further than 2 GB
+	int me = node_index, n = topology.node_size;
+	MPI_Datatype block; // counts of blocks fit into an int beyond 2 GB
 	TRY("MPI_Type_contiguous", MPI_Type_contiguous(bytes, MPI_BYTE, &block));
 	TRY("MPI_Type_commit", MPI_Type_commit(&block));
-	if (place.nodes > 2 && (size_t)bytes * place.size < LARGE) { // in fewer steps than there are nodes
+	if (topology.nodes > 2 && (size_t)bytes * topology.size < LARGE) { // Iallgatherv takes fewer steps than there are nodes
 		MPI_Request request;
-		TRY("MPI_Iallgatherv", MPI_Iallgatherv(MPI_IN_PLACE, 0, block, dst, ranks_of, first_of, block, leaders, &request));
+		TRY("MPI_Iallgatherv", MPI_Iallgatherv(MPI_IN_PLACE, 0, block, dst, node_ranks, node_first, block, leaders, &request));
 		TRY("MPI_Iallgatherv", lte_wait(&request, 20 * US, 20 * US));
 	} else {
-		for (int by = 1; by < place.nodes; by++) {
-			int to = (me + by) % place.nodes, from = (me - by + place.nodes) % place.nodes;
-			RETURN_UNLESS_OK(leaders_swap(dst + (size_t)first_of[me] * bytes, n, block, to,
-						      dst + (size_t)first_of[from] * bytes, ranks_of[from], block, from));
+		for (int by = 1; by < topology.nodes; by++) {
+			int to = (me + by) % topology.nodes, from = (me - by + topology.nodes) % topology.nodes;
+			RETURN_UNLESS_OK(leaders_sendrecv(dst + (size_t)node_first[me] * bytes, n, block, to,
+						      dst + (size_t)node_first[from] * bytes, node_ranks[from], block, from));
 		}
 	}
 	TRY("MPI_Type_free", MPI_Type_free(&block));
@@ -235,15 +235,15 @@ static lte_result leaders_allgather(char *dst, int bytes) {
 }
 
 lte_result lte_allgather_shared(void *dst, const void *src, int bytes) {
-	if (place.nodes == place.size)
+	if (topology.nodes == topology.size)
 		return lte_allgather(dst, src, bytes);
-	RETURN_UNLESS_OK(lte_node_barrier()); // nobody reads what was there before
-	memcpy((char *)dst + (size_t)place.rank * bytes, src, bytes);
+	RETURN_UNLESS_OK(lte_node_barrier()); // no rank still reads the old contents
+	memcpy((char *)dst + (size_t)topology.rank * bytes, src, bytes);
 	RETURN_UNLESS_OK(lte_node_barrier());
-	if (place.nodes == 1)
+	if (topology.nodes == 1)
 		return ok;
-	if (place.node_rank == 0) {
-		if (gathering)
+	if (topology.node_rank == 0) {
+		if (barrier_first)
 			RETURN_UNLESS_OK(barrier(leaders));
 		RETURN_UNLESS_OK(leaders_allgather(dst, bytes));
 	}
@@ -258,42 +258,42 @@ lte_result lte_node_allgather(void *dst, const void *src, int bytes) {
 }
 
 lte_result lte_alltoall(void *dst, const void *src, int bytes) {
-	RETURN_UNLESS_OK(gather_round());
+	RETURN_UNLESS_OK(wait_for_stragglers());
 	MPI_Request request;
 	TRY("MPI_Ialltoall", MPI_Ialltoall(src, bytes, MPI_BYTE, dst, bytes, MPI_BYTE, world, &request));
 	TRY("MPI_Ialltoall", lte_wait(&request, 20 * US, 20 * US));
 	return ok;
 }
 
-// What is for ranks of another node crosses the network as one message.
-static lte_result leaders_alltoall(char *comes, const char *rows, int bytes) {
-	int me = here, n = place.node_size;
-	MPI_Datatype block, columns; // of the rows: what goes to a node
+// All blocks for the ranks of one other node travel as one message.
+static lte_result leaders_alltoall(char *recv, const char *send, int bytes) {
+	int me = node_index, n = topology.node_size;
+	MPI_Datatype block, columns; // the blocks of send for one node
 	TRY("MPI_Type_contiguous", MPI_Type_contiguous(bytes, MPI_BYTE, &block));
 	TRY("MPI_Type_commit", MPI_Type_commit(&block));
-	for (int by = 1; by < place.nodes; by++) {
-		int to = (me + by) % place.nodes, from = (me - by + place.nodes) % place.nodes;
-		TRY("MPI_Type_vector", MPI_Type_vector(n, ranks_of[to], place.size, block, &columns));
+	for (int by = 1; by < topology.nodes; by++) {
+		int to = (me + by) % topology.nodes, from = (me - by + topology.nodes) % topology.nodes;
+		TRY("MPI_Type_vector", MPI_Type_vector(n, node_ranks[to], topology.size, block, &columns));
 		TRY("MPI_Type_commit", MPI_Type_commit(&columns));
-		RETURN_UNLESS_OK(leaders_swap(rows + (size_t)first_of[to] * bytes, 1, columns, to,
-					      comes + (size_t)first_of[from] * n * bytes, n * ranks_of[from], block, from));
+		RETURN_UNLESS_OK(leaders_sendrecv(send + (size_t)node_first[to] * bytes, 1, columns, to,
+					      recv + (size_t)node_first[from] * n * bytes, n * node_ranks[from], block, from));
 		TRY("MPI_Type_free", MPI_Type_free(&columns));
 	}
 	TRY("MPI_Type_free", MPI_Type_free(&block));
 	return ok;
 }
 
-// Each rank has written its row of rows (node_size, size, bytes); comes is (size, node_size, bytes).
-lte_result lte_alltoall_shared(void *comes, const void *rows, int bytes) {
-	if (place.nodes == place.size)
-		return lte_alltoall(comes, rows, bytes);
-	RETURN_UNLESS_OK(lte_node_barrier()); // the rows are written
-	if (place.nodes == 1)
+// Each rank has written its row of send, (node_size, size, bytes); recv is (size, node_size, bytes).
+lte_result lte_alltoall_shared(void *recv, const void *send, int bytes) {
+	if (topology.nodes == topology.size)
+		return lte_alltoall(recv, send, bytes);
+	RETURN_UNLESS_OK(lte_node_barrier()); // all rows of send are written
+	if (topology.nodes == 1)
 		return ok;
-	if (place.node_rank == 0) {
-		if (gathering)
+	if (topology.node_rank == 0) {
+		if (barrier_first)
 			RETURN_UNLESS_OK(barrier(leaders));
-		RETURN_UNLESS_OK(leaders_alltoall(comes, rows, bytes));
+		RETURN_UNLESS_OK(leaders_alltoall(recv, send, bytes));
 	}
 	return lte_node_barrier();
 }
@@ -307,26 +307,26 @@ static lte_result split(MPI_Comm from, int color, int key, MPI_Comm *comm) {
 	return ok;
 }
 
-// MPI's blocking collectives spin: where ranks outnumber cores many times, each of their rounds lasts until all ranks had their turn on a
-// core. MPI_Comm_split_type is the only one that all ranks need.
-lte_result lte_start(lte_place *dst) {
+// MPI's blocking collectives spin: where ranks far outnumber cores, each of their rounds lasts until every rank has been scheduled once.
+// MPI_Comm_split_type is the only blocking collective that all ranks call.
+lte_result lte_start(lte_topology *dst) {
 	MPI_Request request;
-	prctl(PR_SET_TIMERSLACK, US); // of the thread that makes all calls: the kernel would add 50 µs to every nap
+	prctl(PR_SET_TIMERSLACK, US); // of this thread, which makes all calls: the kernel would add 50 µs to every sleep
 	TRY("MPI_Comm_set_errhandler", MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
 	TRY("MPI_Comm_split_type", MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
 	TRY("MPI_Comm_set_errhandler", MPI_Comm_set_errhandler(node, MPI_ERRORS_RETURN));
-	TRY("MPI_Comm_rank", MPI_Comm_rank(node, &place.node_rank));
-	TRY("MPI_Comm_size", MPI_Comm_size(node, &place.node_size));
-	// However the launcher dealt them out, a node's ranks are numbered one after another: by its first, and in order.
+	TRY("MPI_Comm_rank", MPI_Comm_rank(node, &topology.node_rank));
+	TRY("MPI_Comm_size", MPI_Comm_size(node, &topology.node_size));
+	// However the launcher placed the ranks, those of a node get consecutive numbers; nodes are ordered by their first rank.
 	int rank, first;
 	TRY("MPI_Comm_rank", MPI_Comm_rank(MPI_COMM_WORLD, &rank));
 	first = rank;
 	TRY("MPI_Ibcast", MPI_Ibcast(&first, 1, MPI_INT, 0, node, &request));
 	TRY("MPI_Ibcast", lte_wait(&request, 50 * US, MS));
-	int mine[2] = {place.node_rank == 0, rank != first + place.node_rank}, all[2]; // nodes, and ranks that need another number
-	TRY("MPI_Iallreduce", MPI_Iallreduce(mine, all, 2, MPI_INT, MPI_SUM, MPI_COMM_WORLD, &request));
+	int local[2] = {topology.node_rank == 0, rank != first + topology.node_rank}, all[2]; // number of nodes, and of ranks to renumber
+	TRY("MPI_Iallreduce", MPI_Iallreduce(local, all, 2, MPI_INT, MPI_SUM, MPI_COMM_WORLD, &request));
 	TRY("MPI_Iallreduce", lte_wait(&request, 50 * US, MS));
-	place.nodes = all[0];
+	topology.nodes = all[0];
 	if (all[1] == 0) {
 		TRY("MPI_Comm_idup", MPI_Comm_idup(MPI_COMM_WORLD, &world, &request));
 		TRY("MPI_Comm_idup", lte_wait(&request, 50 * US, MS));
@@ -334,50 +334,42 @@ lte_result lte_start(lte_place *dst) {
 	} else {
 		RETURN_UNLESS_OK(split(MPI_COMM_WORLD, 0, first, &world));
 	}
-	TRY("MPI_Comm_rank", MPI_Comm_rank(world, &place.rank));
-	TRY("MPI_Comm_size", MPI_Comm_size(world, &place.size));
-	if (place.nodes > 1)
-		RETURN_UNLESS_OK(split(world, place.node_rank == 0 ? 0 : MPI_UNDEFINED, 0, &leaders));
-	else if (place.node_rank == 0)
+	TRY("MPI_Comm_rank", MPI_Comm_rank(world, &topology.rank));
+	TRY("MPI_Comm_size", MPI_Comm_size(world, &topology.size));
+	if (topology.nodes > 1)
+		RETURN_UNLESS_OK(split(world, topology.node_rank == 0 ? 0 : MPI_UNDEFINED, 0, &leaders));
+	else if (topology.node_rank == 0)
 		RETURN_UNLESS_OK(split(MPI_COMM_SELF, 0, 0, &leaders));
 	if (leaders != MPI_COMM_NULL) {
-		TRY("MPI_Comm_rank", MPI_Comm_rank(leaders, &here));
-		ranks_of = calloc(place.nodes, sizeof *ranks_of);
-		first_of = calloc(place.nodes, sizeof *first_of);
-		if (ranks_of == NULL || first_of == NULL)
+		TRY("MPI_Comm_rank", MPI_Comm_rank(leaders, &node_index));
+		node_ranks = calloc(topology.nodes, sizeof *node_ranks);
+		node_first = calloc(topology.nodes, sizeof *node_first);
+		if (node_ranks == NULL || node_first == NULL)
 			return (lte_result){MPI_ERR_NO_MEM, "calloc"};
-		TRY("MPI_Allgather", MPI_Allgather(&place.node_size, 1, MPI_INT, ranks_of, 1, MPI_INT, leaders));
-		for (int i = 1; i < place.nodes; i++)
-			first_of[i] = first_of[i - 1] + ranks_of[i - 1];
+		TRY("MPI_Allgather", MPI_Allgather(&topology.node_size, 1, MPI_INT, node_ranks, 1, MPI_INT, leaders));
+		for (int i = 1; i < topology.nodes; i++)
+			node_first[i] = node_first[i - 1] + node_ranks[i - 1];
 	}
-	*dst = place;
+	*dst = topology;
 	return ok;
 }
 
-int lte_affinity(uint64_t *dst, int words) {
-	memset(dst, 0, words * sizeof *dst);
-	if (sched_getaffinity(0, words * sizeof *dst, (cpu_set_t *)dst) != 0)
-		return 0;
-	while (words > 0 && dst[words - 1] == 0)
-		words--;
-	return words;
+void lte_set_waiting(bool yield, bool barrier) {
+	yielding = yield;
+	barrier_first = barrier;
 }
 
-void lte_waiting(bool sleepy_here, bool gathering_everywhere) {
-	sleepy = sleepy_here;
-	gathering = gathering_everywhere;
-}
-
-static lte_result confirm(MPI_Comm comm) {
+// Every rank exchanges a message with the ranks ±2ᵏ away; returns when all ranks have called it.
+static lte_result exchange_acks(MPI_Comm comm) {
 	int rank, size;
 	TRY("MPI_Comm_rank", MPI_Comm_rank(comm, &rank));
 	TRY("MPI_Comm_size", MPI_Comm_size(comm, &size));
 	for (int step = 1; step < size; step *= 2) {
 		int above = (rank + step) % size, below = (rank - step + size) % size;
 		MPI_Request requests[4];
-		char got[2], sent = 0;
-		TRY("MPI_Irecv", MPI_Irecv(&got[0], 1, MPI_BYTE, below, 0, comm, &requests[0]));
-		TRY("MPI_Irecv", MPI_Irecv(&got[1], 1, MPI_BYTE, above, 1, comm, &requests[1]));
+		char received[2], sent = 0;
+		TRY("MPI_Irecv", MPI_Irecv(&received[0], 1, MPI_BYTE, below, 0, comm, &requests[0]));
+		TRY("MPI_Irecv", MPI_Irecv(&received[1], 1, MPI_BYTE, above, 1, comm, &requests[1]));
 		TRY("MPI_Isend", MPI_Isend(&sent, 1, MPI_BYTE, above, 0, comm, &requests[2]));
 		TRY("MPI_Isend", MPI_Isend(&sent, 1, MPI_BYTE, below, 1, comm, &requests[3]));
 		for (int i = 0; i < 4; i++)
@@ -386,24 +378,25 @@ static lte_result confirm(MPI_Comm comm) {
 	return ok;
 }
 
-// A barrier comes before MPI_Finalize, where no abort could be noticed any more and a wait would spin. It is of a kind that lets
-// MPICH end where ranks talk TCP through UCX 1.12 or later, whose MPI_Finalize may hang: a rank asks those to whom it has sent to
-// confirm what came, answers such questions itself until it has its own answers, and then answers nobody. So
+// A barrier before MPI_Finalize, during which an abort would go unnoticed and a wait would spin. It also works around a hang: with TCP
+// through UCX 1.12 or later, MPICH's MPI_Finalize may never return. There, a rank asks every rank that it has sent to for an
+// acknowledgement, answers such requests until its own are answered, and then answers no more. Therefore
 //
-//   - whoever was sent something sends something back, for its own question keeps it there until the other can answer, and so has
-//     asked: every way in which collectives send, to a rank ±2ᵏ away, is taken here in both directions, among all and among leaders;
-//   - nobody enters while another still waits, and would answer without having asked: all let go of MPI for a while.
-lte_result lte_leave(void) {
+//   - messages run in both directions between any two ranks that may have communicated (collectives send to ranks ±2ᵏ away), among all
+//     ranks and among leaders: then each side has a request of its own open and keeps answering;
+//   - no rank enters MPI_Finalize while another still polls in this barrier, where it would answer without having asked: all ranks leave
+//     MPI alone for a moment.
+lte_result lte_finish(void) {
 	if (leaders != MPI_COMM_NULL) {
-		RETURN_UNLESS_OK(confirm(leaders));
+		RETURN_UNLESS_OK(exchange_acks(leaders));
 		TRY("MPI_Comm_free", MPI_Comm_free(&leaders));
 	}
-	RETURN_UNLESS_OK(confirm(world));
+	RETURN_UNLESS_OK(exchange_acks(world));
 	TRY("MPI_Comm_free", MPI_Comm_free(&node));
 	TRY("MPI_Comm_free", MPI_Comm_free(&world));
 #ifdef MPICH_VERSION
-	if (place.nodes > 1)
-		nap(250 * MS);
+	if (topology.nodes > 1)
+		sleep_ns(250 * MS);
 #endif
 	return ok;
 }

@@ -1,50 +1,48 @@
-// What package mpi asks of MPI beyond gompi. Every function but lte_abort_ask and lte_library runs on the MPI thread.
+// What package mpi needs of MPI beyond gompi. Every function but lte_request_abort and lte_library runs on the MPI thread.
 #ifndef LTE_MPI_H
 #define LTE_MPI_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
-// An MPI return code (0 is success) and the name of the call that gave it.
+// An MPI return code (0 is success) and the name of the call that returned it.
 typedef struct {
 	int code;
 	const char *call;
 } lte_result;
 
-// Where this rank is. Ranks of a node follow one another.
+// This rank's position. The ranks of a node have consecutive numbers.
 typedef struct {
 	int rank, size;
 	int node_rank, node_size, nodes;
-} lte_place;
+} lte_topology;
 
-// Where a node's ranks meet: its shared memory, all 0 at first.
+// Shared memory by which the ranks of a node synchronize; all 0 at first.
 typedef struct {
-	_Atomic unsigned arrived; // at the present barrier
-	_Atomic unsigned round;   // barriers passed
-	char board[1 << 20];      // for small messages of all
-} lte_hall;
+	_Atomic unsigned arrived; // ranks that have reached the current barrier
+	_Atomic unsigned round;   // barriers completed
+	char staging[1 << 20];    // buffer of small collectives
+} lte_node_sync;
 
 void lte_signals_save(void);
 void lte_signals_restore(void);
 
-lte_result lte_start(lte_place *dst);
-void lte_enter(lte_hall *hall); // from now on ranks of a node meet there
-void lte_separate(void);        // from now on every rank is a node of its own
-void lte_waiting(bool sleepy, bool gathering); // sleepy on this machine, gathering alike on all ranks; true before it is called
-int lte_affinity(uint64_t *dst, int words);    // a bit for each core of this process; the number of words, 0 if unknown
-lte_result lte_leave(void); // all ranks; MPI_Finalize comes next
+lte_result lte_start(lte_topology *dst);
+void lte_use_node_sync(lte_node_sync *node_sync); // later collectives use it
+void lte_unshare_node(void);                      // later collectives treat every rank as a node
+void lte_set_waiting(bool yield, bool barrier);   // yield may differ by machine, barrier not; both are true before the first call
+lte_result lte_finish(void);                      // called by all ranks before MPI_Finalize
 lte_result lte_barrier(void);
 lte_result lte_allgather(void *dst, const void *src, int bytes);
-lte_result lte_alltoall(void *dst, const void *src, int bytes); // of a block
-lte_result lte_allgather_shared(void *dst, const void *src, int bytes); // dst is memory of the node
-lte_result lte_alltoall_shared(void *comes, const void *rows, int bytes); // both are memory of the node
+lte_result lte_alltoall(void *dst, const void *src, int bytes);           // bytes of a block
+lte_result lte_allgather_shared(void *dst, const void *src, int bytes);   // dst is shared memory of the node
+lte_result lte_alltoall_shared(void *recv, const void *send, int bytes); // both are shared memory of the node
 lte_result lte_node_barrier(void);
-lte_result lte_node_allgather(void *dst, const void *src, int bytes); // among a node's ranks
+lte_result lte_node_allgather(void *dst, const void *src, int bytes); // among the ranks of the node
 
-void lte_abort_ask(int code);  // any thread
-void lte_abort_if_asked(void); // ends the job when lte_abort_ask came before
+void lte_request_abort(int code);  // any thread
+void lte_abort_if_requested(void); // ends the job after lte_request_abort
 
 void lte_error_text(int code, char *dst, size_t size);
 void lte_library(char *dst, size_t size); // also before MPI_Init

@@ -2,7 +2,6 @@ package mpi
 
 import (
 	"cmp"
-	"encoding/binary"
 	"hash/fnv"
 	"io/fs"
 	"math/bits"
@@ -12,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"lte/internal/cgroup"
 	"lte/internal/machine"
@@ -19,102 +19,118 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A machine is what one kernel runs on, and what its ranks share out among them is its cores. To MPI it may be several nodes:
-// SLURM's virtual ones, containers or network namespaces, whose ranks have no memory in common and wait for one another's cores
-// nevertheless.
+// A machine is one running kernel; its ranks compete for its cores. MPI may see several nodes on one machine (SLURM's virtual nodes,
+// containers, network namespaces): their ranks share cores but no memory.
 
-// place is what a rank says of where it runs.
-type place struct {
+// location describes where a rank runs.
+type location struct {
 	machine uint64   // digest of the kernel's boot id; of the host's name where there is none
-	limit   limit    // of its CPU time
-	cores   []uint64 // a bit for each that it may run on; none where the system does not tell
+	limit   limit    // of CPU time
+	cores   []uint64 // bit mask of the cores that it may run on; empty where the system does not report them
 }
 
-// limit is what a control group may use of the CPUs.
+// limit is the CPU time that a control group may use.
 type limit struct {
-	group      uint64 // which one
-	millicores uint64 // 0: all
+	group      uint64 // identifies the group
+	millicores uint64 // 0: unlimited
 }
 
-// here is this rank's place, but for its cores.
-func here(host string) place {
+// load is the number of ranks on a machine and of cores that they may use.
+type load struct{ ranks, cores int }
+
+func (l load) oversubscribed() bool { return l.ranks > l.cores }
+
+// localLocation is this rank's location, on the calling thread.
+func localLocation(host string) location {
 	root := os.DirFS("/")
 	sum := fnv.New64a()
 	sum.Write([]byte(cmp.Or(machine.ID(root), host)))
-	return place{machine: sum.Sum64(), limit: cpuLimit(root)}
+	return location{sum.Sum64(), cpuLimit(root), affinity(0)}
 }
 
-// placeBytes is the length of a place on the way, but for its cores; behind it are the words of those.
-const placeBytes = 4 * 8
+// locationWords is the length of an encoded location without its cores.
+const locationWords = 4
 
-func (p place) put(dst []byte) { // (placeBytes)
-	for i, v := range []uint64{p.machine, p.limit.group, p.limit.millicores, uint64(len(p.cores))} {
-		binary.NativeEndian.PutUint64(dst[8*i:], v)
+// encode returns the location without its cores, and their number of words. Decoded by decodeLocation.
+func (l location) encode() []uint64 { // (locationWords)
+	return []uint64{l.machine, l.limit.group, l.limit.millicores, uint64(len(l.cores))}
+}
+
+func decodeLocation(w []uint64) (l location, coreWords int) { // (locationWords)
+	return location{machine: w[0], limit: limit{w[1], w[2]}}, int(w[3])
+}
+
+// affinity returns a bit mask of the cores that a thread (0: the calling one) may run on; nil where the system does not report them.
+func affinity(thread int) []uint64 {
+	mask := make([]uint64, 1024) // 65,536 CPUs
+	if _, _, errno := unix.RawSyscall(unix.SYS_SCHED_GETAFFINITY, uintptr(thread), uintptr(8*len(mask)), uintptr(unsafe.Pointer(&mask[0]))); errno != 0 {
+		return nil
 	}
+	for len(mask) > 0 && mask[len(mask)-1] == 0 {
+		mask = mask[:len(mask)-1]
+	}
+	return mask
 }
 
-func placeOf(src []byte) (p place, words int) { // (placeBytes)
-	at := func(i int) uint64 { return binary.NativeEndian.Uint64(src[8*i:]) }
-	return place{machine: at(0), limit: limit{at(1), at(2)}}, int(at(3))
+func countBits(mask []uint64) (n int) {
+	for _, word := range mask {
+		n += bits.OnesCount64(word)
+	}
+	return n
 }
 
-// share counts, on a rank's machine, the ranks and the cores that they may use together, however a launcher bound each of them.
-// Where all of them are in control groups with a limit the cores are no more than those groups may use, rounded down.
-func share(places []place, rank int) (ranks, cores int) {
+// machineLoad is the load of a rank's machine. Its cores are those that any of its ranks may run on; where all ranks are in control
+// groups with a limit, no more than the sum of these limits, rounded down.
+func machineLoad(all []location, rank int) (l load) {
 	var union []uint64
 	limits := map[limit]bool{}
-	for _, p := range places {
-		if p.machine != places[rank].machine {
+	for _, p := range all {
+		if p.machine != all[rank].machine {
 			continue
 		}
-		ranks++
+		l.ranks++
 		limits[p.limit] = true
 		union = append(union, make([]uint64, max(0, len(p.cores)-len(union)))...)
 		for i, word := range p.cores {
 			union[i] |= word
 		}
 	}
-	for _, word := range union {
-		cores += bits.OnesCount64(word)
-	}
-	if cores == 0 {
-		cores = ranks
-	}
+	l.cores = cmp.Or(countBits(union), l.ranks)
 	allowed := uint64(0)
-	for l := range limits {
-		if l.millicores == 0 {
-			return ranks, cores
+	for limit := range limits {
+		if limit.millicores == 0 {
+			return l
 		}
-		allowed += l.millicores
+		allowed += limit.millicores
 	}
-	return ranks, max(1, min(cores, int(allowed/1000)))
+	l.cores = max(1, min(l.cores, int(allowed/1000)))
+	return l
 }
 
-// fullest is the ranks and cores of the machine with the most ranks for each core.
-func fullest(places []place) (ranks, cores int) {
-	ranks, cores = 0, 1
+// mostLoaded is the load of the machine with the most ranks per core.
+func mostLoaded(all []location) load {
+	most := load{0, 1}
 	seen := map[uint64]bool{}
-	for rank, p := range places {
+	for rank, p := range all {
 		if seen[p.machine] {
 			continue
 		}
 		seen[p.machine] = true
-		if r, c := share(places, rank); r*cores > ranks*c {
-			ranks, cores = r, c
+		if l := machineLoad(all, rank); l.ranks*most.cores > most.ranks*l.cores {
+			most = l
 		}
 	}
-	return ranks, cores
+	return most
 }
 
-// turn is how long a thread of a crowded machine may compute before another one's turn comes.
-const turn = 100 * time.Millisecond
+// timeSlice is how long a thread of an oversubscribed machine may compute before it is preempted.
+const timeSlice = 100 * time.Millisecond
 
-// takeTurns has this process's threads, but for the calling one, compute in long turns, and take no core from one that computes when
-// they wake (SCHED_BATCH). Where ranks outnumber cores and all wait for the last of them, it is of no use to let each go on a little;
-// every change of rank costs what the caches held. The calling thread's messages are not to wait. Programs of others keep their
-// rights: the scheduler prefers who asks for less at a time. Kernels before 6.12 have turns of their own; where the system refuses,
-// time is all that is lost. Threads that come later are made by these.
-func takeTurns() {
+// useBatchScheduling gives this process's threads, but for the calling one, long time slices, and keeps them from preempting others when
+// they wake (SCHED_BATCH). Where ranks outnumber cores and all wait for the last one, frequent switches between ranks only cost cache
+// misses. The calling thread keeps its policy, so that messages do not wait. The scheduler still prefers other programs, which ask for
+// shorter slices. Kernels before 6.12 ignore the slice; a refusal by the system costs time only. Threads created later inherit the policy.
+func useBatchScheduling() {
 	threads, _ := os.ReadDir("/proc/self/task")
 	for _, t := range threads {
 		id, err := strconv.Atoi(t.Name())
@@ -122,17 +138,17 @@ func takeTurns() {
 			continue
 		}
 		if a, err := unix.SchedGetAttr(id, 0); err == nil && a.Policy == unix.SCHED_NORMAL {
-			a.Policy, a.Runtime = unix.SCHED_BATCH, uint64(turn)
+			a.Policy, a.Runtime = unix.SCHED_BATCH, uint64(timeSlice)
 			_ = unix.SchedSetAttr(id, a, 0)
 		}
 	}
 }
 
-// cpuLimit finds the limit that this process's control groups set, of the first version or the second: the tightest from its own
-// group up to the outermost that it can see, and of equal ones the outermost. What cannot be read limits nothing.
+// cpuLimit returns the limit that this process's control groups (version 1 or 2) set: the tightest from its own group up to the
+// outermost visible one, and of equal ones the outermost. Groups that cannot be read are ignored.
 //
 //	cpu.max             150000 100000   µs of CPU time in each period of so many µs, or max: 1.5 cores
-//	cpu.cfs_quota_us    150000          the same in the first version; -1 for no limit
+//	cpu.cfs_quota_us    150000          the same in version 1; -1 for no limit
 //	cpu.cfs_period_us   100000
 func cpuLimit(root fs.FS) (tightest limit) {
 	for _, g := range cgroup.Of(root, "cpu") {
@@ -143,21 +159,21 @@ func cpuLimit(root fs.FS) (tightest limit) {
 	return tightest
 }
 
-// groupLimit reads the limit of the group in dir. The group is known by its folder's number, the same in every container.
+// groupLimit reads the limit of the group in dir. The group is identified by its folder's inode, the same in every container.
 func groupLimit(root fs.FS, dir string) (l limit) {
 	words := func(file string) []string {
 		text, _ := fs.ReadFile(root, path.Join(dir, file))
 		return strings.Fields(string(text))
 	}
-	figures := words("cpu.max")
-	if len(figures) == 0 {
-		figures = append(words("cpu.cfs_quota_us"), words("cpu.cfs_period_us")...)
+	values := words("cpu.max")
+	if len(values) == 0 {
+		values = append(words("cpu.cfs_quota_us"), words("cpu.cfs_period_us")...)
 	}
-	if len(figures) != 2 {
+	if len(values) != 2 {
 		return l
 	}
-	quota, err := strconv.ParseUint(figures[0], 10, 63) // fails for max and for -1
-	period, err2 := strconv.ParseUint(figures[1], 10, 63)
+	quota, err := strconv.ParseUint(values[0], 10, 63) // fails for max and for -1
+	period, err2 := strconv.ParseUint(values[1], 10, 63)
 	if err != nil || err2 != nil || quota == 0 || period == 0 {
 		return l
 	}

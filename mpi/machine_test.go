@@ -7,9 +7,9 @@ import (
 	"testing/fstest"
 )
 
-// Fails if a limit is read from another group than this process's, if one further out is missed, if the tightest does not hold, if
-// "max" or -1 is taken for a limit, or if the same group is called another one in a container.
-func TestCPULimit(t *testing.T) {
+// Fails if a limit is read from a group other than this process's, if an enclosing group's is missed, if the tightest does not apply, if
+// "max" or -1 is taken for a limit, or if a group has another identity in a container.
+func TestTightestCPULimitOfAllGroupsApplies(t *testing.T) {
 	const (
 		v2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
 		v1 = "24 23 0:21 / /sys/fs/cgroup rw shared:2 - tmpfs tmpfs rw\n" +
@@ -73,44 +73,41 @@ func TestCPULimit(t *testing.T) {
 	}
 }
 
-// Fails if ranks of another machine are counted, if cores that several ranks may use count more than once, if the limit of a group
-// counts for each of its ranks or is forgotten, and if one rank without a limit does not free the machine of it.
-func TestShare(t *testing.T) {
-	on := func(machine uint64, l limit, cores ...uint64) place { return place{machine, l, cores} }
+// Fails if ranks of another machine are counted, if cores that several ranks may use count more than once, if the limit of a group counts
+// for each of its ranks or is ignored, or if the limit applies although one rank has none.
+func TestMachineLoad(t *testing.T) {
+	on := func(machine uint64, l limit, cores ...uint64) location { return location{machine, l, cores} }
 	none := limit{}
 	for _, c := range []struct {
-		name         string
-		places       []place
-		ranks, cores int // of rank 0's machine
-		crowded      bool
+		name           string
+		locations      []location
+		ranks, cores   int // of rank 0's machine
+		oversubscribed bool
 	}{
-		{"alone", []place{on(1, none, 0b1111)}, 1, 4, false},
-		{"bound to a core each", []place{on(1, none, 0b01), on(1, none, 0b10)}, 2, 2, false},
-		{"bound to the same core", []place{on(1, none, 0b10), on(1, none, 0b10)}, 2, 1, true},
-		{"more cores than a word has", []place{on(1, none, 1), on(1, none, 0, 1)}, 2, 2, false},
-		{"two machines", []place{on(1, none, 0b11), on(2, none, 0b11), on(1, none, 0b11)}, 2, 2, false},
-		{"the other machine is crowded", []place{on(1, none, 0b11), on(2, none, 1), on(2, none, 1)}, 1, 2, true},
-		{"no cores told", []place{on(1, none), on(1, none)}, 2, 2, false},
-		{"a group's limit", []place{on(1, limit{7, 2500}, 0b1111), on(1, limit{7, 2500}, 0b1111), on(1, limit{7, 2500}, 0b1111)}, 3, 2, true},
-		{"two groups' limits", []place{on(1, limit{7, 1000}, 0b1111), on(1, limit{8, 1000}, 0b1111)}, 2, 2, false},
-		{"half a core", []place{on(1, limit{7, 500}, 0b1111)}, 1, 1, false},
-		{"more than the cores", []place{on(1, limit{7, 64000}, 0b11)}, 1, 2, false},
-		{"one without", []place{on(1, limit{7, 1000}, 0b11), on(1, none, 0b11)}, 2, 2, false},
+		{"alone", []location{on(1, none, 0b1111)}, 1, 4, false},
+		{"bound to a core each", []location{on(1, none, 0b01), on(1, none, 0b10)}, 2, 2, false},
+		{"bound to the same core", []location{on(1, none, 0b10), on(1, none, 0b10)}, 2, 1, true},
+		{"more cores than a word has", []location{on(1, none, 1), on(1, none, 0, 1)}, 2, 2, false},
+		{"two machines", []location{on(1, none, 0b11), on(2, none, 0b11), on(1, none, 0b11)}, 2, 2, false},
+		{"the other machine is oversubscribed", []location{on(1, none, 0b11), on(2, none, 1), on(2, none, 1)}, 1, 2, true},
+		{"cores not reported", []location{on(1, none), on(1, none)}, 2, 2, false},
+		{"a group's limit", []location{on(1, limit{7, 2500}, 0b1111), on(1, limit{7, 2500}, 0b1111), on(1, limit{7, 2500}, 0b1111)}, 3, 2, true},
+		{"two groups' limits", []location{on(1, limit{7, 1000}, 0b1111), on(1, limit{8, 1000}, 0b1111)}, 2, 2, false},
+		{"half a core", []location{on(1, limit{7, 500}, 0b1111)}, 1, 1, false},
+		{"more than the cores", []location{on(1, limit{7, 64000}, 0b11)}, 1, 2, false},
+		{"one without", []location{on(1, limit{7, 1000}, 0b11), on(1, none, 0b11)}, 2, 2, false},
 	} {
-		ranks, cores := share(c.places, 0)
-		most, of := fullest(c.places)
-		if ranks != c.ranks || cores != c.cores || most > of != c.crowded || most*cores < ranks*of {
-			t.Errorf("%s: %d ranks, %d cores, on the fullest machine %d and %d; want %d, %d, crowded: %v", c.name, ranks, cores, most, of, c.ranks, c.cores, c.crowded)
+		l, most := machineLoad(c.locations, 0), mostLoaded(c.locations)
+		if l != (load{c.ranks, c.cores}) || most.oversubscribed() != c.oversubscribed || most.ranks*l.cores < l.ranks*most.cores {
+			t.Errorf("%s: load %v, on the most loaded machine %v; want %d, %d, oversubscribed: %v", c.name, l, most, c.ranks, c.cores, c.oversubscribed)
 		}
 	}
 }
 
-// Fails if a place changes on its way.
-func TestPlace(t *testing.T) {
-	sent := place{machine: 1 << 63, limit: limit{5, 2500}, cores: []uint64{1, 2, 3}}
-	message := make([]byte, placeBytes)
-	sent.put(message)
-	if got, words := placeOf(message); got.machine != sent.machine || got.limit != sent.limit || words != 3 {
+// Fails if a location is decoded to another one.
+func TestLocationIsDecodedAsEncoded(t *testing.T) {
+	sent := location{machine: 1 << 63, limit: limit{5, 2500}, cores: []uint64{1, 2, 3}}
+	if got, words := decodeLocation(sent.encode()); got.machine != sent.machine || got.limit != sent.limit || words != 3 {
 		t.Errorf("%+v of %d words, want %+v", got, words, sent)
 	}
 }

@@ -1,21 +1,21 @@
 package mpi
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
-	"strings"
+
+	"lte/internal/memory"
 
 	"golang.org/x/sys/unix"
 )
 
-// Memory of a node is a file without a name (memfd_create), which its first rank makes and the others open where the kernel shows it,
-// as /proc/PID/fd/FD. Other than a window of MPI's it takes no blocking collective to make (eight ranks on two cores spin in those),
-// does not depend on the size of /dev/shm, is there in full or fails at once, and leaves nothing behind however the ranks end.
+// The shared memory of a node is an anonymous file (memfd_create) of its first rank; the others open /proc/PID/fd/FD. Unlike an MPI
+// window it needs no blocking collective (eight ranks on two cores spin in those), does not depend on the size of /dev/shm, is allocated
+// completely or fails at once, and leaves nothing behind however the ranks end.
 
-// NodeBarrier returns when every rank of this node has called it; what they have written before it is then seen by all.
+// NodeBarrier returns when every rank of this node has called it; writes before it are visible to all of them after it.
 func (w *World) NodeBarrier() error {
 	if w.nodeSize == 1 {
 		return w.alone(func() {})
@@ -23,8 +23,8 @@ func (w *World) NodeBarrier() error {
 	return w.call(request{op: nodeBarrier})
 }
 
-// NodeMemory is that many bytes, 0 at first, which the ranks of this node have in common until the process ends. All ranks of the
-// world ask for as many. If one cannot have it all get an error: the others, that it could not.
+// NodeMemory returns memory of that many bytes, 0 at first, which the ranks of this node share until the process ends. All ranks of the
+// world call it with the same size. If one of them cannot get it, all return an error.
 func (w *World) NodeMemory(bytes int) ([]byte, error) {
 	switch {
 	case bytes == 0:
@@ -35,14 +35,14 @@ func (w *World) NodeMemory(bytes int) ([]byte, error) {
 	return w.nodeMemory(bytes, w.call)
 }
 
-// nodeMemory is NodeMemory by way of do, which has MPI serve a request.
+// nodeMemory is NodeMemory with requests served by do.
 func (w *World) nodeMemory(bytes int, do func(request) error) ([]byte, error) {
 	memory, err := w.shareMemory(bytes, do)
-	well, all := []byte{1}, make([]byte, w.size)
+	ok, all := []byte{1}, make([]byte, w.size)
 	if err != nil {
-		well[0] = 0
+		ok[0] = 0
 	}
-	if broken := do(request{op: allgather, dst: all, src: well, count: 1}); broken != nil {
+	if broken := do(request{op: allgather, dst: all, src: ok, count: 1}); broken != nil {
 		return nil, errors.Join(err, broken)
 	}
 	if rank := slices.Index(all, 0); rank >= 0 && err == nil {
@@ -54,41 +54,41 @@ func (w *World) nodeMemory(bytes int, do func(request) error) ([]byte, error) {
 	return memory, nil
 }
 
-// shareMemory returns when all ranks of the node have mapped the memory, or failed to.
+// shareMemory maps the memory; it returns when all ranks of the node have mapped it, or failed to.
 func (w *World) shareMemory(bytes int, do func(request) error) (memory []byte, err error) {
 	const access = unix.PROT_READ | unix.PROT_WRITE
 	if w.nodeSize == 1 {
 		return unix.Mmap(-1, 0, bytes, access, unix.MAP_ANON|unix.MAP_PRIVATE)
 	}
 	var file *os.File
-	if w.nodeRank == 0 {
-		file, err = anonymous(bytes)
-	}
 	fd := -1
-	if file != nil {
-		defer file.Close()
-		fd = int(file.Fd())
+	if w.nodeRank == 0 {
+		if file, err = memoryFile(bytes); err == nil {
+			defer file.Close()
+			fd = int(file.Fd())
+		}
 	}
-	first, broken := w.first(os.Getpid(), fd, do)
-	if broken != nil {
+	all := make([]int64, 2*w.nodeSize) // (nodeSize, 2): process id and file descriptor of each rank
+	src := []int64{int64(os.Getpid()), int64(fd)}
+	if broken := do(request{op: nodeAllgather, dst: bytesOf(all), src: bytesOf(src), count: 16}); broken != nil {
 		return nil, errors.Join(err, broken)
 	}
 	if w.nodeRank > 0 {
-		if first.fd < 0 {
+		if all[1] < 0 {
 			err = errors.New("the node's first rank has none")
-		} else if file, err = os.OpenFile(fmt.Sprintf("/proc/%d/fd/%d", first.pid, first.fd), os.O_RDWR, 0); err == nil {
+		} else if file, err = os.OpenFile(fmt.Sprintf("/proc/%d/fd/%d", all[0], all[1]), os.O_RDWR, 0); err == nil {
 			defer file.Close()
 		}
 	}
-	if file != nil {
+	if err == nil {
 		memory, err = unix.Mmap(int(file.Fd()), 0, bytes, access, unix.MAP_SHARED)
 	}
-	return memory, errors.Join(err, do(request{op: nodeBarrier})) // then the first may close the file
+	return memory, errors.Join(err, do(request{op: nodeBarrier})) // the first rank's file must stay open until here
 }
 
-// anonymous makes a file of memory, all of it there: the kernel would rather end processes than say that there is none.
-func anonymous(bytes int) (*os.File, error) {
-	if free, ok := available(); ok && bytes > free {
+// memoryFile creates a file of memory and allocates all of it: otherwise the kernel would kill processes when memory runs out later.
+func memoryFile(bytes int) (*os.File, error) {
+	if free := memory.Available(os.DirFS("/")); free > 0 && uint64(bytes) > free {
 		return nil, fmt.Errorf("%d are available", free)
 	}
 	fd, err := unix.MemfdCreate("lte", unix.MFD_CLOEXEC)
@@ -101,28 +101,4 @@ func anonymous(bytes int) (*os.File, error) {
 		return nil, os.NewSyscallError("fallocate", err)
 	}
 	return file, nil
-}
-
-// available is the memory that the kernel could give without swapping, where it tells.
-func available() (bytes int, ok bool) {
-	text, _ := os.ReadFile("/proc/meminfo")
-	for line := range strings.Lines(string(text)) {
-		if n, _ := fmt.Sscanf(line, "MemAvailable: %d kB", &bytes); n == 1 {
-			return bytes << 10, true
-		}
-	}
-	return 0, false
-}
-
-// opened is a file that a process has open.
-type opened struct{ pid, fd int }
-
-// first returns what the first rank of the node tells.
-func (w *World) first(pid, fd int, do func(request) error) (opened, error) {
-	const each = 16
-	src, dst := make([]byte, each), make([]byte, each*w.nodeSize)
-	binary.NativeEndian.PutUint64(src, uint64(pid))
-	binary.NativeEndian.PutUint64(src[8:], uint64(fd))
-	err := do(request{op: nodeAllgather, dst: dst, src: src, count: each})
-	return opened{int(binary.NativeEndian.Uint64(dst)), int(binary.NativeEndian.Uint64(dst[8:]))}, err
 }

@@ -127,24 +127,24 @@ func collectives(t *testing.T, w *mpi.World) {
 		}
 
 		what = fmt.Sprintf("AlltoallShared of %d", n)
-		rows, err := w.NodeMemory(w.NodeSize() * p * n)
+		send, err := w.NodeMemory(w.NodeSize() * p * n)
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
-		comes, err := w.NodeMemory(len(rows))
+		recv, err := w.NodeMemory(len(send))
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
 		first, q := me-w.NodeRank(), w.NodeSize()
 		for round := range 2 { // the second time over what others may still read
-			copy(rows[w.NodeRank()*p*n:], blocks(p, func(k int) []byte { return marked(me+round, k, n) }))
-			if err := w.AlltoallShared(comes, rows); err != nil {
+			copy(send[w.NodeRank()*p*n:], blocks(p, func(k int) []byte { return marked(me+round, k, n) }))
+			if err := w.AlltoallShared(recv, send); err != nil {
 				t.Fatalf("%s: %v", what, err)
 			}
 			for k := range p {
-				from := comes[(k*q+w.NodeRank())*n:]
-				if k >= first && k < first+q { // what comes from this node is not moved
-					from = rows[((k-first)*p+me)*n:]
+				from := recv[(k*q+w.NodeRank())*n:]
+				if k >= first && k < first+q { // blocks from this node are not copied
+					from = send[((k-first)*p+me)*n:]
 				}
 				copy(dst[k*n:(k+1)*n], from)
 			}
@@ -314,8 +314,8 @@ func processTime(t *testing.T) time.Duration {
 	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
 }
 
-// MPICH's own SIGUSR1 handler ends a Go process; Start has put Go's back.
-func TestSignal(t *testing.T) {
+// MPICH's own SIGUSR1 handler ends a Go process; Start restores Go's.
+func TestGoKeepsItsSignalHandlers(t *testing.T) {
 	mpitest.Run(t, []int{1, 2}, func(t *testing.T, w *mpi.World) {
 		got := make(chan os.Signal, 1)
 		signal.Notify(got, syscall.SIGUSR1)
@@ -332,7 +332,7 @@ func TestSignal(t *testing.T) {
 	})
 }
 
-// doom names what TestDoomed does in its ranks; the tests below launch it and look at how the job ends.
+// doom names what TestDoomed does on its ranks; the tests below launch it and check how the job ends.
 const doom = "LTE_MPI_DOOM"
 
 func TestDoomed(t *testing.T) {
@@ -361,17 +361,17 @@ func TestDoomed(t *testing.T) {
 			time.Sleep(time.Hour) // not in MPI at all
 		}
 		_ = w.Barrier()
-		fmt.Println("went on")
+		fmt.Println("continued")
 		_ = w.Barrier()
 	})
 }
 
-// One rank's end is every rank's end, soon, with its message and a code that is not 0.
-func TestAbort(t *testing.T) {
+// When one rank ends, all ranks end soon, with its message and a non-zero exit code.
+func TestFailureOfOneRankEndsAll(t *testing.T) {
 	for _, c := range []struct {
 		what string
 		code int
-		want string // beside the message
+		want string // besides the message
 	}{
 		{"panic", 1, "rank 2/3"},
 		{"fatal", 1, "rank 2/3"},
@@ -390,8 +390,8 @@ func TestAbort(t *testing.T) {
 			if !strings.Contains(out, "doomed on purpose") || !strings.Contains(out, c.want) {
 				t.Errorf("no message, or not %q", c.want)
 			}
-			if strings.Contains(out, "went on") {
-				t.Error("a rank went on")
+			if strings.Contains(out, "continued") {
+				t.Error("a rank continued")
 			}
 			if took > 4*time.Second { // less than the 5 s after which Abort ends the process by itself
 				t.Errorf("it took %v", took)
@@ -415,9 +415,9 @@ func TestMachineOnHosts(t *testing.T) {
 	})
 }
 
-// Machines may be crowded or not: here, with two cores, 3, 3 and 2 ranks. Fails if ranks with a core each leave out the barrier of
-// those that sleep: their collectives then meet other ones, take wrong bytes, or wait for ever.
-func TestCrowdedHosts(t *testing.T) {
+// Some machines may be oversubscribed and others not: here, with two cores, 3, 3 and 2 ranks. Fails if ranks with a core each omit the
+// barrier of those that sleep: their collectives then match other ones, receive wrong bytes, or wait forever.
+func TestOversubscribedAndOtherHostsExchange(t *testing.T) {
 	mpitest.OnHosts(t, 3)
 	t.Setenv("LTE_BOOT", "own")
 	mpitest.Run(t, []int{8}, func(t *testing.T, w *mpi.World) {
@@ -428,9 +428,9 @@ func TestCrowdedHosts(t *testing.T) {
 	})
 }
 
-// Ranks on several hosts come to their end at once, which those of MPICH over TCP do not always: fails, two times in three, if a
-// rank enters MPI_Finalize while another still answers from the barrier before it. Then Stop gives up after 5 s.
-func TestEndOnHosts(t *testing.T) {
+// Ranks on several hosts end at once, which MPICH over TCP does not always do. Fails, two times in three, if a rank enters MPI_Finalize
+// while another still answers from the barrier before it; Stop then gives up after 5 s.
+func TestRanksOnSeveralHostsEndAtOnce(t *testing.T) {
 	mpitest.OnHosts(t, 2)
 	for range 4 {
 		begin := time.Now()

@@ -13,11 +13,11 @@ import (
 
 // Terminal is the terminal that shows what this process writes to standard error.
 type Terminal struct {
-	path string // of the file that is the terminal; "": standard error itself
+	path string // of the terminal's file; "": standard error itself
 }
 
-// StandardError finds that terminal: it is standard error, or that of the launcher on this host, to which launchers pass on what
-// ranks write to their pipes. nil: there is none, or none that can be seen from here, as where srun or ssh started this process.
+// StandardError finds the terminal that standard error goes to: standard error itself, or that of the launcher on this host, which
+// forwards what ranks write to their pipes. nil: there is none, or it cannot be found, as under srun or ssh.
 func StandardError() *Terminal {
 	if _, err := unix.IoctlGetTermios(2, unix.TCGETS); err == nil {
 		return &Terminal{}
@@ -28,7 +28,7 @@ func StandardError() *Terminal {
 	return nil
 }
 
-// Width is the number of columns now; 80 where the system does not tell, and of no terminal.
+// Width is the current number of columns; 80 where it is unknown or t is nil.
 func (t *Terminal) Width() int {
 	if t == nil {
 		return defaultWidth
@@ -60,7 +60,7 @@ func launcherError(proc string, pid int) string {
 		return ""
 	}
 	p := starter(proc, pid)
-	if p == 0 || !reads(proc, p, pipe) { // a wrapper has sent standard error elsewhere
+	if p == 0 || !reads(proc, p, pipe) { // a wrapper redirected standard error
 		return ""
 	}
 	name, _ := stat(proc, p)
@@ -78,11 +78,11 @@ func launcherError(proc string, pid int) string {
 	return ""
 }
 
-// What a process of that name is to MPI.
+// Roles of a process in an MPI job, by its name.
 const (
 	notMPI   = iota
-	daemon   // of a node: it passes on the ranks' output
-	launcher // what the user called
+	daemon   // of a node: it forwards the ranks' output
+	launcher // the command that the user called
 )
 
 func kindOf(name string) int {
@@ -95,8 +95,8 @@ func kindOf(name string) int {
 	return notMPI
 }
 
-// starter is the process of MPI that started this one, perhaps by way of wrapper scripts: a daemon or the launcher; 0 where there is
-// none on this host.
+// starter is the MPI process (daemon or launcher) that started this one, possibly through wrapper scripts; 0 where there is none on this
+// host.
 func starter(proc string, pid int) int {
 	p, name := parent(proc, pid)
 	for p > 1 && kindOf(name) == notMPI {
@@ -108,7 +108,7 @@ func starter(proc string, pid int) int {
 	return p
 }
 
-// labels says whether a launcher is told to put marks before what ranks write, or to put it into files or windows.
+// labels reports whether a launcher was called with an option that prefixes the ranks' output or sends it to files or windows.
 func labels(proc string, pid int) bool {
 	line, _ := os.ReadFile(path.Join(proc, strconv.Itoa(pid), "cmdline"))
 	return slices.ContainsFunc(strings.Split(string(line), "\x00"), func(arg string) bool {
@@ -119,7 +119,7 @@ func labels(proc string, pid int) bool {
 	})
 }
 
-// parent returns a process's parent and that one's name; 0 where there is none to be seen.
+// parent returns a process's parent and its name; 0 where it is not visible.
 func parent(proc string, pid int) (int, string) {
 	_, fields := stat(proc, pid)
 	if len(fields) < 2 {
@@ -133,7 +133,7 @@ func parent(proc string, pid int) (int, string) {
 	return p, name
 }
 
-// stat reads what the kernel says of a process: 4711 (name, of anything) S 4710 …; the fields are those behind the name.
+// stat reads /proc/PID/stat, such as 4711 (any name) S 4710 …; the fields are those after the name.
 func stat(proc string, pid int) (name string, fields []string) {
 	text, _ := os.ReadFile(path.Join(proc, strconv.Itoa(pid), "stat"))
 	line := string(text)
@@ -144,13 +144,13 @@ func stat(proc string, pid int) (name string, fields []string) {
 	return line[from+1 : to], strings.Fields(line[to+1:])
 }
 
-// link is what a process's file descriptor refers to; "" where this process may not know.
+// link is the target of a process's file descriptor; "" where it cannot be read.
 func link(proc string, pid, fd int) string {
 	to, _ := os.Readlink(path.Join(proc, fmt.Sprintf("%d/fd/%d", pid, fd)))
 	return to
 }
 
-// reads says whether a process holds that pipe.
+// reads reports whether a process has that pipe open.
 func reads(proc string, pid int, pipe string) bool {
 	files, _ := os.ReadDir(path.Join(proc, strconv.Itoa(pid), "fd"))
 	return slices.ContainsFunc(files, func(f os.DirEntry) bool {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// process is one of a /proc that a test makes.
+// process is an entry of a /proc made by a test.
 type process struct {
 	pid, parent int
 	name        string
@@ -41,9 +41,9 @@ func procOf(t *testing.T, all ...process) string {
 	return root
 }
 
-// The terminal of the launcher is found through daemons and wrapper scripts, and only where the launcher shows there what this process
-// writes. Fails if another ancestor's terminal is taken for the launcher's.
-func TestLauncherError(t *testing.T) {
+// The launcher's terminal is found through daemons and wrapper scripts, and only where the launcher shows there what this process writes.
+// Fails if another ancestor's terminal is taken for the launcher's.
+func TestTerminalOfTheLauncherIsFound(t *testing.T) {
 	const own, tty = "pipe:[10]", "/dev/pts/3"
 	lte := func(parent int, name string) process {
 		return process{pid: 100, parent: parent, name: name, files: map[int]string{2: own}}
@@ -63,10 +63,10 @@ func TestLauncherError(t *testing.T) {
 		"Open MPI":             {[]process{lte(80, "lte"), mpiexec("mpirun.openmpi", tty, "--oversubscribe", "-np", "8", "./lte"), shell}, "80/fd/2"},
 		"Open MPI 5":           {[]process{lte(80, "lte"), mpiexec("prterun", "/dev/tty1", "-np", "8", "./lte"), shell}, "80/fd/2"},
 		"a container's":        {[]process{lte(80, "lte"), mpiexec("mpirun", "/dev/console")}, "80/fd/2"},
-		"a name to stumble on": {[]process{lte(90, "l) t (e"), proxy(80), mpiexec("mpirun", tty), shell}, "80/fd/2"},
+		"a name with brackets": {[]process{lte(90, "l) t (e"), proxy(80), mpiexec("mpirun", tty), shell}, "80/fd/2"},
 		"a wrapper script": {[]process{lte(95, "lte"), {pid: 95, parent: 90, name: "sh", files: map[int]string{2: own}},
 			proxy(80), mpiexec("mpirun", tty), shell}, "80/fd/2"},
-		"a wrapper that keeps what ranks write": {[]process{lte(95, "lte"), {pid: 95, parent: 90, name: "sh", files: map[int]string{2: "pipe:[11]", 4: own}},
+		"a wrapper that redirects the ranks' output": {[]process{lte(95, "lte"), {pid: 95, parent: 90, name: "sh", files: map[int]string{2: "pipe:[11]", 4: own}},
 			{pid: 90, parent: 80, name: "hydra_pmi_proxy", files: map[int]string{7: "pipe:[11]"}},
 			{pid: 80, parent: 70, name: "mpirun", files: map[int]string{2: tty}}, shell}, ""},
 		"redirected to a file":  {[]process{lte(90, "lte"), proxy(80), mpiexec("mpirun", "/home/me/log"), shell}, ""},
@@ -94,8 +94,7 @@ func TestLauncherError(t *testing.T) {
 	}
 }
 
-// Fails if a terminal of unknown width has none.
-func TestWidthOfUnknownTerminal(t *testing.T) {
+func TestUnknownTerminalHas80Columns(t *testing.T) {
 	if w := (&Terminal{path: filepath.Join(t.TempDir(), "none")}).Width(); w != 80 {
 		t.Errorf("%d columns", w)
 	}

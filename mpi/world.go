@@ -1,16 +1,14 @@
-// Package mpi is the process group of a run and the only code that touches MPI: who is here, a barrier, the collectives of a run, memory that
-// the ranks of a node share, and an end for all ranks when one fails. What the ranks say to one another is package collective's
-// business.
+// Package mpi is the process group of a run and the only code that touches MPI: ranks, a barrier, the collectives of a run, memory
+// shared by the ranks of a node, and an abort of all ranks when one fails. What the messages mean is package collective's business.
 //
-// Starting, stopping, rank and size come from gompi. The rest is own C, because gompi has no allgather or alltoall, checks no
-// return code and knows only blocking calls: 8 ranks on 2 cores lose half their time in those. Here every collective is the
+// Starting, stopping, rank and size come from gompi. The rest is this package's C code, because gompi has no allgather or alltoall,
+// checks no return code and knows only blocking calls: 8 ranks on 2 cores lose half their time in those. Here every collective is the
 // nonblocking call and a wait that suits the machine: ranks that outnumber the cores sleep, others spin.
 //
 // MPI runs on one thread. Start makes a goroutine locked to its thread that serves the methods in turn, so they may be called
 // from any goroutine; all ranks must still call the same collectives in the same order.
 //
-// One binary holds one MPI library, chosen when it is built (make MPI=mpich or MPI=openmpi). Without cgo there is a world of one
-// rank.
+// One binary holds one MPI library, chosen when it is built (make MPI=mpich or MPI=openmpi). Without cgo the world has one rank.
 package mpi
 
 import (
@@ -24,22 +22,22 @@ import (
 	"unsafe"
 )
 
-// World is the group of all ranks of a run. There is one a process.
+// World is the group of all ranks of a run. A process has one.
 type World struct {
-	rank, size                int // 0 ≤ rank < size
-	nodeRank, nodeSize        int // 0 ≤ nodeRank < nodeSize ≤ machineSize
-	nodes                     int // 0 < nodes ≤ size
-	machineSize, machineCores int // machineSize ≤ size
-	fullestSize, fullestCores int // of the machine with the most ranks for each core
-	host                      string
-	unshared                  error
+	rank, size         int // 0 ≤ rank < size
+	nodeRank, nodeSize int // 0 ≤ nodeRank < nodeSize ≤ machine.ranks
+	nodes              int // 0 < nodes ≤ size
+	machine            load
+	mostLoaded         load // of the machine with the most ranks per core
+	host               string
+	unshared           error
 
-	mu      sync.Mutex // one request at a time; held while it is served
+	mu      sync.Mutex // held while a request is served
 	stopped bool
 	thread
 }
 
-// op is what a method asks of the MPI thread.
+// op is an operation of the MPI thread.
 type op int
 
 const (
@@ -50,7 +48,7 @@ const (
 	alltoallShared
 	nodeBarrier
 	nodeAllgather
-	patient
+	yieldWhileWaiting
 	stop
 )
 
@@ -58,50 +56,50 @@ const (
 type request struct {
 	op       op
 	dst, src []byte
-	count    int // bytes of a block, as MPI counts them
+	count    int // bytes of a block
 }
 
 var errStopped = errors.New("mpi: the world is stopped")
 
-// Rank is this process's number among all, from 0. However the launcher dealt them out, those of a node follow one another.
+// Rank is this process's number, from 0. However the launcher placed the ranks, those of a node have consecutive numbers.
 func (w *World) Rank() int { return w.rank }
 
 // Size is the number of ranks.
 func (w *World) Size() int { return w.size }
 
-// NodeRank is this process's number among the ranks that share memory with it, from 0.
+// NodeRank is this process's number among the ranks that share memory, from 0.
 func (w *World) NodeRank() int { return w.nodeRank }
 
 // NodeSize is the number of ranks that share memory with this one.
 func (w *World) NodeSize() int { return w.nodeSize }
 
-// Unshared is why ranks that MPI puts on one node, and that could share memory, do not, as in containers of their own: each is then
-// a node by itself. nil: they do, or there are none.
+// Unshared is why ranks that MPI places on one node do not share memory, as in separate containers: each is then a node by itself.
+// nil: they do, or every node has one rank.
 func (w *World) Unshared() error { return w.unshared }
 
-// MachineSize is the number of ranks that share cores with this one: those of one kernel, which to MPI may be several nodes.
-func (w *World) MachineSize() int { return w.machineSize }
+// MachineSize is the number of ranks that share cores with this one: those under one kernel, which MPI may see as several nodes.
+func (w *World) MachineSize() int { return w.machine.ranks }
 
 // MachineCores is the number of cores that the ranks of this machine may use together, however the launcher bound each of them, and
 // no more than their control groups' limit of CPU time.
-func (w *World) MachineCores() int { return w.machineCores }
+func (w *World) MachineCores() int { return w.machine.cores }
 
-// Fullest is MachineSize and MachineCores of the machine with the most ranks for each core.
-func (w *World) Fullest() (ranks, cores int) { return w.fullestSize, w.fullestCores }
+// MostLoaded is MachineSize and MachineCores of the machine with the most ranks per core.
+func (w *World) MostLoaded() (ranks, cores int) { return w.mostLoaded.ranks, w.mostLoaded.cores }
 
-// Host is the name by which this process knows its machine.
+// Host is the machine's host name.
 func (w *World) Host() string { return w.host }
 
 // Barrier returns when every rank has called it.
 func (w *World) Barrier() error { return w.call(request{op: barrier}) }
 
-// Allgather puts every rank's src into dst, in rank order.
+// Allgather copies every rank's src into dst, in rank order.
 //
 // dst is Size × len(src) bytes long, src equally long on all ranks; they do not overlap.
 func (w *World) Allgather(dst, src []byte) error { return w.gather("Allgather", allgather, dst, src) }
 
-// AllgatherShared is Allgather into memory that the node's ranks share, from NodeMemory. Only the first rank of each node crosses
-// the network, with the blocks of all.
+// AllgatherShared is Allgather into shared memory of the node, from NodeMemory. Only the first rank of each node communicates over
+// the network, with the blocks of all its ranks.
 func (w *World) AllgatherShared(dst, src []byte) error {
 	return w.gather("AllgatherShared", allgatherShared, dst, src)
 }
@@ -136,30 +134,30 @@ func (w *World) Alltoall(dst, src []byte) error {
 	return w.exchange(request{op: alltoall, dst: dst, src: src, count: block})
 }
 
-// AlltoallShared is Alltoall in memory that the node's ranks share, from NodeMemory: rows (NodeSize, Size, block), of which this rank
-// has written its own, and comes (Size, NodeSize, block). Only the first rank of each node crosses the network; into comes it puts
-// what ranks of other nodes sent. The blocks of the node's own ranks are not moved: they may be read in the rows. These may be
-// written again after the node's next barrier. With one node comes may be empty.
-func (w *World) AlltoallShared(comes, rows []byte) error {
-	block := len(rows) / w.nodeSize / w.size
+// AlltoallShared is Alltoall in shared memory of the node, from NodeMemory: send is (NodeSize, Size, block), of which this rank has
+// written its own row, and recv is (Size, NodeSize, block). Only the first rank of each node communicates over the network; it writes the
+// blocks from other nodes into recv. Blocks between ranks of one node are not copied: they are read in send, which may be overwritten
+// after the node's next barrier. With one node recv may be empty.
+func (w *World) AlltoallShared(recv, send []byte) error {
+	block := len(send) / w.nodeSize / w.size
 	switch {
-	case len(rows) != w.nodeSize*w.size*block:
-		return w.misuse("AlltoallShared", "%d bytes do not divide into %d rows of %d equal blocks", len(rows), w.nodeSize, w.size)
-	case len(comes) != len(rows) && (len(comes) > 0 || w.nodes > 1):
-		return w.misuse("AlltoallShared", "comes has %d bytes, rows %d: they must be equal", len(comes), len(rows))
+	case len(send) != w.nodeSize*w.size*block:
+		return w.misuse("AlltoallShared", "%d bytes do not divide into %d rows of %d equal blocks", len(send), w.nodeSize, w.size)
+	case len(recv) != len(send) && (len(recv) > 0 || w.nodes > 1):
+		return w.misuse("AlltoallShared", "recv has %d bytes, send %d: they must be equal", len(recv), len(send))
 	case block > math.MaxInt32:
 		return w.misuse("AlltoallShared", "a block of %d bytes is more than MPI counts (%d)", block, math.MaxInt32)
-	case overlap(comes, rows):
-		return w.misuse("AlltoallShared", "comes and rows overlap")
+	case overlap(recv, send):
+		return w.misuse("AlltoallShared", "recv and send overlap")
 	}
-	return w.exchange(request{op: alltoallShared, dst: comes, src: rows, count: block})
+	return w.exchange(request{op: alltoallShared, dst: recv, src: send, count: block})
 }
 
-// YieldWhileWaiting makes every wait of this rank leave its core to others from now on, as where ranks outnumber cores: for those who
-// compute while a call is under way.
-func (w *World) YieldWhileWaiting() error { return w.call(request{op: patient}) }
+// YieldWhileWaiting makes later calls of this rank sleep while they wait, as where ranks outnumber cores: for a rank that computes
+// while a call is pending.
+func (w *World) YieldWhileWaiting() error { return w.call(request{op: yieldWhileWaiting}) }
 
-// exchange has MPI move bytes where there are any, and another rank.
+// exchange serves a collective by MPI, unless it has no bytes or no other rank.
 func (w *World) exchange(r request) error {
 	switch {
 	case r.count == 0:
@@ -170,7 +168,7 @@ func (w *World) exchange(r request) error {
 	return w.call(r)
 }
 
-// alone does a collective of one rank without MPI.
+// alone runs a collective of one rank without MPI.
 func (w *World) alone(do func()) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -195,7 +193,12 @@ func overlap(a, b []byte) bool {
 
 var launcherVariables = []string{"SLURM_NTASKS", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"}
 
-// launched is the number of ranks a launcher says it started, and the variable that says so; 1 without a launcher.
+// bytesOf returns the memory of x.
+func bytesOf[T int64 | uint64](x []T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 8*len(x))
+}
+
+// launched is the number of ranks that a launcher reports, and the variable by which it does; 1 without a launcher.
 func launched() (n int, variable string) {
 	n = 1
 	for _, name := range launcherVariables {
@@ -206,7 +209,7 @@ func launched() (n int, variable string) {
 	return n, variable
 }
 
-// FirstOfLaunch says whether this process is rank 0 by the launcher's word, before MPI is up; without a launcher it is.
+// FirstOfLaunch reports whether this process is rank 0 according to the launcher's environment, for use before Start; true without one.
 func FirstOfLaunch() bool {
 	for _, name := range []string{"PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"} {
 		if rank, ok := os.LookupEnv(name); ok {
@@ -216,11 +219,10 @@ func FirstOfLaunch() bool {
 	return true
 }
 
-// LaunchedHere is the number of ranks that the launcher put on this machine, by its word, before MPI is up; 1 where it
-// says nothing.
+// LaunchedHere is the number of ranks on this machine according to the launcher's environment, for use before Start; 1 where it is not set.
 func LaunchedHere() int {
 	for _, name := range []string{"MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_STEP_TASKS_PER_NODE"} {
-		var n int // SLURM: "4(x2)", "2,1"; which of them this machine is, it does not say
+		var n int // SLURM: "4(x2)", "2,1", without which of them is this machine
 		if _, err := fmt.Sscanf(os.Getenv(name), "%d", &n); err == nil && n > 0 {
 			return n
 		}
@@ -228,7 +230,7 @@ func LaunchedHere() int {
 	return 1
 }
 
-// checkLauncher finds the launcher of another MPI: each of its processes would train alone, as rank 0 of 1.
+// checkLauncher detects a launcher of another MPI library: each of its processes would train alone, as rank 0 of 1.
 func checkLauncher(size int, library string) error {
 	n, variable := launched()
 	if n == 1 || size > 1 {

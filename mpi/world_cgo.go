@@ -21,17 +21,17 @@ import (
 type thread struct {
 	requests chan request
 	done     chan error
-	wake     chan struct{} // Abort's bell; holds 1
-	over     chan struct{} // closed when MPI is finalised
+	wake     chan struct{} // signals a request of Abort; capacity 1
+	over     chan struct{} // closed when MPI is finalized
 }
 
-// How long MPI may take to end the process before Abort does, and to end itself before Stop goes on.
+// How long Abort and Stop wait for MPI to end.
 const (
 	abortGrace = 5 * time.Second
 	stopGrace  = 5 * time.Second
 )
 
-// Start starts MPI and returns the group of all ranks. It is called once a process, and ended by Stop, or by Abort when this
+// Start initializes MPI and returns the group of all ranks. It is called once per process, and ended by Stop, or by Abort when this
 // rank fails. A launcher of another MPI library than this program's is an error.
 func Start() (*World, error) {
 	w := &World{thread: thread{
@@ -47,9 +47,9 @@ func Start() (*World, error) {
 	return w, nil
 }
 
-// Stop waits for all ranks and ends MPI. Calls after the first do nothing.
+// Stop waits for all ranks and finalizes MPI. Calls after the first do nothing.
 //
-// Should MPI_Finalize hang once all ranks are ready for it (see lte_leave), Stop returns 5 s later: nothing is left to be lost.
+// If MPI_Finalize hangs (see lte_finish), Stop returns after 5 s: all ranks have finished their work by then.
 func (w *World) Stop() error {
 	switch err := w.call(request{op: stop}); err {
 	case nil:
@@ -65,19 +65,19 @@ func (w *World) Stop() error {
 	return nil
 }
 
-// Abort ends all ranks at once, with this exit code (1 to 255), and does not return. Any goroutine may call it, also while
-// another waits in a collective.
+// Abort ends all ranks at once with this exit code (1 to 255) and does not return. Any goroutine may call it, also while another waits
+// in a collective.
 //
-// MPI_Abort runs on the MPI thread, which looks for the request in every wait. Should that thread be stuck inside MPI, or MPI
-// fail to end the process, os.Exit does so after 5 s: a launcher sees a dead rank, but never one that waits for ever.
+// MPI_Abort runs on the MPI thread, which checks for the request in every wait. If that thread is stuck inside MPI, or MPI fails to end
+// the process, os.Exit does so after 5 s: the launcher then sees a failed rank instead of one that waits forever.
 func (w *World) Abort(code int) {
 	if code < 1 || code > 255 {
 		code = 1
 	}
-	C.lte_abort_ask(C.int(code))
+	C.lte_request_abort(C.int(code))
 	select {
 	case w.wake <- struct{}{}:
-	default: // it rings already
+	default: // already signalled
 	}
 	select {
 	case <-w.over:
@@ -97,7 +97,7 @@ func Library() string {
 	return strings.Join(strings.Fields(line), " ")
 }
 
-// call has the MPI thread serve r and waits for it.
+// call serves r on the MPI thread and waits for it.
 func (w *World) call(r request) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -121,9 +121,9 @@ func (w *World) serve() {
 	for {
 		select {
 		case <-w.wake:
-			C.lte_abort_if_asked()
+			C.lte_abort_if_requested()
 		case r := <-w.requests:
-			C.lte_abort_if_asked()
+			C.lte_abort_if_requested()
 			err := w.do(r)
 			w.done <- err
 			if r.op == stop && err == nil {
@@ -141,74 +141,68 @@ func (w *World) start() error {
 	gompi.Start(false)
 	C.lte_signals_restore()
 
-	w.rank, w.size = gompi.WorldRank(), gompi.WorldSize() // for what goes wrong before ranks are numbered node by node
-	w.host, _ = os.Hostname()                             // a name for people; none is no failure
+	w.rank, w.size = gompi.WorldRank(), gompi.WorldSize() // for errors before ranks are renumbered by node
+	w.host, _ = os.Hostname()                             // only for messages: it may be empty
 	if err := checkLauncher(w.size, Library()); err != nil {
 		gompi.Stop()
 		return err
 	}
-	var at C.lte_place
+	var at C.lte_topology
 	err := w.failure(C.lte_start(&at), 0)
 	if err == nil {
 		w.rank, w.nodeRank, w.nodeSize, w.nodes = int(at.rank), int(at.node_rank), int(at.node_size), int(at.nodes)
-		err = w.survey()
+		err = w.exchangeLocations()
 	}
 	if err != nil {
-		// The others wait for this rank inside MPI, and the caller will have no World to abort them with.
+		// The other ranks wait inside MPI, and the caller gets no World to abort them with.
 		fmt.Fprintln(os.Stderr, err)
-		C.lte_abort_ask(1)
-		C.lte_abort_if_asked()
+		C.lte_request_abort(1)
+		C.lte_abort_if_requested()
 		return err
 	}
 	return nil
 }
 
-// survey learns of all ranks where they run, and settles how this one waits.
-func (w *World) survey() error {
-	mine := here(w.host)
-	var mask [1024]uint64 // 65,536 CPUs, more than a cpu_set_t has
-	mine.cores = mask[:C.lte_affinity((*C.uint64_t)(&mask[0]), C.int(len(mask)))]
-	src, dst := make([]byte, placeBytes), make([]byte, w.size*placeBytes)
-	mine.put(src)
-	if err := w.do(request{op: allgather, dst: dst, src: src, count: len(src)}); err != nil {
+// exchangeLocations gathers the location of every rank, chooses how this one waits, and sets up synchronization within nodes.
+func (w *World) exchangeLocations() error {
+	own := localLocation(w.host)
+	all := make([]uint64, w.size*locationWords) // (size, locationWords)
+	if err := w.do(request{op: allgather, dst: bytesOf(all), src: bytesOf(own.encode()), count: 8 * locationWords}); err != nil {
 		return err
 	}
-	places, most := make([]place, w.size), 0
-	for k := range places {
-		p, words := placeOf(dst[k*placeBytes:])
-		places[k], most = p, max(most, words)
+	locations, most := make([]location, w.size), 0
+	for k := range locations {
+		l, words := decodeLocation(all[k*locationWords:])
+		locations[k], most = l, max(most, words)
 	}
 	if most > 0 {
-		all := make([]uint64, w.size*most) // (size, most)
-		if err := w.do(request{op: allgather, dst: raw(all), src: raw(mask[:most]), count: 8 * most}); err != nil {
+		all, mask := make([]uint64, w.size*most), make([]uint64, most) // (size, most), (most)
+		copy(mask, own.cores)
+		if err := w.do(request{op: allgather, dst: bytesOf(all), src: bytesOf(mask), count: 8 * most}); err != nil {
 			return err
 		}
-		for k := range places {
-			places[k].cores = all[k*most : (k+1)*most]
+		for k := range locations {
+			locations[k].cores = all[k*most : (k+1)*most]
 		}
 	}
-	w.machineSize, w.machineCores = share(places, w.rank)
-	w.fullestSize, w.fullestCores = fullest(places)
-	if w.machineSize > w.machineCores {
-		takeTurns()
+	w.machine, w.mostLoaded = machineLoad(locations, w.rank), mostLoaded(locations)
+	if w.machine.oversubscribed() {
+		useBatchScheduling()
 	}
-	C.lte_waiting(C.bool(w.machineSize > w.machineCores), C.bool(w.fullestSize > w.fullestCores))
+	C.lte_set_waiting(C.bool(w.machine.oversubscribed()), C.bool(w.mostLoaded.oversubscribed()))
 	if w.nodes == w.size {
 		return nil
 	}
-	hall, err := w.nodeMemory(C.sizeof_lte_hall, w.do)
-	if err != nil { // then it is no node
+	sync, err := w.nodeMemory(C.sizeof_lte_node_sync, w.do)
+	if err != nil { // ranks without shared memory are nodes of their own
 		w.unshared = err
-		C.lte_separate()
+		C.lte_unshare_node()
 		w.nodeRank, w.nodeSize, w.nodes = 0, 1, w.size
 		return nil
 	}
-	C.lte_enter((*C.lte_hall)(unsafe.Pointer(&hall[0])))
+	C.lte_use_node_sync((*C.lte_node_sync)(unsafe.Pointer(&sync[0])))
 	return nil
 }
-
-// raw is x as the bytes that it lies in.
-func raw(x []uint64) []byte { return unsafe.Slice((*byte)(unsafe.Pointer(&x[0])), 8*len(x)) }
 
 func (w *World) do(r request) error {
 	switch r.op {
@@ -221,22 +215,22 @@ func (w *World) do(r request) error {
 	case allgatherShared:
 		return w.failure(C.lte_allgather_shared(unsafe.Pointer(&r.dst[0]), unsafe.Pointer(&r.src[0]), C.int(r.count)), r.count)
 	case alltoallShared:
-		comes := unsafe.Pointer(unsafe.SliceData(r.dst)) // nil where all ranks are of one node
-		return w.failure(C.lte_alltoall_shared(comes, unsafe.Pointer(&r.src[0]), C.int(r.count)), r.count)
+		recv := unsafe.Pointer(unsafe.SliceData(r.dst)) // nil where there is one node
+		return w.failure(C.lte_alltoall_shared(recv, unsafe.Pointer(&r.src[0]), C.int(r.count)), r.count)
 	case nodeBarrier:
 		return w.failure(C.lte_node_barrier(), 0)
 	case nodeAllgather:
 		return w.failure(C.lte_node_allgather(unsafe.Pointer(&r.dst[0]), unsafe.Pointer(&r.src[0]), C.int(r.count)), r.count)
-	case patient:
-		C.lte_waiting(true, true)
+	case yieldWhileWaiting:
+		C.lte_set_waiting(true, true)
 		return nil
 	case stop:
-		return w.failure(C.lte_leave(), 0)
+		return w.failure(C.lte_finish(), 0)
 	}
 	panic("mpi: unknown request")
 }
 
-// failure is the error of an MPI return code, nil for success; of a call that moves blocks of that many bytes, or none.
+// failure returns the error of an MPI return code, nil for success; block is the block size of the call in bytes, 0 where it has none.
 func (w *World) failure(r C.lte_result, block int) error {
 	if r.code == 0 {
 		return nil

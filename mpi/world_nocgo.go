@@ -2,26 +2,19 @@
 
 package mpi
 
-import (
-	"os"
-	"runtime"
-)
+import "os"
 
 type thread struct{}
 
-// Start returns a world of this rank alone: the program was built without cgo, so without MPI.
+// Start returns a world of one rank: the program was built without cgo, hence without MPI.
 func Start() (*World, error) {
 	if err := checkLauncher(1, Library()); err != nil {
 		return nil, err
 	}
 	w := &World{size: 1, nodeSize: 1, nodes: 1}
 	w.host, _ = os.Hostname()
-	p := here(w.host)
-	for range runtime.NumCPU() {
-		p.cores = append(p.cores, 1)
-	}
-	w.machineSize, w.machineCores = share([]place{p}, 0)
-	w.fullestSize, w.fullestCores = w.machineSize, w.machineCores
+	w.machine = machineLoad([]location{localLocation(w.host)}, 0)
+	w.mostLoaded = w.machine
 	return w, nil
 }
 
@@ -33,7 +26,7 @@ func (w *World) Stop() error {
 	return nil
 }
 
-// call has nothing to do for the others: there are none.
+// call has nothing to do: there are no other ranks.
 func (w *World) call(request) error { return w.alone(func() {}) }
 
 // Abort ends the process with this exit code.

@@ -6,13 +6,13 @@ import (
 	"unsafe"
 )
 
-// long is a slice of n bytes that nobody may touch.
+// long is a slice of n bytes that must not be accessed.
 func long(n int) []byte {
 	var x byte
 	return unsafe.Slice(&x, n)
 }
 
-func TestLengths(t *testing.T) {
+func TestWrongLengthsAreErrors(t *testing.T) {
 	buf := make([]byte, 8)
 	for _, c := range []struct {
 		name     string
@@ -32,8 +32,8 @@ func TestLengths(t *testing.T) {
 		{"alltoall count", (*World).Alltoall, long(1 << 32), long(1 << 32), 2, "more than MPI counts"},
 		{"alltoall overlap", (*World).Alltoall, buf[:4], buf[2:6], 2, "overlap"},
 		{"alltoall empty", (*World).Alltoall, nil, nil, 2, ""},
-		{"alltoall of rows, short", (*World).AlltoallShared, make([]byte, 2), make([]byte, 4), 2, "comes has 2 bytes, rows 4"},
-		{"alltoall of rows, none", (*World).AlltoallShared, nil, make([]byte, 4), 2, "comes has 0 bytes, rows 4"},
+		{"alltoall of rows, short", (*World).AlltoallShared, make([]byte, 2), make([]byte, 4), 2, "recv has 2 bytes, send 4"},
+		{"alltoall of rows, none", (*World).AlltoallShared, nil, make([]byte, 4), 2, "recv has 0 bytes, send 4"},
 		{"alltoall of rows, uneven", (*World).AlltoallShared, make([]byte, 5), make([]byte, 5), 2, "5 bytes do not divide into 1 rows of 2"},
 		{"alltoall of rows, count", (*World).AlltoallShared, long(1 << 32), long(1 << 32), 2, "more than MPI counts"},
 		{"alltoall of rows, overlap", (*World).AlltoallShared, buf[:4], buf[2:6], 2, "overlap"},
@@ -52,7 +52,7 @@ func TestLengths(t *testing.T) {
 	}
 }
 
-func TestOverlap(t *testing.T) {
+func TestOverlapIsDetected(t *testing.T) {
 	x := make([]byte, 10)
 	for _, c := range []struct {
 		a, b []byte
@@ -72,7 +72,7 @@ func TestOverlap(t *testing.T) {
 	}
 }
 
-func TestLauncher(t *testing.T) {
+func TestLauncherOfAnotherLibraryIsAnError(t *testing.T) {
 	for _, c := range []struct {
 		variable, value string
 		size            int
@@ -105,8 +105,8 @@ func TestLauncher(t *testing.T) {
 	}
 }
 
-// Fails if a launcher's word for the ranks of this machine is misread.
-func TestLaunchedHere(t *testing.T) {
+// Fails if a launcher's variable for the ranks of this machine is misread.
+func TestLaunchedHereReadsEveryLauncher(t *testing.T) {
 	names := []string{"MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_STEP_TASKS_PER_NODE"}
 	for _, c := range []struct {
 		name, value string
@@ -123,7 +123,7 @@ func TestLaunchedHere(t *testing.T) {
 }
 
 // One process without a launcher is a world of one rank, with either MPI and without cgo.
-func TestAlone(t *testing.T) {
+func TestOneProcessIsAWorldOfOneRank(t *testing.T) {
 	for _, name := range launcherVariables {
 		t.Setenv(name, "")
 	}

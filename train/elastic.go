@@ -126,14 +126,14 @@ func (r *resharding) complete(left []checkpoint.Tensor) error {
 
 // restoreShared restores what is the same on all ranks. The pending exchange of factors gets the mean loss for every rank.
 func (r *resharding) restoreShared(wanted checkpoint.Tensors) error {
-	left, err := r.Shared.Take(wanted)
+	left, err := r.Shared.RestorePartial(wanted)
 	if err = errors.Join(err, r.complete(left)); err != nil || r.own == nil || !r.own.config.Exchange.Overlap {
 		return err
 	}
 	was := make([]merge.Status, r.Manifest.Ranks)
 	var all checkpoint.Tensors
 	merge.StatusState(&all, was)
-	if _, err = r.Shared.Take(all); err != nil {
+	if _, err = r.Shared.RestorePartial(all); err != nil {
 		return err
 	}
 	r.own.merger.SetStatuses(meanLoss(was))
@@ -158,7 +158,7 @@ func (r *resharding) restoreOwn(wanted checkpoint.Tensors) error {
 		if err != nil {
 			return err
 		}
-		if left, err = part.Take(left); err != nil {
+		if left, err = part.RestorePartial(left); err != nil {
 			return err
 		}
 		if again {
@@ -192,7 +192,7 @@ func (r *resharding) unmerge(part *checkpoint.Part, first, end int) error {
 		factors = append(factors, make([]float32, r.own.layout.Length))
 		all.Floats(headName(k)+".merged", factors[k-first])
 	}
-	if _, err := part.Take(all); err != nil {
+	if _, err := part.RestorePartial(all); err != nil {
 		return err
 	}
 	for _, flat := range factors {
@@ -209,7 +209,7 @@ func (r *resharding) losses() (sum float64, err error) {
 			return 0, err
 		}
 		var loss float64
-		if _, err := part.Take([]checkpoint.Tensor{checkpoint.Real(intervalLoss, &loss)}); err != nil {
+		if _, err := part.RestorePartial([]checkpoint.Tensor{checkpoint.Real(intervalLoss, &loss)}); err != nil {
 			return 0, err
 		}
 		sum += loss

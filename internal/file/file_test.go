@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Fails if what a failed write leaves is anything but what was there before, or a part of the new is seen under the name.
-func TestWrittenCompleteOrNotAtAll(t *testing.T) {
+// Fails if a failed write changes the previous contents, or part of the new contents is visible under the name.
+func TestFilesAreWrittenCompletelyOrNotAtAll(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	broken := errors.New("broken")
 	for _, c := range []struct {
@@ -36,14 +36,14 @@ func TestWrittenCompleteOrNotAtAll(t *testing.T) {
 	}
 }
 
-// Fails if a temporary file has a name that can be guessed, or one that exists is opened.
+// Fails if the name of a temporary file is predictable, or an existing file is opened.
 func TestTemporaryFollowsNoLink(t *testing.T) {
 	dir := t.TempDir()
 	path, precious := filepath.Join(dir, "x.png"), filepath.Join(dir, "precious")
 	must(t, os.WriteFile(precious, []byte("kept"), 0o644))
 	must(t, os.Symlink(precious, path+".tmp"))
 	must(t, WriteBytes(path, []byte("new")))
-	must(t, Link("elsewhere", filepath.Join(dir, "link")))
+	must(t, Link("elsewhere", filepath.Join(dir, "link"), func() {}))
 	if got, _ := os.ReadFile(precious); string(got) != "kept" {
 		t.Errorf("what a link of the temporary name leads to is %q", got)
 	}
@@ -64,7 +64,7 @@ func TestTemporaryFollowsNoLink(t *testing.T) {
 }
 
 // Fails if anything but a regular file is opened, waited for, or replaced.
-func TestRegularFilesOnly(t *testing.T) {
+func TestOnlyRegularFilesAreOpened(t *testing.T) {
 	dir := t.TempDir()
 	fifo, socket := filepath.Join(dir, "fifo"), filepath.Join(dir, "socket")
 	must(t, syscall.Mkfifo(fifo, 0o644))
@@ -94,7 +94,7 @@ func TestRegularFilesOnly(t *testing.T) {
 	}
 }
 
-func TestOwnFilesAreNoLinks(t *testing.T) {
+func TestOwnFilesAreNotLinks(t *testing.T) {
 	dir := t.TempDir()
 	precious, link := filepath.Join(dir, "precious"), filepath.Join(dir, "link")
 	must(t, os.WriteFile(precious, []byte("kept"), 0o644))

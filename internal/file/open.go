@@ -1,6 +1,6 @@
-// Package file opens, reads and writes files whose names come from outside the program: what is no regular file (a FIFO, a device,
-// a socket) is refused at once, reading is bounded, and a file is written complete or not at all. What a crash of the machine may do
-// to a folder is left to package checkpoint, whose files must outlive one.
+// Package file opens, reads and writes files whose names come from outside the program: anything but a regular file (a FIFO, a device, a
+// socket) is refused at once, reading is bounded, and a file is written completely or not at all. Syncing folders against a crash of the
+// machine is left to package checkpoint.
 package file
 
 import (

@@ -17,30 +17,40 @@ const temporarySuffix = ".tmp"
 
 var temporaryName = regexp.MustCompile(`.\.[0-9a-f]{16}\.tmp$`)
 
-// Write makes the file at path of what fill writes, complete or not at all: under a temporary name until all of it is on the disk.
-// After an error the file is what it was before. What is there and is no regular file is refused.
+// Write writes a file with what fill writes, completely or not at all: under a temporary name until all of it is on disk. After an error
+// the file at path is unchanged. A path that exists and is not a regular file is refused.
 func Write(path string, fill func(io.Writer) error) error {
+	return WriteInSteps(path, fill, func(string) {})
+}
+
+// WriteInSteps is Write with a callback after each step: created, written, synced and renamed.
+func WriteInSteps(path string, fill func(io.Writer) error, completed func(step string)) error {
 	f, err := Temporary(path)
 	if err != nil {
 		return err
 	}
+	completed("created")
 	w := bufio.NewWriterSize(f, 1<<20)
 	if err = fill(w); err == nil {
 		err = w.Flush()
 	}
+	completed("written")
 	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
+		completed("synced")
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
-		_ = os.Remove(f.Name()) // the error tells more
+		_ = os.Remove(f.Name()) // err is more informative
+		return err
 	}
-	return err
+	completed("renamed")
+	return nil
 }
 
-// WriteBytes is Write of a text.
+// WriteBytes is Write of a byte slice.
 func WriteBytes(path string, text []byte) error {
 	return Write(path, func(w io.Writer) error {
 		_, err := w.Write(text)
@@ -48,8 +58,8 @@ func WriteBytes(path string, text []byte) error {
 	})
 }
 
-// Temporary creates a file next to path that is to be renamed to it. Its name cannot be predicted, and nothing of that name is
-// opened or followed. What is at path and is no regular file is refused: renaming would replace a device.
+// Temporary creates a file next to path, to be renamed to it. Its name is unpredictable, and an existing file or link is never opened. A
+// path that exists and is not a regular file is refused: renaming would replace a device.
 func Temporary(path string) (*os.File, error) {
 	if info, err := os.Stat(path); err == nil {
 		if err := regular("write", path, info); err != nil {
@@ -64,29 +74,25 @@ func Temporary(path string) (*os.File, error) {
 	return f, err
 }
 
-// Link makes path a symbolic link to target, from one instant to the next, whatever was at path.
-func Link(target, path string) error {
-	name, err := TemporaryLink(target, path)
+// Link atomically makes path a symbolic link to target, whatever was at path. created is called before the link gets its name.
+func Link(target, path string, created func()) error {
+	var name string
+	err := unused(path, func(n string) error {
+		name = n
+		return os.Symlink(target, name)
+	})
 	if err != nil {
 		return err
 	}
+	created()
 	if err := os.Rename(name, path); err != nil {
-		_ = os.Remove(name) // the error tells more
+		_ = os.Remove(name) // err is more informative
 		return err
 	}
 	return nil
 }
 
-// TemporaryLink makes a symbolic link to target next to path, that is to be renamed to it, under a name as Temporary's.
-func TemporaryLink(target, path string) (name string, err error) {
-	err = unused(path, func(n string) error {
-		name = n
-		return os.Symlink(target, name)
-	})
-	return name, err
-}
-
-// unused calls create with names next to path until it meets one that is not taken.
+// unused calls create with names next to path until one does not exist yet.
 func unused(path string, create func(name string) error) error {
 	for try := 0; ; try++ {
 		err := create(fmt.Sprintf("%s.%016x%s", path, rand.Uint64(), temporarySuffix))
@@ -96,8 +102,7 @@ func unused(path string, create func(name string) error) error {
 	}
 }
 
-// RemoveTemporaries removes from a folder what writers that were killed have left there, and nothing else. No writer may be at work
-// in it.
+// RemoveTemporaries removes the temporary files that killed writers left in a folder, and nothing else. No writer may be active in it.
 func RemoveTemporaries(folder string) error {
 	entries, err := os.ReadDir(folder)
 	if err != nil {

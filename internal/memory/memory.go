@@ -38,7 +38,7 @@ func Bounds(root fs.FS) (all []Bound) {
 		}
 	}
 	// Systems that only imitate Linux's files report 0.
-	if free := fields(root, "proc/meminfo")["MemAvailable:"] << 10; free > 0 {
+	if free := Available(root); free > 0 {
 		all = append(all, Bound{"memory of this machine", float64(free + swap), number(kernel)})
 	}
 	if limit, ok := addressLimit(root); ok {
@@ -47,6 +47,9 @@ func Bounds(root fs.FS) (all []Bound) {
 	}
 	return append(all, Bound{"address space", 1 << 47, 0})
 }
+
+// Available returns the machine's available memory without swap space, in bytes; 0 where the system does not report it.
+func Available(root fs.FS) uint64 { return fields(root, "proc/meminfo")["MemAvailable:"] << 10 }
 
 // groupFree is what is available to a group, in bytes; ok is false for a group without a limit.
 //

@@ -85,7 +85,7 @@ func Open(world *mpi.World, p Program, c config.Config, stderr io.Writer) (*Sess
 		warn("%d ranks of %d threads share %d cores of this machine: slower than one thread per rank; lower compute.threads or OMP_NUM_THREADS",
 			world.MachineSize(), threads, cores)
 	}
-	ranks, cores := world.Fullest()
+	ranks, cores := world.MostLoaded()
 	if text := oversubscribed(ranks, cores, c); text != "" {
 		warn("%s", text)
 	}

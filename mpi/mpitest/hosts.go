@@ -10,17 +10,17 @@ import (
 	"testing"
 )
 
-// Hosts are network namespaces that tools/hosts.sh joins: to MPI they are machines.
+// Hosts are network namespaces connected by tools/hosts.sh: MPI sees them as machines.
 type Hosts struct{ script string }
 
-// Link is what the link of a host carried since the hosts are up: frames as its interface counts them, headers included.
+// Link is the traffic of a host's link since the hosts were started, in frames as its interface counts them, headers included.
 type Link struct{ SentBytes, SentPackets, ReceivedBytes, ReceivedPackets int64 }
 
-// impossible is the script's exit status where the machine can have no hosts.
+// impossible is the script's exit status where the machine does not permit hosts.
 const impossible = 77
 
-// OnHosts makes Run and Launch start their ranks on n hosts until the test ends, in blocks, the first ranks on host 0. Call it
-// first in a Test function; on the ranks it returns nil. The test is skipped where network namespaces are not permitted.
+// OnHosts makes Run and Launch start their ranks on n hosts until the test ends, in blocks, the first ranks on host 0. It is called first
+// in a Test function; on the ranks it returns nil. The test is skipped where network namespaces are not permitted.
 func OnHosts(t *testing.T, n int) *Hosts {
 	t.Helper()
 	if world != nil {
@@ -44,7 +44,7 @@ func OnHosts(t *testing.T, n int) *Hosts {
 	return h
 }
 
-// script finds tools/hosts.sh from a test's folder, its package's.
+// script returns the path of tools/hosts.sh, found from the folder of the test's package.
 func script(t *testing.T) string {
 	t.Helper()
 	dir, err := os.Getwd()
@@ -60,7 +60,7 @@ func script(t *testing.T) string {
 	}
 }
 
-// run calls the script. Its error holds what the script wrote.
+// run calls the script. Its error contains the script's output.
 func (h *Hosts) run(args ...string) (string, error) {
 	out, err := exec.Command(h.script, args...).CombinedOutput()
 	if err != nil {

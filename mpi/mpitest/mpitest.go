@@ -10,7 +10,7 @@
 // Test function. LTE_MPIRUN is the launcher with its options, "mpirun" if unset; it must be that of the MPI library that the
 // tests were built with.
 //
-// A test passes when the launcher exits with 0 and every rank said that it is done: hydra's exit code alone may be 0 for a
+// A test passes if the launcher exits with 0 and every rank reported that it is done: hydra's exit code alone may be 0 for a
 // failed job.
 package mpitest
 
@@ -30,7 +30,7 @@ import (
 	"lte/mpi"
 )
 
-// Timeout is how long one launch may take. A TestMain may change it.
+// Timeout is the time limit of one launch. A TestMain may change it.
 var Timeout = 60 * time.Second
 
 const (
@@ -65,7 +65,7 @@ func Main(m *testing.M) {
 	os.Exit(0)
 }
 
-// Run calls body on each of n ranks, for every n in sizes. A rank that fails or panics ends the others.
+// Run calls body on each of n ranks, for every n in sizes. A rank that fails or panics aborts the others.
 func Run(t *testing.T, sizes []int, body func(t *testing.T, w *mpi.World)) {
 	t.Helper()
 	if world != nil {
@@ -100,13 +100,13 @@ func here(t *testing.T, body func(t *testing.T, w *mpi.World)) {
 	body(t, world)
 }
 
-// fail says which rank failed and ends the job: the others may be waiting for this rank.
+// fail reports which rank failed and aborts the job: the others may be waiting for this rank.
 func fail(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "rank %d/%d %s: %s\n", world.Rank(), world.Size(), world.Host(), fmt.Sprintf(format, args...))
 	world.Abort(1)
 }
 
-// done is the line by which a rank says that all went well. The brackets tell rank 1/8 from 11/8.
+// done is the line by which a rank reports success. The brackets distinguish rank 1/8 from 11/8.
 func done(rank, size int) string { return fmt.Sprintf("[mpitest: rank %d/%d is done]", rank, size) }
 
 func allDone(out string, n int) error {
@@ -118,14 +118,14 @@ func allDone(out string, n int) error {
 	return nil
 }
 
-// Launch runs a program on n ranks under the launcher, with env (KEY=value) added to the environment, and returns what all of
-// them wrote. The error is that of the launcher's exit, or says that Timeout passed: then all its processes were killed.
+// Launch runs a program on n ranks under the launcher, with env (KEY=value) added to the environment, and returns the output of all
+// ranks. The error is that of the launcher's exit, or says that Timeout passed: then all its processes were killed.
 func Launch(t *testing.T, n int, env []string, args ...string) (string, error) {
 	t.Helper()
 	return Start(t, n, env, args...).Wait()
 }
 
-// Job is ranks that run under the launcher.
+// Job is a set of ranks that run under the launcher.
 type Job struct {
 	cmd    *exec.Cmd
 	out    *bytes.Buffer
@@ -133,7 +133,7 @@ type Job struct {
 	cancel context.CancelFunc
 }
 
-// Start is Launch that does not wait for the end.
+// Start is Launch without waiting for the end.
 func Start(t *testing.T, n int, env []string, args ...string) *Job {
 	t.Helper()
 	mpirun := strings.Fields(os.Getenv(launcher))
@@ -162,7 +162,7 @@ func Start(t *testing.T, n int, env []string, args ...string) *Job {
 // Signal sends a signal to the launcher.
 func (j *Job) Signal(s syscall.Signal) error { return j.cmd.Process.Signal(s) }
 
-// Wait returns what Launch does.
+// Wait waits for the end and returns the same as Launch.
 func (j *Job) Wait() (string, error) {
 	defer j.cancel()
 	err := j.cmd.Wait()

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// fake makes a shell script the launcher.
+// fake installs a shell script as the launcher.
 func fake(t *testing.T, script string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "mpirun")
@@ -18,7 +18,7 @@ func fake(t *testing.T, script string) {
 	t.Setenv(launcher, path+" --quiet")
 }
 
-func TestLaunch(t *testing.T) {
+func TestLaunchPassesArgumentsAndExitCode(t *testing.T) {
 	fake(t, `echo "$@ $KEY"; exit 3`)
 	out, err := Launch(t, 2, []string{"KEY=value"}, "prog", "arg")
 	if want := "--quiet -np 2 prog arg value\n"; out != want {
@@ -29,8 +29,8 @@ func TestLaunch(t *testing.T) {
 	}
 }
 
-// A job that hangs is ended, and so are the processes that it left behind with the output open.
-func TestLaunchTimeout(t *testing.T) {
+// A job that hangs is killed, and so are the processes that it left behind with the output open.
+func TestHangingJobIsKilled(t *testing.T) {
 	defer func(d time.Duration) { Timeout = d }(Timeout)
 	Timeout = 200 * time.Millisecond
 	fake(t, `echo begun; sleep 1000 & sleep 1000`)
@@ -44,8 +44,8 @@ func TestLaunchTimeout(t *testing.T) {
 	}
 }
 
-// Every rank must say that it is done, whatever the launcher's exit code.
-func TestAllDone(t *testing.T) {
+// Every rank must report that it is done, whatever the launcher's exit code.
+func TestEveryRankMustReportSuccess(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		out  string
