@@ -185,6 +185,9 @@ func (b *builder) assignOffsets() {
 // Storage returns the memory of all parameters: those that can train, then those that never do.
 func (m *Model) Storage() []byte { return m.storage }
 
+// StorageBytes is the length of Storage, of a model without memory too.
+func (m *Model) StorageBytes() int { return m.bytes }
+
 // SetStorage makes storage, as long as Storage, the parameters' memory, with the values that it has. Heads are made after it.
 func (m *Model) SetStorage(storage []byte) {
 	if storage != nil && len(storage) != m.bytes { // nil: only counted
