@@ -42,12 +42,12 @@ func (a Allocator) DType() DType { return a.dtype }
 // Rounds says whether operands are rounded copies of float32 values.
 func (a Allocator) Rounds() bool { return a.dtype != Float32 }
 
-// Bytes returns that many bytes.
-func (a Allocator) Bytes(n float64) []byte {
-	if a.counts(n) {
+// Bytes returns n bytes.
+func (a Allocator) Bytes(n int) []byte {
+	if a.counts(1, n) {
 		return nil
 	}
-	return make([]byte, int(n))
+	return make([]byte, n)
 }
 
 // Floats returns a slice as long as the product of the sizes.

@@ -74,7 +74,7 @@ type Model struct {
 	layerIndex, normIndex []int // of a layer's W and of a norm's γ among the parameters; b and β follow
 
 	storage    []byte                  // of all parameters, those that never train last
-	bytes      float64                 // of storage
+	bytes      int                     // of storage
 	fixedAt    int                     // where those that never train begin
 	total      int                     // elements of all parameters
 	trainable  int                     // of those that can train

@@ -164,7 +164,7 @@ func (b *builder) assignOffsets() {
 	m := b.model
 	for _, s := range b.slots {
 		m.total += s.Len()
-		m.bytes += s.Value.Format().Bytes(s.Value.Rows, s.Value.Cols)
+		m.bytes += s.Value.Size()
 		if !s.fixed {
 			m.trainable += s.Len()
 			m.fixedAt += s.Value.Size()
@@ -185,9 +185,12 @@ func (b *builder) assignOffsets() {
 // Storage returns the memory of all parameters: those that can train, then those that never do.
 func (m *Model) Storage() []byte { return m.storage }
 
+// StorageBytes is the length of Storage, of a model without memory too.
+func (m *Model) StorageBytes() int { return m.bytes }
+
 // SetStorage makes storage, as long as Storage, the parameters' memory, with the values that it has. Heads are made after it.
 func (m *Model) SetStorage(storage []byte) {
-	if storage != nil && float64(len(storage)) != m.bytes { // nil: only counted
+	if storage != nil && len(storage) != m.bytes { // nil: only counted
 		panic("model: storage of another length")
 	}
 	m.storage = storage

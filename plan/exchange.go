@@ -103,7 +103,7 @@ func (w *work) add(flops, bytes float64) {
 // work is the arithmetic of one interval in addition to its steps and messages.
 func (r *rank) work() (w work) {
 	n, k := float64(r.trainable), float64(r.config.Merge.Every)
-	digest := 4 * float64(r.all) // all parameters are read
+	digest := float64(r.outline.Model.StorageBytes()) // all parameters are read
 	alone := r.Cluster.Ranks == 1
 	spec := r.config.Spec()
 	switch spec.Merges {

@@ -56,12 +56,12 @@ const program = 48 << 20
 // memory counts what a rank allocates, by the allocators of the packages that do.
 func (r *rank) memory() (m Memory) {
 	o, c := r.outline, r.config
-	all, trainable, trained, replicas := float64(r.all), float64(r.trainable), float64(o.Trained), float64(o.Replicas)
+	trainable, trained, replicas := float64(r.trainable), float64(o.Trained), float64(o.Replicas)
 	workers := float64(o.Workers)
 	m.Program = program
 	m.Weights = o.Memory[compute.WeightMemory] + 4*float64(o.Measured)
 	m.Passes = o.Memory[compute.PassMemory] * float64(o.Pass)
-	common := 4 * all // W itself
+	common := float64(o.Model.StorageBytes())
 	if c.EMA.Decay > 0 {
 		m.Weights += 4 * trainable
 		common += 4 * trainable

@@ -150,7 +150,7 @@ func newRank(o Options, c config.Config) (r *rank, err error) {
 	if r.outline, err = train.NewOutline(c, o.Cluster.Ranks, o.Set); err != nil {
 		return nil, err
 	}
-	r.all, r.trainable = r.outline.Model.Sizes()
+	_, r.trainable = r.outline.Model.Sizes()
 	return r, nil
 }
 
@@ -185,10 +185,10 @@ func above0(all ...float64) bool { return atLeast0(all...) && !slices.Contains(a
 // rank is one rank of a planned run.
 type rank struct {
 	Options
-	config         config.Config // resolved
-	outline        *train.Outline
-	all, trainable int               // values of all parameters, and of those that can train
-	transports     []merge.Transport // of the outline's factors
+	config     config.Config // resolved
+	outline    *train.Outline
+	trainable  int               // values of the parameters that can train
+	transports []merge.Transport // of the outline's factors
 }
 
 // costs is what a merge is counted by.
