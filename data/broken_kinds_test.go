@@ -31,7 +31,7 @@ func flipped(content string, at int) string {
 	return string(b)
 }
 
-// Every file of every kind of plain pixels cut, grown, emptied, removed or wrong in a byte. Catches damage that passes as
+// Every file of every kind of plain pixels cut, grown, emptied, removed or wrong in a byte. Fails on damage that passes as
 // data, and errors that don't name the file and the place in it.
 func TestBrokenPixels(t *testing.T) {
 	for _, k := range []struct {
@@ -94,7 +94,7 @@ func TestBrokenPixels(t *testing.T) {
 	}
 }
 
-// Catches a zip that is cut or flipped anywhere and passes: every image of it has a checksum.
+// Fails on a zip that is cut or flipped anywhere and passes: every image of it has a checksum.
 func TestBrokenZip(t *testing.T) {
 	whole := zipOf(cats("test"))
 	for n := 1; n < len(whole); n += 29 {

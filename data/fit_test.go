@@ -160,8 +160,7 @@ func (u unreadable) Picture(_ *Picture, i int) error {
 	return errImage
 }
 
-// Of several images that fail the first one of the batch is reported, where others fail before it and after it. Seen to fail with
-// the one that fails last, and with the one that fails first.
+// Of several images that fail the first one of the batch is reported, where others fail before it and after it.
 func TestFirstFailureIsReported(t *testing.T) {
 	s := NewSampler(64, 1)
 	_, image := s.At(0)

@@ -7,10 +7,9 @@ import (
 	"testing"
 )
 
-// A file of every format cut anywhere, and a PNG, of which each chunk has a checksum, with a bit of any byte flipped: an error that
-// says about where and what to do. A GIF alone may end behind its first frame, which is then whole. In the other formats no decoder
-// can tell most flipped bits from others. Seen to fail with libjpeg's warnings passed over, with errors that don't say where, and with
-// what Go's decoders find dropped.
+// A file of every format cut anywhere, and a PNG, of which each chunk has a checksum, with a bit of any byte flipped: an error that says
+// about where and what to do. A GIF alone may end behind its first frame, which is then whole. In the other formats no decoder can tell
+// most flipped bits from others.
 func TestDamage(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.*")
 	if err != nil {

@@ -43,7 +43,7 @@ func scenes(t *testing.T) map[string][]byte {
 	return map[string][]byte{"colours": scene(150, 210, false), "grey": scene(97, 61, true), "progressive": progressive, "small": scene(5, 3, false)}
 }
 
-// libjpeg beside Go's decoder, which rounds otherwise and repeats chroma where libjpeg smooths it: on the mean they are less
+// libjpeg compared with Go's decoder, which rounds otherwise and repeats chroma where libjpeg smooths it: on the mean they are less
 // than a level apart. Fails if planes change places, or rows or columns shift.
 func TestJPEGAgainstGo(t *testing.T) {
 	for name, content := range scenes(t) {
@@ -139,8 +139,8 @@ func TestJPEGShrinks(t *testing.T) {
 	}
 }
 
-// Fails if an image that is cut off passes, also where only a piece before the cut is wanted, if an error says another place, or
-// if a decoder is of no use after it. Seen to fail with pieces decoded of any file.
+// Fails if an image that is cut off passes, also where only a piece before the cut is wanted, if an error says another place, or if a
+// decoder is of no use after it.
 func TestJPEGDamage(t *testing.T) {
 	content := scene(150, 210, false)
 	var p Picture
