@@ -10,7 +10,7 @@ import (
 
 // torchvision's ColorJitter by hand: factors uniform in max(0, 1-x)..1+x, each of its own draw, in an order that is drawn. An operation
 // that is off leaves the others, and what is drawn after them, as they were.
-func TestColourJitter(t *testing.T) {
+func TestColourJitterEqualsTorchvision(t *testing.T) {
 	all := ColourJitter{Brightness: 0.4, Contrast: 0.3, Saturation: 1.5}
 	functions := []func(dst, src *Picture, factor float64){transform.Brightness, transform.Contrast, transform.Saturation}
 	first := map[int]bool{}

@@ -206,7 +206,7 @@ type first struct{ Images }
 func (first) Len() int { return 1 }
 
 // Fails on an image distorted alike in every epoch, or alike for every seed.
-func TestAugmentationChanges(t *testing.T) {
+func TestAugmentationDependsOnEpochAndSeed(t *testing.T) {
 	set := openTest(t)
 	one := *set
 	one.Train = first{set.Train} // every step is an epoch
@@ -424,7 +424,7 @@ func (s slow) Picture(dst *Picture, i int) error {
 }
 
 // Fails on a Wait that counts the caller's own time, or none. On the bubble's clock a batch takes exactly 10 ms.
-func TestWait(t *testing.T) {
+func TestWaitCountsOnlyWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		set := &Set{Name: "slow", Classes: 1, Channels: 1, Height: 1, Width: 2, Mean: []float32{0}, Std: []float32{1},
 			Train: slow{labelled{0}}}

@@ -64,7 +64,7 @@ func cifar100() []member {
 }
 
 // Fails on a coarse label taken for a fine one, batches left out, and files found only where they lie at the root.
-func TestCIFAR(t *testing.T) {
+func TestCIFARIsRead(t *testing.T) {
 	for _, top := range []string{"", "cifar-10-batches-bin/", "below/cifar-10-batches-bin/"} {
 		keptAs(t, cifar10(top), func(path string) {
 			set, err := Open(Source{Path: path}, 1)
@@ -121,7 +121,7 @@ func gzipped(members []member) []member {
 }
 
 // Fails on sizes read in another order, packed files, and EMNIST's images that lie column by column and letters from 1.
-func TestIDX(t *testing.T) {
+func TestIDXIsRead(t *testing.T) {
 	plain := mnist("", "t10k")
 	both := append(slices.Clone(plain), gzipped(plain)...)
 	mixed := append(slices.Clone(plain[:2]), gzipped(plain[2:])...)

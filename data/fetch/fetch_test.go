@@ -135,7 +135,7 @@ func TestResume(t *testing.T) {
 }
 
 // Fails on a fetch that forgets what an earlier one left, and one that gives up at once or never.
-func TestResumeLater(t *testing.T) {
+func TestLaterFetchResumes(t *testing.T) {
 	down := true
 	url, ranges := server(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -183,7 +183,7 @@ func TestServerWithoutRanges(t *testing.T) {
 }
 
 // Fails on wrong bytes that get the final name, or stay to spoil the next try. MD5 counts where it is all that is known.
-func TestChecksum(t *testing.T) {
+func TestWrongChecksumIsAnError(t *testing.T) {
 	url, _ := server(t, whole)
 	dir := t.TempDir()
 	part := filepath.Join(dir, "images.bin.part")

@@ -241,7 +241,7 @@ func TestUnreadable(t *testing.T) {
 
 // Every byte counts: whichever is another one, Open or Picture says so, and names the file and the place; so it is with a file cut
 // anywhere, or missing. Fails if a checksum does not cover a part of a shard, or is not compared.
-func TestDamage(t *testing.T) {
+func TestDamageIsDetected(t *testing.T) {
 	src := source(6, 2)
 	for _, c := range []Compression{Raw, Zstd} {
 		folder := t.TempDir()
@@ -287,7 +287,7 @@ func TestDamage(t *testing.T) {
 }
 
 // Fails if a manifest that says something impossible is believed, or the error does not name the file that it is wrong about.
-func TestBrokenManifest(t *testing.T) {
+func TestBrokenManifestIsAnError(t *testing.T) {
 	src, folder := source(6, 2), t.TempDir()
 	must(Write(folder, src, Options{Shard: 100}))(t)
 	name := filepath.Join(folder, manifestName)
@@ -316,7 +316,7 @@ func TestBrokenManifest(t *testing.T) {
 
 // Labels that the manifest's classes do not have, and a class whose training pictures were all left out. Fails if either is trained on,
 // or the error does not say where.
-func TestLabels(t *testing.T) {
+func TestImpossibleLabelsAreErrors(t *testing.T) {
 	src, folder := source(20, 7), t.TempDir()
 	src.ClassNames = nil
 	must(Write(folder, src, Options{Shard: 100}))(t)
@@ -337,7 +337,7 @@ func TestLabels(t *testing.T) {
 }
 
 // Fails if two processes may pack into one folder.
-func TestLock(t *testing.T) {
+func TestFolderIsLockedWhilePacking(t *testing.T) {
 	folder := t.TempDir()
 	unlock := must(lock(folder))(t)
 	if _, err := Write(folder, source(1, 1), Options{Shard: 1}); err == nil || !strings.Contains(err.Error(), "another process") {

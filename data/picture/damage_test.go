@@ -10,7 +10,7 @@ import (
 // A file of every format cut anywhere, and a PNG, of which each chunk has a checksum, with a bit of any byte flipped: an error that says
 // about where and what to do. A GIF alone may end behind its first frame, which is then whole. In the other formats no decoder can tell
 // most flipped bits from others.
-func TestDamage(t *testing.T) {
+func TestDamageIsDetected(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.*")
 	if err != nil {
 		t.Fatal(err)

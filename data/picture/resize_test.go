@@ -75,7 +75,7 @@ func TestResizeAgainstPillow(t *testing.T) {
 
 // Fails if a piece of the size that is wanted, or a part of it, is anything but copied, or if a plain area does not stay what it is, for
 // which weights sum to 1 to the bit.
-func TestResizeOfNothing(t *testing.T) {
+func TestResizeToTheSameSizeCopies(t *testing.T) {
 	src, got, r := noise(3, 9, 12), &Picture{}, &Resizer{}
 	r.Resize(got, src, Plan{Box{2, 3, 5, 7}, 5, 7, Full(5, 7)}, Bicubic)
 	for c := range 3 {

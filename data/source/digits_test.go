@@ -63,7 +63,7 @@ func TestSplitIsStratified(t *testing.T) {
 
 // Fails on leftovers given to the wrong classes. Of 5, 3 and 2 images half are 2.5, 1.5 and 1: the two equal remainders
 // compete for one image, which the lower class gets.
-func TestLargestRemainder(t *testing.T) {
+func TestLargestRemainderGetsTheMissingImage(t *testing.T) {
 	cases := []struct {
 		count, want []int
 		train       int
@@ -114,7 +114,7 @@ func TestSplitFollowsTheSeed(t *testing.T) {
 var goldenSplit = []int{3, 9, 20, 23, 25, 31, 38, 49}
 
 // Fails on pixels transposed, shifted by the label's column or scaled wrongly: the file's first image, a zero.
-func TestKnownImage(t *testing.T) {
+func TestFirstImageIsAZero(t *testing.T) {
 	d, err := parseDigits(digitsFile)
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +142,7 @@ func TestKnownImage(t *testing.T) {
 }
 
 // Fails on damage that passes as data, and errors that don't say where.
-func TestDamagedTable(t *testing.T) {
+func TestDamagedTableIsAnError(t *testing.T) {
 	line := strings.Repeat("0,", 64) + "3\n"
 	cases := map[string]string{
 		line + strings.Repeat("0,", 63) + "17,3\n": "line 2, column 64",
