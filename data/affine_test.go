@@ -25,7 +25,7 @@ func sameBits(a, b []float32) bool {
 	return len(a) == len(b)
 }
 
-// Catches a centre off by half a pixel, and interpolation where none is due.
+// Fails on a centre off by half a pixel, and interpolation where none is due.
 func TestIdentityLeavesTheBits(t *testing.T) {
 	rng := random.Stream(1, "test")
 	for _, shape := range [][3]int{{1, 8, 8}, {3, 5, 8}, {2, 7, 1}, {1, 1, 1}} {
@@ -38,7 +38,7 @@ func TestIdentityLeavesTheBits(t *testing.T) {
 	}
 }
 
-// Catches a shift in the wrong direction, on the wrong axis, or one that wraps around instead of filling with 0.
+// Fails on a shift in the wrong direction, on the wrong axis, or one that wraps around instead of filling with 0.
 func TestShiftByOne(t *testing.T) {
 	src := []float32{ // 2 x 3
 		1, 2, 3,
@@ -64,7 +64,7 @@ func TestShiftByOne(t *testing.T) {
 	}
 }
 
-// Catches a turn in the wrong direction or about another point, and radians that miss the quarter turn by an ulp,
+// Fails on a turn in the wrong direction or about another point, and radians that miss the quarter turn by an ulp,
 // which would blend in a neighbour. A quarter turn clockwise moves row y, column x to row x, column side-1-y.
 func TestQuarterTurns(t *testing.T) {
 	for _, side := range []int{7, 8} {
@@ -92,7 +92,7 @@ func TestQuarterTurns(t *testing.T) {
 }
 
 // apply's simple twin: the forward matrix multiplied out and inverted, every source pixel weighed by the product of
-// two hat functions. Catches a wrong inverse, a wrong order of the four steps, and lost or doubled edge pixels. Values
+// two hat functions. Fails on a wrong inverse, a wrong order of the four steps, and lost or doubled edge pixels. Values
 // are below 1 and four float32 products are summed: 1e-6 is above four roundings of 6e-8 each and of the weights.
 func TestAgainstSimpleTwin(t *testing.T) {
 	const channels, height, width = 2, 6, 9
@@ -129,7 +129,7 @@ func TestAgainstSimpleTwin(t *testing.T) {
 	}
 }
 
-// Catches a draw that is skipped when its field is 0, which would move all draws after it.
+// Fails on a draw that is skipped when its field is 0, which would move all draws after it.
 func TestEveryApplyDrawsAlike(t *testing.T) {
 	src, dst := make([]float32, 64), make([]float32, 64)
 	var next [3]uint64
@@ -143,7 +143,7 @@ func TestEveryApplyDrawsAlike(t *testing.T) {
 	}
 }
 
-// Catches a field that is ignored, one-sided or exceeds its half-width, and two draws that are one. With 4000 draws
+// Fails on a field that is ignored, one-sided or exceeds its half-width, and two draws that are one. With 4000 draws
 // the ends are missed by 1% of the range with probability e^-20 each; a correlation's deviation is 0.016.
 func TestDrawsSpanTheirRanges(t *testing.T) {
 	const n = 4000
@@ -174,7 +174,7 @@ func TestDrawsSpanTheirRanges(t *testing.T) {
 	}
 }
 
-// Catches distortions that would divide by zero or make NaN, and slices that don't fit.
+// Fails on distortions that would divide by zero or make NaN, and slices that don't fit.
 func TestAffineMisuse(t *testing.T) {
 	x, y := make([]float32, 64), make([]float32, 64)
 	for name, f := range map[string]func(){

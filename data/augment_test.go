@@ -9,7 +9,7 @@ import (
 )
 
 // cropFlip's simple twin: the image laid into a larger black one, a piece of it cut out, and that read backwards.
-// Catches a direction or an axis mistaken, a flip before the crop, edges doubled or left as they were.
+// Fails on a direction or an axis mistaken, a flip before the crop, edges doubled or left as they were.
 func TestCropFlipAgainstSimpleTwin(t *testing.T) {
 	const channels, height, width, pad = 2, 4, 5, 5
 	rng := random.Stream(1, "test")
@@ -39,7 +39,7 @@ func TestCropFlipAgainstSimpleTwin(t *testing.T) {
 	}
 }
 
-// Catches an image changed by an augmentation of nothing, or by two flips.
+// Fails on an image changed by an augmentation of nothing, or by two flips.
 func TestNothingAndTwoFlips(t *testing.T) {
 	rng := random.Stream(1, "test")
 	src, once, twice, room := noise(60, rng), noise(60, rng), noise(60, rng), noise(60, rng)
@@ -54,8 +54,8 @@ func TestNothingAndTwoFlips(t *testing.T) {
 	}
 }
 
-// The order and the draws: an affine distortion alone is what Affine makes of the stream, bit for bit, and with crop
-// and flip those come after it, each by the same numbers whatever else is on. Catches a run's images changed by an
+// The order and the draws: an affine distortion alone is what Affine computes from the stream, bit for bit, and with crop
+// and flip those come after it, each by the same numbers whatever else is on. Fails on a run's images changed by an
 // option that is off.
 func TestStepsInOrder(t *testing.T) {
 	const channels, height, width = 3, 8, 8
@@ -101,7 +101,7 @@ func TestStepsInOrder(t *testing.T) {
 	}
 }
 
-// Catches a crop that never reaches an edge, goes beyond, or favours a place, and a flip of more or less than half.
+// Fails on a crop that never reaches an edge, goes beyond, or favours a place, and a flip of more or less than half.
 // 9000 draws: each of 9 shifts comes 1000 ± 30 times, a flip 4500 ± 47; five deviations are allowed.
 func TestCropAndFlipAreFair(t *testing.T) {
 	const n, crop = 9000, 4
@@ -127,7 +127,7 @@ func TestCropAndFlipAreFair(t *testing.T) {
 	}
 }
 
-// Catches options that would leave nothing of an image, and slices that don't fit.
+// Fails on options that would leave nothing of an image, and slices that don't fit.
 func TestAugmentMisuse(t *testing.T) {
 	x, y, z, short := make([]float32, 64), make([]float32, 64), make([]float32, 64), make([]float32, 63)
 	apply := func(a Augment, dst, src, room []float32) func() {

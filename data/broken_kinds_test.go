@@ -31,9 +31,9 @@ func flipped(content string, at int) string {
 	return string(b)
 }
 
-// Every file of every kind of plain pixels cut, grown, emptied, removed or wrong in a byte. Catches damage that passes as
+// Every file of every kind of plain pixels cut, grown, emptied, removed or wrong in a byte. Fails on damage that passes as
 // data, and errors that don't name the file and the place in it.
-func TestBrokenPixels(t *testing.T) {
+func TestBrokenPixelFilesAreErrors(t *testing.T) {
 	for _, k := range []struct {
 		name    string
 		members []member
@@ -94,8 +94,8 @@ func TestBrokenPixels(t *testing.T) {
 	}
 }
 
-// Catches a zip that is cut or flipped anywhere and passes: every image of it has a checksum.
-func TestBrokenZip(t *testing.T) {
+// Fails on a zip that is cut or flipped anywhere and passes: every image of it has a checksum.
+func TestBrokenZipIsAnError(t *testing.T) {
 	whole := zipOf(cats("test"))
 	for n := 1; n < len(whole); n += 29 {
 		if _, err := Open(Source{Path: writeFile(t, "x.zip", whole[:n])}, 1); err == nil || !strings.Contains(err.Error(), "again") && n > 4 {

@@ -19,9 +19,9 @@ type brokenCase struct {
 	words   []string // what the error says
 }
 
-// Every complaint says which file, what is wrong, what was expected and what to do. Catches damage that passes as
+// Every complaint says which file, what is wrong, what was expected and what to do. Fails on damage that passes as
 // data, and errors that leave their reader helpless.
-func TestBrokenSets(t *testing.T) {
+func TestBrokenSetsAreErrors(t *testing.T) {
 	noise := image.NewGray(image.Rect(0, 0, 3, 2))
 	whole := encoded(func(b *bytes.Buffer) error { return jpeg.Encode(b, noise, nil) })
 	with := func(name, content string) []member { return append(cats("test"), member{name, content}) }
@@ -86,7 +86,7 @@ func TestBrokenSets(t *testing.T) {
 	}
 }
 
-// Catches links that lead nowhere and images that cannot be read.
+// Fails on links that lead nowhere and images that cannot be read.
 func TestBrokenLinkInAFolder(t *testing.T) {
 	root := writeFolder(t, cats("test"))
 	if err := os.Symlink("nowhere", filepath.Join(root, "train/cat/link.png")); err != nil {
@@ -98,9 +98,9 @@ func TestBrokenLinkInAFolder(t *testing.T) {
 	}
 }
 
-// Catches an archive cut short anywhere, between two files too, that opens as a smaller set; archive/tar alone takes
+// Fails on an archive cut short anywhere, between two files too, that opens as a smaller set; archive/tar alone takes
 // the end of the file for the end of the archive.
-func TestCutArchives(t *testing.T) {
+func TestTruncatedArchivesAreErrors(t *testing.T) {
 	plain := tarOf(cats("test"))
 	end := len(strings.TrimRight(plain, "\x00")) // of the last file
 	end = (end + 511) / 512 * 512
@@ -130,8 +130,8 @@ func TestCutArchives(t *testing.T) {
 	}
 }
 
-// Catches an error that hangs on which core was first: of many broken images the first one is named, every time.
-func TestFirstBrokenImage(t *testing.T) {
+// Fails on an error that hangs on which core was first: of many broken images the first one is named, every time.
+func TestFirstBrokenImageIsReported(t *testing.T) {
 	members := cats("test")
 	for i := range 40 {
 		content := tint(1)

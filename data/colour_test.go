@@ -8,10 +8,9 @@ import (
 	"lte/random"
 )
 
-// torchvision's ColorJitter by hand: factors uniform in max(0, 1-x)..1+x, each of its own draw, in an order that is drawn. An
-// operation that is off leaves the others, and what is drawn after them, as they were. Seen to fail with an order that
-// never comes, with a fixed order, with factors below 0, and with a picture painted over itself.
-func TestColourJitter(t *testing.T) {
+// torchvision's ColorJitter by hand: factors uniform in max(0, 1-x)..1+x, each of its own draw, in an order that is drawn. An operation
+// that is off leaves the others, and what is drawn after them, as they were.
+func TestColourJitterEqualsTorchvision(t *testing.T) {
 	all := ColourJitter{Brightness: 0.4, Contrast: 0.3, Saturation: 1.5}
 	functions := []func(dst, src *Picture, factor float64){transform.Brightness, transform.Contrast, transform.Saturation}
 	first := map[int]bool{}

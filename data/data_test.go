@@ -26,9 +26,9 @@ func (l labelled) Picture(dst *Picture, i int) error {
 	return nil
 }
 
-// Catches measures of the wrong split or formula: the normalised training images have mean 0 and variance 1. The mean
+// Fails on measures of the wrong split or formula: the normalised training images have mean 0 and variance 1. The mean
 // of 91,968 values near 1 in float32 is off by less than 1e-6.
-func TestMeasures(t *testing.T) {
+func TestTrainingImagesAreNormalised(t *testing.T) {
 	set := openTest(t)
 	var n, sum, squares float64
 	err := EachBatch(set, set.Train, 100, 0, 1, func(b *Batch) error {
@@ -42,8 +42,8 @@ func TestMeasures(t *testing.T) {
 	}
 }
 
-// Catches a division by zero for a constant channel, and channels mixed up.
-func TestMeasureOfConstantChannel(t *testing.T) {
+// Fails on a division by zero for a constant channel, and channels mixed up.
+func TestConstantChannelHasDeviationOne(t *testing.T) {
 	s := &Set{Channels: 2, Train: newMemory(1, 2, 1, 3)}
 	if err := s.measure(); err != nil {
 		t.Fatal(err)
@@ -54,8 +54,8 @@ func TestMeasureOfConstantChannel(t *testing.T) {
 	}
 }
 
-// Catches digits whose white is not 1: a byte of 16.
-func TestWhiteOfTheDigits(t *testing.T) {
+// Fails on digits whose white is not 166: a byte of 16.
+func TestWhiteOfDigitsIs16(t *testing.T) {
 	set := openTest(t)
 	if v := levels(set.WhiteLevel()); set.White != 16 || v[16] != 1 || v[8] != 0.5 || v[0] != 0 {
 		t.Errorf("white is %d", set.White)

@@ -7,11 +7,10 @@ import (
 	"lte/random"
 )
 
-// What is erased: a rectangle, the same in all channels, of 2 to 33 % of the area and at most 1/0.3 times as wide as high, or as
-// high as wide (to a pixel's rounding), anywhere; of as many images as said (10000 draws: 3000 ± 46, five deviations allowed);
-// uniform in area up to what the image has no room for. Seen to fail with narrower pieces, smaller ones, fewer of them, one
-// channel alone, and an edge never reached.
-func TestErasing(t *testing.T) {
+// What is erased: a rectangle, the same in all channels, of 2 to 33 % of the area and at most 1/0.3 times as wide as high, or as high as
+// wide (to a pixel's rounding), anywhere; of as many images as said (10000 draws: 3000 ± 46, five deviations allowed); uniform in area up
+// to what the image has no room for.
+func TestErasedRectanglesHaveTheirDistribution(t *testing.T) {
 	const n, channels, height, width = 10000, 3, 60, 80
 	rng := random.Stream(1, "test")
 	erased, half := 0, 0

@@ -34,7 +34,7 @@ func sameBatches(a, b []Batch) bool {
 	})
 }
 
-// The feed against the same work done directly, image by image. Catches a batch overwritten while the caller has it,
+// The feed against the same work done directly, image by image. Fails on a batch overwritten while the caller has it,
 // batches out of order, a scratch image or stream carried over, labels of other images.
 func TestFeedIsDirectComputation(t *testing.T) {
 	set := openTest(t)
@@ -79,7 +79,7 @@ func TestFeedIsDirectComputation(t *testing.T) {
 	}
 }
 
-// Catches augmentation that depends on the rank, the number of ranks or the place in a batch: what the ranks see
+// Fails on augmentation that depends on the rank, the number of ranks or the place in a batch: what the ranks see
 // together is the same, bit for bit, however many they are.
 func TestFeedsTogetherIndependentOfRanks(t *testing.T) {
 	set := openTest(t)
@@ -140,9 +140,8 @@ func TestHeadsKeepTheirImages(t *testing.T) {
 	}
 }
 
-// data.share = "shard": eight heads on 1, 2, 4 ranks see, image for image, what each sees on a rank of its own, all of it out of
-// the shard of its number; and a feed that starts amidst an epoch goes on with the next image. Seen to fail with shards counted
-// from the rank's first head, with the mini-batches of a rank's heads in another order, and with epochs of the whole set.
+// data.share = "shard": eight heads on 1, 2, 4 ranks see, image for image, what each sees on a rank of its own, all of it out of the
+// shard of its number; and a feed that starts amidst an epoch goes on with the next image.
 func TestShardsIndependentOfRanks(t *testing.T) {
 	set := openTest(t)
 	const heads, b, steps, start = 8, 15, 25, 17
@@ -179,7 +178,7 @@ func TestShardsIndependentOfRanks(t *testing.T) {
 	}
 }
 
-// data.share = "same": rank 0 of 1 everywhere. Catches a feed that knows more of its rank than it is told, and an epoch
+// data.share = "same": rank 0 of 1 everywhere. Fails on a feed that knows more of its rank than it is told, and an epoch
 // that goes by faster than one mini-batch a step.
 func TestSameImagesForAllHeads(t *testing.T) {
 	set := openTest(t)
@@ -206,8 +205,8 @@ type first struct{ Images }
 
 func (first) Len() int { return 1 }
 
-// Catches an image distorted alike in every epoch, or alike for every seed.
-func TestAugmentationChanges(t *testing.T) {
+// Fails on an image distorted alike in every epoch, or alike for every seed.
+func TestAugmentationDependsOnEpochAndSeed(t *testing.T) {
 	set := openTest(t)
 	one := *set
 	one.Train = first{set.Train} // every step is an epoch
@@ -221,7 +220,7 @@ func TestAugmentationChanges(t *testing.T) {
 	}
 }
 
-// Catches a resumed run that sees other images than the one that was not interrupted.
+// Fails on a resumed run that sees other images than the one that was not interrupted.
 func TestStartResumesExactly(t *testing.T) {
 	set := openTest(t)
 	o := FeedOptions{Seed: 5, Batch: 90, Rank: 1, Size: 2, Augment: jitter}
@@ -238,7 +237,7 @@ func TestStartResumesExactly(t *testing.T) {
 	}
 }
 
-// Catches a worker left behind, whatever state Close finds it in, and a Next that hangs or succeeds afterwards.
+// Fails on a worker left behind, whatever state Close finds it in, and a Next that hangs or succeeds afterwards.
 func TestCloseLeavesNoGoroutine(t *testing.T) {
 	set := openTest(t)
 	before := runtime.NumGoroutine()
@@ -292,7 +291,7 @@ func (b broken) Picture(dst *Picture, i int) error {
 	return nil
 }
 
-// Catches a crash or a hang where an image fails, an error that doesn't say which image and why, batches before the
+// Fails on a crash or a hang where an image fails, an error that doesn't say which image and why, batches before the
 // failure lost, and a second Next that waits for a worker that has ended.
 func TestBrokenImageIsAnError(t *testing.T) {
 	words := map[broken][]string{
@@ -345,7 +344,7 @@ func TestBrokenImageIsAnError(t *testing.T) {
 	}
 }
 
-// Catches an evaluation that misses images, counts some twice, or goes wrong with fewer images than ranks.
+// Fails on an evaluation that misses images, counts some twice, or goes wrong with fewer images than ranks.
 func TestEachBatchSharesOut(t *testing.T) {
 	set := &Set{Name: "labelled", Classes: 50, Channels: 1, Height: 1, Width: 2, White: 1, Mean: []float32{1}, Std: []float32{2}}
 	for _, n := range []int{0, 1, 5, 24, 25} {
@@ -385,7 +384,7 @@ func TestEachBatchSharesOut(t *testing.T) {
 	}
 }
 
-// Catches an evaluation that goes on after its caller has failed, or hides the caller's error.
+// Fails on an evaluation that goes on after its caller has failed, or hides the caller's error.
 func TestEachBatchStopsAtAnError(t *testing.T) {
 	set := openTest(t)
 	calls := 0
@@ -395,7 +394,7 @@ func TestEachBatchStopsAtAnError(t *testing.T) {
 	}
 }
 
-// Catches a feed that allocates per image or batch. Images lie far enough apart that an epoch's end, which derives
+// Fails on a feed that allocates per image or batch. Images lie far enough apart that an epoch's end, which derives
 // one stream, counts little.
 func TestFeedAllocatesLittle(t *testing.T) {
 	for name, k := range map[string]struct {
@@ -424,8 +423,8 @@ func (s slow) Picture(dst *Picture, i int) error {
 	return s.labelled.Picture(dst, i)
 }
 
-// Catches a Wait that counts the caller's own time, or none. On the bubble's clock a batch takes exactly 10 ms.
-func TestWait(t *testing.T) {
+// Fails on a Wait that counts the caller's own time, or none. On the bubble's clock a batch takes exactly 10 ms.
+func TestWaitCountsOnlyWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		set := &Set{Name: "slow", Classes: 1, Channels: 1, Height: 1, Width: 2, Mean: []float32{0}, Std: []float32{1},
 			Train: slow{labelled{0}}}

@@ -42,7 +42,7 @@ func albumSet(n int) *Set {
 
 // torchvision's Resize(256) and CenterCrop(224), and what of other shapes comes nearest. Fails if the longer side is
 // resized to the size meant for the shorter one, if the middle is off, or if a side is left too short to cut from.
-func TestFitPlan(t *testing.T) {
+func TestFitPlanEqualsTorchvision(t *testing.T) {
 	for _, k := range []struct {
 		height, width, toHeight, toWidth int
 		want                             picture.Plan
@@ -160,8 +160,7 @@ func (u unreadable) Picture(_ *Picture, i int) error {
 	return errImage
 }
 
-// Of several images that fail the first one of the batch is reported, where others fail before it and after it. Seen to fail with
-// the one that fails last, and with the one that fails first.
+// Of several images that fail the first one of the batch is reported, where others fail before it and after it.
 func TestFirstFailureIsReported(t *testing.T) {
 	s := NewSampler(64, 1)
 	_, image := s.At(0)
@@ -210,7 +209,7 @@ func TestWorkersGiveTheSame(t *testing.T) {
 }
 
 // Fails if a name stands for other measures, if one channel's are not taken for three, or if three are taken for one.
-func TestNormalizations(t *testing.T) {
+func TestNamedNormalizations(t *testing.T) {
 	for name, want := range map[string]float32{"imagenet": (0.6 - 0.485) / 0.229, "half": 0.2, "mnist": (0.6 - 0.1307) / 0.3081} {
 		set := albumSet(1)
 		if err := set.prepare(Source{Normalize: name}); err != nil {

@@ -63,8 +63,8 @@ func cifar100() []member {
 	})
 }
 
-// Catches a coarse label taken for a fine one, batches left out, and files found only where they lie at the root.
-func TestCIFAR(t *testing.T) {
+// Fails on a coarse label taken for a fine one, batches left out, and files found only where they lie at the root.
+func TestCIFARIsRead(t *testing.T) {
 	for _, top := range []string{"", "cifar-10-batches-bin/", "below/cifar-10-batches-bin/"} {
 		keptAs(t, cifar10(top), func(path string) {
 			set, err := Open(Source{Path: path}, 1)
@@ -120,8 +120,8 @@ func gzipped(members []member) []member {
 	return members
 }
 
-// Catches sizes read in another order, packed files, and EMNIST's images that lie column by column and letters from 1.
-func TestIDX(t *testing.T) {
+// Fails on sizes read in another order, packed files, and EMNIST's images that lie column by column and letters from 1.
+func TestIDXIsRead(t *testing.T) {
 	plain := mnist("", "t10k")
 	both := append(slices.Clone(plain), gzipped(plain)...)
 	mixed := append(slices.Clone(plain[:2]), gzipped(plain[2:])...)
@@ -163,7 +163,7 @@ func stl10() []member {
 	})
 }
 
-// Catches planes read row by row, and labels that begin with 1.
+// Fails on planes read row by row, and labels that begin with 1.
 func TestSTL10(t *testing.T) {
 	keptAs(t, stl10(), func(path string) {
 		set, err := Open(Source{Path: path}, 1)
@@ -195,7 +195,7 @@ func values(t *testing.T, images Images) (reds []uint8, labels []int) {
 	return reds, labels
 }
 
-// Caltech-256 as it comes: no split, and two classes with something else in them. Catches that taken for images, a split
+// Caltech-256 as it comes: no split, and two classes with something else in them. Fails on that taken for images, a split
 // that depends on more than its seed, or that leaves a class out of either part.
 func TestCaltech256(t *testing.T) {
 	members := []member{{"256_ObjectCategories/056.dog/greg/vision309/1.jpg", "no image"}, {"256_ObjectCategories/198.spider/RENAME2", "no image"}}
@@ -234,7 +234,7 @@ func TestCaltech256(t *testing.T) {
 	})
 }
 
-// SUN397's classes, at two depths, with its own lists of a split or without. Catches classes cut to one level, and lists
+// SUN397's classes, at two depths, with its own lists of a split or without. Fails on classes cut to one level, and lists
 // that are not heeded.
 func TestSUN397(t *testing.T) {
 	members := below("SUN397/", []member{
@@ -279,7 +279,7 @@ func TestSUN397(t *testing.T) {
 	}
 }
 
-// ImageNet100's way: some class folders of a larger set. Catches classes numbered by the list's order, and one that is not there.
+// ImageNet100's way: some class folders of a larger set. Fails on classes numbered by the list's order, and one that is not there.
 func TestClassList(t *testing.T) {
 	members := append(cats("val"), member{"train/ant/1.png", tint(9)}, member{"val/ant/1.png", tint(9)}, member{"val/extra/", ""})
 	keptAs(t, members, func(path string) {

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// Images of several sizes come one by one, as they are, and only with data.size. Catches a set of which only the images of
+// Images of several sizes come one by one, as they are, and only with data.size. Fails on a set of which only the images of
 // the first one's size are read, and an error on the way that does not name the image.
 func TestImagesOfSeveralSizes(t *testing.T) {
 	members := append(cats("test"), member{"train/cat/0.png", pngOf(5, 4, 9)})
@@ -77,7 +77,7 @@ func TestLargeSetsStayEncoded(t *testing.T) {
 	}
 }
 
-// Catches a plain tar that is read into memory: what changes after it was opened is noticed.
+// Fails on a plain tar that is read into memory: what changes after it was opened is noticed.
 func TestPlainTarsAreReadInPlace(t *testing.T) {
 	path := writeFile(t, "pets.tar", tarOf(append(cats("test"), member{"train/cat/0.png", pngOf(5, 4, 9)})))
 	set, err := Open(Source{Path: path, Unread: true}, 1)
@@ -93,7 +93,7 @@ func TestPlainTarsAreReadInPlace(t *testing.T) {
 	}
 }
 
-// Catches a file with holes, which tar -S leaves out, read as if it lay there whole.
+// Fails on a file with holes, which tar -S leaves out, read as if it lay there whole.
 func TestSparseTar(t *testing.T) {
 	root := writeFolder(t, cifar10(""))
 	name := filepath.Join(root, "data_batch_1.bin")

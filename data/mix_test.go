@@ -24,7 +24,7 @@ func counted(n int) (labels []int) {
 }
 
 // The law of both: image i is its own and its partner's, everywhere and by λ. Against a copy mixed value by value.
-// Catches a partner that was mixed already, another λ for the second of a pair, a box that differs between images or
+// Fails on a partner that was mixed already, another λ for the second of a pair, a box that differs between images or
 // channels or is no box, a λ that is not the box's area, and labels of others. Mixup: three roundings of 6e-8 of
 // values below 1.
 func TestMixAgainstSimpleTwin(t *testing.T) {
@@ -132,7 +132,7 @@ func TestMixPreservesTheMean(t *testing.T) {
 	}
 }
 
-// Catches a λ of 1 that changes a bit, and one of 0 that is no exchange.
+// Fails on a λ of 1 that changes a bit, and one of 0 that is no exchange.
 func TestMixAtItsEnds(t *testing.T) {
 	rng := random.Stream(1, "test")
 	before := noise(4*16, rng)
@@ -160,7 +160,7 @@ func TestMixAtItsEnds(t *testing.T) {
 }
 
 // drawBox before it is cut off: sides √(1-λ) of the image's, rounded down to even numbers, as the published code has
-// it, about a centre that may be anywhere. Catches a ratio without its root, sides exchanged, a centre that keeps away
+// it, about a centre that may be anywhere. Fails on a ratio without its root, sides exchanged, a centre that keeps away
 // from an edge.
 func TestBoxes(t *testing.T) {
 	rng := random.Stream(1, "test")
@@ -187,7 +187,7 @@ func TestBoxes(t *testing.T) {
 	}
 }
 
-// Beta(α, α) has mean 1/2 and variance 1/(4(2α+1)). Catches another distribution, and NaN for small α. Of 20000 draws
+// Beta(α, α) has mean 1/2 and variance 1/(4(2α+1)). Fails on another distribution, and NaN for small α. Of 20000 draws
 // the mean's deviation is below 0.5/√20000, the variance's below half of that.
 func TestBeta(t *testing.T) {
 	const n = 20000
@@ -208,7 +208,7 @@ func TestBeta(t *testing.T) {
 	}
 }
 
-// Catches a probability of the wrong thing, and one of the two mixes preferred. 4000 mini-batches: 1200 ± 29 are
+// Fails on a probability of the wrong thing, and one of the two mixes preferred. 4000 mini-batches: 1200 ± 29 are
 // mixed, half of them by CutMix, ± 17; five deviations are allowed.
 func TestMixShares(t *testing.T) {
 	rng := random.Stream(1, "test")
@@ -228,7 +228,7 @@ func TestMixShares(t *testing.T) {
 	}
 }
 
-// Catches a draw from elsewhere than the stream, and an allocation a call.
+// Fails on a draw from elsewhere than the stream, and an allocation a call.
 func TestMixFollowsItsStream(t *testing.T) {
 	mix := func(id uint64) ([]float32, float32) {
 		images := noise(4*48, random.Stream(1, "test"))
@@ -259,7 +259,7 @@ func TestMixFollowsItsStream(t *testing.T) {
 	}
 }
 
-// Catches values that cannot be drawn taken, and an error that doesn't say the key.
+// Fails on values that cannot be drawn taken, and an error that doesn't say the key.
 func TestMixMisuse(t *testing.T) {
 	for key, m := range map[string]Mix{
 		"data.mixup": {Mixup: -1}, "data.cutmix": {CutMix: math.NaN()}, "data.mix_probability": {Probability: 1.5},
@@ -289,7 +289,7 @@ func TestMixMisuse(t *testing.T) {
 	}
 }
 
-// Catches heads' mini-batches mixed with each other, a head's λ or labels given to another, and targets of a batch
+// Fails on heads' mini-batches mixed with each other, a head's λ or labels given to another, and targets of a batch
 // before left where the feed uses its room again.
 func TestBatchOfSeveralHeads(t *testing.T) {
 	set := openTest(t)

@@ -185,7 +185,7 @@ func checkCats(t *testing.T, of string, set *Set, err error) {
 	}
 }
 
-// One set, however it is kept. Catches an order of images or classes that hangs on the file system or the archive,
+// One set, however it is kept. Fails on an order of images or classes that hangs on the file system or the archive,
 // planes in the wrong order, formats taken by their names, a top folder, val/, a leading dot or junk not understood.
 func TestOneSetHoweverItIsKept(t *testing.T) {
 	junk := []member{
@@ -228,7 +228,7 @@ func TestOneSetHoweverItIsKept(t *testing.T) {
 	checkCats(t, "a file train", set, err)
 }
 
-// Catches links not followed in a folder: to a class, to an image.
+// Fails on links not followed in a folder: to a class, to an image.
 func TestLinksInAFolder(t *testing.T) {
 	root := writeFolder(t, cats("test"))
 	elsewhere := filepath.Join(t.TempDir(), "dogs")
@@ -251,7 +251,7 @@ func TestLinksInAFolder(t *testing.T) {
 	}
 }
 
-// Catches measures of the wrong split or channel, against sums over the pixels themselves. The set's values are below
+// Fails on measures of the wrong split or channel, against sums over the pixels themselves. The set's values are below
 // 255/255 and few: float64 sums are exact to 1e-12, float32 measures to 1e-7 of 1.
 func TestMeasuresOfAFolder(t *testing.T) {
 	set, err := Open(Source{Path: writeFolder(t, cats("test"))}, 1)

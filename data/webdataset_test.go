@@ -28,7 +28,7 @@ func writeFiles(t *testing.T, files map[string]string) string {
 	return writeFolder(t, members)
 }
 
-// Catches shards out of order or left out, packed ones, splits read from the wrong part of a name, and the words of a split
+// Fails on shards out of order or left out, packed ones, splits read from the wrong part of a name, and the words of a split
 // found inside other words.
 func TestWebDataset(t *testing.T) {
 	first, second, test := shardOf([2]int{1, 0}, [2]int{2, 2}), shardOf([2]int{3, 1}), shardOf([2]int{4, 2})
@@ -74,7 +74,7 @@ func TestWebDataset(t *testing.T) {
 	}
 }
 
-// Catches samples that are silently left out, and errors that don't name the shard and the place in it.
+// Fails on samples that are silently left out, and errors that don't name the shard and the place in it.
 func TestBrokenWebDataset(t *testing.T) {
 	good, test := shardOf([2]int{1, 0}, [2]int{2, 1}), shardOf([2]int{4, 1})
 	with := func(members ...member) string {

@@ -7,7 +7,7 @@ import (
 	"gonum.org/v1/gonum/mat"
 )
 
-// Head is one layer's share of a LoRA head, the update B·A, prepared for comparison with others.
+// Head is one layer's part of a LoRA head, the update B·A, prepared for comparison with others.
 type Head struct {
 	a, b *mat.Dense // (r, in), (out, r)
 	q    *mat.Dense // (in, r): an orthonormal basis of the row space of A
@@ -17,7 +17,7 @@ type Head struct {
 // NewHead prepares the factors A (r, in) and B (out, r), r at most in. It panics on other shapes.
 func NewHead(a, b blas32.General) Head {
 	if b.Cols != a.Rows || a.Rows > a.Cols {
-		panic("measure: factors of shapes that do not belong together")
+		panic("measure: factors of incompatible shapes")
 	}
 	h := Head{a: dense(a), b: dense(b)}
 	var qr mat.QR
@@ -43,9 +43,9 @@ func Inner(i, j Head) float64 {
 // Cosine returns ⟨B_i A_i, B_j A_j⟩ / (‖B_i A_i‖·‖B_j A_j‖): 0 where the updates are orthogonal, NaN where one is 0.
 func Cosine(i, j Head) float64 { return Inner(i, j) / (i.norm * j.norm) }
 
-// Grassmann returns the distance of the row spaces of two A's, √Σθ², θ the principal angles between them: cos θ are the
-// singular values of Q_iᵀQ_j. It is 0 for equal row spaces and √r·π/2 for orthogonal ones; an angle below 1e-7 is lost in the
-// rounding of its cosine.
+// Grassmann returns the Grassmann distance of the row spaces of two A's, √Σθ², where θ are the principal angles between them: cos θ are
+// the singular values of Q_iᵀQ_j. It is 0 for equal row spaces and √r·π/2 for orthogonal ones; angles below 1e-7 are lost to rounding of
+// their cosine.
 func Grassmann(i, j Head) float64 {
 	var product mat.Dense // (r_i, r_j)
 	product.Mul(i.q.T(), j.q)
@@ -57,8 +57,8 @@ func Grassmann(i, j Head) float64 {
 	return math.Sqrt(sum)
 }
 
-// Pairs returns means over all pairs of heads of one layer: of |cosine| between their updates, and of the Grassmann distance of their
-// row spaces divided by its maximum √r·π/2: 0 if equal, 1 if orthogonal. A pair with a zero update has no cosine and is left out of that
+// Pairs returns means over all pairs of heads of one layer: of |cosine| between their updates, and of the Grassmann distance of their row
+// spaces divided by its maximum √r·π/2: 0 if equal, 1 if orthogonal. Pairs with a zero update have no cosine and are left out of that
 // mean. Either is NaN without a pair.
 func Pairs(heads []Head) (alignment, grassmann float64) {
 	cosines, pairs := 0.0, 0.0

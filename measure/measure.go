@@ -1,6 +1,6 @@
 // Package measure computes what "Training Neural Networks from Scratch with Parallel Low-Rank Adapters" (Huh et al.,
 // arXiv 2402.16828) measures of gradients, updates and heads: effective ranks, and the similarity of low-rank updates.
-// Package train chooses which matrices are measured, and when. Matrices are float32; everything is computed in float64.
+// Package train chooses what is measured, and when. Matrices are float32; everything is computed in float64.
 //
 // Sources: Roy and Vetterli, The effective rank: a measure of effective dimensionality (EUSIPCO 2007); Edelman, Arias
 // and Smith, The geometry of algorithms with orthogonality constraints (SIAM J. Matrix Anal. Appl. 20, 1998), section
@@ -15,12 +15,12 @@ import (
 	"gonum.org/v1/gonum/mat"
 )
 
-// EffectiveRank returns that of a matrix with singular values σ (Roy and Vetterli 2007, definition 1):
+// EffectiveRank returns the effective rank of a matrix with singular values σ (Roy and Vetterli 2007, definition 1):
 //
 //	exp(−Σ_i p_i·log p_i),  p_i = σ_i/Σσ
 //
-// It is 1 for a matrix of rank one, n if n singular values are equal and the others 0, 0 for a matrix of zeros, and NaN for a matrix
-// with an element that is not finite.
+// It is 1 for a matrix of rank one, n if n singular values are equal and the others 0, 0 for a zero matrix, and NaN for a matrix with an
+// element that is not finite.
 func EffectiveRank(a blas32.General) float64 {
 	d := dense(a)
 	if norm := mat.Norm(d, 1); math.IsNaN(norm) || math.IsInf(norm, 0) {
@@ -42,7 +42,7 @@ func EffectiveRank(a blas32.General) float64 {
 	return math.Exp(entropy)
 }
 
-// singularValues returns those of a, largest first.
+// singularValues returns the singular values of a, largest first.
 func singularValues(a mat.Matrix) []float64 {
 	var svd mat.SVD
 	if !svd.Factorize(a, mat.SVDNone) {
@@ -51,7 +51,7 @@ func singularValues(a mat.Matrix) []float64 {
 	return svd.Values(nil)
 }
 
-// dense copies a matrix, which may be a part of a larger one.
+// dense copies a matrix, which may be a view of a larger one.
 func dense(a blas32.General) *mat.Dense {
 	d := mat.NewDense(a.Rows, a.Cols, nil)
 	for i := range a.Rows {

@@ -31,8 +31,8 @@ func near(t *testing.T, what string, got, want, tolerance float64) {
 	}
 }
 
-// Cases in closed form. Fails if the logarithm, the sum or the case of nothing is another.
-func TestEffectiveRank(t *testing.T) {
+// Fails if the logarithm, the sum or the case of a zero matrix is wrong.
+func TestEffectiveRankInClosedForm(t *testing.T) {
 	identity := matrix(7, 7)
 	for i := range 7 {
 		identity.Data[8*i] = 3
@@ -66,8 +66,7 @@ func TestEffectiveRank(t *testing.T) {
 	}
 }
 
-// It does not depend on scale, nor on which side is the longer one.
-func TestEffectiveRankInvariance(t *testing.T) {
+func TestEffectiveRankIsInvariantToScaleAndTransposition(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	a := random(rng, 12, 5)
 	transposed, scaled := matrix(5, 12), matrix(12, 5)
@@ -85,8 +84,8 @@ func TestEffectiveRankInvariance(t *testing.T) {
 	}
 }
 
-// The twin forms the products.
-func TestInnerIsThatOfTheProducts(t *testing.T) {
+// Compared with the formed products.
+func TestInnerEqualsThatOfTheProducts(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	x := NewHead(random(rng, 3, 8), random(rng, 6, 3))
 	y := NewHead(random(rng, 2, 8), random(rng, 6, 2)) // ranks may differ
@@ -101,9 +100,9 @@ func TestInnerIsThatOfTheProducts(t *testing.T) {
 	near(t, "norm", x.norm, mat.Norm(&p, 2), 1e-12*x.norm)
 }
 
-// Cases in closed form. Fails if an angle, its number or its bound is another, if the span depends on its basis, or if updates that point
-// against one another count as negative.
-func TestHeads(t *testing.T) {
+// Fails if an angle, the number of angles or their maximum is wrong, if the distance depends on the basis, or if opposite updates count
+// as negative.
+func TestCosineAndGrassmannInClosedForm(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
 	b := random(rng, 4, 2)
 	first := matrix(2, 6, 1, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0)   // spans e1, e2
@@ -160,15 +159,15 @@ func TestHeads(t *testing.T) {
 	}
 }
 
-// The panic names the package and the misuse. Fails if gonum's own panic, on a later line, is all that comes.
-func TestShapes(t *testing.T) {
+// Fails if gonum panics later instead of this package.
+func TestIncompatibleFactorsPanic(t *testing.T) {
 	for name, f := range map[string]func(){
 		"ranks differ": func() { NewHead(matrix(2, 4), matrix(3, 3)) },
 		"rank beyond":  func() { NewHead(matrix(5, 4), matrix(3, 5)) },
 	} {
 		func() {
 			defer func() {
-				if got := recover(); got != "measure: factors of shapes that do not belong together" {
+				if got := recover(); got != "measure: factors of incompatible shapes" {
 					t.Errorf("%s: panic %v", name, got)
 				}
 			}()

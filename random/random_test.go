@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Catches state that leaks between streams: a clock, a shared generator, a dependence on the order of calls.
-func TestSameTupleSameStream(t *testing.T) {
+// Fails on state that leaks between streams: a clock, a shared generator, a dependence on the order of calls.
+func TestEqualTuplesHaveEqualStreams(t *testing.T) {
 	a := Stream(7, "order", 1, 2)
 	Stream(7, "order", 1, 3).Uint64()
 	b := Stream(7, "order", 1, 2)
@@ -18,8 +18,8 @@ func TestSameTupleSameStream(t *testing.T) {
 	}
 }
 
-// Catches an encoding in which two tuples meet: parts without lengths, ids that are added up, trailing zeros dropped.
-func TestEveryPartCounts(t *testing.T) {
+// Fails on an encoding in which two tuples meet: parts without lengths, ids that are added up, trailing zeros dropped.
+func TestEveryPartChangesTheKey(t *testing.T) {
 	type tuple struct {
 		seed    uint64
 		purpose string
@@ -43,9 +43,9 @@ func TestEveryPartCounts(t *testing.T) {
 	}
 }
 
-// Catches any change of encoding or generator: it would silently give every recorded run other numbers. The key was
+// Fails on any change of encoding or generator: it would silently give every recorded run other numbers. The key was
 // computed apart from this code: sha256(struct.pack("<QQ", 42, 5) + b"split" + struct.pack("<QQ", 3, 2**40)).
-func TestGolden(t *testing.T) {
+func TestKeyAndStreamAreFixed(t *testing.T) {
 	key := Key(42, "split", 3, 1<<40)
 	if got, want := hex.EncodeToString(key[:]), goldenKey; got != want {
 		t.Errorf("key %s, want %s", got, want)
@@ -55,8 +55,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// Catches a reseeded generator that keeps something of the stream before, and a Key that allocates per call.
-func TestReseed(t *testing.T) {
+// Fails on a reseeded generator that keeps something of the stream before, and a Key that allocates per call.
+func TestReseedingEqualsAFreshStream(t *testing.T) {
 	source := rand.NewChaCha8(Key(1, "augment", 0))
 	rng := rand.New(source)
 	rng.Uint32() // half of a word: nothing of it may be left over

@@ -55,7 +55,7 @@ def arguments():
 
 
 def environment(extra):
-    """The environment less what steers BLAS and allocator: OpenBLAS chooses its kernels, glibc its thresholds."""
+    """The environment without variables of BLAS and the allocator: OpenBLAS chooses its kernels, glibc its thresholds."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("OPENBLAS_", "MALLOC_", "GLIBC_TUNABLES"))}
     return {**env, "OMP_NUM_THREADS": "1", **extra}
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Make the golden LTE runs that the Go tests repeat: whole training runs computed by PyTorch.
+"""Make the golden LTE runs that the Go tests repeat: complete training runs computed by PyTorch.
 
 Run:    /usr/bin/python3 tools/golden.py
 Needs:  Debian 12's python3-torch (1.13) and python3-torchvision (0.14).
@@ -169,7 +169,7 @@ def train_linear(case, optimizer, reset, dtype=torch.float64):
 
 
 def written_linear(case, optimizer, reset):
-    """The same run from closed formulas: no autograd, no torch.optim, W never updated but summed anew.
+    """The same run from closed formulas: no autograd, no torch.optim, W never updated but recomputed as a sum.
 
     With P = dL/dy: dB = s P^T (x A^T), dA = s (P B)^T x.
     """
@@ -203,7 +203,7 @@ def written_linear(case, optimizer, reset):
 
 
 def strays(got, want, keys):
-    """The largest deviation of each key over all merges; of what is 0 the value itself."""
+    """The largest deviation of each key over all merges; the absolute deviation where the value is 0."""
     return {key: max(deviation(p[key], q[key]) if q[key].any() else float(p[key].abs().max())
                      for p, q in zip(got, want)) for key in keys}
 

@@ -79,7 +79,7 @@ def main():
 
 
 def operated(image):
-    """Pictures, each with what Pillow's operations make of it."""
+    """Pictures with the results of Pillow's operations."""
     red, green, blue = image.crop((5, 4, 34, 27)).split()
     dim = Image.merge("RGB", [red.point(lambda v: 30 + v * 6 // 10), green.point(lambda v: v // 2), blue.point(lambda v: 90 + v // 4)])
     pictures = [dim, dim.convert("L"), dim.crop((7, 5, 9, 8)), dim.crop((20, 9, 21, 10)), Image.new("RGB", (16, 16), (9, 90, 200))]

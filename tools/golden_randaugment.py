@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Makes data/testdata/randaugment.json: what each of torchvision's RandAugment operations makes of a picture, at the usual, a
+"""Makes data/testdata/randaugment.json: a picture after each of torchvision's RandAugment operations, at the usual, a
 middling and the largest magnitude, both ways where there are two.
 
     apt-get install python3-torchvision

@@ -1,18 +1,18 @@
 #!/bin/sh
-# Several hosts on one machine: network namespaces, each with a name and an address of its own, at a switch whose links can be slow.
+# Several hosts on one machine: network namespaces, each with its own name and address, at a switch whose links can be slow.
 #
-#   tools/hosts.sh up N [RATE [DELAY]]       N hosts; RATE of each link either way, such as 20mbit, DELAY of what is sent, such as 10ms
+#   tools/hosts.sh up N [RATE [DELAY]]       N hosts; RATE of each link in both directions, such as 20mbit, DELAY of sent packets, such as 10ms
 #   tools/hosts.sh shape RATE|none [DELAY]   another rate
 #   tools/hosts.sh mpirun -np P PROGRAM ...  P ranks, in blocks: the first ones on host 0
 #   tools/hosts.sh exec HOST PROGRAM ...     on host 0 to N-1
-#   tools/hosts.sh link HOST                 what its link carried: bytes and packets sent, bytes and packets received
+#   tools/hosts.sh link HOST                 traffic of its link: bytes and packets sent, bytes and packets received
 #   tools/hosts.sh down
 #
 # MPIRUN is the launcher, with its options, of MPICH or Open MPI; "mpirun" if unset. LTE_HOSTS names the set of hosts, "lte" if
-# unset; sets of different names know nothing of one another. Needs root. Status 77 says that this machine can have no hosts.
+# unset; sets of different names are independent. Needs root. Exit status 77: this machine does not permit network namespaces.
 #
 # Ranks of one host share memory; those of two hosts talk TCP over the links, and so does the launcher, which runs on host 0. All
-# share this machine's cores, and lte finds that out by the kernel's boot id; LTE_BOOT=own gives every host one of its own.
+# share this machine's cores, which lte detects by the kernel's boot id; LTE_BOOT=own gives every host its own.
 set -eu
 
 set=${LTE_HOSTS:-lte}
@@ -64,9 +64,9 @@ up() {
 	trap - EXIT
 }
 
-# One core takes in all of an interface's packets: a sender that moves to another core would overtake itself, and TCP would send
-# again what was never lost. Interfaces cut what TCP sends into packets by themselves: what is handed to one is small enough not to be
-# cut by the shaped queue before it, at a cost in processor time that no machine with a network card has.
+# One core processes all packets of an interface: a sender that moves to another core would reorder packets, and TCP would retransmit packets
+# that were not lost. Interfaces segment TCP's data themselves: segments are kept small enough not to be split by the shaping queue, at a CPU
+# cost that no machine with a network card has.
 link_up() { # namespace, interface
 	ip netns exec "$1" sh -c "echo 1 >/sys/class/net/$2/queues/rx-0/rps_cpus"
 	ip -n "$1" link set "$2" gso_max_size 16384 gro_max_size 16384

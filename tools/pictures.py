@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Writes data/picture/testdata: one small image in the formats that image sets hold and Go's encoders cannot write, each with
-what Pillow makes of it as RGB (NAME.png). Needs python3-pil; run it in the repository's root."""
+Pillow's RGB version (NAME.png). Needs python3-pil; run it in the repository's root."""
 
 import pathlib
 

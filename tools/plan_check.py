@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Holds `lte plan` against runs: prints, for each case, the interval that was planned beside the one that a run took.
+"""Compares `lte plan` with runs: prints, for each case, the predicted and the measured time of an interval.
 
     tools/plan_check.py ranks                    2, 4 and 8 ranks on this machine
     tools/plan_check.py hosts RATE...            4 ranks on two hosts of this machine (tools/hosts.sh; needs root), joined by links

@@ -1,9 +1,9 @@
 #!/bin/bash
-# A SLURM of its own on this machine: one controller and two nodes, n1 and n2, on loopback, for the tests of jobs/.
+# A private SLURM on this machine: one controller and two nodes, n1 and n2, on loopback, for the tests of jobs/.
 #
 #     tools/slurm.sh DIR COMMAND...    # starts it, runs the command with SLURM_CONF set, ends it; state and logs in DIR
 #
-# Wants Debian's slurm-wlm and munge, and to be root. Nothing of it outlives the command.
+# Needs Debian's slurm-wlm and munge, and root. All its processes end with the command.
 set -euo pipefail
 dir=$(mkdir -p "$1" && cd "$1" && pwd)
 shift
@@ -11,7 +11,7 @@ cores=$((2 * $(env -u OMP_NUM_THREADS nproc))) # of a node: several jobs run sid
 port=$((20000 + $$ % 10000))
 
 mkdir -p "$dir"/{state,spool-n1,spool-n2}
-# A socket may be there from a munged that is gone.
+# An earlier munged may have left its socket.
 munged=
 munge -n >/dev/null 2>&1 || {
   mkdir -p /run/munge /var/log/munge /var/lib/munge

@@ -114,7 +114,7 @@ def sincos(side, width):
 
 
 def blas():
-    """The BLAS that this process has loaded."""
+    """The BLAS library of this process."""
     if torch.backends.mkl.is_available():
         return "mkl"
     loaded = open("/proc/self/maps").read().lower()

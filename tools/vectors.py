@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Make the golden test vectors that the Go tests compare with: numbers that PyTorch computed.
+"""Make the golden test vectors of the Go tests: values computed by PyTorch.
 
 Run:    /usr/bin/python3 tools/vectors.py
 Needs:  Debian 12's python3-torch (1.13) and python3-torchvision (0.14), which bring python3-numpy.
@@ -74,7 +74,7 @@ DTYPES = {torch.float64: ("F64", "d"), torch.int64: ("I64", "q"), torch.float32:
 
 
 def write_safetensors(path, tensors, metadata):
-    """Write the safetensors format by hand: 8-byte little-endian header length, JSON header, data without holes.
+    """Write the safetensors format by hand: 8-byte little-endian header length, JSON header, data without gaps.
 
     Wider dtypes come first and the header is padded with spaces to a multiple of 8 bytes, so that all is aligned.
     """
@@ -92,7 +92,7 @@ def write_safetensors(path, tensors, metadata):
 
 
 def write_json(path, value):
-    """Write JSON with one line per innermost list of numbers."""
+    """Write JSON with one line per innermost list."""
 
     def dump(v, indent):
         pad = "\n" + " " * (indent + 1)
@@ -205,7 +205,7 @@ def mixer_forward(model, images, logits):
 
 
 def random_params(model, rng, gain=1.5):
-    """Every parameter random, none as it is initialised, of sizes that give gradients of order 1.
+    """Every parameter random, none at its initial value, of sizes that give gradients of order 1.
 
     A weight has standard deviation gain/sqrt(fan-in).
     """

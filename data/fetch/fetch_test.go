@@ -101,7 +101,7 @@ func refused(t *testing.T, dir string, err error, part int64, words ...string) {
 	}
 }
 
-// Catches a download that begins again where it could go on, and bytes doubled or lost where the connection was cut.
+// Fails on a download that begins again where it could go on, and bytes doubled or lost where the connection was cut.
 func TestResume(t *testing.T) {
 	sends := []func(http.ResponseWriter, *http.Request){cutAfter(1000), cutAfter(100000), whole}
 	url, ranges := server(t, func(w http.ResponseWriter, r *http.Request) {
@@ -134,8 +134,8 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// Catches a fetch that forgets what an earlier one left, and one that gives up at once or never.
-func TestResumeLater(t *testing.T) {
+// Fails on a fetch that forgets what an earlier one left, and one that gives up at once or never.
+func TestLaterFetchResumes(t *testing.T) {
 	down := true
 	url, ranges := server(t, func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -158,7 +158,7 @@ func TestResumeLater(t *testing.T) {
 	}
 }
 
-// Catches the whole appended to a part, from a server that knows no ranges.
+// Fails on the whole appended to a part, from a server that knows no ranges.
 func TestServerWithoutRanges(t *testing.T) {
 	first := true
 	url, ranges := server(t, func(w http.ResponseWriter, r *http.Request) {
@@ -182,8 +182,8 @@ func TestServerWithoutRanges(t *testing.T) {
 	}
 }
 
-// Catches wrong bytes that get the final name, or stay to spoil the next try. MD5 counts where it is all that is known.
-func TestChecksum(t *testing.T) {
+// Fails on wrong bytes that get the final name, or stay to spoil the next try. MD5 counts where it is all that is known.
+func TestWrongChecksumIsAnError(t *testing.T) {
 	url, _ := server(t, whole)
 	dir := t.TempDir()
 	part := filepath.Join(dir, "images.bin.part")
@@ -212,7 +212,7 @@ func TestChecksum(t *testing.T) {
 	check(t, dir, path, err)
 }
 
-// Catches a file longer or shorter than it should be, a part that is longer than the whole, and a range that was not asked for.
+// Fails on a file longer or shorter than it should be, a part that is longer than the whole, and a range that was not asked for.
 func TestWrongSizes(t *testing.T) {
 	url, _ := server(t, whole)
 	for _, size := range []int64{1000, int64(len(content)) + 1} {
@@ -252,7 +252,7 @@ func TestWrongSizes(t *testing.T) {
 	refused(t, dir, err, 9000, `the server sent the range "bytes 8000-`, "expected one from byte 9000 on")
 }
 
-// Catches a wait without end for a server that says nothing more, and an answer that is a page about an error.
+// Fails on a wait without end for a server that says nothing more, and an answer that is a page about an error.
 func TestStalledAndMissing(t *testing.T) {
 	url, _ := server(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Range") != "" {
@@ -279,7 +279,7 @@ func TestStalledAndMissing(t *testing.T) {
 	}
 }
 
-// Catches a table with a file that cannot be checked, and sets that need an account without a word how to obtain them.
+// Fails on a table with a file that cannot be checked, and sets that need an account without a word how to obtain them.
 func TestTable(t *testing.T) {
 	for _, s := range Sets() {
 		_, err := Lookup(s.Name)

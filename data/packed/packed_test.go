@@ -95,9 +95,8 @@ func same(t *testing.T, got *Images, want album, without ...int) {
 	}
 }
 
-// What is written is what is read. Fails if pictures leave their order where several goroutines decode, if a shard's end is
-// left out, if a picture gets another's shape or label, or if the measures are of another split or channel. Seen to fail with
-// pictures taken before they are done, the last shard cut short, and the test's measures.
+// What is written is what is read. Fails if pictures leave their order where several goroutines decode, if a shard's end is left out, if
+// a picture gets another's shape or label, or if the measures are of another split or channel.
 func TestRoundTrip(t *testing.T) {
 	for _, c := range []Compression{Raw, Zstd} {
 		for _, shard := range []int{1, 10, 1000} {
@@ -125,8 +124,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// Fails if a picture is enlarged, if the longer side is what is made that size, or if the pixels are not the resizer's. Seen to
-// fail with small ones enlarged.
+// Fails if a picture is enlarged, if the longer side is what is made that size, or if the pixels are not the resizer's.
 func TestSize(t *testing.T) {
 	src, folder := source(40, 1), t.TempDir()
 	must(Write(folder, src, Options{Size: 16, Shard: 100}))(t)
@@ -155,9 +153,8 @@ func TestSize(t *testing.T) {
 
 var errStop = errors.New("stop")
 
-// An interrupted Write goes on where it stood. Fails if a finished shard is made again, if one is kept that was made of
-// other labels or with other options, if half a shard gets a shard's name, or a folder without all shards a manifest. Seen to fail
-// without the comparison of fingerprints, and without labels in them.
+// An interrupted Write goes on where it stood. Fails if a finished shard is made again, if one is kept that was made of other labels or
+// with other options, if half a shard gets a shard's name, or a folder without all shards a manifest.
 func TestResume(t *testing.T) {
 	src, folder := source(50, 10), t.TempDir()
 	reads := src.Train.(album).reads
@@ -215,9 +212,8 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// Fails if a picture that cannot be read is passed over in silence, if the set becomes whole without leave, if the others
-// are packed twice, or if labels shift where one is left out. Seen to fail with an error that is not listed, and with kept shards
-// counted as if nothing were missing.
+// Fails if a picture that cannot be read is passed over in silence, if the set becomes whole without leave, if the others are packed
+// twice, or if labels shift where one is left out.
 func TestUnreadable(t *testing.T) {
 	src, folder := source(30, 5), t.TempDir()
 	train := src.Train.(album)
@@ -243,10 +239,9 @@ func TestUnreadable(t *testing.T) {
 	same(t, must(Open(folder))(t).Train, train)
 }
 
-// Every byte counts: whichever is another one, Open or Picture says so, and names the file and the place; so it is with a file
-// cut anywhere, or missing. Fails if a checksum does not cover a part of a shard, or is not compared. Seen to fail without a record's
-// comparison and without the index's.
-func TestDamage(t *testing.T) {
+// Every byte counts: whichever is another one, Open or Picture says so, and names the file and the place; so it is with a file cut
+// anywhere, or missing. Fails if a checksum does not cover a part of a shard, or is not compared.
+func TestDamageIsDetected(t *testing.T) {
 	src := source(6, 2)
 	for _, c := range []Compression{Raw, Zstd} {
 		folder := t.TempDir()
@@ -291,9 +286,8 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// Fails if a manifest that says something impossible is believed, or the error does not name the file that it is wrong about. Seen to
-// fail with a white of 0 let in.
-func TestBrokenManifest(t *testing.T) {
+// Fails if a manifest that says something impossible is believed, or the error does not name the file that it is wrong about.
+func TestBrokenManifestIsAnError(t *testing.T) {
 	src, folder := source(6, 2), t.TempDir()
 	must(Write(folder, src, Options{Shard: 100}))(t)
 	name := filepath.Join(folder, manifestName)
@@ -322,7 +316,7 @@ func TestBrokenManifest(t *testing.T) {
 
 // Labels that the manifest's classes do not have, and a class whose training pictures were all left out. Fails if either is trained on,
 // or the error does not say where.
-func TestLabels(t *testing.T) {
+func TestImpossibleLabelsAreErrors(t *testing.T) {
 	src, folder := source(20, 7), t.TempDir()
 	src.ClassNames = nil
 	must(Write(folder, src, Options{Shard: 100}))(t)
@@ -342,8 +336,8 @@ func TestLabels(t *testing.T) {
 	}
 }
 
-// Fails if two processes may pack into one folder. Seen to fail with a lock that is shared.
-func TestLock(t *testing.T) {
+// Fails if two processes may pack into one folder.
+func TestFolderIsLockedWhilePacking(t *testing.T) {
 	folder := t.TempDir()
 	unlock := must(lock(folder))(t)
 	if _, err := Write(folder, source(1, 1), Options{Shard: 1}); err == nil || !strings.Contains(err.Error(), "another process") {
@@ -353,7 +347,7 @@ func TestLock(t *testing.T) {
 	must(Write(folder, source(1, 1), Options{Shard: 1}))(t)
 }
 
-// No bytes bring the parser down, and a picture that it gives has the shape that it says. Its checksums are mended where it
+// No bytes make the parser panic, and a picture that it gives has the shape that it says. Its checksums are corrected so that it
 // gets through to what lies behind them.
 func FuzzShard(f *testing.F) {
 	for _, c := range []Compression{Raw, Zstd} {

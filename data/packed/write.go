@@ -170,23 +170,17 @@ func (w *writer) write() error {
 		for _, k := range missing {
 			from, to := w.images(k)
 			for i := from; i < to; i++ {
-				var p *packer
-				select {
-				case p = <-packers:
-				case <-quit:
-					return
-				}
 				select {
 				case it := <-free:
 					it.i = i
 					order <- it
+					p := <-packers
 					go func() {
 						p.pack(it)
 						packers <- p
 						it.done <- struct{}{}
 					}()
 				case <-quit:
-					packers <- p
 					return
 				}
 			}

@@ -10,11 +10,11 @@ import (
 	"testing"
 )
 
-// Against Pillow (tools/pictures.py). Catches CMYK that is not inverted as Adobe's files have it, YCCK taken for CMYK, WebP's
+// Against Pillow (tools/pictures.py). Fails on CMYK that is not inverted as Adobe's files have it, YCCK taken for CMYK, WebP's
 // video levels taken for full range (16 levels off), and transparency that dims. Nothing is lost in formats without loss;
 // decoders of JPEG may round an inverse DCT and a conversion differently, and WebP's chroma is blown up from half size
 // by another filter here, half a row apart, where the scene climbs 8 levels a row: 2 and 8 levels.
-func TestAgainstPillow(t *testing.T) {
+func TestDecodingEqualsPillow(t *testing.T) {
 	goldens, err := filepath.Glob("testdata/*.*.png")
 	if err != nil || len(goldens) != 11 {
 		t.Fatalf("%d golden images, %v", len(goldens), err)
@@ -63,8 +63,8 @@ func withOrientation(jpeg string, order string, value byte) string {
 }
 
 // The eight orientations by the words of the standard (EXIF 2.32, 4.6.4 A): at which side the file's row 0 and column 0
-// are seen. Catches a turn the wrong way, and sides that don't change places.
-func TestOrientations(t *testing.T) {
+// are seen. Fails on a turn the wrong way, and sides that don't change places.
+func TestOrientationsAreApplied(t *testing.T) {
 	const width, height = 24, 16
 	m := image.NewGray(image.Rect(0, 0, width, height))
 	for i := range m.Pix {

@@ -43,7 +43,7 @@ func scenes(t *testing.T) map[string][]byte {
 	return map[string][]byte{"colours": scene(150, 210, false), "grey": scene(97, 61, true), "progressive": progressive, "small": scene(5, 3, false)}
 }
 
-// libjpeg beside Go's decoder, which rounds otherwise and repeats chroma where libjpeg smooths it: on the mean they are less
+// libjpeg compared with Go's decoder, which rounds otherwise and repeats chroma where libjpeg smooths it: on the mean they are less
 // than a level apart. Fails if planes change places, or rows or columns shift.
 func TestJPEGAgainstGo(t *testing.T) {
 	for name, content := range scenes(t) {
@@ -73,7 +73,7 @@ func TestJPEGAgainstGo(t *testing.T) {
 
 // A piece is that piece of the whole image, bit for bit. Fails if the piece is of other rows or columns, if what was not
 // decoded is smoothed into its edge, or if a decoder keeps something of the image before.
-func TestJPEGPieces(t *testing.T) {
+func TestJPEGRegionEqualsThatOfTheImage(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 2))
 	for name, content := range scenes(t) {
 		var whole, piece Picture
@@ -105,7 +105,7 @@ func TestJPEGPieces(t *testing.T) {
 
 // A piece that is shrunk while it is decoded looks like one that is resized: on the mean they are less than 3 levels
 // apart. Fails if the box is not shrunk with the image, or less is left than was asked for.
-func TestJPEGShrinks(t *testing.T) {
+func TestShrunkJPEGIsLikeAResizedOne(t *testing.T) {
 	content := scene(640, 480, false)
 	var whole, piece, want, got Picture
 	var r Resizer
@@ -139,9 +139,9 @@ func TestJPEGShrinks(t *testing.T) {
 	}
 }
 
-// Fails if an image that is cut off passes, also where only a piece before the cut is wanted, if an error says another place, or
-// if a decoder is of no use after it. Seen to fail with pieces decoded of any file.
-func TestJPEGDamage(t *testing.T) {
+// Fails if an image that is cut off passes, also where only a piece before the cut is wanted, if an error says another place, or if a
+// decoder is of no use after it.
+func TestTruncatedJPEGIsAnError(t *testing.T) {
 	content := scene(150, 210, false)
 	var p Picture
 	corner := Picture{Want: func(int, int) Plan { return Plan{Box{0, 0, 8, 8}, 8, 8, Full(8, 8)} }}

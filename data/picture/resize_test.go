@@ -18,10 +18,9 @@ func noise(channels, height, width int) *Picture {
 	return p
 }
 
-// Resize beside Pillow, within 1 level, over pieces at every edge, shrunk and enlarged, for both filters; the file is made by
-// tools/golden_pillow.py. Fails if a kernel or its stretch is another one, if a centre is off, if what lies outside of
-// the piece has a part, or if sums wrap around instead of being cut. Seen to fail with a kernel that is not stretched and with
-// pixels from outside.
+// Resize compared with Pillow, within 1 level, over pieces at every edge, shrunk and enlarged, for both filters; the file is made by
+// tools/golden_pillow.py. Fails if a kernel or its stretch is another one, if a centre is off, if what lies outside of the piece has a
+// part, or if sums wrap around instead of being cut.
 func TestResizeAgainstPillow(t *testing.T) {
 	file, err := os.ReadFile("testdata/pillow.json")
 	if err != nil {
@@ -74,10 +73,9 @@ func TestResizeAgainstPillow(t *testing.T) {
 	t.Logf("%d values differ by 1", differ)
 }
 
-// Fails if a piece of the size that is wanted, or a part of it, is anything but copied, or if a plain area does not stay what it is,
-// for which weights sum to 1 to the bit. Seen to fail with a part taken from the piece's corner, and with the rest that rounding
-// leaves of the weights dropped.
-func TestResizeOfNothing(t *testing.T) {
+// Fails if a piece of the size that is wanted, or a part of it, is anything but copied, or if a plain area does not stay what it is, for
+// which weights sum to 1 to the bit.
+func TestResizeToTheSameSizeCopies(t *testing.T) {
 	src, got, r := noise(3, 9, 12), &Picture{}, &Resizer{}
 	r.Resize(got, src, Plan{Box{2, 3, 5, 7}, 5, 7, Full(5, 7)}, Bicubic)
 	for c := range 3 {
@@ -113,7 +111,7 @@ func TestResizeOfNothing(t *testing.T) {
 	}
 }
 
-// C beside its twin in Go, bit for bit, over sizes that leave rests of rows, taps and lanes. Fails if a lane, a row or
+// C compared with its twin in Go, bit for bit, over sizes that leave rests of rows, taps and lanes. Fails if a lane, a row or
 // a tap is left out or taken from a neighbour, or if a sum is cut at another place.
 func TestPassesAgainstPlain(t *testing.T) {
 	for _, size := range [][4]int{{9, 11, 5, 4}, {31, 70, 13, 129}, {64, 64, 224, 224}, {7, 3, 20, 65}, {100, 257, 64, 64}, {1, 1, 3, 2}, {300, 8, 7, 8}, {5, 900, 5, 9}} {

@@ -22,7 +22,7 @@ func openDigits(t testing.TB, seed uint64) *Set {
 	return set
 }
 
-// Catches images lost, doubled or in both parts, and a part of the wrong size.
+// Fails on images lost, doubled or in both parts, and a part of the wrong size.
 func TestSplitIsAPartition(t *testing.T) {
 	d, err := parseDigits(digitsFile)
 	if err != nil {
@@ -46,7 +46,7 @@ func TestSplitIsAPartition(t *testing.T) {
 	}
 }
 
-// Catches a split that favours a class, by one image or more: every share within one of the exact one.
+// Fails on a split that favours a class, by one image or more: every share within one of the exact one.
 func TestSplitIsStratified(t *testing.T) {
 	set := openDigits(t, 1)
 	total := [10]int{178, 182, 177, 183, 181, 182, 181, 179, 174, 180} // counted apart from this code
@@ -61,9 +61,9 @@ func TestSplitIsStratified(t *testing.T) {
 	}
 }
 
-// Catches leftovers given to the wrong classes. Of 5, 3 and 2 images half are 2.5, 1.5 and 1: the two equal remainders
+// Fails on leftovers given to the wrong classes. Of 5, 3 and 2 images half are 2.5, 1.5 and 1: the two equal remainders
 // compete for one image, which the lower class gets.
-func TestLargestRemainder(t *testing.T) {
+func TestLargestRemainderGetsTheMissingImage(t *testing.T) {
 	cases := []struct {
 		count, want []int
 		train       int
@@ -92,7 +92,7 @@ func TestLargestRemainder(t *testing.T) {
 	}
 }
 
-// Catches a split that depends on anything besides its seed, or not on the seed.
+// Fails on a split that depends on anything besides its seed, or not on the seed.
 func TestSplitFollowsTheSeed(t *testing.T) {
 	pixels := func(seed uint64) []uint8 { return openDigits(t, seed).Test.Pixels }
 	if !slices.Equal(pixels(1), pixels(1)) {
@@ -113,8 +113,8 @@ func TestSplitFollowsTheSeed(t *testing.T) {
 
 var goldenSplit = []int{3, 9, 20, 23, 25, 31, 38, 49}
 
-// Catches pixels transposed, shifted by the label's column or scaled wrongly: the file's first image, a zero.
-func TestKnownImage(t *testing.T) {
+// Fails on pixels transposed, shifted by the label's column or scaled wrongly: the file's first image, a zero.
+func TestFirstImageIsAZero(t *testing.T) {
 	d, err := parseDigits(digitsFile)
 	if err != nil {
 		t.Fatal(err)
@@ -141,8 +141,8 @@ func TestKnownImage(t *testing.T) {
 	}
 }
 
-// Catches damage that passes as data, and errors that don't say where.
-func TestDamagedTable(t *testing.T) {
+// Fails on damage that passes as data, and errors that don't say where.
+func TestDamagedTableIsAnError(t *testing.T) {
 	line := strings.Repeat("0,", 64) + "3\n"
 	cases := map[string]string{
 		line + strings.Repeat("0,", 63) + "17,3\n": "line 2, column 64",

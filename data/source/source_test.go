@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Catches a version cut out of a name, an extension left, and a path that says nothing.
-func TestSetName(t *testing.T) {
+// Fails on a version cut out of a name, an extension left, and a path that says nothing.
+func TestSetNameIsDerivedFromThePath(t *testing.T) {
 	root := t.TempDir()
 	for _, folder := range []string{"set-1.5", "b.tar"} {
 		if err := os.MkdirAll(filepath.Join(root, folder), 0o755); err != nil {
@@ -26,8 +26,8 @@ func TestSetName(t *testing.T) {
 	}
 }
 
-// As a shell expands them. Catches zeros in front lost, lists in lists, and what stands behind a brace.
-func TestBraces(t *testing.T) {
+// As a shell expands them. Fails on zeros in front lost, lists in lists, and what stands behind a brace.
+func TestBracesExpandLikeAShell(t *testing.T) {
 	for pattern, want := range map[string][]string{
 		"a.tar":                         {"a.tar"},
 		"{8..11}":                       {"8", "9", "10", "11"},
@@ -44,8 +44,8 @@ func TestBraces(t *testing.T) {
 	}
 }
 
-// Catches splits seen in words that only contain their names, and a folder's name that overrules the file's.
-func TestSplitOf(t *testing.T) {
+// Fails on splits seen in words that only contain their names, and a folder's name that overrules the file's.
+func TestSplitIsDerivedFromTheName(t *testing.T) {
 	for name, want := range map[string]string{
 		"imagenet-train-000000.tar": "train", "imagenet1k-validation-00.tar": "val", "val/0.tar": "val", "VALID_0.tar": "valid", "test/train-0.tar": "train",
 		"carnival/0.tar": "", "latest-0.tar": "", "trainer.tar": "", "train/deep/0.tar": "", "/data/train/0.tar": "train",

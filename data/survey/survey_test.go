@@ -35,8 +35,8 @@ func pets() *data.Set {
 		Train: collection{[]int{0, 1, 1, 1}, 1}, Test: collection{[]int{1, 0}, -1}}
 }
 
-// Catches images of one split counted for the other, sizes with width and height exchanged, and what cannot be read left out.
-func TestLook(t *testing.T) {
+// Fails on images of one split counted for the other, sizes with width and height exchanged, and what cannot be read left out.
+func TestReportCountsImages(t *testing.T) {
 	got := Look(pets(), 0, 3)
 	want := Report{Kind: "folder", Name: "pets", Classes: 2, ClassNames: []string{"cat", "dog"}, Channels: 3,
 		Train: Split{4, []int{1, 3}}, Test: Split{2, []int{1, 1}},
@@ -49,8 +49,8 @@ func TestLook(t *testing.T) {
 	}
 }
 
-// Catches bars that don't go with their numbers, and classes in the hundreds each with a line.
-func TestWrite(t *testing.T) {
+// Fails on bars that don't go with their numbers, and classes in the hundreds each with a line.
+func TestReportText(t *testing.T) {
 	var b bytes.Buffer
 	if err := Look(pets(), 0, 1).Write(&b); err != nil {
 		t.Fatal(err)
@@ -74,8 +74,8 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// Catches an image in another class's row, a picture stretched, and one that cannot be read passed over in silence.
-func TestSheet(t *testing.T) {
+// Fails on an image in another class's row, a picture stretched, and one that cannot be read passed over in silence.
+func TestSheetShowsEveryClass(t *testing.T) {
 	var b bytes.Buffer
 	if err := Sheet(&b, pets(), 20, 2); err != nil {
 		t.Fatal(err)

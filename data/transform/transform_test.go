@@ -25,8 +25,7 @@ var operations = map[string]func(dst, src *picture.Picture, by float64){
 	"rotate":       Rotate,
 }
 
-// Every operation beside Pillow's, to the byte: in colour and grey, on pictures of one and two pixels, and on one of one
-// colour. Seen to fail with a centre or a rounding off, with black not black, and with a table of one byte stretched.
+// Every operation compared with Pillow's, to the byte: in colour and grey, on pictures of one and two pixels, and on one of one colour.
 func TestOperationsAgainstPillow(t *testing.T) {
 	file, err := os.ReadFile("testdata/pillow.json")
 	if err != nil {
