@@ -41,7 +41,7 @@ type planCommand struct {
 // Help is for lte plan --help.
 func (planCommand) Help() string {
 	return "It needs no launcher. Under mpirun it measures the speed of that many ranks side by side: launch as many as a node is to have. " +
-		"docs/communication.md has the model and its errors."
+		"docs/plan.md has the model, docs/measurements/plan.md its errors."
 }
 
 // byteRate is bytes a second.
