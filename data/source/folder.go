@@ -195,14 +195,10 @@ func readUnsplitFolder(p fileSystem, o Options, found []string) (*Set, error) {
 	}
 	classes := slices.Sorted(maps.Keys(all))
 	s := &Set{Kind: "folder", Classes: classes}
-	lists, err := sunLists(p, dir)
-	if err != nil {
-		return nil, err
+	if found, err := s.addSUN(p, dir, all); found || err != nil {
+		return s, err
 	}
-	if lists == nil {
-		return s, s.Train.addFiles(p, dir, all, classes)
-	}
-	return s, s.addLists(p, dir, all, lists)
+	return s, s.Train.addFiles(p, dir, all, classes)
 }
 
 // classRoot returns the folder of the class folders: the root, or the first with several folders below single ones.

@@ -37,22 +37,20 @@ func isIDX(_ fileSystem, _ string, entries []entry) bool {
 	return slices.ContainsFunc(entries, func(e entry) bool { _, _, ok := idxName(e.name); return ok && !e.dir })
 }
 
-// idxFiles are the image files of one set.
-type idxFiles struct{ train, test string }
-
 func readIDX(p fileSystem, dir string, _ Options) (*Set, error) {
 	entries, err := p.list(dir)
 	if err != nil {
 		return nil, err
 	}
-	sets := map[string]*idxFiles{} // by prefix
+	type images struct{ train, test string } // files
+	sets := map[string]*images{}             // by prefix
 	for _, e := range entries {
 		prefix, train, ok := idxName(e.name)
 		if !ok || e.dir {
 			continue
 		}
 		if sets[prefix] == nil {
-			sets[prefix] = &idxFiles{}
+			sets[prefix] = &images{}
 		}
 		into := &sets[prefix].test
 		if train {
