@@ -61,7 +61,7 @@ func TestInspectOfAnyCheckpoint(t *testing.T) {
 	if err := s.Commit(m, false); err != nil {
 		t.Fatal(err)
 	}
-	if text := inspect(session.ExitFailed); !strings.Contains(text, ": INVALID (latest, best)\n  reading what the checkpoint of step 5 says of its run: \"heads\" is -1: ") {
+	if text := inspect(session.ExitFailed); !strings.Contains(text, ": INVALID (latest, best)\n  reading the description of the run in the checkpoint of step 5: \"heads\" is -1: ") {
 		t.Error(text)
 	}
 	if err := os.Truncate(filepath.Join(s.Path(5), "shared.safetensors"), 9); err != nil {
