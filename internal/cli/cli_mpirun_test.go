@@ -24,7 +24,7 @@ func TestExperimentOnRanks(t *testing.T) {
 	if s := ltetest.Summary(t, filepath.Join(dir, "lte-1")); s.Heads != 4 || s.Ranks != 2 || s.Images != 64 || s.BytesSentPerRank == 0 {
 		t.Errorf("%+v", s)
 	}
-	if out, code := ltetest.Run(t, 2, args...); code != 0 || strings.Count(out, "finished before") != 2 {
+	if out, code := ltetest.Run(t, 2, args...); code != 0 || strings.Count(out, "already finished") != 2 {
 		t.Errorf("exit code %d\n%s", code, out)
 	}
 	for want, wrong := range map[string][]string{
