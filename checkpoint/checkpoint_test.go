@@ -131,9 +131,9 @@ func TestCheckpointIsReadBackAsWritten(t *testing.T) {
 		path := filepath.Join(s.Path(30), manifestFile)
 		text, err := os.ReadFile(path)
 		must(t, err)
-		text = bytes.Replace(text[:len(text)-trailerLen], []byte(`"format": 1`), []byte(`"format": 2`), 1)
+		text = bytes.Replace(text[:len(text)-trailerLen], []byte(`"format": 2`), []byte(`"format": 3`), 1)
 		must(t, os.WriteFile(path, append(text, trailer+checksum(text)+trailerEnd...), 0o644))
-		if _, err := load(s, 30); err == nil || !strings.Contains(err.Error(), "of format 2") {
+		if _, err := load(s, 30); err == nil || !strings.Contains(err.Error(), "of format 3") {
 			t.Errorf("another format: %v", err)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 
 // Manifest lists the contents of a checkpoint and describes its run.
 type Manifest struct {
-	Format  int             `json:"format"`  // 1
+	Format  int             `json:"format"`  // of the files
 	Version string          `json:"version"` // of the program that wrote it
 	Created time.Time       `json:"created"`
 	Step    int             `json:"step"`
@@ -27,7 +27,7 @@ type Manifest struct {
 }
 
 const (
-	format       = 1
+	format       = 2
 	manifestFile = "manifest.json"
 	maxManifest  = 16 << 20 // bytes; enough for more than 100,000 ranks
 	maxStep      = 1 << 53
