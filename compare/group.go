@@ -209,7 +209,7 @@ func distinguishingKeys(panels []Panel, method string) (chosen []string) {
 	return chosen
 }
 
-// Setup describes what all runs of the panel have in common.
+// Setup describes what is the same in all runs of the panel.
 func (p Panel) Setup() string {
 	var all []Run
 	for _, v := range p.Variants {

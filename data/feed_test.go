@@ -141,7 +141,7 @@ func TestHeadsKeepTheirImages(t *testing.T) {
 }
 
 // data.share = "shard": eight heads on 1, 2, 4 ranks see, image for image, what each sees on a rank of its own, all of it out of the
-// shard of its number; and a feed that starts amidst an epoch goes on with the next image.
+// shard of its number; and a feed that starts within an epoch continues with the next image.
 func TestShardsIndependentOfRanks(t *testing.T) {
 	set := openTest(t)
 	const heads, b, steps, start = 8, 15, 25, 17

@@ -52,7 +52,7 @@ func lawWire(g collective.Group, w merge.Wire, own int) error {
 		sent[k], held[k] = make([]float32, wide), make([]float32, wide)
 	}
 	for round := range 4 {
-		if w != merge.FP32 && round%2 == 0 { // heads begin anew: one half is what anyone can draw, the other is owed
+		if w != merge.FP32 && round%2 == 0 { // heads are reset: one half can be drawn by every rank, the other is a residual
 			const half = wide / 2
 			for k := range heads {
 				copy(held[k], grouptest.Draw(k+round, half))

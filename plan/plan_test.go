@@ -165,7 +165,7 @@ func TestMemoryIsThatOfATrainer(t *testing.T) {
 		run := c
 		must(t, run.Resolve(ranks))
 		begin := live()
-		tr, err := train.New(run, mirror{size: ranks}, set, be)
+		tr, err := train.New(run, grouptest.Mirror{Ranks: ranks}, set, be)
 		must(t, err)
 		workers := 1
 		if c.Method == "lte" {

@@ -16,7 +16,7 @@ import (
 // W⁰ + (s/N)·Σ BA of all heads: in fp32 to rounding, else to a part of what it has moved by that does not grow.
 //
 // Fails if a layer's sum is taken for another's or is scaled twice, if it is added to what already holds it, if after a reset
-// it goes on from the one before, and if what rounding drops is lost.
+// it continues from the former sum, and if the residual of rounding is lost.
 func lawTransports(t *testing.T, w collective.Group) {
 	for _, transport := range []string{"dense", "rows"} {
 		for _, wire := range []merge.Wire{merge.FP32, merge.Int8} {

@@ -4,30 +4,11 @@ import (
 	"reflect"
 	"testing"
 
-	"lte/collective"
+	"lte/collective/grouptest"
 	"lte/config"
 	"lte/data"
 	"lte/merge"
 )
-
-// mirror is one rank of a group whose other ranks all send what it sends.
-type mirror struct {
-	collective.Alone
-	size int
-}
-
-func (m mirror) Size() int                               { return m.size }
-func (m mirror) AlltoallShared(comes, rows []byte) error { return m.Alltoall(comes, rows) }
-func (m mirror) AllgatherShared(dst, src []byte) error   { return m.Allgather(dst, src) }
-func (m mirror) Allgather(dst, src []byte) error {
-	for k := range m.size {
-		copy(dst[k*len(src):], src)
-	}
-	return nil
-}
-func (m mirror) Alltoall(dst, src []byte) error {
-	return m.Allgather(dst, src[:len(src)/m.size])
-}
 
 // Fails if an outline of any method is another than the trainer that is made of the same configuration, or one of them refuses
 // what the other takes.
@@ -60,7 +41,7 @@ func TestOutlineIsThatOfATrainer(t *testing.T) {
 			}
 			const ranks = 3
 			must(t, c.Resolve(ranks))
-			tr, err := New(c, mirror{size: ranks}, set, backend(t, "gonum", 1))
+			tr, err := New(c, grouptest.Mirror{Ranks: ranks}, set, backend(t, "gonum", 1))
 			o, outlineErr := NewOutline(c, ranks, sizes)
 			if err != nil || outlineErr != nil {
 				if err == nil || outlineErr == nil || err.Error() != outlineErr.Error() {
