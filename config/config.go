@@ -191,12 +191,14 @@ type Train struct {
 
 // Optimizer holds the optimizer and its hyperparameters.
 type Optimizer struct {
-	Name        string  `toml:"name" enum:"adamw,sgd" doc:"adamw (decoupled weight decay) or sgd"`
+	Name        string  `toml:"name" enum:"adamw,sgd,muon" doc:"adamw (decoupled weight decay), sgd, or muon (the matrices of hidden layers, and factors, by their momentum made orthogonal; the rest by adamw)"`
 	LR          float64 `toml:"lr" resume:"may" above:"0" max:"1e30" doc:"peak learning rate"`
+	AdamWLR     float64 `toml:"adamw_lr" resume:"may" min:"0" max:"1e30" doc:"muon: peak learning rate of what adamw updates: vectors, tokens and the classifier; 0: optimizer.lr"`
 	Beta1       float64 `toml:"beta1" min:"0" below:"1" doc:"adamw: decay of the first moment"`
 	Beta2       float64 `toml:"beta2" min:"0" below:"1" doc:"adamw: decay of the second moment"`
 	Eps         float64 `toml:"eps" min:"1e-30" max:"1" doc:"adamw: term added to the denominator"`
 	Momentum    float64 `toml:"momentum" min:"0" below:"1" doc:"sgd: momentum"`
+	Muon        float64 `toml:"muon_momentum" min:"0" below:"1" doc:"muon: momentum, of Nesterov's form"`
 	WeightDecay float64 `toml:"weight_decay" resume:"may" min:"0" max:"1e6" doc:"weight decay of the factors where heads train (or of W: merge.decay), else of the weight matrices; never of norms, biases and tokens"`
 	ClipNorm    float64 `toml:"clip_norm" resume:"may" min:"0" max:"1e30" doc:"largest 2-norm of a step's gradient, to which larger ones are scaled down; 0: no clipping"`
 }
@@ -239,7 +241,7 @@ func Default() Config {
 		Replicas:  Replicas{Sync: "auto"},
 		Outer:     Outer{LR: 0.7, Momentum: 0.9},
 		Train:     Train{Steps: 1600, Batch: 16, Accumulate: 1, EvalBatch: 64, LabelSmoothing: 0.1},
-		Optimizer: Optimizer{Name: "adamw", LR: 5e-4, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Momentum: 0.9,
+		Optimizer: Optimizer{Name: "adamw", LR: 5e-4, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Momentum: 0.9, Muon: 0.95,
 			WeightDecay: 0.01, ClipNorm: 1},
 		Schedule: Schedule{Kind: "cosine", Warmup: 80},
 		Measure:  Measure{Every: -1, Images: 64, Layers: []string{"*.mlp.0", "*.fc1"}},

@@ -117,7 +117,7 @@ var badInputs = []struct {
 	{"infinite", "[optimizer]\nlr = inf\n", nil, `run.toml:2: optimizer.lr must be finite, not inf`},
 	{"not a number", "[optimizer]\nweight_decay = nan\n", nil, `run.toml:2: optimizer.weight_decay must be finite, not nan`},
 	{"max", "[data]\nmix_probability = 1.1\n", nil, `run.toml:2: data.mix_probability must be at least 0 and at most 1, not 1.1`},
-	{"set: enum", "", []string{"optimizer.name=lion"}, `--set optimizer.name=lion: optimizer.name must be one of "adamw", "sgd", not "lion"`},
+	{"set: enum", "", []string{"optimizer.name=lion"}, `--set optimizer.name=lion: optimizer.name must be one of "adamw", "sgd", "muon", not "lion"`},
 	{"set: spaces", "", []string{"lora.rank = 0"}, `--set "lora.rank = 0": lora.rank must be at least 1 and at most 65536, not 0`},
 	{"set over a good file", "[lora]\nrank = 8\n", []string{"lora.rank=0"}, `--set lora.rank=0: lora.rank must be at least 1 and at most 65536, not 0`},
 	{"unknown preset", "", []string{"model.preset=vit-x/16"}, `--set model.preset=vit-x/16: model.preset must be ` + presetEnum + `, not "vit-x/16"`},

@@ -68,6 +68,9 @@ func (c *Config) Resolve(ranks int) error {
 	if c.Replicas.LR == 0 {
 		c.Replicas.LR = c.Optimizer.LR
 	}
+	if c.Optimizer.AdamWLR == 0 {
+		c.Optimizer.AdamWLR = c.Optimizer.LR
+	}
 	if c.Measure.Every < 0 {
 		c.Measure.Every = 0
 		if c.Exchange.Transport == "factors" {

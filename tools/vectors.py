@@ -13,6 +13,7 @@ Writes, from the repository's root whatever the working directory:
     model/testdata/mixer_plain.safetensors  the same without LayerNorm affine parameters
     model/testdata/mixer_lora.safetensors   mixer_plain's model, every linear layer an LTE layer
     train/testdata/optim.json               AdamW, SGD, learning-rate schedules, gradient clipping
+    train/testdata/muon.json                Muon on matrices of several shapes
 
 tools/golden.py has whole LTE runs.
 
@@ -468,6 +469,53 @@ def optim(path):
     })
 
 
+class Muon(torch.optim.Optimizer):
+    """Muon as its author writes it (Jordan 2024): Newton-Schulz steps on the matrix itself, the momentum as a moving average, with the
+    scale of Liu et al., arXiv 2502.16982, and decoupled weight decay."""
+
+    def __init__(self, params, lr, momentum, weight_decay):
+        super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                if not state:
+                    state["momentum"] = torch.zeros_like(p)
+                state["momentum"].lerp_(p.grad, 1 - group["momentum"])
+                update = orthogonal(p.grad.lerp(state["momentum"], group["momentum"]))
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(update, alpha=-group["lr"] * 0.2 * max(p.shape) ** 0.5)
+
+
+def orthogonal(g):
+    x = g.T if g.shape[0] > g.shape[1] else g
+    x = x / (x.norm() + 1e-30)
+    for _ in range(5):
+        s = x @ x.T
+        x = 3.4445 * x + (-4.7750 * s + 2.0315 * s @ s) @ x
+    return x.T if g.shape[0] > g.shape[1] else x
+
+
+def muon(path):
+    rng = random.Random(8)
+    lrs = [0.01, 0.02, 0.02, 0.01]
+    runs = []
+    for (m, n), rank in [((6, 4), 4), ((4, 6), 4), ((5, 5), 5), ((8, 1), 1), ((1, 7), 1), ((9, 6), 2), ((3, 40), 3)]:
+        init, grads = normal(rng, (m, n)), [normal(rng, (m, rank)) @ normal(rng, (rank, n)) for _ in lrs]
+        grads = [float32(g) for g in grads]
+        if rank < min(m, n):  # all of one column space: updates have that rank too
+            grads = [float32(grads[0] * scale) for scale in (1, -0.5, 0.25, 2)]
+        options = dict(momentum=0.95, weight_decay=0.1)
+        after = optimizer(Muon, init, grads, lrs, **options)
+        single = optimizer(Muon, init, grads, lrs, dtype=torch.float32, **options)
+        print(f"{path.name}: {m}x{n}, float32 strays {deviation(torch.tensor(single), torch.tensor(after)):.1e}")
+        runs.append({"rows": m, "cols": n, "initial": init.flatten().tolist(), "grads": [g.flatten().tolist() for g in grads],
+                     "after": [torch.tensor(a).flatten().tolist() for a in after]})
+    write_json(path, {"momentum": 0.95, "weight_decay": 0.1, "lrs": lrs, "runs": runs})
+
+
 def main():
     MODEL.mkdir(parents=True, exist_ok=True)
     TRAIN.mkdir(parents=True, exist_ok=True)
@@ -478,6 +526,7 @@ def main():
     mixer_forward(*weights(MODEL / "mixer_plain.safetensors", make_mixer, affine=False, seed=7))
     factors(MODEL / "mixer_lora.safetensors", make_mixer, rank=3, scale=1.5, seed=7)
     optim(TRAIN / "optim.json")
+    muon(TRAIN / "muon.json")
 
 
 if __name__ == "__main__":

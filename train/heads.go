@@ -40,8 +40,14 @@ func newHeads(c config.Config, be compute.Backend, m *model.Model, first, count,
 		w := &worker{number: first + i, heads: []*lora.Head{head}, noise: newNoise(c.Model)}
 		p := parameters{value: head.Value, grad: head.Grad}
 		for _, l := range layout.Layers {
-			p.append(l.BiasA-l.A, c.Merge.Decay != "weights") // algorithm.md, decay = "factors": pulls W towards W⁰
-			p.append(l.End-l.BiasA, false)
+			columns := [2]int{l.Layer.W.Cols, l.Rank}
+			if l.Layer == m.Classifier() {
+				columns = [2]int{}
+			}
+			decay := c.Merge.Decay != "weights" // algorithm.md, decay = "factors": pulls W towards W⁰
+			p.append(l.B-l.A, decay, columns[0])
+			p.append(l.BiasA-l.B, decay, columns[1])
+			p.append(l.End-l.BiasA, false, 0)
 		}
 		w.groups = []*paramGroup{newParamGroup(c, be, p, 1)}
 		if len(trained) > 0 {
@@ -50,7 +56,7 @@ func newHeads(c config.Config, be compute.Backend, m *model.Model, first, count,
 			for _, t := range trained {
 				q.value = append(q.value, make([]float32, t.Len())...)
 				t.Value.CopyTo(q.value[len(q.value)-t.Len():])
-				q.append(t.Len(), t.Decay)
+				q.append(t.Len(), t.Decay, hiddenColumns(m, t))
 			}
 			w.replicas.value = q.value
 			w.groups = append(w.groups, newParamGroup(c, be, q, c.Replicas.LR/c.Optimizer.LR))

@@ -19,10 +19,35 @@ type optimizer interface {
 }
 
 func newOptimizer(c config.Optimizer, be compute.Backend, p parameters) optimizer {
-	if c.Name == "sgd" {
-		return &sgd{config: c, backend: be, p: p, buffer: make([]float32, len(p.value))}
+	switch c.Name {
+	case "muon":
+		return newMuon(c, be, p)
+	case "sgd":
+		return &sgd{config: c, backend: be, p: p.joined(), buffer: make([]float32, p.length())}
 	}
-	return &adamW{config: c, backend: be, p: p, m: make([]float32, len(p.value)), v: make([]float32, len(p.value))}
+	return newAdamW(c, be, p)
+}
+
+// length is the number of values in spans.
+func (p parameters) length() (n int) {
+	for _, s := range p.spans {
+		n += s.length()
+	}
+	return n
+}
+
+// joined makes spans of which one follows the other one, if weight decay treats them alike.
+func (p parameters) joined() parameters {
+	var all []span
+	for _, s := range p.spans {
+		if n := len(all); n > 0 && all[n-1].to == s.from && all[n-1].decay == s.decay {
+			all[n-1].to = s.to
+		} else {
+			all = append(all, span{from: s.from, to: s.to, decay: s.decay})
+		}
+	}
+	p.spans = all
+	return p
 }
 
 // adamW is AdamW (Loshchilov and Hutter, arXiv 1711.05101) with torch.optim.AdamW's arithmetic.
@@ -30,20 +55,26 @@ type adamW struct {
 	config  config.Optimizer
 	backend compute.Backend
 	p       parameters
-	m, v    []float32 // first and second moments
+	m, v    []float32 // first and second moments, of the spans one after another
 	t       int       // steps done
+}
+
+func newAdamW(c config.Optimizer, be compute.Backend, p parameters) *adamW {
+	return &adamW{config: c, backend: be, p: p.joined(), m: make([]float32, p.length()), v: make([]float32, p.length())}
 }
 
 func (o *adamW) step(lr, clip float64) {
 	o.t++
 	s := compute.AdamWStep{LR: lr, Beta1: o.config.Beta1, Beta2: o.config.Beta2, Eps: o.config.Eps, Clip: clip, T: o.t}
+	at := 0
 	for _, span := range o.p.spans {
-		i, j := span.from, span.to
+		i, j, next := span.from, span.to, at+span.length()
 		s.Decay = 0
 		if span.decay {
 			s.Decay = o.config.WeightDecay
 		}
-		o.backend.AdamW(o.p.value[i:j], o.m[i:j], o.v[i:j], o.p.grad[i:j], s)
+		o.backend.AdamW(o.p.value[i:j], o.m[at:next], o.v[at:next], o.p.grad[i:j], s)
+		at = next
 	}
 }
 

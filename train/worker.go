@@ -57,22 +57,23 @@ type parameters struct {
 	spans       []span // cover value in order
 }
 
-// span is a range of the parameters that weight decay applies to, or not.
+// span is one parameter.
 type span struct {
 	from, to int
-	decay    bool
+	decay    bool // weight decay applies
+	columns  int  // of a matrix of a hidden layer; 0 of a vector, a token, or the classifier's matrix
 }
 
-// append adds a range after the others.
-func (p *parameters) append(length int, decay bool) {
+func (s span) length() int { return s.to - s.from }
+func (s span) rows() int   { return s.length() / s.columns }
+
+// append adds a parameter after the others.
+func (p *parameters) append(length int, decay bool, columns int) {
 	from := 0
-	if last := len(p.spans) - 1; last >= 0 {
-		if from = p.spans[last].to; p.spans[last].decay == decay {
-			p.spans[last].to += length
-			return
-		}
+	if n := len(p.spans); n > 0 {
+		from = p.spans[n-1].to
 	}
-	p.spans = append(p.spans, span{from, from + length, decay})
+	p.spans = append(p.spans, span{from, from + length, decay, columns})
 }
 
 func newParamGroup(c config.Config, be compute.Backend, p parameters, rate float64) *paramGroup {
@@ -84,7 +85,7 @@ func newWeights(c config.Config, be compute.Backend, m *model.Model, rank int) *
 	trained, grads := m.Train(func(string) bool { return true })
 	p := parameters{value: m.Flat(), grad: grads}
 	for _, q := range trained {
-		p.append(q.Len(), q.Decay)
+		p.append(q.Len(), q.Decay, hiddenColumns(m, q))
 	}
 	return &worker{number: rank, noise: newNoise(c.Model), groups: []*paramGroup{newParamGroup(c, be, p, 1)}}
 }
