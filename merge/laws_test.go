@@ -18,6 +18,8 @@ var laws = []grouptest.Law{
 	{Name: "wire formats", Body: grouptest.Holds(lawWires)},
 	{Name: "update", Body: grouptest.Holds(lawUpdate)},
 	{Name: "update traffic", Body: grouptest.Holds(lawUpdateTraffic)},
+	{Name: "mean", Body: grouptest.Holds(lawMean)},
+	{Name: "mean traffic", Body: grouptest.Holds(lawMeanTraffic)},
 	{Name: "messages", Body: grouptest.Holds(lawMessages)},
 	{Name: "compressed", Body: grouptest.Holds(lawCompressed)},
 	{Name: "compressed traffic", Body: grouptest.Holds(lawCompressedTraffic)},

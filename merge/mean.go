@@ -1,0 +1,198 @@
+package merge
+
+import (
+	"fmt"
+
+	"lte/checkpoint"
+	"lte/collective"
+)
+
+// Mean brings the mean x̄ of a flat vector x_k over all heads to all ranks, whatever their number, as two messages of the vector's length
+// over the number of ranks P each. Heads that share a basis exchange their factors so. With x_p, the mean over a rank's own heads:
+//
+//	Alltoall     block i of x_p goes to rank i, which adds up the blocks in order of rank, in float64: y
+//	Allgather    every node receives every block of y, once, and each rank's status
+//
+// Both travel as Wire says, as the change from x̄, which all ranks hold: x̂_p = x̄ + Q(x_p − x̄ + e_p), where e_p is what the last message did
+// not bring, and likewise ŷ = x̄ + Q(y − x̄ + e_y). Then, with Nesterov momentum μ as in DiLoCo (Douillard et al., arXiv 2311.08105),
+//
+//	v ← μv + ŷ − x̄;  x̄ ← ŷ + μv
+//
+// with the same bits on all ranks. The bits depend on how many ranks carry the heads.
+type Mean struct {
+	group    collective.Group
+	wire     Wire
+	own      int
+	momentum float64
+
+	mean, velocity []float32 // x̄ and v; the latter nil without momentum
+	next           []float32 // ŷ, in the node's memory
+	value, block   vector    // x_p, and this rank's block of y; their estimates are x̄ − e
+	sum            []float64 // of a block
+	part           []float32 // scratch: a rank's x̂ of the block
+	scatter        *collective.Blocks
+	sendBuf        []byte // of the Allgather: a block, then a status
+	recvBuf        []byte // (ranks, message), in the node's memory
+	statuses       []Status
+}
+
+// NewMean makes a mean of vectors of that length, own on each rank. The arguments are the same on all ranks. x̄ begins as zeros.
+func NewMean(g collective.Group, length, own int, w Wire, momentum float64) (*Mean, error) {
+	m := &Mean{group: g, wire: w, own: own, momentum: momentum, statuses: make([]Status, g.Size())}
+	return m, m.allocate(collective.AllocatorOf(g), length, g.Size(), g.NodeSize())
+}
+
+// CountMean adds to f the memory of a Mean on so many ranks.
+func CountMean(f *collective.Footprint, length, own, ranks, nodeRanks int, w Wire, momentum float64) {
+	m := &Mean{wire: w, own: own, momentum: momentum}
+	_ = m.allocate(collective.Counting(f), length, ranks, nodeRanks) // counting does not fail
+}
+
+// allocate allocates the buffers. The blocks are the first rank's: no rank has a longer one.
+func (m *Mean) allocate(a collective.Allocator, length, ranks, nodeRanks int) error {
+	block := share(length, 0, ranks).length()
+	messages := MeanMessages(length, ranks, m.wire)
+	m.mean, m.value, m.block = a.Floats(length), newVector(a, length, m.wire), newVector(a, block, m.wire)
+	if m.momentum > 0 {
+		m.velocity = a.Floats(length)
+	}
+	m.part = a.Floats(block)
+	m.sum = make([]float64, len(m.part))
+	m.sendBuf = a.Bytes(messages[1].Block)
+	next, err := a.Shared(4, length)
+	m.next = collective.Floats(next)
+	if err == nil {
+		m.recvBuf, err = a.Shared(ranks, messages[1].Block)
+	}
+	if err == nil {
+		m.scatter = collective.BlocksOf(m.group, messages[0].Block)
+		err = m.scatter.Allocate(a, ranks, nodeRanks)
+	}
+	if err != nil {
+		return fmt.Errorf("merge: buffers of the mean of factors: %w", err)
+	}
+	return nil
+}
+
+// MeanMessages returns what each of so many ranks sends for a mean of vectors of that length.
+func MeanMessages(length, ranks int, w Wire) []Message {
+	block := w.Bytes(share(length, 0, ranks).length())
+	return []Message{{Alltoall: true, Block: block}, {Block: block + StatusBytes}}
+}
+
+// Value is x̄ (length), the same bits on all ranks.
+func (m *Mean) Value() []float32 { return m.mean }
+
+// Set makes x̄ the vector, with no residuals and no velocity.
+func (m *Mean) Set(x []float32) {
+	copy(m.mean, x)
+	clear(m.velocity)
+	from, to := m.span(m.group.Rank())
+	copy(m.value.estimate, x)
+	copy(m.block.estimate, x[from:to])
+}
+
+// span is a rank's block of the vector.
+func (m *Mean) span(rank int) (from, to int) {
+	return collective.Share(len(m.mean), rank, m.group.Size())
+}
+
+// Gather sends this rank's vectors, (own, length), and status, and receives the next x̄, which Step makes the present one. It returns the
+// statuses in order of rank, valid until the next Gather; this rank's own is rounded as the others see it.
+func (m *Mean) Gather(x []float32, status Status) ([]Status, error) {
+	if len(x) != m.own*len(m.mean) {
+		panic("merge: flat factors of another length")
+	}
+	collective.SumParts(m.value.value, vectors(x, m.own, len(m.mean)), float64(m.own))
+	for rank := range m.statuses {
+		from, to := m.span(rank)
+		m.encode(m.scatter.Send()[rank*m.scatter.Size():], m.value, from, to)
+	}
+	if err := m.scatter.Exchange(); err != nil {
+		return nil, fmt.Errorf("merge: sending parts of the mean of factors: %w", err)
+	}
+	from, to := m.span(m.group.Rank())
+	sum, part := m.sum[:to-from], m.part[:to-from]
+	clear(sum)
+	for rank := range m.statuses {
+		copy(part, m.mean[from:to])
+		m.wire.Decode(part, m.scatter.Received(rank)[:m.wire.Bytes(len(part))])
+		for i, v := range part {
+			sum[i] += float64(v)
+		}
+	}
+	for i, s := range sum {
+		m.block.value[i] = float32(s / float64(len(m.statuses)))
+	}
+	m.encode(m.sendBuf, m.block, 0, to-from)
+	status.put(m.sendBuf[len(m.sendBuf)-StatusBytes:])
+	if err := m.group.AllgatherShared(m.recvBuf, m.sendBuf); err != nil {
+		return nil, fmt.Errorf("merge: gathering the mean of factors: %w", err)
+	}
+	first, end := collective.Part(m.group, len(m.statuses))
+	for rank := range m.statuses {
+		message := m.recvBuf[rank*len(m.sendBuf):][:len(m.sendBuf)]
+		m.statuses[rank] = statusOf(message[len(message)-StatusBytes:])
+		if first <= rank && rank < end {
+			from, to := m.span(rank)
+			copy(m.next[from:to], m.mean[from:to])
+			m.wire.Decode(m.next[from:to], message[:m.wire.Bytes(to-from)])
+		}
+	}
+	return m.statuses, m.group.NodeBarrier()
+}
+
+// encode writes elements from to to-1 of v to dst.
+func (m *Mean) encode(dst []byte, v vector, from, to int) {
+	estimate := v.estimate
+	if estimate != nil {
+		estimate = estimate[from:to]
+	}
+	m.wire.Encode(dst[:m.wire.Bytes(to-from)], estimate, v.value[from:to])
+}
+
+// Step makes the vector that the last Gather has brought the next x̄, with momentum.
+func (m *Mean) Step() error {
+	for i, y := range m.next {
+		if m.velocity != nil {
+			v := float32(m.momentum*float64(m.velocity[i]) + float64(y-m.mean[i]))
+			m.velocity[i] = v
+			y += float32(m.momentum * float64(v))
+		}
+		m.mean[i] = y
+	}
+	from, to := m.span(m.group.Rank())
+	m.value.rebase(m.mean)
+	m.block.rebase(m.mean[from:to])
+	return m.group.NodeBarrier() // all have read next
+}
+
+// rebase makes the estimate mean − e, where the residual e is what it lacks of the value.
+func (v vector) rebase(mean []float32) {
+	if v.estimate == nil {
+		return
+	}
+	for i, x := range mean {
+		v.estimate[i] = x - (v.value[i] - v.estimate[i])
+	}
+}
+
+// state names the memory that later messages depend on. received says that a vector has come that is still to be read.
+func (m *Mean) state(s *checkpoint.State, received bool) {
+	s.Shared.Floats("mean", m.mean)
+	if m.velocity != nil {
+		s.Shared.Floats("mean.velocity", m.velocity)
+	}
+	if received {
+		s.Shared.Floats("mean.next", m.next)
+	}
+	if m.wire == FP32 {
+		return
+	}
+	s.Own.Floats("mean.sent.estimate", m.value.estimate)
+	s.Own.Floats("mean.block.estimate", m.block.estimate)
+	if received {
+		s.Own.Floats("mean.sent", m.value.value)
+		s.Own.Floats("mean.block", m.block.value)
+	}
+}
