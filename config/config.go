@@ -155,7 +155,7 @@ type Interval struct {
 
 // Exchange says what the ranks send at a merge, and how it is encoded; read by lte.
 type Exchange struct {
-	Wire        string `toml:"wire" enum:"fp32,bf16,int8,int4" doc:"lte: encoding of the exchanged values. Encodings below fp32 send the quantized change since the last merge, and the rounding error is added to the next change (error feedback). int8 and int4 have a scale for every 64 values. W stays float32, and bit-identical on all ranks"`
+	Wire        string `toml:"wire" enum:"fp32,bf16,int8,int4,int2" doc:"lte: encoding of the exchanged values. Encodings below fp32 send the quantized change since the last merge, and the rounding error is added to the next change (error feedback). int8, int4 and int2 have a scale for every 64 values. W stays float32, and bit-identical on all ranks"`
 	Zstd        bool   `toml:"zstd" doc:"lte: compress the exchanged messages with zstd (lossless)"`
 	Transport   string `toml:"transport" enum:"factors,dense,rows,auto" doc:"lte: what is exchanged for a layer: factors (A and B of every head), dense (each rank's update of W, summed over its heads), rows (what each rank needs to form some rows of the merged update, then these rows), or auto: the cheapest for each layer on the network, measured at the start. Layers that are measured (measure.layers), and all layers with lora.bias, use factors"`
 	ShareMemory bool   `toml:"share_memory" doc:"the ranks of a node keep receive buffers and, in lte, W and what it is formed from (unless replicas.train is set) in shared memory, and divide the work of a merge; false: every rank keeps and computes all of it. The bits are the same"`

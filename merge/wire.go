@@ -20,11 +20,13 @@ import (
 //	bf16    |x − x̂| ≤ |d|/256
 //	int8    |x − x̂| ≤ max|d|/252     over the block of 64 values
 //	int4    |x − x̂| ≤ max|d|/13.8    likewise
+//	int2    |x − x̂| ≤ max|d|/1.2     likewise, and Σ(x − x̂)² < Σd²
 //
 // plus 2⁻²³·(|x| + |x̂|) where d and the sum are rounded to float32, or 2⁻¹⁰⁰, below which nothing is sent.
 //
 // int8 and int4 are integer multiples, from −127 to 127 and from −7 to 7, of one bfloat16 scale a block: the smallest that reaches the
-// largest change. A value that is not finite, or a change of 2¹²⁷ or more, makes the x̂ of its block NaN, and in bf16 its own x̂ NaN or
+// largest change. int2 is one of −3, −1, 1 and 3 halves of a scale that is the root mean square of the block's changes, which is near the best for a
+// normal distribution. A value that is not finite, or a change of 2¹²⁷ or more, makes the x̂ of its block NaN, and in bf16 its own x̂ NaN or
 // infinite, for good: the failure shows. The same values give the same bits on every processor.
 type Wire string
 
@@ -34,6 +36,7 @@ const (
 	BF16 Wire = "bf16" // to nearest even
 	Int8 Wire = "int8"
 	Int4 Wire = "int4"
+	Int2 Wire = "int2"
 )
 
 const (
@@ -41,7 +44,7 @@ const (
 	scaleLen = 2  // bytes: a bfloat16
 )
 
-// Bytes is the length of a message of n values. int8 and int4 have the values first, then the scales.
+// Bytes is the length of a message of n values. int8, int4 and int2 have the values first, then the scales.
 func (w Wire) Bytes(n int) int {
 	scales := scaleLen * ((n + block - 1) / block)
 	switch w {
@@ -53,6 +56,8 @@ func (w Wire) Bytes(n int) int {
 		return n + scales
 	case Int4:
 		return (n+1)/2 + scales
+	case Int2:
+		return (n+3)/4 + scales
 	}
 	panic(errWire)
 }
@@ -114,7 +119,7 @@ func (w Wire) Decode(estimate []float32, src []byte) {
 	}
 }
 
-// encodeBlocks is Encode of int8 and int4.
+// encodeBlocks is Encode of int8, int4 and int2.
 func (w Wire) encodeBlocks(dst []byte, estimate, x []float32) {
 	size := w.Bytes(block) - scaleLen // bytes of a block's values
 	codes, scales := w.sections(dst, len(x))
@@ -135,7 +140,7 @@ func (w Wire) encodeBlocks(dst []byte, estimate, x []float32) {
 	}
 }
 
-// decodeBlocks is Decode of int8 and int4.
+// decodeBlocks is Decode of int8, int4 and int2.
 func (w Wire) decodeBlocks(estimate []float32, src []byte) {
 	size := w.Bytes(block) - scaleLen
 	codes, scales := w.sections(src, len(estimate))
@@ -168,23 +173,39 @@ func (w Wire) encodeBlock(codes []byte, estimate, x *[block]float32) (scale uint
 		d[i] = v
 		largest = max(largest, math.Float32bits(v)&^(1<<31))
 	}
-	steps := float32(127)
-	if w == Int4 {
-		steps = 7
+	var s float32
+	switch w {
+	case Int8:
+		s = scaleOf(largest, 127)
+	case Int4:
+		s = scaleOf(largest, 7)
+	case Int2:
+		if s = scaleOf(largest, 1); s-s == 0 {
+			s = fromBF16(toBF16(rootMeanSquare(&d, s)))
+		}
 	}
-	s := scaleOf(largest, steps)
 	inverse := float32(0)
 	if s != 0 {
 		inverse = 1 / s
 	}
 	// The last bits of v·inverse + 1.5·2²³ are the integer nearest to v·inverse. The conversions rule out a fused multiply-add.
 	const shift = 3 << 22
-	if w == Int8 {
+	switch w {
+	case Int8:
 		codes := (*[block]byte)(codes)
 		for i, v := range d {
 			codes[i] = byte(math.Float32bits(float32(v*inverse) + shift))
 		}
-	} else {
+	case Int2: // each the integer below v·inverse, from −2 to 1, plus 2
+		codes := (*[block / 4]byte)(codes)
+		for i := range codes {
+			code := byte(0)
+			for j, v := range d[4*i : 4*i+4] {
+				code |= byte(max(0, min(3, int(float32(v*inverse)+2)))) << (2 * j)
+			}
+			codes[i] = code
+		}
+	case Int4:
 		codes := (*[block / 2]byte)(codes)
 		for i := range codes { // each plus 8, the first of two in the lower half
 			low := math.Float32bits(float32(d[2*i]*inverse) + (shift + 8))
@@ -200,10 +221,20 @@ func (w Wire) encodeBlock(codes []byte, estimate, x *[block]float32) (scale uint
 // decodeBlock adds a decoded block to estimate. The products are exact.
 func (w Wire) decodeBlock(estimate *[block]float32, codes []byte, scale uint16) {
 	s := fromBF16(scale)
-	if w == Int8 {
+	switch w {
+	case Int8:
 		codes := (*[block]byte)(codes)
 		for i, c := range codes {
 			estimate[i] += float32(float32(int8(c)) * s)
+		}
+		return
+	case Int2:
+		values := [4]float32{-1.5 * s, -0.5 * s, 0.5 * s, 1.5 * s}
+		codes := (*[block / 4]byte)(codes)
+		for i, c := range codes {
+			for j := range 4 {
+				estimate[4*i+j] += values[c>>(2*j)&3]
+			}
 		}
 		return
 	}
@@ -216,6 +247,19 @@ func (w Wire) decodeBlock(estimate *[block]float32, codes []byte, scale uint16) 
 		estimate[2*i] += values[c&15]
 		estimate[2*i+1] += values[c>>4]
 	}
+}
+
+// rootMeanSquare is that of d, whose largest change is at most s: in units of s the squares do not leave float32.
+func rootMeanSquare(d *[block]float32, s float32) float32 {
+	if s == 0 {
+		return 0
+	}
+	sum := float32(0)
+	for _, v := range d {
+		v /= s
+		sum += float32(v * v)
+	}
+	return s * float32(math.Sqrt(float64(sum/block)))
 }
 
 // scaleOf is the smallest bfloat16 that, times steps, reaches the number of these bits; 0 below 2⁻¹⁰⁰, whose inverse might not be

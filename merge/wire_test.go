@@ -12,13 +12,13 @@ import (
 	"lte/merge"
 )
 
-var wires = []merge.Wire{merge.FP32, merge.BF16, merge.Int8, merge.Int4}
+var wires = []merge.Wire{merge.FP32, merge.BF16, merge.Int8, merge.Int4, merge.Int2}
 
 // block is how many numbers share a scale.
 const block = 64
 
 // steps are what the largest change is divided by in the stated error.
-var steps = map[merge.Wire]float64{merge.BF16: 256, merge.Int8: 252, merge.Int4: 13.8}
+var steps = map[merge.Wire]float64{merge.BF16: 256, merge.Int8: 252, merge.Int4: 13.8, merge.Int2: 1.2}
 
 // stated is the error that Wire states, of every number that changes by d: of x before, and x̂ after the message.
 func stated(w merge.Wire, d, x, held []float32) []float64 {
@@ -127,6 +127,33 @@ func TestWireFeedback(t *testing.T) {
 	}
 }
 
+// Fails if the residual of a block in int2 is not smaller than its change, whatever its distribution: error feedback would then not bring it.
+func TestTwoBitsContract(t *testing.T) {
+	source := rand.New(rand.NewPCG(3, 4))
+	for spikes := range block + 1 { // from none, as in a normal distribution, to all of one size
+		x, sent := make([]float32, block), make([]float32, block)
+		for i := range x {
+			x[i] = float32(source.NormFloat64())
+			if i < spikes {
+				x[i] = float32(100 - 200*(i%2))
+			}
+		}
+		merge.Int2.Encode(make([]byte, merge.Int2.Bytes(block)), sent, x)
+		var before, after float64
+		for i, v := range x {
+			before += float64(v) * float64(v)
+			after += float64(v-sent[i]) * float64(v-sent[i])
+		}
+		most := 0.92
+		if spikes == 0 {
+			most = 0.17 // 0.12 in the limit (Max, Quantizing for minimum distortion, 1960)
+		}
+		if after > most*before {
+			t.Errorf("%d spikes: the residual has %.2f of the change's energy, expected at most %.2f", spikes, after/before, most)
+		}
+	}
+}
+
 // A number that is not finite is seen in its block for good, and in no other.
 //
 // Fails if it arrives as a number, as codes beside a scale of NaN or an infinite one could.
@@ -164,6 +191,7 @@ func TestWireBytes(t *testing.T) {
 		merge.BF16: {0: 0, 1: 2, 1000: 2000},
 		merge.Int8: {0: 0, 1: 3, 64: 66, 65: 69, 1000: 1032},
 		merge.Int4: {0: 0, 1: 3, 64: 34, 65: 37, 1000: 532},
+		merge.Int2: {0: 0, 1: 3, 64: 18, 65: 21, 1000: 282},
 	} {
 		for n, bytes := range want {
 			if got := w.Bytes(n); got != bytes {
@@ -187,6 +215,7 @@ func TestWireBits(t *testing.T) {
 	}
 	for w, want := range map[merge.Wire]uint64{
 		merge.BF16: 0x599fbea96aa93be6, merge.Int8: 0xa0079a8655f2f798, merge.Int4: 0xb8531e667f6eb968,
+		merge.Int2: 0x52ef01450a7d0134,
 	} {
 		h := slices.Clone(held)
 		w.Encode(make([]byte, w.Bytes(n)), h, x)
