@@ -41,7 +41,7 @@ func (g gonumBackend) Linear(y, x, w Operand, bias []float32, beta float32) {
 	checkRows(y, bias, y.Cols)
 	g.Gemm(blas.NoTrans, blas.Trans, 1, x, w, beta, y)
 	for i := range y.Rows {
-		addTo(row(y.general(), i), bias)
+		axpy(row(y.general(), i), 1, bias)
 	}
 }
 
@@ -76,19 +76,13 @@ func row(x blas32.General, i int) []float32 { return x.Data[i*x.Stride:][:x.Cols
 func (gonumBackend) SumRows(dst []float32, x Operand) {
 	checkRows(x, dst, x.Cols)
 	for i := range x.Rows {
-		addTo(dst, row(x.general(), i))
+		axpy(dst, 1, row(x.general(), i))
 	}
 }
 
 func (gonumBackend) Add(dst, x []float32) {
 	checkEqual(len(dst), x)
-	addTo(dst, x)
-}
-
-func addTo(dst, x []float32) {
-	for i, v := range x {
-		dst[i] += v
-	}
+	axpy(dst, 1, x)
 }
 
 func (gonumBackend) SumSquares(x []float32) float64 {

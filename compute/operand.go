@@ -110,9 +110,6 @@ func Matrix(rows, cols int, data []float32) blas32.General {
 	return blas32.General{Rows: rows, Cols: cols, Stride: max(1, cols), Data: data}
 }
 
-// NewMatrix returns a rows×cols matrix of zeros.
-func NewMatrix(rows, cols int) blas32.General { return Matrix(rows, cols, make([]float32, rows*cols)) }
-
 // Shape returns a dense rows×cols operand at the start of o's memory.
 func (o Operand) Shape(rows, cols int) Operand {
 	s := Operand{Rows: rows, Cols: cols, Stride: max(1, cols)}
