@@ -67,17 +67,17 @@ func (o Options) products() ([]*product, error) {
 		return nil, err
 	}
 	type key struct {
-		layer   string
-		pass    nn.Pass
-		m, n, k int
+		name    string // anyBlock of the layer's
+		product nn.Product // without its layer
 	}
 	alike := map[key]*product{}
 	var all []*product
 	passes, images := outline.Passes(o.Config, o.Config.Train.Batch)
 	for _, p := range outline.Model.Products(outline.Layout, images) {
-		at := key{anyBlock(p.Layer.Name), p.Pass, p.M, p.N, p.K}
+		at := key{anyBlock(p.Layer.Name), p}
+		at.product.Layer = nil
 		if one := alike[at]; one != nil {
-			one.layer = at.layer
+			one.layer = at.name
 			one.count += passes
 			continue
 		}
