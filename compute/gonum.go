@@ -195,10 +195,11 @@ func (gonumBackend) Attention(y Operand, probs []float32, x Operand, s Attention
 	out, qkv := y.general().Data, x.general().Data
 	width, stride := s.Heads*s.Dim, s.ProbStride()
 	scale := 1 / float32(math.Sqrt(float64(s.Dim)))
-	s.each(func(b, h int) {
+	for pair := range s.Batch * s.Heads {
+		b, h := pair/s.Heads, pair%s.Heads
 		q, k, v := s.offset(b, 0, h), s.offset(b, 1, h), s.offset(b, 2, h)
 		for i := range s.Queries {
-			at := ((b*s.Heads+h)*s.Tokens + i) * stride
+			at := (pair*s.Tokens + i) * stride
 			p := probs[at : at+s.Tokens]
 			clear(probs[at+s.Tokens : at+stride])
 			for j := range p {
@@ -211,7 +212,7 @@ func (gonumBackend) Attention(y Operand, probs []float32, x Operand, s Attention
 				axpy(o, pj, qkv[v+3*width*j:])
 			}
 		}
-	})
+	}
 }
 
 func (gonumBackend) AttentionBackward(dx, dy Operand, probs []float32, x Operand, s AttentionShape) {
@@ -221,10 +222,11 @@ func (gonumBackend) AttentionBackward(dx, dy Operand, probs []float32, x Operand
 	scale := 1 / float32(math.Sqrt(float64(s.Dim)))
 	clear(dqkv)
 	dp := make([]float32, s.Tokens)
-	s.each(func(b, h int) {
+	for pair := range s.Batch * s.Heads {
+		b, h := pair/s.Heads, pair%s.Heads
 		q, k, v := s.offset(b, 0, h), s.offset(b, 1, h), s.offset(b, 2, h)
 		for i := range s.Queries {
-			p := probs[((b*s.Heads+h)*s.Tokens+i)*stride:][:s.Tokens]
+			p := probs[(pair*s.Tokens+i)*stride:][:s.Tokens]
 			do := dout[(b*s.Tokens+i)*width+h*s.Dim:][:s.Dim]
 			var sum float32 // Σ_j P_ij·dP_ij
 			for j := range p {
@@ -237,15 +239,6 @@ func (gonumBackend) AttentionBackward(dx, dy Operand, probs []float32, x Operand
 				axpy(dqkv[q+3*width*i:][:s.Dim], ds, qkv[k+3*width*j:])
 				axpy(dqkv[k+3*width*j:][:s.Dim], ds, qkv[q+3*width*i:])
 			}
-		}
-	})
-}
-
-// each calls f for every image and attention head.
-func (s AttentionShape) each(f func(b, h int)) {
-	for b := range s.Batch {
-		for h := range s.Heads {
-			f(b, h)
 		}
 	}
 }

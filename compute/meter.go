@@ -32,7 +32,7 @@ type Tally struct {
 	FLOPs float64 // of products, 2·m·n·k each; softmax and element-wise work are not counted
 }
 
-// Meter is a back end that measures the time and FLOPs of another.
+// Meter is a back end that measures the time and FLOPs of another, those of each kernel below under its kind.
 type Meter struct {
 	Backend
 	Tallies *[Kinds]Tally
@@ -68,7 +68,6 @@ func (m *Meter) add(k Kind, began time.Time, flops float64) {
 	t.FLOPs += flops
 }
 
-// Gemm is counted.
 func (m *Meter) Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta float32, c Operand) {
 	inner := a.Cols
 	if tA == blas.Trans {
@@ -78,25 +77,21 @@ func (m *Meter) Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta fl
 	m.Backend.Gemm(tA, tB, alpha, a, b, beta, c)
 }
 
-// Linear is counted.
 func (m *Meter) Linear(y, x, w Operand, bias []float32, beta float32) {
 	defer m.add(m.kind, time.Now(), 2*float64(y.Rows)*float64(y.Cols)*float64(x.Cols))
 	m.Backend.Linear(y, x, w, bias, beta)
 }
 
-// LinearBackwardInput is counted.
 func (m *Meter) LinearBackwardInput(dx, dy, w Operand) {
 	defer m.add(m.kind, time.Now(), 2*float64(dx.Rows)*float64(dx.Cols)*float64(dy.Cols))
 	m.Backend.LinearBackwardInput(dx, dy, w)
 }
 
-// AddProduct is counted.
 func (m *Meter) AddProduct(dst Operand, c blas32.General, alpha float32, a, b blas32.General) {
 	defer m.add(m.kind, time.Now(), 2*float64(dst.Rows)*float64(dst.Cols)*float64(a.Cols))
 	m.Backend.AddProduct(dst, c, alpha, a, b)
 }
 
-// Round is counted.
 func (m *Meter) Round(dst Operand, x blas32.General) {
 	k := m.kind
 	if k == Product {
@@ -106,56 +101,50 @@ func (m *Meter) Round(dst Operand, x blas32.General) {
 	m.Backend.Round(dst, x)
 }
 
-// Transpose is counted.
 func (m *Meter) Transpose(dst Operand, x blas32.General) {
 	defer m.add(m.kind, time.Now(), 0)
 	m.Backend.Transpose(dst, x)
 }
 
-// GELU is counted.
 func (m *Meter) GELU(y, dydx, x Operand) {
 	defer m.add(Activation, time.Now(), 0)
 	m.Backend.GELU(y, dydx, x)
 }
 
-// Multiply is counted.
 func (m *Meter) Multiply(dst, x, y Operand) {
 	defer m.add(Activation, time.Now(), 0)
 	m.Backend.Multiply(dst, x, y)
 }
 
-// LayerNorm is counted.
 func (m *Meter) LayerNorm(y Operand, xhat blas32.General, rstd []float32, x blas32.General, gamma, beta []float32, eps float32) {
 	defer m.add(Normalization, time.Now(), 0)
 	m.Backend.LayerNorm(y, xhat, rstd, x, gamma, beta, eps)
 }
 
-// LayerNormBackward is counted.
 func (m *Meter) LayerNormBackward(dx blas32.General, dy Operand, xhat blas32.General, rstd, gamma []float32) {
 	defer m.add(Normalization, time.Now(), 0)
 	m.Backend.LayerNormBackward(dx, dy, xhat, rstd, gamma)
 }
 
-// LayerNormBackwardParams is counted.
 func (m *Meter) LayerNormBackwardParams(dgamma, dbeta []float32, dy Operand, xhat blas32.General) {
 	defer m.add(Normalization, time.Now(), 0)
 	m.Backend.LayerNormBackwardParams(dgamma, dbeta, dy, xhat)
 }
 
-// product is the FLOPs of one product, Q Kᵀ or another, over all images and heads.
-func (s AttentionShape) product() float64 {
+// ProductFLOPs is that of one product, Q Kᵀ or another, over all images and heads.
+func (s AttentionShape) ProductFLOPs() float64 {
 	return 2 * float64(s.Batch*s.Heads*s.Dim) * float64(s.Tokens*s.Queries)
 }
 
 // Attention is counted: two products.
 func (m *Meter) Attention(out Operand, probs []float32, qkv Operand, s AttentionShape) {
-	defer m.add(Attention, time.Now(), 2*s.product())
+	defer m.add(Attention, time.Now(), 2*s.ProductFLOPs())
 	m.Backend.Attention(out, probs, qkv, s)
 }
 
 // AttentionBackward is counted: four products.
 func (m *Meter) AttentionBackward(dqkv, dout Operand, probs []float32, qkv Operand, s AttentionShape) {
-	defer m.add(Attention, time.Now(), 4*s.product())
+	defer m.add(Attention, time.Now(), 4*s.ProductFLOPs())
 	m.Backend.AttentionBackward(dqkv, dout, probs, qkv, s)
 }
 
@@ -165,13 +154,11 @@ func (m *Meter) SumSquares(x []float32) float64 {
 	return m.Backend.SumSquares(x)
 }
 
-// AdamW is counted.
 func (m *Meter) AdamW(p, mom, v, g []float32, s AdamWStep) {
 	defer m.add(Optimizer, time.Now(), 0)
 	m.Backend.AdamW(p, mom, v, g, s)
 }
 
-// SGD is counted.
 func (m *Meter) SGD(p, buf, g []float32, s SGDStep) {
 	defer m.add(Optimizer, time.Now(), 0)
 	m.Backend.SGD(p, buf, g, s)

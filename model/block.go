@@ -45,10 +45,7 @@ func newWork(alloc compute.Allocator, rows, width, mlp int) work {
 }
 
 func (b *block) allocate(alloc compute.Allocator, batch, tokens, width int) {
-	rows, behind, shape := batch*tokens, tokens, b.shape(batch, tokens)
-	if b.last {
-		behind = 1
-	}
+	rows, behind, shape := batch*tokens, b.behind(tokens), b.shape(batch, tokens)
 	b.ln1.Allocate(alloc, rows, width)
 	b.ln2.Allocate(alloc, batch*behind, width)
 	b.mlp.Allocate(alloc, batch*behind)
@@ -58,11 +55,15 @@ func (b *block) allocate(alloc compute.Allocator, batch, tokens, width int) {
 }
 
 func (b *block) shape(batch, tokens int) compute.AttentionShape {
-	s := compute.AttentionShape{Batch: batch, Tokens: tokens, Queries: tokens, Heads: b.heads, Dim: b.qkv.W.Cols / b.heads}
+	return compute.AttentionShape{Batch: batch, Tokens: tokens, Queries: b.behind(tokens), Heads: b.heads, Dim: b.qkv.W.Cols / b.heads}
+}
+
+// behind is the number of an image's tokens behind the attention.
+func (b *block) behind(tokens int) int {
 	if b.last {
-		s.Queries = 1
+		return 1
 	}
-	return s
+	return tokens
 }
 
 // forward changes the residual stream x (batch·tokens, width) in place; the last block only its class tokens.

@@ -51,10 +51,7 @@ func newViT(m *Model) network {
 	for i := range c.Depth {
 		at := fmt.Sprintf("encoder.layers.encoder_layer_%d.", i)
 		o := &block{heads: c.Heads, last: i == c.Depth-1, attended: m.residual(i), fed: m.residual(i), backend: m.backend}
-		t, behind := c.tokens(), c.tokens()
-		if o.last {
-			behind = 1
-		}
+		t, behind := c.tokens(), o.behind(c.tokens())
 		o.ln1 = m.norm(at + "ln_1")
 		in := at + "self_attention.in_proj"
 		o.qkv = m.namedLinear(in, in+"_weight", in+"_bias", 3*c.Width, c.Width, t)
@@ -168,13 +165,8 @@ func (v *vit) initialise(rng *rand.Rand) {
 }
 
 func (v *vit) attentionFLOPs() (flops float64) {
-	tokens := float64(v.model.config.tokens())
 	for _, b := range v.blocks {
-		queries := tokens
-		if b.last {
-			queries = 1
-		}
-		flops += 12 * queries * tokens * float64(v.model.config.Width)
+		flops += 6 * b.shape(1, v.model.config.tokens()).ProductFLOPs()
 	}
 	return flops
 }
