@@ -97,18 +97,6 @@ func (a *Adapter) from() compute.Weights {
 	return a.layer.W
 }
 
-// rebase forms the base of W, A' and B', and of b, b_A' and b_B'.
-func (a *Adapter) rebase() {
-	if a.layout.config.Base != CachedBase {
-		return
-	}
-	a.layer.W.AddProduct(a.backend, compute.F32(a.base.weight), -a.Scale, a.Merged.B, a.Merged.A)
-	if a.bias != nil {
-		copy(a.base.bias, a.layer.B)
-		a.Merged.AddBias(a.base.bias, -a.Scale)
-	}
-}
-
 // AddBias adds to dst what the factors add to the layer's bias: scale·(B·b_A + Σ b_B).
 func (f Factors) AddBias(dst []float32, scale float32) {
 	if f.BiasA == nil {
@@ -129,8 +117,7 @@ func (f Factors) AddBias(dst []float32, scale float32) {
 
 // Prepare rounds and transposes the factors for products, and returns what W_k adds to.
 func (a *Adapter) Prepare() compute.Weights {
-	base := a.layout.config.Base
-	if r := a.A.Rows; base == RecomputedBase {
+	if r := a.A.Rows; a.layout.config.Base == RecomputedBase {
 		copy(a.stackA.Data, a.A.Data)
 		copy(a.stackA.Data[len(a.A.Data):], a.Merged.A.Data)
 		for i := range a.B.Rows {
@@ -143,19 +130,24 @@ func (a *Adapter) Prepare() compute.Weights {
 	}
 	a.backend.Transpose(a.at, a.stackA) // faster to multiply by than A
 	a.b = compute.AsOperand(a.backend, a.rounded, a.stackB)
-	if a.bias != nil {
-		switch base {
-		case CachedBase:
-			copy(a.bias, a.base.bias)
-		case RecomputedBase:
-			copy(a.bias, a.layer.B)
-			a.Merged.AddBias(a.bias, -a.Scale)
-		case MainWeightBase:
-			copy(a.bias, a.layer.B)
-		}
-		a.AddBias(a.bias, a.Scale)
-	}
+	a.formBias(a.bias)
 	return a.from()
+}
+
+// formBias computes b_k into dst, with biases only; dst may be b.
+func (a *Adapter) formBias(dst []float32) {
+	if a.bias == nil {
+		return
+	}
+	from := a.layer.B
+	if a.layout.config.Base == CachedBase {
+		from = a.base.bias
+	}
+	copy(dst, from)
+	if a.layout.config.Base == RecomputedBase {
+		a.Merged.AddBias(dst, -a.Scale)
+	}
+	a.AddBias(dst, a.Scale)
 }
 
 // FormWeight computes W_k = (W − s·B'A') + s·BA (algorithm.md; the paper's section 3.2), unless passes go through the factors.
@@ -213,8 +205,7 @@ func (a *Adapter) Backward(dx, dy, x compute.Operand, beta float32) {
 	}
 }
 
-// backwardBias adds the gradients of b_k = … + s·(B·b_A + b_B), with g = Σ dy: ∂L/∂b_B = s·g, ∂L/∂b_A = s·Bᵀg, and
-// s·g·b_Aᵀ to ∂L/∂B.
+// backwardBias adds the gradients of b_k = … + s·(B·b_A + b_B), with g = Σ dy: ∂L/∂b_B = s·g, ∂L/∂b_A = s·Bᵀg, and s·g·b_Aᵀ to ∂L/∂B.
 func (a *Adapter) backwardBias(dy compute.Operand, beta float32) {
 	r, g := a.A.Rows, a.layout.work.sum[:a.B.Rows]
 	clear(g)

@@ -61,8 +61,15 @@ func (l *Layout) AllocateHead(value []float32) *Head {
 
 // Rebase forms what the effective weights add to. It is called after a change of W, b, A' or B'.
 func (h *Head) Rebase() {
+	if h.Layout.config.Base != CachedBase {
+		return
+	}
 	for _, a := range h.adapters {
-		a.rebase()
+		a.layer.W.AddProduct(a.backend, compute.F32(a.base.weight), -a.Scale, a.Merged.B, a.Merged.A)
+		if a.bias != nil {
+			copy(a.base.bias, a.layer.B)
+			a.Merged.AddBias(a.base.bias, -a.Scale)
+		}
 	}
 }
 
@@ -74,12 +81,7 @@ func (h *Head) Fold() {
 		rows := l.W.Read(0, l.W.Rows, &scratch)
 		a.from().AddProduct(a.backend, compute.F32(rows), a.Scale, a.B, a.A)
 		l.W.Write(0, rows)
-		if a.bias != nil {
-			if a.layout.config.Base == CachedBase {
-				copy(l.B, a.base.bias)
-			}
-			a.AddBias(l.B, a.Scale)
-		}
+		a.formBias(l.B)
 	}
 }
 

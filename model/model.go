@@ -1,10 +1,8 @@
-// Package model holds networks as explicit forward and backward passes: the vision transformer after torchvision's
-// VisionTransformer (Dosovitskiy et al., arXiv 2010.11929) and the MLP-Mixer after timm's (Tolstikhin et al., arXiv
-// 2105.01601). Their layers are package nn's, the heads that their linear layers can carry lora's; what is done with gradients is
-// left to train.
+// Package model holds networks as explicit forward and backward passes: the vision transformer after torchvision's VisionTransformer
+// (Dosovitskiy et al., arXiv 2010.11929) and the MLP-Mixer after timm's (Tolstikhin et al., arXiv 2105.01601). Their layers are package
+// nn's, the heads that their linear layers can carry lora's; what is done with gradients is left to train.
 //
-// Parameters have torchvision's (timm's) names, shapes and order. A model's passes use buffers that it owns: one
-// goroutine.
+// Parameters have torchvision's (timm's) names, shapes and order. A model's passes use buffers that it owns: one goroutine.
 package model
 
 import (
@@ -198,8 +196,7 @@ func (m *Model) UseLocal(heads ...*lora.Head) {
 	}
 }
 
-// Forward returns the logits (batch, classes) of images (batch, channels, height, width). They are valid until the
-// next call.
+// Forward returns the logits (batch, classes) of images (batch, channels, height, width). They are valid until the next call.
 func (m *Model) Forward(images []float32) blas32.General {
 	m.setBatch(images)
 	m.drop.Off()

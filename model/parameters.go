@@ -50,13 +50,11 @@ func (m *Model) Train(match func(name string) bool) (trained []Parameter, grads 
 	grads = m.alloc.For(compute.TrainingMemory).Floats(total)
 	at := 0
 	for i := range m.parameters {
-		p := &m.parameters[i]
-		if !p.trains {
-			continue
+		if p := &m.parameters[i]; p.trains {
+			p.Grad = compute.Slice(grads, at, at+p.Len())
+			at += p.Len()
+			trained = append(trained, *p)
 		}
-		p.Grad = compute.Slice(grads, at, at+p.Len())
-		at += p.Len()
-		trained = append(trained, *p)
 	}
 	m.setGrads()
 	return trained, grads
@@ -106,7 +104,11 @@ func (m *Model) Gradients(layers []*nn.Linear, f func()) []blas32.General {
 
 // add registers a parameter that is stored in FP32; set is given its memory.
 func (m *Model) add(p Parameter, set func([]float32)) {
-	p.Value = compute.NewWeights(compute.FP32, 1, product(p.Shape), nil)
+	values := 1
+	for _, size := range p.Shape {
+		values *= size
+	}
+	p.Value = compute.NewWeights(compute.FP32, 1, values, nil)
 	p.set = func(w compute.Weights) { set(w.Float32()) }
 	m.parameters = append(m.parameters, p)
 }
@@ -199,12 +201,4 @@ func (m *Model) With(flat []float32) []Parameter {
 		}
 	}
 	return all
-}
-
-func product(shape []int) int {
-	n := 1
-	for _, s := range shape {
-		n *= s
-	}
-	return n
 }

@@ -77,12 +77,6 @@ type Dropout struct {
 	branch        blas32.General  // (rows, width): scratch
 }
 
-// Misuse inside the program.
-const (
-	errNoNoise    = "nn: a training pass with dropout needs noise"
-	errNoiseShare = "nn: the images of a pass are no multiple of its noises"
-)
-
 // NewDropout returns dropout of that rate, and stochastic depth of that rate at the last block.
 func NewDropout(rate, path float64, backend compute.Backend) Dropout {
 	return Dropout{rate: rate, path: path, backend: backend}
@@ -98,10 +92,10 @@ func (d *Dropout) Use(noise []*Noise, images int) {
 		return
 	}
 	if len(noise) == 0 {
-		panic(errNoNoise)
+		panic("nn: a training pass with dropout needs noise")
 	}
 	if images%len(noise) != 0 {
-		panic(errNoiseShare)
+		panic("nn: the images of a pass are no multiple of its noises")
 	}
 	d.noise = append(d.noise, noise...)
 }

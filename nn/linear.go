@@ -72,7 +72,9 @@ func (l *Linear) SetTrainable(weight, bias bool, gradW, gradB []float32) {
 }
 
 // ReserveWeight allocates the memory of a weight that is formed or rounded, once.
-func (l *Linear) ReserveWeight(alloc compute.Allocator) { alloc.Grow(&l.formed.own, l.W.Rows, l.W.Cols) }
+func (l *Linear) ReserveWeight(alloc compute.Allocator) {
+	alloc.Grow(&l.formed.own, l.W.Rows, l.W.Cols)
+}
 
 // ZeroGrad makes the next backward pass replace the gradients of the weight and of the adapters.
 func (l *Linear) ZeroGrad() { l.fresh = true }
