@@ -78,19 +78,12 @@ func FeedSeconds(c config.Config, set *data.Set, images int) (float64, error) {
 	if _, err := take(feed, data.Ahead); err != nil {
 		return 0, err
 	}
-	used := processorTime() // as many batches are prepared ahead now as at the end
+	used := processorTime(unix.CLOCK_PROCESS_CPUTIME_ID) // as many batches are prepared ahead now as at the end
 	n := (images + c.Train.Batch - 1) / c.Train.Batch
 	if _, err := take(feed, n); err != nil {
 		return 0, err
 	}
-	return (processorTime() - used).Seconds() / float64(n*c.Train.Batch), nil
-}
-
-// processorTime is the processor time that this process has used.
-func processorTime() time.Duration {
-	var u unix.Rusage
-	_ = unix.Getrusage(unix.RUSAGE_SELF, &u) // fails only for an unknown process
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	return (processorTime(unix.CLOCK_PROCESS_CPUTIME_ID) - used).Seconds() / float64(n*c.Train.Batch), nil
 }
 
 // steps measures steps on batch b and on the feed's batches, in turns, because the machine's speed varies.

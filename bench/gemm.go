@@ -58,8 +58,7 @@ func anyBlock(name string) string {
 	return name
 }
 
-// products are those of the model's linear layers in a step, without memory. Attention's and the low-rank products of heads are left
-// out.
+// products are those of the model's linear layers in a step, without memory. Attention's and the low-rank products of heads are left out.
 func (o Options) products() ([]*product, error) {
 	set := &data.Set{Channels: channels, Height: o.Image, Width: o.Image, Classes: o.Classes}
 	outline, err := train.NewOutline(o.Config, 1, set)
@@ -67,7 +66,7 @@ func (o Options) products() ([]*product, error) {
 		return nil, err
 	}
 	type key struct {
-		name    string // anyBlock of the layer's
+		name    string     // anyBlock of the layer's
 		product nn.Product // without its layer
 	}
 	alike := map[key]*product{}
