@@ -8,7 +8,7 @@ import (
 	"gonum.org/v1/gonum/blas/blas32"
 )
 
-// Base says what a head's effective weight adds s·BA to between merges, W − s·B'A'.
+// Base says what a head's effective weight adds s·BA to between merges: W − s·B'A', or W⁰.
 type Base int
 
 // The bases.
@@ -16,7 +16,14 @@ const (
 	CachedBase     Base = iota // a copy for each head, formed at merges
 	RecomputedBase             // no copy: W_k is formed of W and both products; for one of several heads of a rank
 	MainWeightBase             // W itself: B'A' is always 0, as every merge resets
+	OriginBase                 // W⁰, of Layout.Origins, for all heads: each merge gives them all the same factors, with W = W⁰ + s·BA
 )
+
+// Origin is what a layer's W and b are formed from: W⁰ (out, in), and b⁰ (out) where heads have biases.
+type Origin struct {
+	W compute.Weights
+	B []float32
+}
 
 // Adapter is one layer's part of a head: the factors A (r, in) and B (out, r), and where the head has biases b_A (r)
 // and b_B (out); their gradients; and the factors at the last merge. Its slices are views of the head's. It is an nn.Adapter.
@@ -91,8 +98,13 @@ func (a *Adapter) Base() (w, b []float32) { return a.base.weight.Data, a.base.bi
 
 // from returns what W_k adds to.
 func (a *Adapter) from() compute.Weights {
-	if a.layout.config.Base == CachedBase {
+	switch a.layout.config.Base {
+	case CachedBase:
 		return compute.Float32Weights(a.base.weight.Rows, a.base.weight.Cols, a.base.weight.Data)
+	case OriginBase:
+		if o, ok := a.layout.Origins[a.layer]; ok {
+			return o.W
+		}
 	}
 	return a.layer.W
 }
@@ -128,7 +140,9 @@ func (a *Adapter) Prepare() compute.Weights {
 			}
 		}
 	}
-	a.backend.Transpose(a.at, a.stackA) // faster to multiply by than A
+	if !a.layout.config.FreezeA {
+		a.backend.Transpose(a.at, a.stackA) // faster to multiply by than A
+	}
 	a.b = compute.AsOperand(a.backend, a.rounded, a.stackB)
 	a.formBias(a.bias)
 	return a.from()
@@ -140,8 +154,11 @@ func (a *Adapter) formBias(dst []float32) {
 		return
 	}
 	from := a.layer.B
-	if a.layout.config.Base == CachedBase {
+	switch a.layout.config.Base {
+	case CachedBase:
 		from = a.base.bias
+	case OriginBase:
+		from = a.layout.Origins[a.layer].B
 	}
 	copy(dst, from)
 	if a.layout.config.Base == RecomputedBase {
@@ -178,18 +195,25 @@ func (a *Adapter) Forward(y, x compute.Operand) {
 func (a *Adapter) Backward(dx, dy, x compute.Operand, beta float32) {
 	be, work, r := a.backend, &a.layout.work, a.A.Rows
 	at, b := a.at.Columns(r), a.b.Columns(r)
-	gradA, gradB := compute.F32(a.Grad.A), compute.F32(a.Grad.B)
+	gradA, gradB, trainsA := compute.F32(a.Grad.A), compute.F32(a.Grad.B), !a.layout.config.FreezeA
 	switch {
 	case a.strategy.ViaWeightGrad:
 		g := work.g.Shape(a.B.Rows, a.A.Cols)
 		be.Gemm(blas.Trans, blas.NoTrans, 1, dy, x, 0, g)
 		be.Gemm(blas.NoTrans, blas.NoTrans, a.Scale, g, at, beta, gradB)
-		be.Gemm(blas.Trans, blas.NoTrans, a.Scale, b, g, beta, gradA)
+		if trainsA {
+			be.Gemm(blas.Trans, blas.NoTrans, a.Scale, b, g, beta, gradA)
+		}
 	case a.strategy.Factored:
 		be.Gemm(blas.Trans, blas.NoTrans, a.Scale, dy, a.low.First(x.Rows).Columns(r), beta, gradB)
+		if !trainsA && dx.Rows == 0 {
+			break
+		}
 		low := work.low.Shape(x.Rows, a.b.Cols)
 		be.Gemm(blas.NoTrans, blas.NoTrans, 1, dy, a.b, 0, low)
-		be.Gemm(blas.Trans, blas.NoTrans, a.Scale, low.Columns(r), x, beta, gradA)
+		if trainsA {
+			be.Gemm(blas.Trans, blas.NoTrans, a.Scale, low.Columns(r), x, beta, gradA)
+		}
 		if dx.Rows > 0 {
 			be.Gemm(blas.NoTrans, blas.Trans, a.Scale, low, a.at, 1, dx)
 		}
@@ -197,8 +221,10 @@ func (a *Adapter) Backward(dx, dy, x compute.Operand, beta float32) {
 		low := work.low.Shape(x.Rows, r)
 		be.Gemm(blas.NoTrans, blas.NoTrans, 1, x, at, 0, low)
 		be.Gemm(blas.Trans, blas.NoTrans, a.Scale, dy, low, beta, gradB)
-		be.Gemm(blas.NoTrans, blas.NoTrans, 1, dy, b, 0, low)
-		be.Gemm(blas.Trans, blas.NoTrans, a.Scale, low, x, beta, gradA)
+		if trainsA {
+			be.Gemm(blas.NoTrans, blas.NoTrans, 1, dy, b, 0, low)
+			be.Gemm(blas.Trans, blas.NoTrans, a.Scale, low, x, beta, gradA)
+		}
 	}
 	if a.bias != nil {
 		a.backwardBias(dy, beta)

@@ -5,6 +5,8 @@ import (
 
 	"lte/compute"
 	"lte/nn"
+
+	"gonum.org/v1/gonum/blas/blas32"
 )
 
 // Head is a LoRA head of the whole model: the factors of all its layers in one flat slice, as Layout says. The
@@ -12,7 +14,7 @@ import (
 type Head struct {
 	Value  []float32 // A₁, B₁, A₂, B₂, …
 	Grad   []float32
-	Merged []float32 // A', B': Value at the last merge; B' = 0 before the first
+	Merged []float32 // A', B': Value at the last merge; B' = 0 before the first; nil of OriginBase
 
 	Layout   *Layout
 	adapters map[*nn.Linear]*Adapter
@@ -32,12 +34,18 @@ func (l *Layout) NewHead(value []float32, rngs ...*rand.Rand) *Head {
 // AllocateHead makes a head of those factors, nil of what is only counted, before it has a base.
 func (l *Layout) AllocateHead(value []float32) *Head {
 	alloc := l.alloc.For(compute.TrainingMemory)
-	h := &Head{Value: value, Grad: alloc.Floats(l.Length), Merged: alloc.Floats(l.Length), Layout: l, adapters: map[*nn.Linear]*Adapter{}}
+	h := &Head{Value: value, Grad: alloc.Floats(l.Length), Layout: l, adapters: map[*nn.Linear]*Adapter{}}
+	if l.config.Base != OriginBase {
+		h.Merged = alloc.Floats(l.Length)
+	}
 	for _, p := range l.Layers {
 		layer := p.Layer
 		out, in := layer.W.Rows, layer.W.Cols
-		a := &Adapter{Factors: p.Factors(h.Value), Grad: p.Factors(h.Grad), Merged: p.Factors(h.Merged), Scale: p.Scale, layer: layer,
+		a := &Adapter{Factors: p.Factors(h.Value), Grad: p.Factors(h.Grad), Scale: p.Scale, layer: layer,
 			layout: l, backend: compute.CountAs(l.backend, compute.LoRA)}
+		if l.config.Base != OriginBase {
+			a.Merged = p.Factors(h.Merged)
+		}
 		a.stackA, a.stackB = a.A, a.B
 		switch l.config.Base {
 		case CachedBase:
@@ -49,7 +57,11 @@ func (l *Layout) AllocateHead(value []float32) *Head {
 			a.base.bias, a.bias = alloc.Floats(out), alloc.Floats(out)
 		}
 		wide := a.stackA.Rows
-		a.at = alloc.Operand(in, wide)
+		if l.config.FreezeA {
+			a.Grad.A, a.at = blas32.General{}, p.basis.at
+		} else {
+			a.at = alloc.Operand(in, wide)
+		}
 		if alloc.Rounds() {
 			a.rounded = alloc.Operand(out, wide)
 		}
@@ -73,7 +85,7 @@ func (h *Head) Rebase() {
 	}
 }
 
-// Fold sets W to the effective weight, of CachedBase or MainWeightBase: W = W⁰ + s·BA, where W⁰ is its base, and b likewise.
+// Fold sets W to the effective weight, of any base but RecomputedBase: W = W⁰ + s·BA, where W⁰ is its base, and b likewise.
 func (h *Head) Fold() {
 	var scratch []float32
 	for _, a := range h.adapters {

@@ -14,13 +14,16 @@ import (
 
 // Config says how heads are made.
 type Config struct {
-	Rank   int
-	Alpha  float64
-	Init   string // of A: "orthogonal" or "kaiming"
-	Bias   bool   // A and B have biases
-	Stack  int    // heads in one: their A's stacked by rows, their B's by columns (mhlora); 0: 1
-	Base   Base
-	Images int // of a pass of one head
+	Rank  int
+	Alpha float64
+	Init  string // of A: "orthogonal" or "kaiming"
+	Bias  bool   // A and B have biases
+	// All heads have the A that DrawBasis draws, which does not train and is no part of their flat slices. They have no biases, and not
+	// RecomputedBase.
+	FreezeA bool
+	Stack   int // heads in one: their A's stacked by rows, their B's by columns (mhlora); 0: 1
+	Base    Base
+	Images  int // of a pass of one head
 	// Rule returns what differs for the layer of that name: rank and alpha where they are not 0, and whether the layer
 	// is left out. nil: nothing.
 	Rule func(layer string) (rank int, alpha float64, skip bool)
@@ -30,6 +33,7 @@ type Config struct {
 type Layout struct {
 	Layers  []LayerSlot // of the layers that carry the head, input to output
 	Length  int
+	Origins map[*nn.Linear]Origin // of OriginBase
 	config  Config
 	work    scratch
 	backend compute.Backend
@@ -43,12 +47,22 @@ type LayerSlot struct {
 	Scale              float32 // s = α/r
 	A, B, BiasA, BiasB int     // offsets; without biases the last two are the end
 	End                int
+	basis              basis // with Config.FreezeA
+}
+
+// basis is the A of all heads, and Aᵀ as products read it.
+type basis struct {
+	a  blas32.General  // (r, in)
+	at compute.Operand // (in, r)
 }
 
 // Factors cuts a layer's factors out of a flat slice.
 func (p LayerSlot) Factors(flat []float32) Factors {
 	m, n := p.Layer.W.Rows, p.Layer.W.Cols
-	f := Factors{A: compute.Matrix(p.Rank, n, compute.Slice(flat, p.A, p.B)), B: compute.Matrix(m, p.Rank, compute.Slice(flat, p.B, p.BiasA))}
+	f := Factors{A: p.basis.a, B: compute.Matrix(m, p.Rank, compute.Slice(flat, p.B, p.BiasA))}
+	if p.B > p.A {
+		f.A = compute.Matrix(p.Rank, n, compute.Slice(flat, p.A, p.B))
+	}
 	if p.End > p.BiasA {
 		f.BiasA, f.BiasB = compute.Slice(flat, p.BiasA, p.BiasB), compute.Slice(flat, p.BiasB, p.End)
 	}
@@ -89,7 +103,13 @@ func NewLayout(layers []*nn.Linear, backend compute.Backend, alloc compute.Alloc
 			return nil, fmt.Errorf("%d heads of lora.rank %d are more values than any memory holds: lower lora.heads or lora.rank", c.Stack, rank)
 		}
 		p := LayerSlot{Layer: layer, Rank: c.Stack * min(rank, short), Scale: float32(cmp.Or(alpha, c.Alpha) / float64(rank)), A: l.Length}
-		p.B = p.A + p.Rank*in
+		p.B = p.A
+		if c.FreezeA {
+			alloc := alloc.For(compute.TrainingMemory)
+			p.basis = basis{alloc.Matrix(p.Rank, in), alloc.Operand(in, p.Rank)}
+		} else {
+			p.B += p.Rank * in
+		}
 		p.BiasA = p.B + p.Rank*out
 		p.BiasB, p.End = p.BiasA, p.BiasA
 		if c.Bias {
@@ -118,10 +138,13 @@ func shortest(layers []*nn.Linear, short int) int {
 	return short
 }
 
-// DrawA draws every A of a head's flat slice, from one stream for each head of a stack, and sets b_A to 0.
+// DrawA draws every A of a head's flat slice, if it is part of it, from one stream for each head of a stack, and sets b_A to 0.
 func (l *Layout) DrawA(flat []float32, rngs ...*rand.Rand) {
 	if len(rngs) != l.config.Stack {
 		panic("lora: a head of another number of random streams")
+	}
+	if l.config.FreezeA {
+		return
 	}
 	for _, p := range l.Layers {
 		f := p.Factors(flat)
@@ -130,6 +153,14 @@ func (l *Layout) DrawA(flat []float32, rngs ...*rand.Rand) {
 			initA(compute.Matrix(r, n, f.A.Data[k*r*n:(k+1)*r*n]), l.config.Init, rng)
 		}
 		clear(f.BiasA)
+	}
+}
+
+// DrawBasis draws the A of all heads, layer after layer.
+func (l *Layout) DrawBasis(rng *rand.Rand) {
+	for _, p := range l.Layers {
+		initA(p.basis.a, l.config.Init, rng)
+		l.backend.Transpose(p.basis.at, p.basis.a)
 	}
 }
 

@@ -13,7 +13,8 @@ type Strategy struct {
 //	viaFactors      2·mnR + 4·ρr(m+n)       forming W_k, and the gradients of the factors by the factors
 //	viaWeightGrad   2·mnR + 2·ρmn + 4·mnr   forming W_k, and the gradients by G = dyᵀx
 //
-// A factored pass without the input's gradient saves 2·ρRn, the product by A that makes it.
+// A factored pass without the input's gradient saves 2·ρRn, the product by A that makes it. Where A is frozen its gradient falls away, and
+// with it dy·B, unless the input's gradient takes it.
 func (l *Layout) costs(p LayerSlot) (factored, viaFactors, viaWeightGrad, saved float64) {
 	m, n, r, rows := float64(p.Layer.W.Rows), float64(p.Layer.W.Cols), float64(p.Rank), float64(l.config.Images*p.Layer.RowsPerImage)
 	columns := r
@@ -21,6 +22,9 @@ func (l *Layout) costs(p LayerSlot) (factored, viaFactors, viaWeightGrad, saved 
 		columns = 2 * r
 	}
 	formed, sides := 2*m*n*columns, rows*(m+n)
+	if l.config.FreezeA {
+		return 4*columns*sides + 2*r*rows*m, formed + 2*r*sides, formed + 2*rows*m*n + 2*m*n*r, 2 * columns * sides
+	}
 	return 4*columns*sides + 2*r*sides, formed + 4*r*sides, formed + 2*rows*m*n + 4*m*n*r, 2 * rows * columns * n
 }
 

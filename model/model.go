@@ -185,7 +185,7 @@ func (m *Model) UseMerged() {
 // Classifier is the layer whose outputs are the classes' logits, the last.
 func (m *Model) Classifier() *nn.Linear { return m.layers[len(m.layers)-1] }
 
-// UseLocal makes passes compute with the effective weights of a head, or of several, all Factored and of RecomputedBase, each
+// UseLocal makes passes compute with the effective weights of a head, or of several, all Factored and of RecomputedBase or OriginBase, each
 // for an equal share of the images. It is called again when factors have changed.
 func (m *Model) UseLocal(heads ...*lora.Head) {
 	for _, l := range m.layers {
