@@ -12,8 +12,8 @@ import (
 	"lte/record"
 )
 
-// Files is the observer that writes the records of a run to metrics.jsonl and to a TensorBoard event file. Both files hold a record,
-// unbuffered, when Record returns.
+// Files writes the records of a run to metrics.jsonl and to a TensorBoard event file. Both files hold a record, unbuffered, when Record
+// returns.
 type Files struct {
 	metrics *os.File
 	events  *eventFile
@@ -50,10 +50,7 @@ func (f *Files) Resumed(step int) error {
 	return nil
 }
 
-// Progress implements record.Observer; it does nothing.
-func (f *Files) Progress(int, float64) {}
-
-// Record implements record.Observer.
+// Record writes a record.
 func (f *Files) Record(r record.Record) error {
 	line, err := json.Marshal(r)
 	if err != nil {
@@ -67,12 +64,6 @@ func (f *Files) Record(r record.Record) error {
 	}
 	return nil
 }
-
-// Note implements record.Observer; it does nothing.
-func (f *Files) Note(string) {}
-
-// Warn implements record.Observer; it does nothing.
-func (f *Files) Warn(string) {}
 
 // Close closes the files.
 func (f *Files) Close() error {

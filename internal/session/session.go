@@ -89,7 +89,7 @@ func Open(world *mpi.World, p Program, c config.Config, stderr io.Writer) (*Sess
 	if text := oversubscribed(ranks, cores, c); text != "" {
 		warn("%s", text)
 	}
-	if err := world.Unshared(); err != nil {
+	if err := world.SharedMemoryError(); err != nil {
 		warn("every rank has its own copy of W, because the ranks of a node cannot share memory: %v", err)
 	}
 	backend, err := compute.New(c.Compute.Backend, threads, compute.DType(c.Compute.DType))
@@ -162,12 +162,18 @@ func (s *Session) train(c config.Config, d *directory, stop *stopRequest, consol
 	if err := footprint.CheckRun(world, world.NodeSize(), c, s.set); err != nil {
 		return err
 	}
-	t, err := s.trainer(c, d.from)
+	var t *train.Trainer
+	var err error
+	if d.from == nil {
+		t, err = train.New(c, world, s.set, s.backend)
+	} else {
+		t, err = train.Resume(c, world, s.set, s.backend, *d.from)
+	}
 	if err := collective.Agree(world, err); err != nil {
 		return err
 	}
-	var o *output
-	var observer record.Observer
+	o := new(output)             // empty but on rank 0
+	var observer record.Observer // nil but on rank 0
 	if world.Rank() == 0 {
 		if o, err = newOutput(world, c, s.set.Name, d, console); err == nil {
 			observer = o
@@ -177,19 +183,19 @@ func (s *Session) train(c config.Config, d *directory, stop *stopRequest, consol
 	if err := collective.Agree(world, err); err != nil {
 		return err
 	}
-	if c.Run.Dir, err = shareDir(world, o); err != nil {
+	dirs, err := collective.Texts(world, o.dir)
+	if err != nil {
 		return err
 	}
+	c.Run.Dir = dirs[0]
 	if c.Checkpoint.Keep > 0 {
-		if err := s.keepCheckpoints(t, c, o, stop); err != nil {
-			return err
-		}
+		s.keepCheckpoints(t, c, o, stop)
 	}
 	if c.Run.Watchdog > 0 && world.Size() > 1 {
 		defer s.watchdog(t, c, console).start()()
 	}
 
-	stop.arm()
+	stop.training.Store(true)
 	summary, err := t.Run(observer)
 	console.Finish()
 	if e := new(train.InterruptedError); errors.As(err, &e) {
@@ -210,19 +216,16 @@ func (s *Session) train(c config.Config, d *directory, stop *stopRequest, consol
 	return errors.Join(err, collective.Agree(world, saved))
 }
 
-// trainer makes the trainer of a run, or of one that is resumed.
-func (s *Session) trainer(c config.Config, from *train.Saved) (*train.Trainer, error) {
-	if from == nil {
-		return train.New(c, s.world, s.set, s.backend)
-	}
-	return train.Resume(c, s.world, s.set, s.backend, *from)
-}
-
-// output is what rank 0 writes while it trains: the console and the run directory.
+// output is the observer of a run on rank 0: the console and the files of the run directory.
 type output struct {
-	record.Observer
+	*report.Console
 	dir   string
 	files *report.Files
+}
+
+// Record implements record.Observer.
+func (o *output) Record(r record.Record) error {
+	return errors.Join(o.Console.Record(r), o.files.Record(r))
 }
 
 // newOutput makes the run directory of a run, or prepares that of one that is resumed.
@@ -238,20 +241,7 @@ func newOutput(world *mpi.World, c config.Config, dataset string, d *directory, 
 	if err != nil {
 		return nil, err
 	}
-	return &output{Observer: report.Multi(console, files), dir: dir, files: files}, nil
-}
-
-// shareDir returns the path of the run directory, which rank 0 has made, on all ranks; o is nil on the others.
-func shareDir(world *mpi.World, o *output) (string, error) {
-	dir := ""
-	if o != nil {
-		dir = o.dir
-	}
-	dirs, err := collective.Texts(world, dir)
-	if err != nil {
-		return "", err
-	}
-	return dirs[0], nil
+	return &output{console, dir, files}, nil
 }
 
 // saveModel writes the weights, and their average where there is one and the run is complete.
