@@ -6,12 +6,23 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // Group is the folder of a control group below the root.
 type Group struct {
 	Dir    string // in the root, without a leading slash
 	Second bool   // of version 2
+}
+
+// Inode identifies a group in all containers, by its folder's inode; 0 where that is not known.
+func (g Group) Inode(root fs.FS) uint64 {
+	if info, err := fs.Stat(root, g.Dir); err == nil {
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+			return stat.Ino
+		}
+	}
+	return 0
 }
 
 // Of returns this process's groups in the hierarchy of a controller, such as "memory", and in that of version 2: in each of them its own

@@ -45,7 +45,7 @@ type streams struct{ stdout, stderr io.Writer }
 // Run executes a command line and returns the exit code. version is that of the program.
 func Run(version string, args []string, stdout, stderr io.Writer) int {
 	p := &process{Program: session.Program{Version: version, Started: time.Now()}, stdout: stdout, stderr: stderr, own: streams{stdout, stderr}}
-	first := mpi.FirstOfLaunch()
+	first := mpi.LauncherRank() == 0
 	if !first {
 		p.stdout, p.stderr = io.Discard, io.Discard
 	}
