@@ -113,8 +113,7 @@ func acquire(dir string, note func(string), lost func(error), every timing, mach
 	if err != nil {
 		return nil, fmt.Errorf("cannot lock the run directory: %w", err)
 	}
-	l.beats.Add(1)
-	go l.beatUntilReleased(every.beat)
+	l.beats.Go(func() { l.beatUntilReleased(every.beat) })
 	return l, nil
 }
 
@@ -227,7 +226,6 @@ func (l *Lock) write() error {
 
 // beatUntilReleased writes heartbeats and checks whether the lock is lost. A heartbeat that cannot be written does not lose it.
 func (l *Lock) beatUntilReleased(every time.Duration) {
-	defer l.beats.Done()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
