@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"image/color"
 	"io"
-	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -78,7 +77,7 @@ func (f figure) plot(styles map[string]lineStyle) *plot.Plot {
 		a.of.Tick.Label = sans(8.5, grey)
 		a.of.Tick.Label.XAlign, a.of.Tick.Label.YAlign = a.xAlign, a.yAlign
 		a.of.Label.TextStyle.XAlign, a.of.Label.TextStyle.YAlign = text.XCenter, text.YBottom
-		a.of.Tick.Marker = ticks{a.as}
+		a.of.Tick.Marker = a.as
 		a.of.LineStyle.Color, a.of.Tick.LineStyle.Color = grey, grey
 		if a.as.log {
 			a.of.Scale = plot.LogScale{}
@@ -106,8 +105,7 @@ func (f figure) plot(styles map[string]lineStyle) *plot.Plot {
 func (f figure) addSeries(p *plot.Plot, s series, style lineStyle) (end plotter.XY) {
 	points := s.points
 	if s.level {
-		low, high := f.extent()
-		points = []point{{low, s.points[0].y, 0}, {high, s.points[0].y, 0}}
+		points = []point{{p.X.Min, s.points[0].y, 0}, {p.X.Max, s.points[0].y, 0}} // the plot holds the curves already
 	}
 	var line, upper, lower plotter.XYs
 	for _, at := range points {
@@ -135,19 +133,6 @@ func (f figure) addSeries(p *plot.Plot, s series, style lineStyle) (end plotter.
 		p.Add(&plotter.Scatter{XYs: line, GlyphStyle: draw.GlyphStyle{Color: style.color, Radius: 1.8, Shape: draw.CircleGlyph{}}})
 	}
 	return line[len(line)-1]
-}
-
-// extent returns the range of x over all curves.
-func (f figure) extent() (low, high float64) {
-	low, high = math.Inf(1), math.Inf(-1)
-	for _, s := range f.series {
-		for _, at := range s.points {
-			if !s.level {
-				low, high = min(low, at.x), max(high, at.x)
-			}
-		}
-	}
-	return low, high
 }
 
 // short truncates a name that would take too much space from the curves.

@@ -164,50 +164,36 @@ func compareTerms(a, b []Setting) int {
 // distinguishingKeys returns keys, in order, each of which distinguishes variants of the method within a panel that those before it
 // do not.
 func distinguishingKeys(panels []Panel, method string) (chosen []string) {
-	var classes [][]Variant // not distinguished so far
-	var first *Run
+	var runs []Run                            // one of each variant
+	var classes []string                      // of each run: equal for those that are not distinguished so far
 	differ := map[string]bool{ranksKey: true} // keys; comparing the others would take most of the time
-	for _, p := range panels {
-		var class []Variant
+	for i, p := range panels {
 		for _, v := range p.Variants {
 			if v.method() != method {
 				continue
 			}
-			class = append(class, v)
-			if first == nil {
-				first = &v.Runs[0]
-			}
-			for _, key := range config.Differences(first.Config, v.Runs[0].Config) {
+			runs, classes = append(runs, v.Runs[0]), append(classes, strconv.Itoa(i))
+			for _, key := range config.Differences(runs[0].Config, v.Runs[0].Config) {
 				differ[key] = true
 			}
-		}
-		if class != nil {
-			classes = append(classes, class)
 		}
 	}
 	for _, key := range keys {
 		if !differ[key] {
 			continue
 		}
-		var finer [][]Variant
-		for _, class := range classes {
-			index := map[string]int{} // of a class, by value
-			for _, v := range class {
-				x := value(v.Runs[0], key)
-				if _, ok := index[x]; !ok {
-					index[x] = len(finer)
-					finer = append(finer, nil)
-				}
-				finer[index[x]] = append(finer[index[x]], v)
-			}
+		finer := slices.Clone(classes)
+		for i, r := range runs {
+			finer[i] += "\x00" + value(r, key)
 		}
-		if len(finer) > len(classes) {
-			chosen = append(chosen, key)
+		if distinct(finer) > distinct(classes) {
+			chosen, classes = append(chosen, key), finer
 		}
-		classes = finer
 	}
 	return chosen
 }
+
+func distinct(texts []string) int { return len(slices.Compact(slices.Sorted(slices.Values(texts)))) }
 
 // Setup describes what is the same in all runs of the panel.
 func (p Panel) Setup() string {

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"lte/record"
+
+	"gonum.org/v1/gonum/stat"
 )
 
 // Variant is one of the compared settings of a method: the finished runs that differ only in their seed.
@@ -32,17 +34,10 @@ func (v Variant) MeanStd(number func(Run) float64) (mean, std float64) {
 }
 
 func meanStd(x []float64) (mean, std float64) {
-	n := float64(len(x))
-	if n == 0 {
-		return math.NaN(), 0
+	if len(x) < 2 {
+		return stat.Mean(x, nil), 0
 	}
-	for _, v := range x {
-		mean += v / n
-	}
-	for _, v := range x {
-		std += (v - mean) * (v - mean)
-	}
-	return mean, math.Sqrt(std / max(1, n-1))
+	return stat.MeanStdDev(x, nil)
 }
 
 // Mean returns the mean of MeanStd.
