@@ -149,8 +149,5 @@ func TruncateMetrics(dir string, lines int) (missing int, err error) {
 }
 
 func unreadable(dir, name string, err error) error {
-	if at := new(fs.PathError); errors.As(err, &at) { // of the same file
-		err = at.Err
-	}
-	return fmt.Errorf("record: reading %s: %w", filepath.Join(dir, name), err)
+	return fmt.Errorf("record: reading %s: %w", filepath.Join(dir, name), file.Cause(err))
 }

@@ -60,21 +60,11 @@ func Read(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	var text []byte
-	if info.Size() <= limit { // else it need not be read
-		text, err = io.ReadAll(io.LimitReader(f, limit+1))
-	}
-	if err == nil && max(info.Size(), int64(len(text))) > limit {
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(text)) > limit {
 		err = &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("%w: more than the %d bytes that such a file may have", ErrTooLarge, limit)}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return text, nil
+	return text, err
 }
 
 // Cause returns the error in an os.PathError, without the operation and the path, for callers that name the file themselves.

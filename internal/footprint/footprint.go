@@ -50,8 +50,8 @@ type Task struct {
 	Advice  string            // what else helps; may be empty
 }
 
-// run is the training run of a configuration on images of that set's sizes.
-func run(c config.Config, ranks, perNode int, set *data.Set) Task {
+// run is the training run of a configuration on images of that set's sizes. setBytes is the memory of the data set itself.
+func run(c config.Config, ranks, perNode int, set *data.Set, setBytes func(config.Config) float64) Task {
 	names := map[string]string{plan.ImageKey: "data.size", plan.ClassesKey: "the number of classes"}
 	synthetic := c.Data.Kind == "synthetic"
 	if synthetic {
@@ -66,6 +66,7 @@ func run(c config.Config, ranks, perNode int, set *data.Set) Task {
 	}
 	return Task{Name: "the run", Config: c, Set: set, Ranks: ranks, PerNode: perNode, Names: names, Count: func(c config.Config, set *data.Set) (f Footprint, err error) {
 		f.Run, err = plan.Footprint(c, ranks, perNode, set)
+		f.ExtraFor, f.Extra = dataSet, setBytes(c)
 		return f, err
 	}}
 }
@@ -86,15 +87,17 @@ func CheckSizes(g collective.Group, perNode int, c config.Config) error {
 	if set.Height == 0 {
 		return nil
 	}
-	t := run(c, g.Size(), perNode, set)
+	t := run(c, g.Size(), perNode, set, func(c config.Config) float64 {
+		if y := c.Synthetic; c.Data.Kind == "synthetic" {
+			return float64(y.Channels*y.Height*y.Width) + orderBytes*float64(y.Images)
+		}
+		return 0
+	})
 	count := t.Count
 	t.Count = func(c config.Config, set *data.Set) (Footprint, error) {
 		f, err := count(c, set)
 		if err != nil {
 			return Footprint{}, nil
-		}
-		if y := c.Synthetic; c.Data.Kind == "synthetic" {
-			f.ExtraFor, f.Extra = dataSet, float64(y.Channels*y.Height*y.Width)+orderBytes*float64(y.Images)
 		}
 		return f, nil
 	}
@@ -103,14 +106,7 @@ func CheckSizes(g collective.Group, perNode int, c config.Config) error {
 
 // CheckRun is an error, on all ranks, if a run on an open data set does not fit into memory.
 func CheckRun(g collective.Group, perNode int, c config.Config, set *data.Set) error {
-	t := run(c, g.Size(), perNode, set)
-	count := t.Count
-	t.Count = func(c config.Config, set *data.Set) (Footprint, error) {
-		f, err := count(c, set)
-		f.ExtraFor, f.Extra = dataSet, orderBytes*float64(set.Train.Len())
-		return f, err
-	}
-	return t.Check(g)
+	return run(c, g.Size(), perNode, set, func(config.Config) float64 { return orderBytes * float64(set.Train.Len()) }).Check(g)
 }
 
 // Check is an error, on all ranks of the group, unless the task's footprint fits into the memory that each of them may use.

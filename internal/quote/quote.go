@@ -3,6 +3,7 @@
 package quote
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"unicode"
@@ -12,13 +13,10 @@ import (
 // Text returns s as one line of printable characters: what is no printable character or space (unicode.IsPrint), such as a newline,
 // an escape, a bidirectional override or a byte that is no UTF-8, as Go's escape of it. Other text stays as it is.
 func Text(s string) string {
-	if clean(s) {
-		return s
-	}
 	var b strings.Builder
 	for s != "" {
 		r, n := utf8.DecodeRuneInString(s)
-		if printable(r, n) {
+		if unicode.IsPrint(r) && (r != utf8.RuneError || n > 1) {
 			b.WriteRune(r)
 		} else {
 			q := strconv.Quote(s[:n])
@@ -29,39 +27,18 @@ func Text(s string) string {
 	return b.String()
 }
 
-func clean(s string) bool {
-	for i, r := range s {
-		if r == utf8.RuneError {
-			if _, n := utf8.DecodeRuneInString(s[i:]); n == 1 {
-				return false
-			}
-		}
-		if !unicode.IsPrint(r) {
-			return false
-		}
-	}
-	return true
-}
-
-func printable(r rune, n int) bool { return unicode.IsPrint(r) && (r != utf8.RuneError || n > 1) }
-
 // Error is the text of an error, as Text: a line for each error that errors.Join joined, and one for any other.
 func Error(err error) string {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok && err.Error() == join(joined.Unwrap()) {
-		var lines []string
-		for _, e := range joined.Unwrap() {
-			lines = append(lines, Error(e))
-		}
-		return strings.Join(lines, "\n")
+	wrapper, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return Text(err.Error())
 	}
-	return Text(err.Error())
-}
-
-// join is what errors.Join says.
-func join(all []error) string {
-	texts := make([]string, len(all))
-	for i, e := range all {
-		texts[i] = e.Error()
+	if joined := errors.Join(wrapper.Unwrap()...); joined == nil || joined.Error() != err.Error() {
+		return Text(err.Error())
 	}
-	return strings.Join(texts, "\n")
+	var lines []string
+	for _, e := range wrapper.Unwrap() {
+		lines = append(lines, Error(e))
+	}
+	return strings.Join(lines, "\n")
 }
