@@ -26,8 +26,7 @@ const (
 	height = 7.4 * vg.Centimeter
 )
 
-// palette is that of Okabe and Ito (2008) for colour-blind readers, without the yellow, which is too light for a line. The baseline is
-// black.
+// palette is that of Okabe and Ito (2008) for colour-blind readers, without yellow, too light for a line, and black, the baseline's.
 var palette = []color.NRGBA{{0x00, 0x72, 0xB2, 255}, {0xD5, 0x5E, 0x00, 255}, {0x00, 0x9E, 0x73, 255}, {0xCC, 0x79, 0xA7, 255},
 	{0xE6, 0x9F, 0x00, 255}, {0x56, 0xB4, 0xE9, 255}}
 

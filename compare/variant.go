@@ -27,8 +27,7 @@ func (v Variant) values(number func(Run) float64) (x []float64) {
 	return x
 }
 
-// MeanStd returns the mean of a number and its sample standard deviation over the runs that have it: NaN and 0 if none has, a deviation
-// of 0 for one.
+// MeanStd returns the mean of a number and its sample standard deviation, 0 for one run, over the runs that have it; NaN and 0 if none has.
 func (v Variant) MeanStd(number func(Run) float64) (mean, std float64) {
 	return meanStd(v.values(number))
 }

@@ -95,8 +95,7 @@ func kindOf(name string) int {
 	return notMPI
 }
 
-// starter is the MPI process (daemon or launcher) that started this one, possibly through wrapper scripts; 0 where there is none on this
-// host.
+// starter is the MPI process (daemon or launcher) of this host that started this one, possibly through wrapper scripts; 0: none.
 func starter(proc string, pid int) int {
 	p, name := parent(proc, pid)
 	for p > 1 && kindOf(name) == notMPI {

@@ -209,8 +209,7 @@ func LauncherRank() int {
 	return 0
 }
 
-// LauncherLocalSize is the number of ranks on this machine according to the launcher's environment, for use before Start; 1 where it is
-// not set.
+// LauncherLocalSize is the number of ranks on this machine according to the launcher's environment, for use before Start; else 1.
 func LauncherLocalSize() int {
 	for _, name := range []string{"MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_STEP_TASKS_PER_NODE"} {
 		var n int // SLURM: "4(x2)", "2,1", without which of them is this machine

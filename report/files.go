@@ -12,8 +12,7 @@ import (
 	"lte/record"
 )
 
-// Files writes the records of a run to metrics.jsonl and to a TensorBoard event file. Both files hold a record, unbuffered, when Record
-// returns.
+// Files writes the records of a run, without a buffer, to metrics.jsonl and to a TensorBoard event file.
 type Files struct {
 	metrics *os.File
 	events  *eventFile

@@ -43,12 +43,11 @@ func Of(root fs.FS, controller string) (all []Group) {
 		case !second:
 			continue
 		}
-		top := strings.TrimPrefix(at[4], "/")
 		within, ok := strings.CutPrefix(own(root, named), strings.TrimSuffix(at[3], "/"))
 		if !ok || strings.HasPrefix(within, "/..") { // a container that sees less of the hierarchy than its groups' names tell
 			within = ""
 		}
-		top = path.Join(".", top)
+		top := path.Join(".", strings.TrimPrefix(at[4], "/"))
 		for dir := path.Join(top, within); ; dir = path.Dir(dir) {
 			all = append(all, Group{dir, second})
 			if dir == top || dir == "." {

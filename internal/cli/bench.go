@@ -35,7 +35,7 @@ type benchCommands struct {
 type benchFlags struct {
 	settings
 	Model   string `help:"Preset; empty: the model of the configuration." default:"vit-s/32" placeholder:"NAME"`
-	Method  string `help:"lte or full." default:"lte"`
+	Method  string `help:"Training method: ${methods}." default:"${method}"`
 	Image   int    `help:"Side of an image, in pixels." default:"224"`
 	Classes int    `help:"Classes." default:"1000"`
 	Batch   int    `help:"Images of a step." default:"32"`

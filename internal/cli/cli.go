@@ -13,6 +13,7 @@ import (
 	"lte/experiment"
 	"lte/internal/quote"
 	"lte/internal/session"
+	"lte/method"
 	"lte/mpi"
 
 	"github.com/alecthomas/kong"
@@ -52,7 +53,8 @@ func Run(version string, args []string, stdout, stderr io.Writer) int {
 	done := -1
 	parser := kong.Must(new(commandLine), kong.Name("lte"), kong.Writers(p.stdout, p.stderr), kong.Exit(func(code int) { done = code }),
 		kong.Description("Trains neural networks from scratch with parallel low-rank adapters (arXiv 2402.16828)."),
-		kong.Vars{"runs": strings.Join(experiment.Names(), ", "), "sets": setNames()},
+		kong.Vars{"runs": strings.Join(experiment.Names(), ", "), "sets": setNames(), "method": method.Default().Name,
+			"methods": strings.Join(method.Names(), ", ")},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}))
 	command, err := parser.Parse(args)
 	if done >= 0 { // --help

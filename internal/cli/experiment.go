@@ -105,7 +105,7 @@ func (command observationsCommand) observe(world *mpi.World, plan []experiment.R
 		return err
 	}
 	return onFirst(world, func() error {
-		verdicts, err := experiment.Write(out, results, s.Set().Test.Len())
+		verdicts, err := experiment.Write(out, results, s.Set.Test.Len())
 		if err != nil {
 			return err
 		}

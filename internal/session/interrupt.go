@@ -72,8 +72,7 @@ func newStopRequest(world *mpi.World, p Program, c config.Config, stderr io.Writ
 	return r
 }
 
-// deadline is when the job will be ended: so many minutes after its start, or at the end of the SLURM job, in Unix seconds. It is zero where
-// there is no limit.
+// deadline is when the job will be ended: so many minutes after its start, or at the end of the SLURM job, in Unix seconds; zero: never.
 func deadline(started time.Time, minutes float64, slurm string) (at time.Time) {
 	if minutes > 0 {
 		at = started.Add(time.Duration(minutes * float64(time.Minute)))

@@ -36,8 +36,7 @@ func Launch(stderr io.Writer, task func(*mpi.World) error) (code int) {
 		if mpi.LauncherRank() > 0 {
 			return 0
 		}
-		fmt.Fprintf(stderr, "lte: %s\n", quote.Error(err))
-		return ExitFailed
+		return PrintError(stderr, err)
 	}
 	abort := aborter(world, stderr, ExitFailed)
 	defer func() {

@@ -192,11 +192,8 @@ func (l *Lock) open(lock flock) (state lockState, err error) {
 // inPlace says whether the open file is still the one at the lock's path.
 func (l *Lock) inPlace() bool {
 	opened, err := l.f.Stat()
-	if err != nil {
-		return false
-	}
-	current, err := os.Stat(l.path)
-	return err == nil && os.SameFile(opened, current)
+	current, err2 := os.Stat(l.path)
+	return err == nil && err2 == nil && os.SameFile(opened, current)
 }
 
 // read returns what the lock file says now. It opens the file, so that a network file system asks its server.

@@ -21,10 +21,9 @@ const Auto = "auto"
 
 // directory is the run directory of a job.
 type directory struct {
-	program Program
-	resume  bool         // it holds the run already
-	from    *train.Saved // the checkpoint to resume from; nil: start at the first step
-	lock    *Lock        // on rank 0; nil: not locked yet
+	resume bool         // it holds the run already
+	from   *train.Saved // the checkpoint to resume from; nil: start at the first step
+	lock   *Lock        // on rank 0; nil: not locked yet
 }
 
 // agreeToResume is the error of ranks that do not agree on whether a run is to be resumed, and which.
@@ -43,7 +42,7 @@ func agreeToResume(world *mpi.World, resume, dir string) error {
 // openDirectory locks the directory of a run that is to be resumed and finds the checkpoint. Without resume it refuses a directory that holds a
 // run; the directory is then made and locked by prepare, when the data are open.
 func (p Program) openDirectory(world *mpi.World, c config.Config, resume string, stderr io.Writer) (d *directory, err error) {
-	d = &directory{program: p, resume: resume != ""}
+	d = &directory{resume: resume != ""}
 	if world.Rank() == 0 {
 		switch {
 		case d.resume:

@@ -67,7 +67,7 @@ type Session struct {
 	world   *mpi.World
 	threads int
 	backend compute.Backend
-	set     *data.Set
+	Set     *data.Set
 }
 
 // Open starts the back end and reads the data, on all ranks. Warnings go to stderr on rank 0.
@@ -105,9 +105,6 @@ func Open(world *mpi.World, p Program, c config.Config, stderr io.Writer) (*Sess
 	set, err := data.Open(Source(c, threads), SplitSeed)
 	return &Session{p, world, threads, backend, set}, collective.Agree(world, err)
 }
-
-// Set is the data set.
-func (s *Session) Set() *data.Set { return s.set }
 
 // oversubscribed is a warning with advice where more than 8 ranks share each core of a machine; else "".
 func oversubscribed(ranks, cores int, c config.Config) string {
@@ -159,15 +156,15 @@ func (s *Session) TrainOrResume(c config.Config, console *report.Console) error 
 func (s *Session) train(c config.Config, d *directory, stop *stopRequest, console *report.Console, stdout io.Writer) error {
 	world := s.world
 	defer console.Finish()
-	if err := footprint.CheckRun(world, world.NodeSize(), c, s.set); err != nil {
+	if err := footprint.CheckRun(world, world.NodeSize(), c, s.Set); err != nil {
 		return err
 	}
 	var t *train.Trainer
 	var err error
 	if d.from == nil {
-		t, err = train.New(c, world, s.set, s.backend)
+		t, err = train.New(c, world, s.Set, s.backend)
 	} else {
-		t, err = train.Resume(c, world, s.set, s.backend, *d.from)
+		t, err = train.Resume(c, world, s.Set, s.backend, *d.from)
 	}
 	if err := collective.Agree(world, err); err != nil {
 		return err
@@ -175,7 +172,7 @@ func (s *Session) train(c config.Config, d *directory, stop *stopRequest, consol
 	o := new(output)             // empty but on rank 0
 	var observer record.Observer // nil but on rank 0
 	if world.Rank() == 0 {
-		if o, err = newOutput(world, c, s.set.Name, d, console); err == nil {
+		if o, err = newOutput(world, c, s.Set.Name, d, console); err == nil {
 			observer = o
 			defer o.files.Close()
 		}
