@@ -73,8 +73,7 @@ func (w *World) NodeRank() int { return w.nodeRank }
 // NodeSize is the number of ranks that share memory with this one.
 func (w *World) NodeSize() int { return w.nodeSize }
 
-// SharedMemoryError is why ranks that MPI places on one node do not share memory, as in separate containers: each is then a node by
-// itself. nil: they do, or every node has one rank.
+// SharedMemoryError is why the ranks of a node, as in separate containers, cannot share memory and are nodes by themselves; nil: they can.
 func (w *World) SharedMemoryError() error { return w.sharedMemoryError }
 
 // MachineSize is the number of ranks that share cores with this one: those under one kernel, which MPI may see as several nodes.

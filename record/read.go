@@ -24,8 +24,7 @@ const (
 	maxWarned  = 5    // invalid lines that are named
 )
 
-// ReadSummary reads the summary of a finished run, its texts as quote.Text returns them. The error is fs.ErrNotExist if the directory
-// has none.
+// ReadSummary reads the summary of a finished run, its texts as quote.Text returns them. The error is fs.ErrNotExist if there is none.
 func ReadSummary(dir string) (s Summary, err error) {
 	text, err := file.Read(filepath.Join(dir, SummaryFile), maxSummary)
 	if err == nil {

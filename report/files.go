@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"lte/internal/file"
@@ -69,29 +70,24 @@ func (f *Files) Close() error {
 	return errors.Join(f.metrics.Close(), f.events.close())
 }
 
-// scalarsOf lists the TensorBoard scalars of a record.
+// scalarsOf lists the TensorBoard scalars that a record has.
 func scalarsOf(r record.Record) []scalar {
-	scalars := []scalar{
-		{"train/loss", r.TrainLoss},
-		{"train/lr", r.LR},
-		{"train/images_per_second", r.ImagesPerSecond},
-		{"train/data_wait", r.DataWait},
-		{"train/merges", float64(r.Merges)},
-		{"train/moments_cleared", float64(r.MomentsCleared)},
-		{"traffic/bytes_sent_per_rank", float64(r.BytesSent)},
-		{"traffic/merge/sent", float64(r.Traffic.Merge.Sent)},
-		{"traffic/merge/received", float64(r.Traffic.Merge.Received)},
-		{"traffic/gradients/sent", float64(r.Traffic.Gradients.Sent)},
-		{"traffic/gradients/received", float64(r.Traffic.Gradients.Received)},
-		{"traffic/evaluation/sent", float64(r.Traffic.Evaluation.Sent)},
-		{"traffic/evaluation/received", float64(r.Traffic.Evaluation.Received)},
-		{"traffic/control/sent", float64(r.Traffic.Control.Sent)},
-		{"traffic/control/received", float64(r.Traffic.Control.Received)},
-	}
-	for _, s := range []struct {
-		tag   string
-		value *float64
-	}{
+	all := []scalar{
+		{"train/loss", &r.TrainLoss},
+		{"train/lr", &r.LR},
+		{"train/images_per_second", &r.ImagesPerSecond},
+		{"train/data_wait", &r.DataWait},
+		{"train/merges", new(float64(r.Merges))},
+		{"train/moments_cleared", new(float64(r.MomentsCleared))},
+		{"traffic/bytes_sent_per_rank", new(float64(r.BytesSent))},
+		{"traffic/merge/sent", new(float64(r.Traffic.Merge.Sent))},
+		{"traffic/merge/received", new(float64(r.Traffic.Merge.Received))},
+		{"traffic/gradients/sent", new(float64(r.Traffic.Gradients.Sent))},
+		{"traffic/gradients/received", new(float64(r.Traffic.Gradients.Received))},
+		{"traffic/evaluation/sent", new(float64(r.Traffic.Evaluation.Sent))},
+		{"traffic/evaluation/received", new(float64(r.Traffic.Evaluation.Received))},
+		{"traffic/control/sent", new(float64(r.Traffic.Control.Sent))},
+		{"traffic/control/received", new(float64(r.Traffic.Control.Received))},
 		{"test/top1", r.TestTop1},
 		{"test/loss", r.TestLoss},
 		{"test/ema_top1", r.AverageTop1},
@@ -103,10 +99,6 @@ func scalarsOf(r record.Record) []scalar {
 		{"measure/gradient_norm", r.GradientNorm},
 		{"measure/update_norm", r.UpdateNorm},
 		{"measure/weight_norm", r.WeightNorm},
-	} {
-		if s.value != nil {
-			scalars = append(scalars, scalar{s.tag, *s.value})
-		}
 	}
-	return scalars
+	return slices.DeleteFunc(all, func(s scalar) bool { return s.value == nil })
 }

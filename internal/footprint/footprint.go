@@ -236,8 +236,7 @@ func (s shortage) freeText() string {
 	return fmt.Sprintf(", and %s is available%s (%s)", amount(s.free), each, s.bound)
 }
 
-// check is an error, on all ranks of the group, unless each of them may allocate what it needs; explain makes the error of the first rank
-// that may not.
+// check is an error, on all ranks, unless each of them may allocate what it needs; explain makes that of the first rank that may not.
 func check(g collective.Group, need memory.Need, explain func(shortage) error) error {
 	const maxBounds = 16 // of a rank
 	debug.FreeOSMemory() // garbage of an earlier run does not count as used

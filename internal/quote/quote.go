@@ -6,26 +6,17 @@ import (
 	"errors"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 )
 
 // Text returns s as one line of printable characters: what is no printable character or space (unicode.IsPrint), such as a newline,
 // an escape, a bidirectional override or a byte that is no UTF-8, as Go's escape of it. Other text stays as it is.
 func Text(s string) string {
-	var b strings.Builder
-	for s != "" {
-		r, n := utf8.DecodeRuneInString(s)
-		if unicode.IsPrint(r) && (r != utf8.RuneError || n > 1) {
-			b.WriteRune(r)
-		} else {
-			q := strconv.Quote(s[:n])
-			b.WriteString(q[1 : len(q)-1])
-		}
-		s = s[n:]
-	}
-	return b.String()
+	quoted := strconv.Quote(s)
+	return unescape(quoted[1 : len(quoted)-1])
 }
+
+// unescape restores the printable characters that strconv.Quote escapes.
+var unescape = strings.NewReplacer(`\\`, `\`, `\"`, `"`).Replace
 
 // Error is the text of an error, as Text: a line for each error that errors.Join joined, and one for any other.
 func Error(err error) string {
