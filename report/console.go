@@ -50,7 +50,7 @@ type Console struct {
 
 	drawn   time.Time     // of the last bar or line; zero before the first
 	loss    float64       // of the last step with a bar, of the last record with lines
-	last    record.Record // with the accuracy of the last evaluation; nil before the first
+	last    record.Record // its TestTop1 is that of the last evaluation, nil before the first
 	pending bool          // the last record has not been printed
 }
 
