@@ -53,7 +53,7 @@ func reads(t *testing.T, content []byte) {
 	if p == nil || err != nil {
 		return
 	}
-	for _, l := range append([]layout{{kind: "auto"}}, layouts...) {
+	for _, l := range append([]layout{{kind: "auto"}}, layouts()...) {
 		if set, err := readFileSystem(p, Options{Kind: l.kind}); err == nil {
 			promised(t, set)
 		}
