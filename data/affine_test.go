@@ -25,6 +25,12 @@ func sameBits(a, b []float32) bool {
 	return len(a) == len(b)
 }
 
+// Apply is one random distortion without the other steps of Augment.
+func (a Affine) Apply(dst, src []float32, channels, height, width int, rng *rand.Rand) {
+	a.valid()
+	a.draw(rng).apply(dst, src, channels, height, width)
+}
+
 // Fails on a centre off by half a pixel, and interpolation where none is due.
 func TestIdentityLeavesTheBits(t *testing.T) {
 	rng := random.Stream(1, "test")

@@ -176,7 +176,7 @@ func BenchmarkCropFlip(b *testing.B) {
 // A feed of 32×32 colour images in memory, one core.
 func BenchmarkFeedCropFlip(b *testing.B) {
 	m := newMemory(1000, 3, 32, 32)
-	set := &Set{Name: "bytes", Classes: 1, Channels: 3, Height: 32, Width: 32,
+	set := &Set{Name: "bytes", Classes: 1, Shape: Shape{Channels: 3, Height: 32, Width: 32},
 		Mean: []float32{0.5, 0.5, 0.5}, Std: []float32{0.3, 0.3, 0.3}, Train: m, Test: m}
 	f := NewFeed(set, FeedOptions{Seed: 1, Batch: 100, Size: 1, Augment: Augment{Crop: 4, Flip: true}})
 	defer f.Close()

@@ -44,7 +44,7 @@ func TestTrainingImagesAreNormalised(t *testing.T) {
 
 // Fails on a division by zero for a constant channel, and channels mixed up.
 func TestConstantChannelHasDeviationOne(t *testing.T) {
-	s := &Set{Channels: 2, Train: newMemory(1, 2, 1, 3)}
+	s := &Set{Shape: Shape{Channels: 2}, Train: newMemory(1, 2, 1, 3)}
 	if err := s.measure(); err != nil {
 		t.Fatal(err)
 	}

@@ -303,7 +303,7 @@ func TestBrokenImageIsAnError(t *testing.T) {
 		"exit":  {"ended"},
 	}
 	for b, want := range words {
-		set := &Set{Name: "broken", Classes: 10, Channels: 1, Height: 2, Width: 2,
+		set := &Set{Name: "broken", Classes: 10, Shape: Shape{Channels: 1, Height: 2, Width: 2},
 			Mean: []float32{0}, Std: []float32{1}, Train: b, Test: b}
 		f := NewFeed(set, FeedOptions{Seed: 1, Batch: 1, Size: 1})
 		good := 0
@@ -346,7 +346,7 @@ func TestBrokenImageIsAnError(t *testing.T) {
 
 // Fails on an evaluation that misses images, counts some twice, or goes wrong with fewer images than ranks.
 func TestEachBatchSharesOut(t *testing.T) {
-	set := &Set{Name: "labelled", Classes: 50, Channels: 1, Height: 1, Width: 2, White: 1, Mean: []float32{1}, Std: []float32{2}}
+	set := &Set{Name: "labelled", Classes: 50, Shape: Shape{Channels: 1, Height: 1, Width: 2}, White: 1, Mean: []float32{1}, Std: []float32{2}}
 	for _, n := range []int{0, 1, 5, 24, 25} {
 		images := make(labelled, n)
 		for i := range images {
@@ -426,7 +426,7 @@ func (s slow) Picture(dst *Picture, i int) error {
 // Fails on a Wait that counts the caller's own time, or none. On the bubble's clock a batch takes exactly 10 ms.
 func TestWaitCountsOnlyWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		set := &Set{Name: "slow", Classes: 1, Channels: 1, Height: 1, Width: 2, Mean: []float32{0}, Std: []float32{1},
+		set := &Set{Name: "slow", Classes: 1, Shape: Shape{Channels: 1, Height: 1, Width: 2}, Mean: []float32{0}, Std: []float32{1},
 			Train: slow{labelled{0}}}
 		f := NewFeed(set, FeedOptions{Batch: 2, Size: 1})
 		defer f.Close()

@@ -52,10 +52,7 @@ func (p ResizedCrop) Check() error {
 	if !(p.Area > 0 && p.Area <= 1) {
 		return fmt.Errorf("data.resized_crop_area %v: expected above 0, at most 1; correct data.resized_crop_area", p.Area)
 	}
-	if !(p.Aspect >= 1 && p.Aspect <= 100) {
-		return fmt.Errorf("data.resized_crop_aspect %v: expected 1..100; correct data.resized_crop_aspect", p.Aspect)
-	}
-	return nil
+	return inRange("resized_crop_aspect", p.Aspect, 1, 100)
 }
 
 // drawCrop returns a random crop with a share between least and most of a picture's area. The area is uniform, the logarithm of the
@@ -77,12 +74,7 @@ func (p ResizedCrop) draw(height, width int, rng *rand.Rand) picture.Box {
 	if b, ok := drawCrop(height, width, p.Area, 1, p.Aspect, rng); ok {
 		return b
 	}
-	h, w := height, width
-	if most := int(math.RoundToEven(float64(height) * p.Aspect)); w > most {
-		w = most
-	}
-	if most := int(math.RoundToEven(float64(width) * p.Aspect)); h > most {
-		h = most
-	}
+	h := min(height, int(math.RoundToEven(float64(width)*p.Aspect)))
+	w := min(width, int(math.RoundToEven(float64(height)*p.Aspect)))
 	return picture.Box{Top: (height - h) / 2, Left: (width - w) / 2, Height: h, Width: w}
 }

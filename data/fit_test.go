@@ -36,7 +36,7 @@ func (a album) Picture(dst *Picture, i int) error {
 
 func albumSet(n int) *Set {
 	a := newAlbum(n)
-	return &Set{Name: "album", Classes: n, Channels: 3, Height: 8, Width: 8, Fit: Fit{Keep: 0.875},
+	return &Set{Name: "album", Classes: n, Shape: Shape{Channels: 3, Height: 8, Width: 8}, Fit: Fit{Keep: 0.875},
 		Mean: []float32{0.4, 0.5, 0.6}, Std: []float32{0.2, 0.3, 0.4}, Train: a, Test: a}
 }
 
@@ -165,7 +165,7 @@ func TestFirstFailureIsReported(t *testing.T) {
 	s := NewSampler(64, 1)
 	_, image := s.At(0)
 	_, second := s.At(1)
-	set := &Set{Name: "unreadable", Classes: 1, Channels: 1, Height: 2, Width: 2, Workers: 4, Mean: []float32{0}, Std: []float32{1},
+	set := &Set{Name: "unreadable", Classes: 1, Shape: Shape{Channels: 1, Height: 2, Width: 2}, Workers: 4, Mean: []float32{0}, Std: []float32{1},
 		Train: unreadable{image: 10 * time.Millisecond, second: 30 * time.Millisecond}}
 	f := NewFeed(set, FeedOptions{Seed: 1, Batch: 8, Size: 1})
 	defer f.Close()
@@ -197,7 +197,7 @@ func TestWorkersGiveTheSame(t *testing.T) {
 			t.Errorf("%d workers: other batches", workers)
 		}
 		for _, how := range []broken{"error", "index", "exit"} {
-			set := &Set{Name: "broken", Classes: 10, Channels: 1, Height: 2, Width: 2, Workers: workers,
+			set := &Set{Name: "broken", Classes: 10, Shape: Shape{Channels: 1, Height: 2, Width: 2}, Workers: workers,
 				Mean: []float32{0}, Std: []float32{1}, Train: how, Test: how}
 			f := NewFeed(set, FeedOptions{Seed: 1, Batch: 8, Size: 1})
 			if _, err := f.Next(); err == nil || workers > 1 && !strings.Contains(err.Error(), "image 2") {

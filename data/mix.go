@@ -1,7 +1,7 @@
 package data
 
 import (
-	"fmt"
+	"cmp"
 	"math"
 	"math/rand/v2"
 
@@ -21,17 +21,10 @@ type Mix struct {
 // None reports whether m never mixes.
 func (m Mix) None() bool { return m.Mixup == 0 && m.CutMix == 0 || m.Probability == 0 }
 
-// Check returns an error that names the configuration key unless m is in range; the negated comparisons catch NaN.
+// Check returns an error that names the configuration key unless m is in range.
 func (m Mix) Check() error {
-	for _, k := range []struct {
-		key      string
-		is, most float64
-	}{{"mixup", m.Mixup, math.MaxFloat32}, {"cutmix", m.CutMix, math.MaxFloat32}, {"mix_probability", m.Probability, 1}} {
-		if !(k.is >= 0 && k.is <= k.most) {
-			return fmt.Errorf("data.%s %v: expected 0..%v; correct data.%s", k.key, k.is, k.most, k.key)
-		}
-	}
-	return nil
+	return cmp.Or(inRange("mixup", m.Mixup, 0, math.MaxFloat32), inRange("cutmix", m.CutMix, 0, math.MaxFloat32),
+		inRange("mix_probability", m.Probability, 0, 1))
 }
 
 // Apply mixes a mini-batch of n = len(labels) images, (n, channels, height, width), in place: image i with image n-1-i, all with one λ,

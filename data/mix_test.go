@@ -275,7 +275,7 @@ func TestMixMisuse(t *testing.T) {
 		"others": func() { bothMixes.Apply(x, l[:1], l, 1, 4, 4, rng) },
 		"α":      func() { Mix{Mixup: math.Inf(1)}.Apply(x, l, l, 1, 4, 4, rng) },
 		"range": func() {
-			(&Batch{Images: x, Labels: l}).Mix(bothMixes, &Set{Channels: 1, Height: 4, Width: 4}, 1, 3, rng)
+			(&Batch{Images: x, Labels: l}).Mix(bothMixes, &Set{Shape: Shape{Channels: 1, Height: 4, Width: 4}}, 1, 3, rng)
 		},
 	} {
 		func() {

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"runtime/debug"
@@ -43,6 +44,7 @@ func Kinds() []string { return append(source.Kinds(), "packed", "synthetic") }
 // The seed determines the split of a set that has none, and nothing else: a caller passes the same seed whatever the run's is, so that all
 // runs have the same test images. Errors say which file, what is wrong, what was expected, and what to do.
 func Open(o Source, seed uint64) (*Set, error) {
+	o.Kind = cmp.Or(o.Kind, "auto")
 	set, err := open(o, seed)
 	if err == nil {
 		err = set.prepare(o)
@@ -52,7 +54,7 @@ func Open(o Source, seed uint64) (*Set, error) {
 		return set, nil
 	case o.Path != "":
 		return nil, fmt.Errorf("data: opening %q: %w", o.Path, err)
-	case o.Kind == "" || o.Kind == "auto":
+	case o.Kind == "auto":
 		o.Kind = "digits"
 	}
 	return nil, fmt.Errorf("data: opening a set of kind %q: %w", o.Kind, err)
@@ -80,7 +82,7 @@ func (s *Set) prepare(o Source) error {
 }
 
 func open(o Source, seed uint64) (*Set, error) {
-	if o.Kind != "" && !slices.Contains(Kinds(), o.Kind) {
+	if !slices.Contains(Kinds(), o.Kind) {
 		return nil, &OptionError{Problem: fmt.Sprintf("unknown data.kind %q: expected one of %s", o.Kind, strings.Join(Kinds(), ", "))}
 	}
 	if o.Kind == "synthetic" {
@@ -92,7 +94,7 @@ func open(o Source, seed uint64) (*Set, error) {
 	if o.Kind == "packed" && o.Path == "" {
 		return nil, &OptionError{Problem: "data.kind is packed, but data.path is empty: say where the images are, or set data.kind to digits"}
 	}
-	if o.Kind == "packed" || (o.Kind == "" || o.Kind == "auto") && packed.Is(o.Path) {
+	if o.Kind == "packed" || o.Kind == "auto" && packed.Is(o.Path) {
 		return openPacked(o.Path)
 	}
 	from, err := source.Open(source.Options{Path: o.Path, Kind: o.Kind, ClassList: o.Classes, TestFraction: o.TestFraction, Seed: seed})

@@ -12,7 +12,7 @@ func openPacked(folder string) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	set := &Set{Kind: "packed", Name: p.Name, Classes: p.Classes, ClassNames: p.ClassNames, Channels: p.Channels, White: p.White,
+	set := &Set{Kind: "packed", Name: p.Name, Classes: p.Classes, ClassNames: p.ClassNames, Shape: Shape{Channels: p.Channels}, White: p.White,
 		Mean: p.Mean, Std: p.Std, Train: p.Train, Test: p.Test}
 	set.Height, set.Width = p.Train.Size(0)
 	for _, images := range []*packed.Images{p.Train, p.Test} {
@@ -28,6 +28,6 @@ func openPacked(folder string) (*Set, error) {
 
 // Pack writes an open set into a folder; see packed.Write.
 func Pack(folder string, set *Set, o packed.Options) (packed.Unreadable, error) {
-	return packed.Write(folder, packed.Source{Name: set.Name, Classes: set.Classes, ClassNames: set.ClassNames, Channels: set.Channels,
-		White: set.WhiteLevel(), Train: set.Train, Test: set.Test}, o)
+	d := packed.Description{Name: set.Name, Classes: set.Classes, ClassNames: set.ClassNames, Channels: set.Channels, White: set.WhiteLevel()}
+	return packed.Write(folder, packed.Source{Description: d, Train: set.Train, Test: set.Test}, o)
 }

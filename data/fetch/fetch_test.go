@@ -281,7 +281,7 @@ func TestStalledAndMissing(t *testing.T) {
 
 // Fails on a table with a file that cannot be checked, and sets that need an account without a word how to obtain them.
 func TestTable(t *testing.T) {
-	for _, s := range Sets() {
+	for _, s := range sets {
 		_, err := Lookup(s.Name)
 		if (err == nil) != (s.HowTo == "") || err != nil && !strings.Contains(err.Error(), s.HowTo) || s.About == "" {
 			t.Errorf("%s: %v", s.Name, err)

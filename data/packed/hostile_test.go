@@ -130,7 +130,7 @@ func (s solid) Picture(dst *picture.Picture, i int) error {
 // Fails if an entry's size, or what a record unpacks to, is given memory that no picture needs, with all checksums right; or if counts
 // that are not the pixels' become measures, such as NaN.
 func TestShardsBeyondLimits(t *testing.T) {
-	black := Source{Name: "black", Classes: 1, Channels: 1, White: 255, Train: solid{2, 8, 8}, Test: solid{1, 8, 8}}
+	black := Source{Description: Description{Name: "black", Classes: 1, Channels: 1, White: 255}, Train: solid{2, 8, 8}, Test: solid{1, 8, 8}}
 	frame := must(zstd.NewWriter(nil))(t).EncodeAll(make([]byte, 300<<20), nil)
 	for name, k := range map[string]struct {
 		change func(b []byte, s *shard) []byte
@@ -194,7 +194,7 @@ func TestShardsBeyondLimits(t *testing.T) {
 		}
 	}
 	// What would be refused when it is read is refused when it is packed.
-	if _, err := Write(t.TempDir(), Source{Classes: 1, Train: solid{50000, 1, 1}, Test: solid{1, 1, 1}}, Options{Shard: 1}); err == nil || !strings.Contains(err.Error(), "50003 shards") {
+	if _, err := Write(t.TempDir(), Source{Description: Description{Classes: 1}, Train: solid{50000, 1, 1}, Test: solid{1, 1, 1}}, Options{Shard: 1}); err == nil || !strings.Contains(err.Error(), "50003 shards") {
 		t.Errorf("50,000 shards: %v", err)
 	}
 	black.Train = solid{1, 5000, 5000}

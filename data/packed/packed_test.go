@@ -59,7 +59,8 @@ type relabelled struct{ album }
 func (r relabelled) Label(i int) int { return (r.album.Label(i) + 1) % 7 }
 
 func source(train, test int) Source {
-	return Source{Name: "pets", Classes: 7, ClassNames: strings.Split("abcdefg", ""), Channels: 3, White: 255, Train: newAlbum(train), Test: newAlbum(test)}
+	return Source{Description: Description{Name: "pets", Classes: 7, ClassNames: strings.Split("abcdefg", ""), Channels: 3, White: 255},
+		Train: newAlbum(train), Test: newAlbum(test)}
 }
 
 func must[T any](x T, err error) func(t testing.TB) T {

@@ -31,7 +31,7 @@ func (c collection) Picture(dst *data.Picture, i int) error {
 }
 
 func pets() *data.Set {
-	return &data.Set{Kind: "folder", Name: "pets", Classes: 2, ClassNames: []string{"cat", "dog"}, Channels: 3,
+	return &data.Set{Kind: "folder", Name: "pets", Classes: 2, ClassNames: []string{"cat", "dog"}, Shape: data.Shape{Channels: 3},
 		Train: collection{[]int{0, 1, 1, 1}, 1}, Test: collection{[]int{1, 0}, -1}}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lte/config"
+	"lte/data/fetch"
 	"lte/experiment"
 	"lte/internal/quote"
 	"lte/internal/session"
@@ -52,7 +53,7 @@ func Run(version string, args []string, stdout, stderr io.Writer) int {
 	done := -1
 	parser := kong.Must(new(commandLine), kong.Name("lte"), kong.Writers(p.stdout, p.stderr), kong.Exit(func(code int) { done = code }),
 		kong.Description("Trains neural networks from scratch with parallel low-rank adapters (arXiv 2402.16828)."),
-		kong.Vars{"runs": strings.Join(experiment.Names(), ", "), "sets": setNames()},
+		kong.Vars{"runs": strings.Join(experiment.Names(), ", "), "sets": strings.Join(fetch.Names(), ", ")},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}))
 	command, err := parser.Parse(args)
 	if done >= 0 { // --help
