@@ -1,6 +1,7 @@
 package data
 
 import (
+	"image"
 	"math"
 	"slices"
 	"strings"
@@ -93,16 +94,16 @@ func TestMixAgainstSimpleTwin(t *testing.T) {
 // checkBox wants a box, and λ to be what is outside of it.
 func checkBox(t *testing.T, k mixCase, in []bool, lambda float32) {
 	t.Helper()
-	b, n := box{top: k.height, left: k.width}, 0
+	b, n := image.Rectangle{}, 0
 	for at, is := range in {
 		if is {
 			y, x := at/k.width, at%k.width
-			b = box{min(b.top, y), max(b.bottom, y+1), min(b.left, x), max(b.right, x+1)}
+			b = b.Union(image.Rect(x, y, x+1, y+1))
 			n++
 		}
 	}
-	if n > 0 && n != b.area() {
-		t.Fatalf("%+v: %d pixels in a box of %d", k, n, b.area())
+	if n != b.Dx()*b.Dy() {
+		t.Fatalf("%+v: %d pixels in a box of %d", k, n, b.Dx()*b.Dy())
 	}
 	if want := float32(1 - float64(n)/float64(len(in))); lambda != want {
 		t.Fatalf("%+v: λ is %v, the share that stays %v", k, lambda, want)
@@ -145,7 +146,7 @@ func TestMixAtItsEnds(t *testing.T) {
 		}
 	}
 	for range 100 {
-		if b := drawBox(1, 4, 4, rng); b.area() != 0 {
+		if b := drawBox(1, 4, 4, rng); !b.Empty() {
 			t.Fatalf("λ = 1 has a box %v", b)
 		}
 	}
@@ -168,22 +169,23 @@ func TestBoxes(t *testing.T) {
 	for range 3000 {
 		lambda := rng.Float64()
 		b := drawBox(lambda, height, width, rng)
-		if b.top < 0 || b.bottom > height || b.left < 0 || b.right > width || b.top > b.bottom || b.left > b.right {
-			t.Fatalf("box %+v", b)
+		if !b.In(image.Rect(0, 0, width, height)) || b.Min.Y > b.Max.Y || b.Min.X > b.Max.X {
+			t.Fatalf("box %v", b)
 		}
 		tall, wide := int(height*math.Sqrt(1-lambda))/2*2, int(width*math.Sqrt(1-lambda))/2*2
-		inside := b.top > 0 && b.bottom < height && b.left > 0 && b.right < width
-		if h, w := b.bottom-b.top, b.right-b.left; h > tall || w > wide || inside && (h != tall || w != wide) {
-			t.Fatalf("λ %v: box %+v, want %d×%d or a part of it", lambda, b, wide, tall)
+		inside := b.Min.Y > 0 && b.Max.Y < height && b.Min.X > 0 && b.Max.X < width
+		if h, w := b.Dy(), b.Dx(); h > tall || w > wide || inside && (h != tall || w != wide) {
+			t.Fatalf("λ %v: box %v, want %d×%d or a part of it", lambda, b, wide, tall)
 		}
 	}
-	reach := box{top: 0, bottom: height, left: 0, right: width} // of 10 rows and 20 columns: the last top, the first bottom
+	reach := image.Rect(0, 0, width, height) // of 10 rows and 20 columns: the last top, the first bottom
 	for range 3000 {
 		b := drawBox(0.75, height, width, rng)
-		reach = box{max(reach.top, b.top), min(reach.bottom, b.bottom), max(reach.left, b.left), min(reach.right, b.right)}
+		reach.Min = image.Pt(max(reach.Min.X, b.Min.X), max(reach.Min.Y, b.Min.Y))
+		reach.Max = image.Pt(min(reach.Max.X, b.Max.X), min(reach.Max.Y, b.Max.Y))
 	}
-	if want := (box{height - 1 - 5, 5, width - 1 - 10, 10}); reach != want {
-		t.Errorf("boxes reach %+v, want %+v", reach, want)
+	if want := (image.Rectangle{Min: image.Pt(width-1-10, height-1-5), Max: image.Pt(10, 5)}); reach != want {
+		t.Errorf("boxes reach %v, want %v", reach, want)
 	}
 }
 
