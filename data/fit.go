@@ -18,7 +18,7 @@ type Fit struct {
 // of the input's size is unchanged.
 func (f Fit) plan(height, width, toHeight, toWidth int) picture.Plan {
 	if height == toHeight && width == toWidth {
-		return entire(picture.Full(height, width), height, width)
+		return picture.Uncropped(picture.Full(height, width), height, width)
 	}
 	p := picture.Plan{Box: picture.Full(height, width)}
 	p.Height, p.Width = int(math.Round(float64(toHeight)/f.Keep)), int(math.Round(float64(toWidth)/f.Keep))
@@ -30,11 +30,6 @@ func (f Fit) plan(height, width, toHeight, toWidth int) picture.Plan {
 	}
 	p.Crop = picture.Box{Top: (p.Height - toHeight) / 2, Left: (p.Width - toWidth) / 2, Height: toHeight, Width: toWidth}
 	return p
-}
-
-// entire is the plan that resizes a box to height×width.
-func entire(box picture.Box, height, width int) picture.Plan {
-	return picture.Plan{Box: box, Height: height, Width: width, Crop: picture.Full(height, width)}
 }
 
 // ResizedCrop is a random resized crop (Szegedy et al. 2014, arXiv 1409.4842; drawn as in torchvision's RandomResizedCrop). The zero

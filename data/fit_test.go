@@ -50,7 +50,7 @@ func TestFitPlanEqualsTorchvision(t *testing.T) {
 		{375, 500, 224, 224, picture.Plan{Box: picture.Full(375, 500), Height: 256, Width: 341, Crop: picture.Box{Top: 16, Left: 58, Height: 224, Width: 224}}},
 		{500, 375, 224, 224, picture.Plan{Box: picture.Full(500, 375), Height: 341, Width: 256, Crop: picture.Box{Top: 58, Left: 16, Height: 224, Width: 224}}},
 		{256, 341, 224, 224, picture.Plan{Box: picture.Full(256, 341), Height: 256, Width: 341, Crop: picture.Box{Top: 16, Left: 58, Height: 224, Width: 224}}},
-		{224, 224, 224, 224, entire(picture.Full(224, 224), 224, 224)},
+		{224, 224, 224, 224, picture.Uncropped(picture.Full(224, 224), 224, 224)},
 		{32, 32, 224, 224, picture.Plan{Box: picture.Full(32, 32), Height: 256, Width: 256, Crop: picture.Box{Top: 16, Left: 16, Height: 224, Width: 224}}},
 		{100, 100, 28, 56, picture.Plan{Box: picture.Full(100, 100), Height: 64, Width: 64, Crop: picture.Box{Top: 18, Left: 4, Height: 28, Width: 56}}},
 	} {
@@ -131,7 +131,7 @@ func TestFeedOfManySizes(t *testing.T) {
 			set.Train.Picture(&p, image)
 			box := crop.draw(p.Height, p.Width, random.Stream(3, "resized crop", uint64(epoch), uint64(image)))
 			flip := Augment{Flip: true}.draw(random.Stream(3, "augment", uint64(epoch), uint64(image))).flip
-			if !sameBits(b.Images[j*192:(j+1)*192], direct(entire(box, 8, 8), flip)) || b.Labels[j] != image {
+			if !sameBits(b.Images[j*192:(j+1)*192], direct(picture.Uncropped(box, 8, 8), flip)) || b.Labels[j] != image {
 				t.Fatalf("step %d, image %d of the batch differs from its direct computation", step, j)
 			}
 		}

@@ -117,7 +117,7 @@ func (s *preprocessor) transformBytes(p *Picture) *Picture {
 // are pixels, and gets the same answer.
 func (s *preprocessor) plan(height, width int) picture.Plan {
 	if crop := s.augment.ResizedCrop; crop != (ResizedCrop{}) {
-		return entire(crop.draw(height, width, s.stream("resized crop")), s.set.Height, s.set.Width)
+		return picture.Uncropped(crop.draw(height, width, s.stream("resized crop")), s.set.Height, s.set.Width)
 	}
 	return s.set.Fit.plan(height, width, s.set.Height, s.set.Width)
 }
@@ -136,7 +136,7 @@ func (s *preprocessor) fit() (*Picture, error) {
 	} else {
 		plan = s.plan(p.Height, p.Width)
 	}
-	if same && plan == entire(picture.Full(height, width), height, width) {
+	if same && plan == picture.Uncropped(picture.Full(height, width), height, width) {
 		return p, nil
 	}
 	s.resizer.Resize(&s.resized, p, plan, s.set.Fit.Filter)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"lte/data/picture"
 	"lte/random"
 )
 
@@ -137,7 +138,7 @@ func TestFeedOfEverything(t *testing.T) {
 			set.Train.Picture(&p, image)
 			of := func(purpose string) *rand.Rand { return random.Stream(3, purpose, uint64(epoch), uint64(image)) }
 			st := newPreprocessor(set, set.Train, Augment{}, 0)
-			st.resizer.Resize(&st.resized, &p, entire(everything.ResizedCrop.draw(p.Height, p.Width, of("resized crop")), 8, 8), set.Fit.Filter)
+			st.resizer.Resize(&st.resized, &p, picture.Uncropped(everything.ResizedCrop.draw(p.Height, p.Width, of("resized crop")), 8, 8), set.Fit.Filter)
 			changing := &transformed{picture: &st.resized}
 			everything.RandAugment.apply(changing, of("randaugment"))
 			everything.Colour.apply(changing, of("colour jitter"))

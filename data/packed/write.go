@@ -383,7 +383,6 @@ func (p *packer) decode(it *item) (err error) {
 	if height > limit.Side || width > limit.Side || height > limit.Pixels/width {
 		return fmt.Errorf("image %d: %d×%d pixels, expected %d at most, and a side of %d at most", it.i, width, height, limit.Pixels, limit.Side)
 	}
-	all := picture.Full(p.decoded.Height, p.decoded.Width)
-	p.resizer.Resize(&it.pic, &p.decoded, picture.Plan{Box: all, Height: height, Width: width, Crop: picture.Full(height, width)}, p.o.Filter)
+	p.resizer.Resize(&it.pic, &p.decoded, picture.Uncropped(picture.Full(p.decoded.Height, p.decoded.Width), height, width), p.o.Filter)
 	return nil
 }

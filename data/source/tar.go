@@ -22,14 +22,21 @@ func openArchive(name string) (fileSystem, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := indexArchive(f, name)
+	var a *archive
+	info, err := f.Stat()
+	if err == nil {
+		a, err = indexArchive(f, info.Size(), name)
+	}
 	if err == nil && a != nil {
 		return a, nil
 	}
 	defer f.Close()
+	if err != nil {
+		return nil, err
+	}
 	var head [8]byte
 	n, _ := f.ReadAt(head[:], 0) // indexArchive has read it
-	return singleFile{disk(filepath.Dir(name)), filepath.Base(name), head[:n]}, err
+	return singleFile{disk(filepath.Dir(name)), filepath.Base(name), head[:n]}, nil
 }
 
 // singleFile is a folder of which only the set of one file is read.
@@ -40,32 +47,25 @@ type singleFile struct {
 }
 
 // indexArchive returns nil for a file that is not an archive.
-func indexArchive(f io.ReadSeeker, name string) (*archive, error) {
+func indexArchive(f io.ReaderAt, size int64, name string) (*archive, error) {
 	var head [512]byte
-	n, err := io.ReadFull(f, head[:])
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+	n, err := f.ReadAt(head[:], 0)
+	if err != nil && err != io.EOF {
 		return nil, err
 	}
 	if n == 0 {
 		return nil, fmt.Errorf("an empty file, expected an image set: copy or download it again")
 	}
-	size, err := f.Seek(0, io.SeekEnd)
-	if err == nil {
-		_, err = f.Seek(0, io.SeekStart)
-	}
-	if err != nil {
-		return nil, err
-	}
 	a := newArchive(name)
 	a.packed = size
-	at, _ := f.(io.ReaderAt)
+	all := io.NewSectionReader(f, 0, size)
 	switch format := compression(head[:n]); {
 	case isTar(head[:n]):
-		return a, a.indexTar(f, at)
+		return a, a.indexTar(all, f)
 	case bytes.HasPrefix(head[:n], []byte("PK\x03\x04")), bytes.HasPrefix(head[:n], []byte("PK\x05\x06")):
-		return a, a.indexZip(at, size)
+		return a, a.indexZip(f, size)
 	case format != "":
-		z, err := unpack(bufio.NewReaderSize(f, 1<<20), format)
+		z, err := unpack(bufio.NewReaderSize(all, 1<<20), format)
 		if err != nil {
 			return nil, err
 		}
