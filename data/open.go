@@ -25,7 +25,7 @@ type Source struct {
 
 	Size      int    // pixels: side of the model's input; 0: the images' size, which must then be the same for all
 	Fit       Fit    // how images are resized where Size is not 0; Filter applies always
-	Normalize string // one of Normalizations; "auto" or empty: mean and deviation of the training images
+	Normalize string // imagenet, cifar10, cifar100, stl10, mnist or half; "auto" or empty: mean and deviation of the training images
 	Workers   int    // goroutines that prepare images; 0: one
 
 	Unread bool // open the set without decoding images: for packing or listing, not for training
