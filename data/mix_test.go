@@ -24,7 +24,7 @@ func counted(n int) (labels []int) {
 	return labels
 }
 
-// The law of both: image i is its own and its partner's, everywhere and by λ. Against a copy mixed value by value.
+// Image i is a mixture by λ of itself and its partner, compared with a copy mixed value by value.
 // Fails on a partner that was mixed already, another λ for the second of a pair, a box that differs between images or
 // channels or is no box, a λ that is not the box's area, and labels of others. Mixup: three roundings of 6e-8 of
 // values below 1.
@@ -91,7 +91,7 @@ func TestMixAgainstSimpleTwin(t *testing.T) {
 	}
 }
 
-// checkBox wants a box, and λ to be what is outside of it.
+// checkBox expects a box, and λ to be the share of the pixels outside of it.
 func checkBox(t *testing.T, k mixCase, in []bool, lambda float32) {
 	t.Helper()
 	b, n := image.Rectangle{}, 0
@@ -110,7 +110,7 @@ func checkBox(t *testing.T, k mixCase, in []bool, lambda float32) {
 	}
 }
 
-// The mini-batch's mean image stays what it is: what one image gives its partner gets. Eight values below 1 and two
+// The mini-batch's mean image is unchanged, as each pair's sum is. Eight values below 1 and two
 // roundings of 6e-8 for each.
 func TestMixPreservesTheMean(t *testing.T) {
 	rng := random.Stream(1, "test")
@@ -133,7 +133,7 @@ func TestMixPreservesTheMean(t *testing.T) {
 	}
 }
 
-// Fails on a λ of 1 that changes a bit, and one of 0 that is no exchange.
+// Fails if λ = 1 changes a bit, or λ = 0 does not exchange the images.
 func TestMixAtItsEnds(t *testing.T) {
 	rng := random.Stream(1, "test")
 	before := noise(4*16, rng)
@@ -160,9 +160,8 @@ func TestMixAtItsEnds(t *testing.T) {
 	}
 }
 
-// drawBox before it is cut off: sides √(1-λ) of the image's, rounded down to even numbers, as the published code has
-// it, about a centre that may be anywhere. Fails on a ratio without its root, sides exchanged, a centre that keeps away
-// from an edge.
+// Before clipping, drawBox has √(1-λ) of the image's sides, rounded down to even numbers as in the published code, about a centre anywhere
+// in the image. Fails on a ratio without the root, exchanged sides, or a centre that never reaches an edge.
 func TestBoxes(t *testing.T) {
 	rng := random.Stream(1, "test")
 	const height, width = 20, 40
@@ -210,7 +209,7 @@ func TestBeta(t *testing.T) {
 	}
 }
 
-// Fails on a probability of the wrong thing, and one of the two mixes preferred. 4000 mini-batches: 1200 ± 29 are
+// Fails if other than Probability of the mini-batches are mixed, or other than half of these by CutMix. Of 4000 mini-batches 1200 ± 29 are
 // mixed, half of them by CutMix, ± 17; five deviations are allowed.
 func TestMixShares(t *testing.T) {
 	rng := random.Stream(1, "test")
@@ -230,7 +229,7 @@ func TestMixShares(t *testing.T) {
 	}
 }
 
-// Fails on a draw from elsewhere than the stream, and an allocation a call.
+// Fails if a draw is not from the stream, or if a call allocates.
 func TestMixFollowsItsStream(t *testing.T) {
 	mix := func(id uint64) ([]float32, float32) {
 		images := noise(4*48, random.Stream(1, "test"))
@@ -261,7 +260,7 @@ func TestMixFollowsItsStream(t *testing.T) {
 	}
 }
 
-// Fails on values that cannot be drawn taken, and an error that doesn't say the key.
+// Fails if a value out of range is accepted, or if the error does not name the key.
 func TestMixMisuse(t *testing.T) {
 	for key, m := range map[string]Mix{
 		"data.mixup": {Mixup: -1}, "data.cutmix": {CutMix: math.NaN()}, "data.mix_probability": {Probability: 1.5},
@@ -291,8 +290,8 @@ func TestMixMisuse(t *testing.T) {
 	}
 }
 
-// Fails on heads' mini-batches mixed with each other, a head's λ or labels given to another, and targets of a batch
-// before left where the feed uses its room again.
+// Fails if mini-batches of several heads are mixed with each other, if λ or labels are of another head, or if targets of an earlier batch
+// remain in memory that the feed reuses.
 func TestBatchOfSeveralHeads(t *testing.T) {
 	set := openTest(t)
 	o := FeedOptions{Seed: 1, Batch: 12, Size: 1}

@@ -18,9 +18,9 @@ func noise(channels, height, width int) *Picture {
 	return p
 }
 
-// Resize compared with Pillow, within 1 level, over pieces at every edge, shrunk and enlarged, for both filters; the file is made by
-// tools/golden_pillow.py. Fails if a kernel or its stretch is another one, if a centre is off, if what lies outside of the piece has a
-// part, or if sums wrap around instead of being cut.
+// Resize compared with Pillow, within 1 level, over regions at every edge, shrunk and enlarged, for both filters; the file is made by
+// tools/golden_pillow.py. Fails if a kernel or its stretch differs, if a centre is off, if pixels outside of the region have an
+// influence, or if sums wrap around instead of being clipped.
 func TestResizeAgainstPillow(t *testing.T) {
 	file, err := os.ReadFile("testdata/pillow.json")
 	if err != nil {
@@ -73,8 +73,7 @@ func TestResizeAgainstPillow(t *testing.T) {
 	t.Logf("%d values differ by 1", differ)
 }
 
-// Fails if a piece of the size that is wanted, or a part of it, is anything but copied, or if a plain area does not stay what it is, for
-// which weights sum to 1 to the bit.
+// Fails if a region of the requested size, or a part of it, is not copied, or if a constant area changes: weights must sum to exactly 1.
 func TestResizeToTheSameSizeCopies(t *testing.T) {
 	src, got, r := noise(3, 9, 12), &Picture{}, &Resizer{}
 	r.Resize(got, src, Plan{Box{2, 3, 5, 7}, 5, 7, Full(5, 7)}, Bicubic)
