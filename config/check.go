@@ -123,23 +123,22 @@ func (c Config) checkTogether() error {
 	if w := c.Run.Watchdog; w > 0 && w < minWatchdog {
 		return &Error{Keys: []string{"run.watchdog"}, Problem: fmt.Sprintf("run.watchdog must be 0 (off) or at least %g, not %g", minWatchdog, w)}
 	}
-	overlap, resets := c.Exchange.Overlap, c.Merge.Reset == "b" || c.Merge.Reset == "ab"
-	sums := c.Exchange.Transport == "dense" || c.Exchange.Transport == "rows" // of updates, instead of factors
-	for _, rule := range []struct {
-		wrong               bool
-		key, other, because string
-	}{
-		{c.LoRA.Bias && sums, "exchange.transport", "lora.bias",
-			`biases are merged from the factors of all heads; set exchange.transport = "factors" or "auto"`},
-		{overlap && sums, "exchange.overlap", "exchange.transport",
-			`forming updates during the exchange would take cores from the steps; set exchange.transport = "factors" or "auto"`},
-		{overlap && resets, "exchange.overlap", "merge.reset",
-			`heads keep training while their factors are exchanged; set merge.reset = "none"`},
-		{overlap && len(c.Replicas.Train) > 0, "exchange.overlap", "replicas.train",
-			"their late means would undo what replicas learned since; leave one of the two out"},
-	} {
-		if rule.wrong {
-			return c.conflict(rule.key, rule.other, rule.because)
+	if c.LoRA.Bias && (c.Exchange.Transport == "dense" || c.Exchange.Transport == "rows") {
+		return &Error{Keys: []string{"exchange.transport", "lora.bias"}, Problem: fmt.Sprintf(
+			"exchange.transport = %q cannot be combined with lora.bias: biases are merged from the factors of all heads; set exchange.transport = \"factors\" or \"auto\"", c.Exchange.Transport)}
+	}
+	if o := "exchange.overlap"; c.Exchange.Overlap {
+		if t := c.Exchange.Transport; t == "dense" || t == "rows" {
+			return &Error{Keys: []string{o, "exchange.transport"}, Problem: fmt.Sprintf(
+				"%s = true cannot be combined with exchange.transport = %q: forming updates during the exchange would take cores from the steps; set exchange.transport = \"factors\" or \"auto\"", o, t)}
+		}
+		if c.Merge.Reset == "b" || c.Merge.Reset == "ab" {
+			return &Error{Keys: []string{o, "merge.reset"}, Problem: fmt.Sprintf(
+				"%s = true cannot be combined with merge.reset = %q: heads keep training while their factors are exchanged; set merge.reset = \"none\"", o, c.Merge.Reset)}
+		}
+		if len(c.Replicas.Train) > 0 {
+			return &Error{Keys: []string{o, "replicas.train"}, Problem: o +
+				" = true cannot be combined with replicas.train: their late means would undo what replicas learned since; leave one of the two out"}
 		}
 	}
 	for i := 1; i < len(c.Merge.Schedule); i++ {

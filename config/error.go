@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,15 +39,6 @@ func shorten(text string) string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
-
-// conflict returns the *Error of a key whose value cannot be combined with that of another one.
-func (c Config) conflict(key, other, because string) error {
-	with := other
-	if byName[other].kind == reflect.String {
-		with += " = " + c.Value(other)
-	}
-	return &Error{Keys: []string{key, other}, Problem: fmt.Sprintf("%s = %s cannot be combined with %s: %s", key, c.Value(key), with, because)}
-}
 
 func unknownKey(where, name string) *Error {
 	problem := fmt.Sprintf("unknown key %q; ", name)

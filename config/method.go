@@ -113,7 +113,8 @@ func (c Config) checkMethod() error {
 		{m.HasHeads() && !merges && c.EMA.Decay > 0, "ema.decay", "W does not move until the end; set 0"},
 	} {
 		if rule.wrong {
-			return c.conflict(rule.key, "method", rule.because)
+			return &Error{Keys: []string{rule.key, "method"}, Problem: fmt.Sprintf("%s = %s cannot be combined with method = %q: %s",
+				rule.key, c.Value(rule.key), c.Method, rule.because)}
 		}
 	}
 	return nil
