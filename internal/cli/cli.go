@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lte/config"
+	"lte/data/fetch"
 	"lte/experiment"
 	"lte/internal/quote"
 	"lte/internal/session"
@@ -53,7 +54,7 @@ func Run(version string, args []string, stdout, stderr io.Writer) int {
 	done := -1
 	parser := kong.Must(new(commandLine), kong.Name("lte"), kong.Writers(p.stdout, p.stderr), kong.Exit(func(code int) { done = code }),
 		kong.Description("Trains neural networks from scratch with parallel low-rank adapters (arXiv 2402.16828)."),
-		kong.Vars{"runs": strings.Join(experiment.Names(), ", "), "sets": setNames(), "method": method.Default().Name,
+		kong.Vars{"runs": strings.Join(experiment.Names(), ", "), "sets": strings.Join(fetch.Names(), ", "), "method": method.Default().Name,
 			"methods": strings.Join(method.Names(), ", ")},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}))
 	command, err := parser.Parse(args)

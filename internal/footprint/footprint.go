@@ -80,9 +80,9 @@ const orderBytes = 8
 // CheckSizes is an error, on all ranks, if a run does not fit into memory by the sizes that are known before its data set is opened.
 // Other errors of the configuration are left to later checks. perNode is the number of ranks that share memory with this one.
 func CheckSizes(g collective.Group, perNode int, c config.Config) error {
-	set := &data.Set{Channels: 1, Height: c.Data.Size, Width: c.Data.Size, Classes: 1} // at least
+	set := &data.Set{Shape: data.Shape{Channels: 1, Height: c.Data.Size, Width: c.Data.Size}, Classes: 1} // at least
 	if y := c.Synthetic; c.Data.Kind == "synthetic" {
-		set = &data.Set{Channels: y.Channels, Height: cmp.Or(c.Data.Size, y.Height), Width: cmp.Or(c.Data.Size, y.Width), Classes: y.Classes}
+		set.Classes, set.Shape = y.Classes, data.Shape{Channels: y.Channels, Height: cmp.Or(c.Data.Size, y.Height), Width: cmp.Or(c.Data.Size, y.Width)}
 	}
 	if set.Height == 0 {
 		return nil
