@@ -39,24 +39,15 @@ func RunData(o Options, set *data.Set, images int) (Data, error) {
 	feed := newFeed(o.Config, set)
 	defer feed.Close()
 	d := Data{Kind: "data", Dataset: set.Name, Image: set.Width, Workers: max(1, set.Workers)}
-	var one *data.Batch
-	next := func(n int) error {
-		for range n {
-			b, err := feed.Next()
-			if err != nil {
-				return err
-			}
-			one = b
-		}
-		return nil
-	}
-	if err := next(o.Warmup + data.Ahead); err != nil {
+	b, err := take(feed, o.Warmup+data.Ahead)
+	if err != nil {
 		return d, err
 	}
+	b = &data.Batch{Images: slices.Clone(b.Images), Labels: slices.Clone(b.Labels)} // it is valid until the next
 	batch := o.Config.Train.Batch
 	batches := (images + batch - 1) / batch
 	began := time.Now()
-	if err := next(batches); err != nil {
+	if _, err := take(feed, batches); err != nil {
 		return d, err
 	}
 	seconds := time.Since(began).Seconds()
@@ -65,7 +56,6 @@ func RunData(o Options, set *data.Set, images int) (Data, error) {
 	if o.Rounds == 0 {
 		return d, nil
 	}
-	b := &data.Batch{Images: slices.Clone(one.Images), Labels: slices.Clone(one.Labels)}
 	return d, d.steps(o, set, feed, b)
 }
 
@@ -73,28 +63,27 @@ func newFeed(c config.Config, set *data.Set) *data.Feed {
 	return data.NewFeed(set, data.FeedOptions{Seed: c.Seed, Batch: c.Train.Batch, Size: 1, Augment: train.Augment(c.Data)})
 }
 
+// take returns the last of the feed's next n batches.
+func take(feed *data.Feed, n int) (last *data.Batch, err error) {
+	for i := 0; i < n && err == nil; i++ {
+		last, err = feed.Next()
+	}
+	return last, err
+}
+
 // FeedSeconds is the processor time that preparing an image of set takes as configured, the mean of at least so many images.
 func FeedSeconds(c config.Config, set *data.Set, images int) (float64, error) {
 	feed := newFeed(c, set)
 	defer feed.Close()
-	var used time.Duration
-	n := (images + c.Train.Batch - 1) / c.Train.Batch
-	for i := range data.Ahead + n {
-		if i == data.Ahead { // as many batches are prepared ahead now as at the end
-			used = processorTime()
-		}
-		if _, err := feed.Next(); err != nil {
-			return 0, err
-		}
+	if _, err := take(feed, data.Ahead); err != nil {
+		return 0, err
 	}
-	return (processorTime() - used).Seconds() / float64(n*c.Train.Batch), nil
-}
-
-// processorTime is the processor time that this process has used.
-func processorTime() time.Duration {
-	var u unix.Rusage
-	_ = unix.Getrusage(unix.RUSAGE_SELF, &u) // fails only for an unknown process
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	used := processorTime(unix.CLOCK_PROCESS_CPUTIME_ID) // as many batches are prepared ahead now as at the end
+	n := (images + c.Train.Batch - 1) / c.Train.Batch
+	if _, err := take(feed, n); err != nil {
+		return 0, err
+	}
+	return (processorTime(unix.CLOCK_PROCESS_CPUTIME_ID) - used).Seconds() / float64(n*c.Train.Batch), nil
 }
 
 // steps measures steps on batch b and on the feed's batches, in turns, because the machine's speed varies.

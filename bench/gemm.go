@@ -58,8 +58,7 @@ func anyBlock(name string) string {
 	return name
 }
 
-// products are those of the model's linear layers in a step, without memory. Attention's and the low-rank products of heads are left
-// out.
+// products are those of the model's linear layers in a step, without memory. Attention's and the low-rank products of heads are left out.
 func (o Options) products() ([]*product, error) {
 	set := &data.Set{Shape: data.Shape{Channels: channels, Height: o.Image, Width: o.Image}, Classes: o.Classes}
 	outline, err := train.NewOutline(o.Config, 1, set)
@@ -67,17 +66,17 @@ func (o Options) products() ([]*product, error) {
 		return nil, err
 	}
 	type key struct {
-		layer   string
-		pass    nn.Pass
-		m, n, k int
+		name    string     // anyBlock of the layer's
+		product nn.Product // without its layer
 	}
 	alike := map[key]*product{}
 	var all []*product
 	passes, images := outline.Passes(o.Config, o.Config.Train.Batch)
 	for _, p := range outline.Model.Products(outline.Layout, images) {
-		at := key{anyBlock(p.Layer.Name), p.Pass, p.M, p.N, p.K}
+		at := key{anyBlock(p.Layer.Name), p}
+		at.product.Layer = nil
 		if one := alike[at]; one != nil {
-			one.layer = at.layer
+			one.layer = at.name
 			one.count += passes
 			continue
 		}

@@ -60,12 +60,14 @@ func RunWait(g collective.Group, cores int, work time.Duration, bytes, rounds in
 func burn(seconds float64) {
 	runtime.LockOSThread() // the clock is the thread's
 	defer runtime.UnlockOSThread()
-	for end := threadSeconds() + seconds; threadSeconds() < end; {
+	clock := int32(unix.CLOCK_THREAD_CPUTIME_ID)
+	for end := processorTime(clock) + time.Duration(seconds*float64(time.Second)); processorTime(clock) < end; {
 	}
 }
 
-func threadSeconds() float64 {
+// processorTime is what a clock of processor time shows.
+func processorTime(clock int32) time.Duration {
 	var t unix.Timespec
-	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t) // fails only for an unknown clock
-	return float64(t.Sec) + 1e-9*float64(t.Nsec)
+	_ = unix.ClockGettime(clock, &t) // fails only for an unknown clock
+	return time.Duration(t.Nano())
 }

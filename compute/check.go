@@ -42,10 +42,9 @@ func checkDType(a, b Operand) {
 
 // checkAlike panics unless all are dense, of one shape and precision.
 func checkAlike(x, y, z Operand) {
-	for _, o := range [...]Operand{x, y, z} {
-		o.checkDense(x.Rows * x.Cols)
-		checkDType(o, x)
-	}
+	checkDense(x.Rows*x.Cols, x, y, z)
+	checkDType(x, y)
+	checkDType(x, z)
 }
 
 // check panics unless the operand's slice is long enough.
@@ -55,9 +54,12 @@ func (o Operand) check() {
 	}
 }
 
-func (o Operand) checkDense(n int) {
-	if o.Stride != max(1, o.Cols) || max(len(o.F32), len(o.BF16)) != o.Rows*o.Cols || o.Rows*o.Cols != n {
-		panic(errStride)
+// checkDense panics unless all are dense, of n elements.
+func checkDense(n int, all ...Operand) {
+	for _, o := range all {
+		if o.Stride != max(1, o.Cols) || max(len(o.F32), len(o.BF16)) != o.Rows*o.Cols || o.Rows*o.Cols != n {
+			panic(errStride)
+		}
 	}
 }
 

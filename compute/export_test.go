@@ -1,4 +1,14 @@
+//go:build cgo
+
 package compute
 
-// EveryISA is everyISA for the tests outside the package.
-var EveryISA = everyISA
+// EveryISA returns a back end for every instruction set that this CPU supports, by name.
+func EveryISA(threads int, d DType) map[string]Backend {
+	all := map[string]Backend{}
+	for _, kernels := range supportedKernels() {
+		o := newOneDNN(kernels, threads, d)
+		o.strassenFrom = 32 // the tests' matrices are small
+		all["onednn/"+isa(kernels)] = o
+	}
+	return all
+}

@@ -41,7 +41,7 @@ func (g gonumBackend) Linear(y, x, w Operand, bias []float32, beta float32) {
 	checkRows(y, bias, y.Cols)
 	g.Gemm(blas.NoTrans, blas.Trans, 1, x, w, beta, y)
 	for i := range y.Rows {
-		addTo(row(y.general(), i), bias)
+		axpy(row(y.general(), i), 1, bias)
 	}
 }
 
@@ -76,19 +76,13 @@ func row(x blas32.General, i int) []float32 { return x.Data[i*x.Stride:][:x.Cols
 func (gonumBackend) SumRows(dst []float32, x Operand) {
 	checkRows(x, dst, x.Cols)
 	for i := range x.Rows {
-		addTo(dst, row(x.general(), i))
+		axpy(dst, 1, row(x.general(), i))
 	}
 }
 
 func (gonumBackend) Add(dst, x []float32) {
 	checkEqual(len(dst), x)
-	addTo(dst, x)
-}
-
-func addTo(dst, x []float32) {
-	for i, v := range x {
-		dst[i] += v
-	}
+	axpy(dst, 1, x)
 }
 
 func (gonumBackend) SumSquares(x []float32) float64 {
@@ -201,10 +195,11 @@ func (gonumBackend) Attention(y Operand, probs []float32, x Operand, s Attention
 	out, qkv := y.general().Data, x.general().Data
 	width, stride := s.Heads*s.Dim, s.ProbStride()
 	scale := 1 / float32(math.Sqrt(float64(s.Dim)))
-	s.each(func(b, h int) {
+	for pair := range s.Batch * s.Heads {
+		b, h := pair/s.Heads, pair%s.Heads
 		q, k, v := s.offset(b, 0, h), s.offset(b, 1, h), s.offset(b, 2, h)
 		for i := range s.Queries {
-			at := ((b*s.Heads+h)*s.Tokens + i) * stride
+			at := (pair*s.Tokens + i) * stride
 			p := probs[at : at+s.Tokens]
 			clear(probs[at+s.Tokens : at+stride])
 			for j := range p {
@@ -217,7 +212,7 @@ func (gonumBackend) Attention(y Operand, probs []float32, x Operand, s Attention
 				axpy(o, pj, qkv[v+3*width*j:])
 			}
 		}
-	})
+	}
 }
 
 func (gonumBackend) AttentionBackward(dx, dy Operand, probs []float32, x Operand, s AttentionShape) {
@@ -227,10 +222,11 @@ func (gonumBackend) AttentionBackward(dx, dy Operand, probs []float32, x Operand
 	scale := 1 / float32(math.Sqrt(float64(s.Dim)))
 	clear(dqkv)
 	dp := make([]float32, s.Tokens)
-	s.each(func(b, h int) {
+	for pair := range s.Batch * s.Heads {
+		b, h := pair/s.Heads, pair%s.Heads
 		q, k, v := s.offset(b, 0, h), s.offset(b, 1, h), s.offset(b, 2, h)
 		for i := range s.Queries {
-			p := probs[((b*s.Heads+h)*s.Tokens+i)*stride:][:s.Tokens]
+			p := probs[(pair*s.Tokens+i)*stride:][:s.Tokens]
 			do := dout[(b*s.Tokens+i)*width+h*s.Dim:][:s.Dim]
 			var sum float32 // Σ_j P_ij·dP_ij
 			for j := range p {
@@ -243,15 +239,6 @@ func (gonumBackend) AttentionBackward(dx, dy Operand, probs []float32, x Operand
 				axpy(dqkv[q+3*width*i:][:s.Dim], ds, qkv[k+3*width*j:])
 				axpy(dqkv[k+3*width*j:][:s.Dim], ds, qkv[q+3*width*i:])
 			}
-		}
-	})
-}
-
-// each calls f for every image and attention head.
-func (s AttentionShape) each(f func(b, h int)) {
-	for b := range s.Batch {
-		for h := range s.Heads {
-			f(b, h)
 		}
 	}
 }

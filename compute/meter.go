@@ -32,7 +32,7 @@ type Tally struct {
 	FLOPs float64 // of products, 2·m·n·k each; softmax and element-wise work are not counted
 }
 
-// Meter is a back end that measures the time and FLOPs of another.
+// Meter is a back end that measures the time and FLOPs of another, those of each kernel below under its kind.
 type Meter struct {
 	Backend
 	Tallies *[Kinds]Tally
@@ -61,134 +61,105 @@ func (m *Meter) FLOPs() (sum float64) {
 	return sum
 }
 
+// add is deferred by the methods below: began is then the time of the call.
 func (m *Meter) add(k Kind, began time.Time, flops float64) {
 	t := &m.Tallies[k]
 	t.Time += time.Since(began)
 	t.FLOPs += flops
 }
 
-// Gemm is counted.
 func (m *Meter) Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta float32, c Operand) {
-	began := time.Now()
-	m.Backend.Gemm(tA, tB, alpha, a, b, beta, c)
 	inner := a.Cols
 	if tA == blas.Trans {
 		inner = a.Rows
 	}
-	m.add(m.kind, began, 2*float64(c.Rows)*float64(c.Cols)*float64(inner))
+	defer m.add(m.kind, time.Now(), 2*float64(c.Rows)*float64(c.Cols)*float64(inner))
+	m.Backend.Gemm(tA, tB, alpha, a, b, beta, c)
 }
 
-// Linear is counted.
 func (m *Meter) Linear(y, x, w Operand, bias []float32, beta float32) {
-	began := time.Now()
+	defer m.add(m.kind, time.Now(), 2*float64(y.Rows)*float64(y.Cols)*float64(x.Cols))
 	m.Backend.Linear(y, x, w, bias, beta)
-	m.add(m.kind, began, 2*float64(y.Rows)*float64(y.Cols)*float64(x.Cols))
 }
 
-// LinearBackwardInput is counted.
 func (m *Meter) LinearBackwardInput(dx, dy, w Operand) {
-	began := time.Now()
+	defer m.add(m.kind, time.Now(), 2*float64(dx.Rows)*float64(dx.Cols)*float64(dy.Cols))
 	m.Backend.LinearBackwardInput(dx, dy, w)
-	m.add(m.kind, began, 2*float64(dx.Rows)*float64(dx.Cols)*float64(dy.Cols))
 }
 
-// AddProduct is counted.
 func (m *Meter) AddProduct(dst Operand, c blas32.General, alpha float32, a, b blas32.General) {
-	began := time.Now()
+	defer m.add(m.kind, time.Now(), 2*float64(dst.Rows)*float64(dst.Cols)*float64(a.Cols))
 	m.Backend.AddProduct(dst, c, alpha, a, b)
-	m.add(m.kind, began, 2*float64(dst.Rows)*float64(dst.Cols)*float64(a.Cols))
 }
 
-// Round is counted.
 func (m *Meter) Round(dst Operand, x blas32.General) {
-	began := time.Now()
-	m.Backend.Round(dst, x)
 	k := m.kind
 	if k == Product {
 		k = Other
 	}
-	m.add(k, began, 0)
+	defer m.add(k, time.Now(), 0)
+	m.Backend.Round(dst, x)
 }
 
-// Transpose is counted.
 func (m *Meter) Transpose(dst Operand, x blas32.General) {
-	began := time.Now()
+	defer m.add(m.kind, time.Now(), 0)
 	m.Backend.Transpose(dst, x)
-	m.add(m.kind, began, 0)
 }
 
-// GELU is counted.
 func (m *Meter) GELU(y, dydx, x Operand) {
-	began := time.Now()
+	defer m.add(Activation, time.Now(), 0)
 	m.Backend.GELU(y, dydx, x)
-	m.add(Activation, began, 0)
 }
 
-// Multiply is counted.
 func (m *Meter) Multiply(dst, x, y Operand) {
-	began := time.Now()
+	defer m.add(Activation, time.Now(), 0)
 	m.Backend.Multiply(dst, x, y)
-	m.add(Activation, began, 0)
 }
 
-// LayerNorm is counted.
 func (m *Meter) LayerNorm(y Operand, xhat blas32.General, rstd []float32, x blas32.General, gamma, beta []float32, eps float32) {
-	began := time.Now()
+	defer m.add(Normalization, time.Now(), 0)
 	m.Backend.LayerNorm(y, xhat, rstd, x, gamma, beta, eps)
-	m.add(Normalization, began, 0)
 }
 
-// LayerNormBackward is counted.
 func (m *Meter) LayerNormBackward(dx blas32.General, dy Operand, xhat blas32.General, rstd, gamma []float32) {
-	began := time.Now()
+	defer m.add(Normalization, time.Now(), 0)
 	m.Backend.LayerNormBackward(dx, dy, xhat, rstd, gamma)
-	m.add(Normalization, began, 0)
 }
 
-// LayerNormBackwardParams is counted.
 func (m *Meter) LayerNormBackwardParams(dgamma, dbeta []float32, dy Operand, xhat blas32.General) {
-	began := time.Now()
+	defer m.add(Normalization, time.Now(), 0)
 	m.Backend.LayerNormBackwardParams(dgamma, dbeta, dy, xhat)
-	m.add(Normalization, began, 0)
 }
 
-// product is the FLOPs of one product, Q Kᵀ or another, over all images and heads.
-func (s AttentionShape) product() float64 {
+// ProductFLOPs is that of one product, Q Kᵀ or another, over all images and heads.
+func (s AttentionShape) ProductFLOPs() float64 {
 	return 2 * float64(s.Batch*s.Heads*s.Dim) * float64(s.Tokens*s.Queries)
 }
 
 // Attention is counted: two products.
 func (m *Meter) Attention(out Operand, probs []float32, qkv Operand, s AttentionShape) {
-	began := time.Now()
+	defer m.add(Attention, time.Now(), 2*s.ProductFLOPs())
 	m.Backend.Attention(out, probs, qkv, s)
-	m.add(Attention, began, 2*s.product())
 }
 
 // AttentionBackward is counted: four products.
 func (m *Meter) AttentionBackward(dqkv, dout Operand, probs []float32, qkv Operand, s AttentionShape) {
-	began := time.Now()
+	defer m.add(Attention, time.Now(), 4*s.ProductFLOPs())
 	m.Backend.AttentionBackward(dqkv, dout, probs, qkv, s)
-	m.add(Attention, began, 4*s.product())
 }
 
 // SumSquares is counted as the optimizer's: it computes the gradient's norm.
 func (m *Meter) SumSquares(x []float32) float64 {
-	began := time.Now()
-	sum := m.Backend.SumSquares(x)
-	m.add(Optimizer, began, 0)
-	return sum
+	defer m.add(Optimizer, time.Now(), 0)
+	return m.Backend.SumSquares(x)
 }
 
-// AdamW is counted.
 func (m *Meter) AdamW(p, mom, v, g []float32, s AdamWStep) {
-	began := time.Now()
+	defer m.add(Optimizer, time.Now(), 0)
 	m.Backend.AdamW(p, mom, v, g, s)
-	m.add(Optimizer, began, 0)
 }
 
-// SGD is counted.
 func (m *Meter) SGD(p, buf, g []float32, s SGDStep) {
-	began := time.Now()
+	defer m.add(Optimizer, time.Now(), 0)
 	m.Backend.SGD(p, buf, g, s)
-	m.add(Optimizer, began, 0)
 }

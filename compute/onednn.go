@@ -18,20 +18,14 @@ static int sgemm(int threads, char ta, char tb, long m, long n, long k, float al
   return dnnl_sgemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
-static const lte_kernels *named(int i) {
+// kernels_of are those of an instruction set; 0 is the baseline.
+static const lte_kernels *kernels_of(int isa) {
 #if defined(__x86_64__)
   const lte_kernels *all[] = {&lte_kernels_base, &lte_kernels_avx2, &lte_kernels_avx512};
 #else
   const lte_kernels *all[] = {&lte_kernels_base};
 #endif
-  const lte_kernels *best = lte_choose_kernels();
-  for (int j = 0; j <= i && j < (int)(sizeof all / sizeof *all); j++) {
-    if (j == i)
-      return all[j];
-    if (all[j] == best)
-      break;
-  }
-  return 0;
+  return all[isa];
 }
 */
 import "C"
@@ -40,6 +34,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"unsafe"
 
 	"gonum.org/v1/gonum/blas"
@@ -59,13 +54,25 @@ func openOneDNN(threads int, d DType, hasBFloat16 bool) (Backend, error) {
 		return nil, fmt.Errorf("compute.dtype = \"bf16\" needs a CPU with AVX512_BF16 or AMX, and this one has %s: use compute.dtype = \"f32\"",
 			Features())
 	}
-	return newOneDNN(C.lte_choose_kernels(), threads, d), nil
+	all := supportedKernels()
+	return newOneDNN(all[len(all)-1], threads, d), nil
 }
 
 // Oversubscribed says whether so many ranks on this machine, with so many threads each, have more threads than it has cores.
 func Oversubscribed(ranks, threads int) bool {
 	return threads > 1 && (threads > runtime.NumCPU() || ranks*threads > int(C.sysconf(C._SC_NPROCESSORS_ONLN)))
 }
+
+// supportedKernels are those of the instruction sets that this CPU supports, the best one last.
+func supportedKernels() (all []*C.lte_kernels) {
+	for best := C.lte_choose_kernels(); !slices.Contains(all, best); {
+		all = append(all, C.kernels_of(C.int(len(all))))
+	}
+	return all
+}
+
+// isa names the instruction set of kernels.
+func isa(kernels *C.lte_kernels) string { return C.GoString(kernels.isa) }
 
 // onednn is the back end of a cgo build: oneDNN's products, and the C kernels of this CPU's instruction set.
 type onednn struct {
@@ -94,7 +101,7 @@ func (o *onednn) DType() DType { return o.dtype }
 // Describe names oneDNN's version and the kernels' instruction set.
 func Describe() string {
 	v := C.dnnl_version()
-	return fmt.Sprintf("oneDNN %d.%d.%d, %s kernels", v.major, v.minor, v.patch, C.GoString(C.lte_choose_kernels().isa))
+	return fmt.Sprintf("oneDNN %d.%d.%d, %s kernels", v.major, v.minor, v.patch, isa(C.lte_choose_kernels()))
 }
 
 func (o *onednn) Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta float32, c Operand) {
@@ -177,10 +184,9 @@ func (o *onednn) LinearBackwardInput(dx, dy, w Operand) {
 
 func (o *onednn) AddProduct(dst Operand, c blas32.General, alpha float32, a, b blas32.General) {
 	m, n, k := checkGemm(blas.NoTrans, blas.NoTrans, F32(a), F32(b), dst)
-	dst.checkDense(m * n)
-	for _, x := range []blas32.General{a, b, c} {
-		F32(x).checkDense(x.Rows * x.Cols)
-	}
+	checkDense(m*n, dst, F32(c))
+	checkDense(m*k, F32(a))
+	checkDense(k*n, F32(b))
 	C.add_product(o.kernels, dst.ptr(), dst.isBF16(), ptr(c.Data), C.float(alpha), ptr(a.Data), ptr(b.Data), C.long(m), C.long(n),
 		C.long(k), o.threads)
 }
@@ -198,11 +204,7 @@ func (o *onednn) strassen(p C.lte_product, a, b Operand, bias []float32, c Opera
 	if p.bf16+p.bf16_out != 0 || min(p.m, p.n, p.k) < o.strassenFrom || p.n%32 != 0 || p.k%32 != 0 {
 		return false
 	}
-	s := o.large[p]
-	if s == nil {
-		s = newStrassen(p)
-		o.large[p] = s
-	}
+	s := cached(o.large, p, func(p C.lte_product) *C.lte_strassen { return C.lte_strassen_new(&p) })
 	if status := C.lte_strassen_run(s, o.kernels, ptr(a.F32), ptr(b.F32), ptr(bias), ptr(c.F32)); status != 0 {
 		panic("compute: oneDNN refused a product")
 	}
@@ -212,30 +214,22 @@ func (o *onednn) strassen(p C.lte_product, a, b Operand, bias []float32, c Opera
 // product computes p by a matmul primitive.
 func (o *onednn) product(p C.lte_product, a, b Operand, bias []float32, c Operand) {
 	p = o.fill(p, a, b, c)
-	primitive := o.products[p]
-	if primitive == nil {
-		primitive = newMatmul(p)
-		o.products[p] = primitive
-	}
+	primitive := cached(o.products, p, func(p C.lte_product) *C.lte_matmul { return C.lte_matmul_new(&p) })
 	if status := C.lte_matmul_run(primitive, a.ptr(), b.ptr(), ptr(bias), c.ptr()); status != 0 {
 		panic("compute: oneDNN refused a product")
 	}
 }
 
-func newMatmul(p C.lte_product) *C.lte_matmul {
-	primitive := C.lte_matmul_new(&p)
-	if primitive == nil {
-		panic(fmt.Sprintf("compute: oneDNN has no product %+v here", p))
+// cached returns what computes p, a pointer, which is made at its first use.
+func cached[P comparable](all map[C.lte_product]P, p C.lte_product, make func(C.lte_product) P) P {
+	product, ok := all[p]
+	if !ok {
+		if product = make(p); product == *new(P) {
+			panic(fmt.Sprintf("compute: oneDNN has no product %+v here", p))
+		}
+		all[p] = product
 	}
-	return primitive
-}
-
-func newStrassen(p C.lte_product) *C.lte_strassen {
-	s := C.lte_strassen_new(&p)
-	if s == nil {
-		panic(fmt.Sprintf("compute: oneDNN has no product %+v here", p))
-	}
-	return s
+	return product
 }
 
 func truth(b bool) C.int {
@@ -262,14 +256,13 @@ func (o *onednn) Round(dst Operand, x blas32.General) {
 		gonumBackend{}.Round(dst, x)
 		return
 	}
-	dst.checkDense(x.Rows * x.Cols)
+	checkDense(x.Rows*x.Cols, dst)
 	C.round_(o.kernels, dst.ptr(), ptr(x.Data), C.long(x.Stride), C.long(x.Rows), C.long(x.Cols), o.threads)
 }
 
 func (o *onednn) Transpose(dst Operand, x blas32.General) {
 	checkSame(blas32.General{Rows: dst.Cols, Cols: dst.Rows}, x)
-	dst.checkDense(x.Rows * x.Cols)
-	F32(x).checkDense(x.Rows * x.Cols)
+	checkDense(x.Rows*x.Cols, dst, F32(x))
 	C.transpose(o.kernels, dst.ptr(), dst.isBF16(), ptr(x.Data), 0, C.long(x.Rows), C.long(x.Cols), o.threads)
 }
 
@@ -300,8 +293,7 @@ func (o *onednn) Multiply(dst, x, y Operand) {
 func (o *onednn) LayerNorm(y Operand, xhat blas32.General, rstd []float32, x blas32.General, gamma, beta []float32, eps float32) {
 	checkRows(F32(x), rstd, x.Rows)
 	checkSame(x, xhat)
-	F32(xhat).checkDense(x.Rows * x.Cols)
-	y.checkDense(x.Rows * x.Cols)
+	checkDense(x.Rows*x.Cols, F32(xhat), y)
 	checkGamma(x.Cols, gamma, beta)
 	C.layer_norm(o.kernels, y.ptr(), y.isBF16(), ptr(xhat.Data), ptr(rstd), ptr(x.Data), C.long(x.Stride), ptr(gamma), ptr(beta),
 		C.float(eps), C.long(x.Rows), C.long(x.Cols), o.threads)
@@ -318,8 +310,7 @@ func checkGamma(cols int, gamma, beta []float32) {
 func (o *onednn) LayerNormBackward(dx blas32.General, dy Operand, xhat blas32.General, rstd, gamma []float32) {
 	checkRows(F32(dx), rstd, xhat.Rows)
 	checkSame(dx, xhat)
-	F32(xhat).checkDense(dx.Rows * dx.Cols)
-	dy.checkDense(dx.Rows * dx.Cols)
+	checkDense(dx.Rows*dx.Cols, F32(xhat), dy)
 	checkGamma(dx.Cols, gamma, gamma)
 	C.layer_norm_backward(o.kernels, ptr(dx.Data), C.long(dx.Stride), dy.ptr(), dy.isBF16(), ptr(xhat.Data), ptr(rstd), ptr(gamma),
 		C.long(xhat.Rows), C.long(xhat.Cols), o.threads)
@@ -327,8 +318,7 @@ func (o *onednn) LayerNormBackward(dx blas32.General, dy Operand, xhat blas32.Ge
 
 func (o *onednn) LayerNormBackwardParams(dgamma, dbeta []float32, dy Operand, xhat blas32.General) {
 	checkEqual(dy.Cols, dgamma, dbeta)
-	F32(xhat).checkDense(dy.Rows * dy.Cols)
-	dy.checkDense(dy.Rows * dy.Cols)
+	checkDense(dy.Rows*dy.Cols, F32(xhat), dy)
 	C.layer_norm_backward_params(o.kernels, ptr(dgamma), ptr(dbeta), dy.ptr(), dy.isBF16(), ptr(xhat.Data), C.long(dy.Rows),
 		C.long(dy.Cols), o.threads)
 }
@@ -350,7 +340,7 @@ func (o *onednn) AttentionBackward(dqkv, dout Operand, probs []float32, qkv Oper
 
 func (o *onednn) Patches(dst Operand, images []float32, s ImageShape) {
 	s.check(dst, images)
-	dst.checkDense(len(images))
+	checkDense(len(images), dst)
 	shape := C.lte_image_shape{images: C.int(s.Images), channels: C.int(s.Channels), height: C.int(s.Height),
 		width: C.int(s.Width), patch: C.int(s.Patch)}
 	C.patches(o.kernels, dst.ptr(), dst.isBF16(), ptr(images), shape, o.threads)
@@ -369,18 +359,4 @@ func (o *onednn) SGD(p, buf, g []float32, s SGDStep) {
 	a := s.scalars()
 	step := C.lte_sgd_step{rest: C.float(a.rest), lr: C.float(a.lr), decay: C.float(a.decay), clip: C.float(a.clip)}
 	C.sgd(o.kernels, ptr(p), ptr(buf), ptr(g), step, C.long(len(p)), o.threads)
-}
-
-// everyISA returns a back end for every instruction set that this CPU supports, by name, for tests.
-func everyISA(threads int, d DType) map[string]Backend {
-	all := map[string]Backend{}
-	for i := 0; ; i++ {
-		k := C.named(C.int(i))
-		if k == nil {
-			return all
-		}
-		o := newOneDNN(k, threads, d)
-		o.strassenFrom = 32 // the tests' matrices are small
-		all["onednn/"+C.GoString(k.isa)] = o
-	}
 }

@@ -59,26 +59,15 @@ func (o Operand) First(rows int) Operand {
 		panic(errShape)
 	}
 	o.Rows = rows
-	n := max(0, (rows-1)*o.Stride+o.Cols)
-	if o.BF16 != nil {
-		o.BF16 = o.BF16[:n]
-	} else {
-		o.F32 = o.F32[:n]
-	}
-	return o
+	return o.slice(0, max(0, (rows-1)*o.Stride+o.Cols))
 }
 
 // Range returns rows from..to-1 of o.
 func (o Operand) Range(from, to int) Operand {
 	o = o.First(to)
 	o.Rows -= from
-	at := min(from*o.Stride, max(len(o.F32), len(o.BF16)))
-	if o.BF16 != nil {
-		o.BF16 = o.BF16[at:]
-	} else {
-		o.F32 = o.F32[at:]
-	}
-	return o
+	n := max(len(o.F32), len(o.BF16))
+	return o.slice(min(from*o.Stride, n), n)
 }
 
 // Columns returns the view of the first columns of o.
@@ -110,16 +99,13 @@ func Matrix(rows, cols int, data []float32) blas32.General {
 	return blas32.General{Rows: rows, Cols: cols, Stride: max(1, cols), Data: data}
 }
 
-// NewMatrix returns a rows×cols matrix of zeros.
-func NewMatrix(rows, cols int) blas32.General { return Matrix(rows, cols, make([]float32, rows*cols)) }
-
 // Shape returns a dense rows×cols operand at the start of o's memory.
 func (o Operand) Shape(rows, cols int) Operand {
-	s := Operand{Rows: rows, Cols: cols, Stride: max(1, cols)}
-	if o.BF16 != nil {
-		s.BF16 = o.BF16[:rows*cols]
-	} else if o.F32 != nil {
-		s.F32 = o.F32[:rows*cols]
-	}
-	return s
+	return Operand{Rows: rows, Cols: cols, Stride: max(1, cols), F32: o.F32, BF16: o.BF16}.slice(0, rows*cols)
+}
+
+// slice returns o with elements from to to−1 of its memory.
+func (o Operand) slice(from, to int) Operand {
+	o.F32, o.BF16 = Slice(o.F32, from, to), Slice(o.BF16, from, to)
+	return o
 }

@@ -10,7 +10,5 @@ const Auto = "gonum"
 // Describe says that this build has the pure-Go back end only.
 func Describe() string { return "gonum, pure Go (built without cgo)" }
 
-func everyISA(int, DType) map[string]Backend { return nil }
-
 // Oversubscribed is false: the back end has no threads of its own.
 func Oversubscribed(ranks, threads int) bool { return false }

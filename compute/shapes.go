@@ -17,15 +17,15 @@ func (s AttentionShape) Probs() int { return s.Batch * s.Heads * s.Tokens * s.Pr
 func (s AttentionShape) Len() int { return s.Batch * s.Tokens * s.Heads * s.Dim }
 
 func (s AttentionShape) check(out Operand, probs []float32, qkv Operand) {
-	out.checkDense(s.Len())
-	qkv.checkDense(3 * s.Len())
+	checkDense(s.Len(), out)
+	checkDense(3*s.Len(), qkv)
 	checkEqual(s.Probs(), probs)
 	checkDType(out, qkv)
 }
 
 func (s AttentionShape) checkBackward(dqkv, dout Operand, probs []float32, qkv Operand) {
 	s.check(dout, probs, qkv)
-	dqkv.checkDense(3 * s.Len())
+	checkDense(3*s.Len(), dqkv)
 	checkDType(dqkv, qkv)
 }
 

@@ -84,7 +84,7 @@ func (w Weights) Read(first, end int, _ *[]float32) blas32.General { return w.ge
 func (w Weights) Write(first int, rows blas32.General) {
 	dst := w.general(first, first+rows.Rows)
 	checkSame(dst, rows)
-	F32(rows).checkDense(rows.Rows * rows.Cols)
+	checkDense(rows.Rows*rows.Cols, F32(rows))
 	if len(rows.Data) > 0 && &dst.Data[0] != &rows.Data[0] {
 		copy(dst.Data, rows.Data)
 	}

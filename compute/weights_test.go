@@ -150,8 +150,8 @@ func TestMisuseOfWeightsPanics(t *testing.T) {
 	for name, call := range map[string]func(){
 		"length":  func() { compute.NewWeights(compute.FP32, 2, 2, make([]byte, 15)) },
 		"format":  func() { compute.NewWeights("int3", 2, 2, nil) },
-		"rows":    func() { w.Write(1, compute.NewMatrix(2, 2)) },
-		"columns": func() { w.Write(0, compute.NewMatrix(2, 1)) },
+		"rows":    func() { w.Write(1, compute.Heap(compute.Float32).Matrix(2, 2)) },
+		"columns": func() { w.Write(0, compute.Heap(compute.Float32).Matrix(2, 1)) },
 		"values":  func() { w.CopyTo(make([]float32, 3)) },
 	} {
 		func() {

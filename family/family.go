@@ -67,11 +67,10 @@ func Default() Family { return table[0] }
 
 // Named finds a family by its kind; ok is false for a kind that is none.
 func Named(kind string) (f Family, ok bool) {
-	i := slices.IndexFunc(table, func(f Family) bool { return f.Kind == kind })
-	if i < 0 {
-		return Family{}, false
+	if i := slices.IndexFunc(table, func(f Family) bool { return f.Kind == kind }); i >= 0 {
+		return table[i], true
 	}
-	return table[i], true
+	return Family{}, false
 }
 
 // Presets returns the presets of all families.
@@ -93,11 +92,10 @@ func Presets() (all []Preset) {
 // PresetNamed finds a preset by its name; ok is false for a name that is none.
 func PresetNamed(name string) (p Preset, ok bool) {
 	all := Presets()
-	i := slices.IndexFunc(all, func(p Preset) bool { return p.Name == name })
-	if i < 0 {
-		return Preset{}, false
+	if i := slices.IndexFunc(all, func(p Preset) bool { return p.Name == name }); i >= 0 {
+		return all[i], true
 	}
-	return all[i], true
+	return Preset{}, false
 }
 
 // PresetKeys says in words which keys the presets of each family set.

@@ -27,19 +27,26 @@ type Adapter struct {
 	Scale   float32 // s = α/r
 	layer   *nn.Linear
 	layout  *Layout
-	base    blas32.General // (out, in): of CachedBase
-	baseB   []float32      // (out): b's part of it, where there are biases
-	bias    []float32      // (out): b_k; nil without biases
 	backend compute.Backend
 
-	// What products read: Aᵀ (in, R) and B (out, R). R is r; of RecomputedBase it is 2r, A' behind A and −B' behind B.
-	at, b          compute.Operand
-	stackA, stackB blas32.General // (R, in), (out, R) in float32
-	bRound         compute.Operand
+	base baseCopy
+	bias []float32 // (out): b_k; nil without biases
+	operands
+	strategy Strategy
+	low      compute.Operand // (rows, R): xAᵀ of the forward pass, where factored
+}
 
-	factored      bool            // passes go through the factors, without forming W_k: see Layout.costs
-	viaWeightGrad bool            // G is formed
-	low           compute.Operand // (rows, R): xAᵀ of the forward pass, where factored
+// baseCopy is what W_k and b_k add to, of an adapter of CachedBase.
+type baseCopy struct {
+	weight blas32.General // (out, in)
+	bias   []float32      // (out); nil without biases
+}
+
+// operands are A and B as products read them. R is r; of RecomputedBase it is 2r, A' behind A and −B' behind B.
+type operands struct {
+	at, b          compute.Operand // Aᵀ (in, R) and B (out, R)
+	stackA, stackB blas32.General  // A (R, in) and B (out, R) in float32
+	rounded        compute.Operand // b's memory where products do not read float32
 }
 
 // Factors are the matrices and vectors of one layer, views of a head's flat slice.
@@ -51,19 +58,19 @@ type Factors struct {
 // scratch is memory that all adapters of a layout share.
 type scratch struct {
 	low compute.Operand // (rows, R): xAᵀ, then dy·B
-	g   compute.Operand // (out, in): G, of an adapter viaWeightGrad
+	g   compute.Operand // (out, in): G, of an adapter ViaWeightGrad
 	sum []float32       // (out): Σ dy
 }
 
 // SetStrategy fixes how passes are made, and allocates what that takes. AllocateHead chooses the one with the fewest FLOPs.
-func (a *Adapter) SetStrategy(factored, viaWeightGrad bool) {
-	a.factored, a.viaWeightGrad = factored, viaWeightGrad
+func (a *Adapter) SetStrategy(s Strategy) {
+	a.strategy = s
 	l := a.layout
 	alloc := l.alloc.For(compute.TrainingMemory)
-	if !factored || a.from().Format().Converts(alloc.DType()) {
+	if !s.Factored || a.from().Format().Converts(alloc.DType()) {
 		a.layer.ReserveWeight(alloc)
 	}
-	if viaWeightGrad {
+	if s.ViaWeightGrad {
 		alloc.Grow(&l.work.g, a.B.Rows, a.A.Cols)
 	}
 	a.reserve(l.config.Images * a.layer.RowsPerImage)
@@ -72,7 +79,7 @@ func (a *Adapter) SetStrategy(factored, viaWeightGrad bool) {
 // reserve makes the buffers large enough for passes of so many rows.
 func (a *Adapter) reserve(rows int) {
 	alloc := a.layout.alloc.For(compute.TrainingMemory)
-	if a.factored {
+	if a.strategy.Factored {
 		alloc.Grow(&a.low, rows, a.stackA.Rows)
 	}
 	alloc.Grow(&a.layout.work.low, rows, a.stackA.Rows)
@@ -80,26 +87,14 @@ func (a *Adapter) reserve(rows int) {
 
 // Base returns the copies of W − s·B'A' (out, in) and of b's part of it (out) that a head of CachedBase keeps, the second only with
 // biases; else nil.
-func (a *Adapter) Base() (w, b []float32) { return a.base.Data, a.baseB }
+func (a *Adapter) Base() (w, b []float32) { return a.base.weight.Data, a.base.bias }
 
 // from returns what W_k adds to.
 func (a *Adapter) from() compute.Weights {
 	if a.layout.config.Base == CachedBase {
-		return compute.Float32Weights(a.base.Rows, a.base.Cols, a.base.Data)
+		return compute.Float32Weights(a.base.weight.Rows, a.base.weight.Cols, a.base.weight.Data)
 	}
 	return a.layer.W
-}
-
-// rebase forms the base of W, A' and B', and of b, b_A' and b_B'.
-func (a *Adapter) rebase() {
-	if a.layout.config.Base != CachedBase {
-		return
-	}
-	a.layer.W.AddProduct(a.backend, compute.F32(a.base), -a.Scale, a.Merged.B, a.Merged.A)
-	if a.bias != nil {
-		copy(a.baseB, a.layer.B)
-		a.Merged.AddBias(a.baseB, -a.Scale)
-	}
 }
 
 // AddBias adds to dst what the factors add to the layer's bias: scale·(B·b_A + Σ b_B).
@@ -122,8 +117,7 @@ func (f Factors) AddBias(dst []float32, scale float32) {
 
 // Prepare rounds and transposes the factors for products, and returns what W_k adds to.
 func (a *Adapter) Prepare() compute.Weights {
-	base := a.layout.config.Base
-	if r := a.A.Rows; base == RecomputedBase {
+	if r := a.A.Rows; a.layout.config.Base == RecomputedBase {
 		copy(a.stackA.Data, a.A.Data)
 		copy(a.stackA.Data[len(a.A.Data):], a.Merged.A.Data)
 		for i := range a.B.Rows {
@@ -135,25 +129,30 @@ func (a *Adapter) Prepare() compute.Weights {
 		}
 	}
 	a.backend.Transpose(a.at, a.stackA) // faster to multiply by than A
-	a.b = compute.AsOperand(a.backend, a.bRound, a.stackB)
-	if a.bias != nil {
-		switch base {
-		case CachedBase:
-			copy(a.bias, a.baseB)
-		case RecomputedBase:
-			copy(a.bias, a.layer.B)
-			a.Merged.AddBias(a.bias, -a.Scale)
-		case MainWeightBase:
-			copy(a.bias, a.layer.B)
-		}
-		a.AddBias(a.bias, a.Scale)
-	}
+	a.b = compute.AsOperand(a.backend, a.rounded, a.stackB)
+	a.formBias(a.bias)
 	return a.from()
+}
+
+// formBias computes b_k into dst, with biases only; dst may be b.
+func (a *Adapter) formBias(dst []float32) {
+	if a.bias == nil {
+		return
+	}
+	from := a.layer.B
+	if a.layout.config.Base == CachedBase {
+		from = a.base.bias
+	}
+	copy(dst, from)
+	if a.layout.config.Base == RecomputedBase {
+		a.Merged.AddBias(dst, -a.Scale)
+	}
+	a.AddBias(dst, a.Scale)
 }
 
 // FormWeight computes W_k = (W − s·B'A') + s·BA (algorithm.md; the paper's section 3.2), unless passes go through the factors.
 func (a *Adapter) FormWeight(dst compute.Operand) bool {
-	if a.factored {
+	if a.strategy.Factored {
 		return false
 	}
 	a.from().AddProduct(a.backend, dst, a.Scale, a.stackB, a.stackA)
@@ -166,7 +165,7 @@ func (a *Adapter) Bias() []float32 { return a.bias }
 // Forward adds s·(xAᵀ)Bᵀ to y, a head's part of xW_kᵀ, where passes go through the factors.
 func (a *Adapter) Forward(y, x compute.Operand) {
 	a.reserve(x.Rows) // may be more than those of a training pass
-	if !a.factored {
+	if !a.strategy.Factored {
 		return
 	}
 	low := a.low.First(x.Rows)
@@ -181,12 +180,12 @@ func (a *Adapter) Backward(dx, dy, x compute.Operand, beta float32) {
 	at, b := a.at.Columns(r), a.b.Columns(r)
 	gradA, gradB := compute.F32(a.Grad.A), compute.F32(a.Grad.B)
 	switch {
-	case a.viaWeightGrad:
+	case a.strategy.ViaWeightGrad:
 		g := work.g.Shape(a.B.Rows, a.A.Cols)
 		be.Gemm(blas.Trans, blas.NoTrans, 1, dy, x, 0, g)
 		be.Gemm(blas.NoTrans, blas.NoTrans, a.Scale, g, at, beta, gradB)
 		be.Gemm(blas.Trans, blas.NoTrans, a.Scale, b, g, beta, gradA)
-	case a.factored:
+	case a.strategy.Factored:
 		be.Gemm(blas.Trans, blas.NoTrans, a.Scale, dy, a.low.First(x.Rows).Columns(r), beta, gradB)
 		low := work.low.Shape(x.Rows, a.b.Cols)
 		be.Gemm(blas.NoTrans, blas.NoTrans, 1, dy, a.b, 0, low)
@@ -206,8 +205,7 @@ func (a *Adapter) Backward(dx, dy, x compute.Operand, beta float32) {
 	}
 }
 
-// backwardBias adds the gradients of b_k = … + s·(B·b_A + b_B), with g = Σ dy: ∂L/∂b_B = s·g, ∂L/∂b_A = s·Bᵀg, and
-// s·g·b_Aᵀ to ∂L/∂B.
+// backwardBias adds the gradients of b_k = … + s·(B·b_A + b_B), with g = Σ dy: ∂L/∂b_B = s·g, ∂L/∂b_A = s·Bᵀg, and s·g·b_Aᵀ to ∂L/∂B.
 func (a *Adapter) backwardBias(dy compute.Operand, beta float32) {
 	r, g := a.A.Rows, a.layout.work.sum[:a.B.Rows]
 	clear(g)

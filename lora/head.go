@@ -41,17 +41,17 @@ func (l *Layout) AllocateHead(value []float32) *Head {
 		a.stackA, a.stackB = a.A, a.B
 		switch l.config.Base {
 		case CachedBase:
-			a.base = alloc.Matrix(out, in)
+			a.base.weight = alloc.Matrix(out, in)
 		case RecomputedBase:
 			a.stackA, a.stackB = alloc.Matrix(2*p.Rank, in), alloc.Matrix(out, 2*p.Rank)
 		}
 		if l.config.Bias {
-			a.baseB, a.bias = alloc.Floats(out), alloc.Floats(out)
+			a.base.bias, a.bias = alloc.Floats(out), alloc.Floats(out)
 		}
 		wide := a.stackA.Rows
 		a.at = alloc.Operand(in, wide)
 		if alloc.Rounds() {
-			a.bRound = alloc.Operand(out, wide)
+			a.rounded = alloc.Operand(out, wide)
 		}
 		a.SetStrategy(l.strategy(p))
 		h.adapters[layer] = a
@@ -61,8 +61,15 @@ func (l *Layout) AllocateHead(value []float32) *Head {
 
 // Rebase forms what the effective weights add to. It is called after a change of W, b, A' or B'.
 func (h *Head) Rebase() {
+	if h.Layout.config.Base != CachedBase {
+		return
+	}
 	for _, a := range h.adapters {
-		a.rebase()
+		a.layer.W.AddProduct(a.backend, compute.F32(a.base.weight), -a.Scale, a.Merged.B, a.Merged.A)
+		if a.bias != nil {
+			copy(a.base.bias, a.layer.B)
+			a.Merged.AddBias(a.base.bias, -a.Scale)
+		}
 	}
 }
 
@@ -74,12 +81,7 @@ func (h *Head) Fold() {
 		rows := l.W.Read(0, l.W.Rows, &scratch)
 		a.from().AddProduct(a.backend, compute.F32(rows), a.Scale, a.B, a.A)
 		l.W.Write(0, rows)
-		if a.bias != nil {
-			if a.layout.config.Base == CachedBase {
-				copy(l.B, a.baseB)
-			}
-			a.AddBias(l.B, a.Scale)
-		}
+		a.formBias(l.B)
 	}
 }
 
@@ -89,7 +91,7 @@ func (h *Head) Adapter(l *nn.Linear) *Adapter { return h.adapters[l] }
 // Factored says whether passes go through the factors in all layers: then several heads can share the products with W.
 func (h *Head) Factored() bool {
 	for _, a := range h.adapters {
-		if !a.factored {
+		if !a.strategy.Factored {
 			return false
 		}
 	}

@@ -1,6 +1,7 @@
 package lora
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -56,9 +57,8 @@ func (p LayerSlot) Factors(flat []float32) Factors {
 
 // NewLayout lays out heads of that kind over a model's linear layers, input to output.
 //
-// The rank of a layer of which the images or the classes set a side (patch embedding, classifier, token mixing) is at
-// most its short side: more could reach no other matrix and only cost bytes. For the other layers a rank beyond the
-// short side is an error.
+// The rank of a layer of which the images or the classes set a side (patch embedding, classifier, token mixing) is at most its short
+// side: more could reach no other matrix and only cost bytes. For the other layers a rank beyond the short side is an error.
 func NewLayout(layers []*nn.Linear, backend compute.Backend, alloc compute.Allocator, c Config) (*Layout, error) {
 	c.Stack = max(1, c.Stack)
 	if c.Rule == nil {
@@ -79,9 +79,6 @@ func NewLayout(layers []*nn.Linear, backend compute.Backend, alloc compute.Alloc
 		if rank == 0 {
 			rank, key = c.Rank, "lora.rank"
 		}
-		if alpha == 0 {
-			alpha = c.Alpha
-		}
 		out, in := layer.W.Rows, layer.W.Cols
 		short := min(out, in)
 		if rank > short && !layer.DataSized {
@@ -91,7 +88,7 @@ func NewLayout(layers []*nn.Linear, backend compute.Backend, alloc compute.Alloc
 		if values += float64(c.Stack) * (float64(min(rank, short)+1)*float64(out+in) + 1); values > most {
 			return nil, fmt.Errorf("%d heads of lora.rank %d are more values than any memory holds: lower lora.heads or lora.rank", c.Stack, rank)
 		}
-		p := LayerSlot{Layer: layer, Rank: c.Stack * min(rank, short), Scale: float32(alpha / float64(rank)), A: l.Length}
+		p := LayerSlot{Layer: layer, Rank: c.Stack * min(rank, short), Scale: float32(cmp.Or(alpha, c.Alpha) / float64(rank)), A: l.Length}
 		p.B = p.A + p.Rank*in
 		p.BiasA = p.B + p.Rank*out
 		p.BiasB, p.End = p.BiasA, p.BiasA

@@ -16,7 +16,7 @@ func TestOrthogonal(t *testing.T) {
 		r, n := s[0], s[1]
 		positive := 0
 		for seed := range uint64(64) {
-			a := compute.NewMatrix(r, n)
+			a := compute.Heap(compute.Float32).Matrix(r, n)
 			initA(a, "orthogonal", nntest.Source(seed))
 			side, other := r, n
 			at := func(i, k int) float64 { return float64(a.Data[i*n+k]) }

@@ -1,5 +1,11 @@
 package lora
 
+// Strategy is how passes are made. The zero Strategy forms W_k, and the factors' gradients by the factors.
+type Strategy struct {
+	Factored      bool // through the factors, without forming W_k
+	ViaWeightGrad bool // the factors' gradients by G = dyᵀx
+}
+
 // costs are the FLOPs of a pass of ρ rows by a layer (out, in) = (m, n) and a head of rank r, with R columns of B in products (see
 // Adapter), beside the layer's own products:
 //
@@ -19,17 +25,17 @@ func (l *Layout) costs(p LayerSlot) (factored, viaFactors, viaWeightGrad, saved 
 }
 
 // strategy is how passes are made by that layer: the way with the fewest FLOPs.
-func (l *Layout) strategy(p LayerSlot) (factored, viaWeightGrad bool) {
+func (l *Layout) strategy(p LayerSlot) Strategy {
 	byFactors, viaFactors, viaG, _ := l.costs(p)
-	factored = byFactors < min(viaFactors, viaG)
-	return factored, !factored && viaG < viaFactors
+	factored := byFactors < min(viaFactors, viaG)
+	return Strategy{Factored: factored, ViaWeightGrad: !factored && viaG < viaFactors}
 }
 
 // FLOPs is what the head adds to its layer's for an image.
 func (l *Layout) FLOPs(p LayerSlot, inputGradient bool) float64 {
 	byFactors, viaFactors, viaG, saved := l.costs(p)
 	flops := min(byFactors, viaFactors, viaG)
-	if factored, _ := l.strategy(p); factored && !inputGradient {
+	if l.strategy(p).Factored && !inputGradient {
 		flops -= saved
 	}
 	return flops / float64(l.config.Images)

@@ -2,10 +2,9 @@
 // arXiv 2402.16828) measures of gradients, updates and heads: effective ranks, and the similarity of low-rank updates.
 // Package train chooses what is measured, and when. Matrices are float32; everything is computed in float64.
 //
-// Sources: Roy and Vetterli, The effective rank: a measure of effective dimensionality (EUSIPCO 2007); Edelman, Arias
-// and Smith, The geometry of algorithms with orthogonality constraints (SIAM J. Matrix Anal. Appl. 20, 1998), section
-// 4.3, for the Grassmann distance; Björck and Golub, Numerical methods for computing angles between linear subspaces
-// (Math. Comp. 27, 1973).
+// Sources: Roy and Vetterli, The effective rank: a measure of effective dimensionality (EUSIPCO 2007); Edelman, Arias and Smith, The
+// geometry of algorithms with orthogonality constraints (SIAM J. Matrix Anal. Appl. 20, 1998), section 4.3, for the Grassmann distance;
+// Björck and Golub, Numerical methods for computing angles between linear subspaces (Math. Comp. 27, 1973).
 package measure
 
 import (

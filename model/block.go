@@ -16,13 +16,16 @@ type block struct {
 	attended, fed nn.Residual // where the two branches join
 	heads         int
 	// last: only the class tokens' output is read, so what stands behind the attention is done for them alone.
-	last bool
-
-	// Kept for the backward pass.
-	qkvOut  compute.Operand // (rows, 3·width)
-	att     compute.Operand // (rows, width)
-	probs   []float32       // (batch, heads, tokens, padded tokens)
+	last    bool
+	kept    attention
 	backend compute.Backend
+}
+
+// attention is what a block's attention keeps for the backward pass.
+type attention struct {
+	qkv   compute.Operand // (rows, 3·width)
+	out   compute.Operand // (rows, width)
+	probs []float32       // (batch, heads, tokens, padded tokens)
 }
 
 // work is scratch that all blocks share.
@@ -42,32 +45,32 @@ func newWork(alloc compute.Allocator, rows, width, mlp int) work {
 }
 
 func (b *block) allocate(alloc compute.Allocator, batch, tokens, width int) {
-	rows, behind, shape := batch*tokens, tokens, b.shape(batch, tokens)
-	if b.last {
-		behind = 1
-	}
+	rows, behind, shape := batch*tokens, b.behind(tokens), b.shape(batch, tokens)
 	b.ln1.Allocate(alloc, rows, width)
 	b.ln2.Allocate(alloc, batch*behind, width)
 	b.mlp.Allocate(alloc, batch*behind)
 	b.attended.Allocate(alloc, batch, behind)
 	b.fed.Allocate(alloc, batch, behind)
-	b.qkvOut, b.att = alloc.Operand(rows, 3*width), alloc.Operand(rows, width)
-	b.probs = alloc.Floats(batch, shape.Heads, tokens, shape.ProbStride())
+	b.kept = attention{alloc.Operand(rows, 3*width), alloc.Operand(rows, width), alloc.Floats(batch, shape.Heads, tokens, shape.ProbStride())}
 }
 
 func (b *block) shape(batch, tokens int) compute.AttentionShape {
-	s := compute.AttentionShape{Batch: batch, Tokens: tokens, Queries: tokens, Heads: b.heads, Dim: b.qkv.W.Cols / b.heads}
+	return compute.AttentionShape{Batch: batch, Tokens: tokens, Queries: b.behind(tokens), Heads: b.heads, Dim: b.qkv.W.Cols / b.heads}
+}
+
+// behind is the number of an image's tokens behind the attention.
+func (b *block) behind(tokens int) int {
 	if b.last {
-		s.Queries = 1
+		return 1
 	}
-	return s
+	return tokens
 }
 
 // forward changes the residual stream x (batch·tokens, width) in place; the last block only its class tokens.
 func (b *block) forward(x blas32.General, batch, tokens int) {
-	shape, qkv, att := b.shape(batch, tokens), b.qkvOut.First(x.Rows), b.att.First(x.Rows)
+	shape, qkv, att := b.shape(batch, tokens), b.kept.qkv.First(x.Rows), b.kept.out.First(x.Rows)
 	b.qkv.Forward(qkv, b.ln1.Forward(x), 0)
-	b.backend.Attention(att, b.probs[:shape.Probs()], qkv, shape)
+	b.backend.Attention(att, b.kept.probs[:shape.Probs()], qkv, shape)
 	if b.last {
 		x, att = compute.Every(x, tokens), att.Every(tokens)
 	}
@@ -79,7 +82,7 @@ func (b *block) forward(x blas32.General, batch, tokens int) {
 // on as it is, and each branch adds its own. The last block's dx is 0 but for the class tokens.
 func (b *block) backward(dx blas32.General, batch, tokens int, w *work) {
 	rows, shape := dx.Rows, b.shape(batch, tokens)
-	dout, att, datt := dx, b.att.First(rows), w.datt.First(rows)
+	dout, att, datt := dx, b.kept.out.First(rows), w.datt.First(rows)
 	dbranch := datt
 	if b.last {
 		dout, att, dbranch = compute.Every(dx, tokens), att.Every(tokens), datt.Every(tokens)
@@ -92,7 +95,7 @@ func (b *block) backward(dx blas32.General, batch, tokens int, w *work) {
 	b.proj.Backward(dbranch, compute.AsOperand(b.backend, w.dx, b.attended.Gradient(dout, batch)), att)
 	dqkv := w.dqkv.First(rows)
 	dnorm = w.dnorm.First(rows)
-	b.backend.AttentionBackward(dqkv, datt, b.probs[:shape.Probs()], b.qkvOut.First(rows), shape)
+	b.backend.AttentionBackward(dqkv, datt, b.kept.probs[:shape.Probs()], b.kept.qkv.First(rows), shape)
 	b.qkv.Backward(dnorm, dqkv, b.ln1.Output(rows))
 	b.ln1.Backward(dx, dnorm)
 }

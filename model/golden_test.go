@@ -79,7 +79,11 @@ func (g *golden) tensor(name string, shape ...int) []float64 {
 		g.t.Fatalf("%s has shape %v, the model's is %v", name, got, shape)
 	}
 	delete(g.unread, name)
-	x, b := make([]float64, product(shape)), v.Data()
+	values := 1
+	for _, size := range shape {
+		values *= size
+	}
+	x, b := make([]float64, values), v.Data()
 	for i := range x {
 		switch d := v.DType().String(); d {
 		case "F32":

@@ -42,13 +42,13 @@ func TestStrategiesAreOneFunction(t *testing.T) {
 				logits, _ := step(v, images, labels, 0.1) // added to the second, not to the first
 				return result{logits, h.Grad, grads}
 			}
-			formed := func(a *lora.Adapter) { a.SetStrategy(false, false) }
+			formed := func(a *lora.Adapter) { a.SetStrategy(lora.Strategy{}) }
 			want := run(lora.CachedBase, formed)
 			for base, name := range []string{"cached", "recomputed", "main weight"} {
 				for strategy, set := range map[string]func(a *lora.Adapter){
-					"factored":                    func(a *lora.Adapter) { a.SetStrategy(true, false) },
+					"factored":                    func(a *lora.Adapter) { a.SetStrategy(lora.Strategy{Factored: true}) },
 					"formed":                      formed,
-					"formed, via weight gradient": func(a *lora.Adapter) { a.SetStrategy(false, true) },
+					"formed, via weight gradient": func(a *lora.Adapter) { a.SetStrategy(lora.Strategy{ViaWeightGrad: true}) },
 				} {
 					what := fmt.Sprintf("%s base, %s, bias %v: ", name, strategy, bias)
 					got := run(lora.Base(base), set)
@@ -76,7 +76,7 @@ func TestHeadsShareAPass(t *testing.T) {
 				for k := range uint64(3) {
 					h := l.NewHead(make([]float32, l.Length), nntest.Source(k))
 					for _, layer := range v.Layers() { // by FLOPs some would form W_k
-						h.Adapter(layer).SetStrategy(true, false)
+						h.Adapter(layer).SetStrategy(lora.Strategy{Factored: true})
 					}
 					nn.Normal(h.Value, 0.25, nntest.Source(10+k))
 					nn.Normal(h.Merged, 0.25, nntest.Source(20+k))

@@ -132,7 +132,7 @@ func TestModelWithoutMemoryHasTheSameShapes(t *testing.T) {
 		if real.Length != drawn.Length || len(real.Layers) != len(drawn.Layers) {
 			t.Errorf("a head of %d values in %d layers; without memory %d, %d", real.Length, len(real.Layers), drawn.Length, len(drawn.Layers))
 		}
-		match := func(name string) bool { return name == v.parameters[v.layerIndex[1]].Name }
+		match := func(name string) bool { return name == v.parameters[v.first[v.layers[1]]].Name }
 		trained, grads := v.Train(match)
 		before := counted[compute.TrainingMemory]
 		drawnTrained, none := o.Train(match)

@@ -13,63 +13,54 @@ import (
 // mixer is an MLP-Mixer (Tolstikhin et al., arXiv 2105.01601) as timm's MlpMixer: patch embedding, blocks, LayerNorm,
 // the mean over an image's tokens, and a classifier on it.
 type mixer struct {
-	config  Config
-	backend compute.Backend
-	drop    *nn.Dropout
-	embed   *nn.Linear // on patches (channel, row, column): timm's stem.proj
-	blocks  []*mixerBlock
-	ln      *nn.LayerNorm
-	head    *nn.Linear
+	model  *Model
+	embed  *nn.Linear // on patches (channel, row, column): timm's stem.proj
+	blocks []*mixerBlock
+	ln     *nn.LayerNorm
+	head   *nn.Linear
 
-	work    mixerWork
-	patch   compute.Operand // (batch·tokens, channels·patch·patch)
-	x, dx   blas32.General  // (batch·tokens, width)
-	mean    blas32.General  // (batch, width): of an image's tokens
-	dmean   blas32.General  // (batch, width)
-	pooled  compute.Operand // (batch, width): what the classifier reads of mean; mean's memory in float32
-	logits  blas32.General  // (batch, classes)
-	dlogits compute.Operand // (batch, classes): where products do not read float32
+	activations
+	work        mixerWork
+	mean, dmean blas32.General  // (batch, width): of an image's tokens
+	pooled      compute.Operand // (batch, width): what the classifier reads of mean; mean's memory in float32
 }
 
-func newMixer(b *builder) network {
-	c := b.model.config
+func newMixer(model *Model) network {
+	c := model.config
 	t := c.patches()
-	m := &mixer{config: c, backend: b.model.backend, drop: &b.model.drop}
-	m.embed = b.linear("stem.proj", c.Width, c.Channels*c.Patch*c.Patch, t, c.Width, c.Channels, c.Patch, c.Patch)
-	m.embed.DataSized = true
+	m := &mixer{model: model}
+	m.embed = model.linear("stem.proj", c.Width, c.Channels*c.Patch*c.Patch, t, c.Width, c.Channels, c.Patch, c.Patch)
 	for i := range c.Depth {
-		m.blocks = append(m.blocks, b.mixerBlock(i))
+		m.blocks = append(m.blocks, model.mixerBlock(i))
 	}
-	m.ln = b.norm("norm")
-	m.head = b.linear("head", c.Classes, c.Width, 1)
-	m.head.DataSized = true
+	m.ln = model.norm("norm")
+	m.head = model.linear("head", c.Classes, c.Width, 1)
+	m.embed.DataSized, m.head.DataSized = true, true
 	return m
 }
 
 func (m *mixer) allocate(alloc compute.Allocator, batch int) {
-	c := m.config
+	c := m.model.config
 	rows := batch * c.patches()
-	m.patch = alloc.Operand(rows, m.embed.W.Cols)
-	m.x, m.dx = alloc.Matrix(rows, c.Width), alloc.Matrix(rows, c.Width)
+	m.activations = newActivations(alloc, c, batch, c.patches())
 	m.mean, m.dmean = alloc.Matrix(batch, c.Width), alloc.Matrix(batch, c.Width)
-	m.logits = alloc.Matrix(batch, c.Classes)
 	m.pooled = compute.F32(m.mean)
 	m.work = newMixerWork(alloc, batch, c)
 	for _, b := range m.blocks {
 		b.allocate(alloc, batch, &m.work)
 	}
 	m.ln.AllocateInto(alloc, m.work.normed, rows, c.Width)
-	m.drop.Allocate(alloc, rows, c.Width, max(rows*c.MLP, batch*c.Width*c.TokenMLP))
+	m.model.drop.Allocate(alloc, rows, c.Width, max(rows*c.MLP, batch*c.Width*c.TokenMLP))
 	if alloc.Rounds() {
-		m.pooled, m.dlogits = alloc.Operand(batch, c.Width), alloc.Operand(batch, c.Classes)
+		m.pooled = alloc.Operand(batch, c.Width)
 	}
 }
 
 func (m *mixer) forward(images []float32, n int) blas32.General {
-	c := m.config
+	c, be := m.model.config, m.model.backend
 	t := c.patches()
 	x, mean, logits := compute.First(m.x, n*t), compute.First(m.mean, n), compute.First(m.logits, n)
-	m.backend.Patches(m.patch.First(n*t), images, c.images(n))
+	be.Patches(m.patch.First(n*t), images, c.images(n))
 	m.embed.Forward(compute.F32(x), m.patch.First(n*t), 0)
 	for _, b := range m.blocks {
 		b.forward(x, n, &m.work)
@@ -77,18 +68,18 @@ func (m *mixer) forward(images []float32, n int) blas32.General {
 	normed := m.ln.Forward(x)
 	clear(mean.Data)
 	for i := range n {
-		m.backend.SumRows(mean.Data[i*c.Width:(i+1)*c.Width], normed.Range(i*t, (i+1)*t))
+		be.SumRows(mean.Data[i*c.Width:(i+1)*c.Width], normed.Range(i*t, (i+1)*t))
 	}
 	scale(mean, 1/float32(t))
-	m.head.Forward(compute.F32(logits), compute.AsOperand(m.backend, m.pooled, mean), 0)
+	m.head.Forward(compute.F32(logits), compute.AsOperand(be, m.pooled, mean), 0)
 	return logits
 }
 
 func (m *mixer) backward(dlogits blas32.General, n int) {
-	c := m.config
+	c, be := m.model.config, m.model.backend
 	t := c.patches()
 	dx, dmean, dnorm := compute.First(m.dx, n*t), compute.First(m.dmean, n), compute.First(m.work.branch, n*t)
-	m.head.Backward(compute.F32(dmean), compute.AsOperand(m.backend, m.dlogits, dlogits), m.pooled.First(n))
+	m.head.Backward(compute.F32(dmean), compute.AsOperand(be, m.dlogits, dlogits), m.pooled.First(n))
 	// mean = Σ_t normed_t/tokens: every token has the same share.
 	scale(dmean, 1/float32(t))
 	for i := range n * t {
@@ -99,7 +90,7 @@ func (m *mixer) backward(dlogits blas32.General, n int) {
 	for i := len(m.blocks) - 1; i >= 0; i-- {
 		m.blocks[i].backward(dx, n, &m.work)
 	}
-	m.embed.Backward(compute.Operand{}, compute.AsOperand(m.backend, m.work.dx, dx), m.patch.First(n*t))
+	m.embed.Backward(compute.Operand{}, compute.AsOperand(be, m.work.dx, dx), m.patch.First(n*t))
 }
 
 func scale(x blas32.General, by float32) {

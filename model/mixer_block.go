@@ -45,15 +45,15 @@ func newMixerWork(alloc compute.Allocator, batch int, c Config) mixerWork {
 	return w
 }
 
-func (b *builder) mixerBlock(i int) *mixerBlock {
-	c := b.model.config
+func (m *Model) mixerBlock(i int) *mixerBlock {
+	c := m.config
 	t, at := c.patches(), fmt.Sprintf("blocks.%d.", i)
-	o := &mixerBlock{across: b.residual(i), along: b.residual(i), backend: b.model.backend}
-	o.ln1 = b.norm(at + "norm1")
-	o.tokens = b.mlp(at+"mlp_tokens.fc1", at+"mlp_tokens.fc2", t, c.TokenMLP, c.Width)
+	o := &mixerBlock{across: m.residual(i), along: m.residual(i), backend: m.backend}
+	o.ln1 = m.norm(at + "norm1")
+	o.tokens = m.mlp(at+"mlp_tokens.fc1", at+"mlp_tokens.fc2", t, c.TokenMLP, c.Width)
 	o.tokens.Fc1.DataSized, o.tokens.Fc2.DataSized = true, true
-	o.ln2 = b.norm(at + "norm2")
-	o.channels = b.mlp(at+"mlp_channels.fc1", at+"mlp_channels.fc2", c.Width, c.MLP, t)
+	o.ln2 = m.norm(at + "norm2")
+	o.channels = m.mlp(at+"mlp_channels.fc1", at+"mlp_channels.fc2", c.Width, c.MLP, t)
 	return o
 }
 

@@ -1,10 +1,8 @@
-// Package model holds networks as explicit forward and backward passes: the vision transformer after torchvision's
-// VisionTransformer (Dosovitskiy et al., arXiv 2010.11929) and the MLP-Mixer after timm's (Tolstikhin et al., arXiv
-// 2105.01601). Their layers are package nn's, the heads that their linear layers can carry lora's; what is done with gradients is
-// left to train.
+// Package model holds networks as explicit forward and backward passes: the vision transformer after torchvision's VisionTransformer
+// (Dosovitskiy et al., arXiv 2010.11929) and the MLP-Mixer after timm's (Tolstikhin et al., arXiv 2105.01601). Their layers are package
+// nn's, the heads that their linear layers can carry lora's; what is done with gradients is left to train.
 //
-// Parameters have torchvision's (timm's) names, shapes and order. A model's passes use buffers that it owns: one
-// goroutine.
+// Parameters have torchvision's (timm's) names, shapes and order. A model's passes use buffers that it owns: one goroutine.
 package model
 
 import (
@@ -68,21 +66,16 @@ type Model struct {
 	backend compute.Backend
 	alloc   compute.Allocator
 	network network
-	layers  []*nn.Linear    // all linear layers, input to output
-	norms   []*nn.LayerNorm // likewise
+	drop    nn.Dropout
+	batch   int // of the last forward pass
 
-	layerIndex, normIndex []int // of a layer's W and of a norm's γ among the parameters; b and β follow
+	layers []*nn.Linear    // all linear layers, input to output
+	norms  []*nn.LayerNorm // likewise
+	first  map[any]int     // index of a layer's W or a norm's γ among the parameters; b or β follows
 
-	storage    []byte                  // of all parameters, those that never train last
-	bytes      int                     // of storage
-	fixedAt    int                     // where those that never train begin
-	total      int                     // elements of all parameters
-	trainable  int                     // of those that can train
-	parameters []Parameter             // in the library's order
-	setValue   []func(compute.Weights) // for each parameter: sets the layer's memory of it
-	using      [][]nn.Adapter          // for each layer: the adapters in use
-	batch      int                     // of the last forward pass
-	drop       nn.Dropout
+	parameters []Parameter // in the library's order
+	storage    []byte      // of all parameters, those that never train last
+	fixedAt    int         // where those that never train begin
 }
 
 // families has the networks of every kind in package family's table.
@@ -94,7 +87,7 @@ var families = map[string]networks{
 // networks are those of a family.
 type networks struct {
 	// build registers a network's parameters and layers, in the library's order and from input to output.
-	build func(b *builder) network
+	build func(m *Model) network
 	// check returns an error where no network of that shape can be; nil: any of a patch that fits the images can.
 	check func(c Config) error
 }
@@ -111,6 +104,23 @@ type network interface {
 	forward(images []float32, n int) blas32.General
 	// backward adds the gradients of what trains, from dlogits (n, classes) of the last forward.
 	backward(dlogits blas32.General, n int)
+}
+
+// activations are the buffers that the passes of both families have beside those of their layers and blocks.
+type activations struct {
+	patch   compute.Operand // (batch·patches, channels·patch·patch)
+	x, dx   blas32.General  // (batch·tokens, width): the residual stream and its gradient
+	logits  blas32.General  // (batch, classes)
+	dlogits compute.Operand // (batch, classes): where products do not read float32
+}
+
+func newActivations(alloc compute.Allocator, c Config, batch, tokens int) activations {
+	a := activations{patch: alloc.Operand(batch*c.patches(), c.Channels*c.Patch*c.Patch), x: alloc.Matrix(batch*tokens, c.Width),
+		dx: alloc.Matrix(batch*tokens, c.Width), logits: alloc.Matrix(batch, c.Classes)}
+	if alloc.Rounds() {
+		a.dlogits = alloc.Operand(batch, c.Classes)
+	}
+	return a
 }
 
 // New builds a model and draws its weights from rng.
@@ -135,13 +145,10 @@ func Allocate(c Config, backend compute.Backend, alloc compute.Allocator) (*Mode
 		return nil, err
 	}
 	c.Format = cmp.Or(c.Format, compute.FP32)
-	m := &Model{config: c, backend: backend, alloc: alloc}
-	m.drop = nn.NewDropout(c.Dropout, c.DropPath, backend)
-	b := &builder{model: m}
-	m.network = families[c.Kind].build(b)
-	b.assignOffsets()
-	m.using = make([][]nn.Adapter, len(m.layers))
-	m.SetStorage(alloc.Bytes(m.bytes))
+	m := &Model{config: c, backend: backend, alloc: alloc, drop: nn.NewDropout(c.Dropout, c.DropPath, backend), first: map[any]int{}}
+	m.network = families[c.Kind].build(m)
+	m.assignOffsets()
+	m.SetStorage(alloc.Bytes(m.StorageBytes()))
 	for _, l := range m.layers {
 		if l.W.Format().Converts(alloc.DType()) {
 			l.ReserveWeight(alloc)
@@ -171,26 +178,25 @@ func (m *Model) Layout(c lora.Config) (*lora.Layout, error) {
 // UseMerged makes passes read the main weights W, as evaluation does.
 func (m *Model) UseMerged() {
 	for _, l := range m.layers {
-		l.Use(nil)
+		l.Use()
 	}
 }
 
 // UseLocal makes passes compute with the effective weights of a head, or of several, all Factored and of RecomputedBase, each
 // for an equal share of the images. It is called again when factors have changed.
 func (m *Model) UseLocal(heads ...*lora.Head) {
-	for i, l := range m.layers {
-		m.using[i] = m.using[i][:0]
+	for _, l := range m.layers {
+		adapters := l.Adapters()[:0]
 		for _, h := range heads {
 			if a := h.Adapter(l); a != nil {
-				m.using[i] = append(m.using[i], a)
+				adapters = append(adapters, a)
 			}
 		}
-		l.Use(m.using[i])
+		l.Use(adapters...)
 	}
 }
 
-// Forward returns the logits (batch, classes) of images (batch, channels, height, width). They are valid until the
-// next call.
+// Forward returns the logits (batch, classes) of images (batch, channels, height, width). They are valid until the next call.
 func (m *Model) Forward(images []float32) blas32.General {
 	m.setBatch(images)
 	m.drop.Off()

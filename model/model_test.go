@@ -124,7 +124,7 @@ func batchOf(c Config, n int, seed uint64) (images []float32, labels []int) {
 // step is a training pass, forward and backward; it returns the logits and the mean loss.
 func step(v *Model, images []float32, labels []int, smoothing float64, noise ...*nn.Noise) (logits []float32, loss float64) {
 	y := v.ForwardTraining(images, noise...)
-	dlogits := compute.NewMatrix(y.Rows, y.Cols)
+	dlogits := compute.Heap(compute.Float32).Matrix(y.Rows, y.Cols)
 	loss, _ = nn.CrossEntropy(dlogits.Data, y.Data, nn.Targets{Labels: labels, Smoothing: smoothing}, len(labels))
 	logits = append(logits, y.Data...)
 	v.Backward(dlogits)

@@ -123,7 +123,7 @@ func TestEvaluationForgetsMasks(t *testing.T) {
 				v.ForwardTraining(images, noisesOf(1)...)
 			}
 			y := v.Forward(images)
-			dlogits := compute.NewMatrix(y.Rows, y.Cols)
+			dlogits := compute.Heap(compute.Float32).Matrix(y.Rows, y.Cols)
 			nn.CrossEntropy(dlogits.Data, y.Data, nn.Targets{Labels: labels}, 2)
 			v.Backward(dlogits)
 			return grads

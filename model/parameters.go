@@ -19,7 +19,8 @@ type Parameter struct {
 
 	fixed  bool // never trains
 	trains bool
-	offset int // bytes, in Storage
+	offset int                   // bytes, in Storage
+	set    func(compute.Weights) // gives the layer its memory
 }
 
 // Len is the number of the parameter's values.
@@ -31,7 +32,8 @@ func (m *Model) Parameters() []Parameter { return m.parameters }
 // Flat returns the parameters that can train as one slice, where all are stored in FP32. What never trains is left out: fixed
 // sinusoids, and the ones and zeros of a LayerNorm without affine.
 func (m *Model) Flat() []float32 {
-	return compute.NewWeights(compute.FP32, 1, m.trainable, m.storage[:m.fixedAt]).Float32()
+	_, trainable := m.Sizes()
+	return compute.NewWeights(compute.FP32, 1, trainable, m.storage[:m.fixedAt]).Float32()
 }
 
 // Train makes backward passes add up the gradients of the parameters, of those that can train, whose names match, and
@@ -48,13 +50,11 @@ func (m *Model) Train(match func(name string) bool) (trained []Parameter, grads 
 	grads = m.alloc.For(compute.TrainingMemory).Floats(total)
 	at := 0
 	for i := range m.parameters {
-		p := &m.parameters[i]
-		if !p.trains {
-			continue
+		if p := &m.parameters[i]; p.trains {
+			p.Grad = compute.Slice(grads, at, at+p.Len())
+			at += p.Len()
+			trained = append(trained, *p)
 		}
-		p.Grad = compute.Slice(grads, at, at+p.Len())
-		at += p.Len()
-		trained = append(trained, *p)
 	}
 	m.setGrads()
 	return trained, grads
@@ -62,12 +62,12 @@ func (m *Model) Train(match func(name string) bool) (trained []Parameter, grads 
 
 // setGrads gives layers and norms the gradients of their parameters.
 func (m *Model) setGrads() {
-	for i, l := range m.layers {
-		w, b := &m.parameters[m.layerIndex[i]], &m.parameters[m.layerIndex[i]+1]
+	for _, l := range m.layers {
+		w, b := &m.parameters[m.first[l]], &m.parameters[m.first[l]+1]
 		l.SetTrainable(w.trains, b.trains, w.Grad, b.Grad)
 	}
-	for i, n := range m.norms {
-		gamma, beta := m.parameters[m.normIndex[i]], m.parameters[m.normIndex[i]+1]
+	for _, n := range m.norms {
+		gamma, beta := m.parameters[m.first[n]], m.parameters[m.first[n]+1]
 		if gamma.trains != beta.trains { // a LayerNorm adds to both gradients or to none
 			for _, p := range []*Parameter{&gamma, &beta} {
 				if !p.trains {
@@ -89,7 +89,7 @@ func (m *Model) Gradients(layers []*nn.Linear, f func()) []blas32.General {
 	}()
 	wanted := map[string]bool{}
 	for _, l := range layers {
-		wanted[m.parameters[m.layerIndex[slices.Index(m.layers, l)]].Name] = true
+		wanted[m.parameters[m.first[l]].Name] = true
 	}
 	m.Train(func(name string) bool { return wanted[name] })
 	m.UseMerged()
@@ -102,83 +102,66 @@ func (m *Model) Gradients(layers []*nn.Linear, f func()) []blas32.General {
 	return gradients
 }
 
-// builder collects a network's parameters, and lays them into one flat slice.
-type builder struct {
-	model *Model
-	slots []slot
-}
-
-type slot struct {
-	Parameter
-	set func(compute.Weights)
-}
-
 // add registers a parameter that is stored in FP32; set is given its memory.
-func (b *builder) add(p Parameter, set func([]float32)) {
-	p.Value = compute.NewWeights(compute.FP32, 1, product(p.Shape), nil)
-	b.slots = append(b.slots, slot{p, func(w compute.Weights) { set(w.Float32()) }})
+func (m *Model) add(p Parameter, set func([]float32)) {
+	values := 1
+	for _, size := range p.Shape {
+		values *= size
+	}
+	p.Value = compute.NewWeights(compute.FP32, 1, values, nil)
+	p.set = func(w compute.Weights) { set(w.Float32()) }
+	m.parameters = append(m.parameters, p)
 }
 
 // linear registers a linear layer whose passes have up to rowsPerImage rows an image, and returns it; shape is the weight's
 // in the library where that is not (out, in).
-func (b *builder) linear(name string, out, in, rowsPerImage int, shape ...int) *nn.Linear {
-	return b.namedLinear(name, name+".weight", name+".bias", out, in, rowsPerImage, shape...)
+func (m *Model) linear(name string, out, in, rowsPerImage int, shape ...int) *nn.Linear {
+	return m.namedLinear(name, name+".weight", name+".bias", out, in, rowsPerImage, shape...)
 }
 
-func (b *builder) namedLinear(name, weight, bias string, out, in, rowsPerImage int, shape ...int) *nn.Linear {
-	w := compute.NewWeights(b.model.config.Format, out, in, nil)
-	l := nn.NewLinear(name, w, rowsPerImage, b.model.backend)
-	b.model.layers, b.model.layerIndex = append(b.model.layers, l), append(b.model.layerIndex, len(b.slots))
+func (m *Model) namedLinear(name, weight, bias string, out, in, rowsPerImage int, shape ...int) *nn.Linear {
+	w := compute.NewWeights(m.config.Format, out, in, nil)
+	l := nn.NewLinear(name, w, rowsPerImage, m.backend)
 	if shape == nil {
 		shape = []int{out, in}
 	}
-	b.slots = append(b.slots, slot{Parameter{Name: weight, Shape: shape, Value: w, Decay: true}, func(w compute.Weights) { l.W = w }})
-	b.add(Parameter{Name: bias, Shape: []int{out}}, func(x []float32) { l.B = x })
+	m.layers, m.first[l] = append(m.layers, l), len(m.parameters)
+	m.parameters = append(m.parameters, Parameter{Name: weight, Shape: shape, Value: w, Decay: true, set: func(w compute.Weights) { l.W = w }})
+	m.add(Parameter{Name: bias, Shape: []int{out}}, func(x []float32) { l.B = x })
 	return l
 }
 
 // norm registers a LayerNorm of the model's width.
-func (b *builder) norm(name string) *nn.LayerNorm {
-	c := b.model.config
-	n := nn.NewLayerNorm(c.NormAffine, b.model.backend)
-	b.model.norms, b.model.normIndex = append(b.model.norms, n), append(b.model.normIndex, len(b.slots))
-	fixed := !c.NormAffine
-	b.add(Parameter{Name: name + ".weight", Shape: []int{c.Width}, fixed: fixed}, func(x []float32) { n.Gamma = x })
-	b.add(Parameter{Name: name + ".bias", Shape: []int{c.Width}, fixed: fixed}, func(x []float32) { n.Beta = x })
+func (m *Model) norm(name string) *nn.LayerNorm {
+	width, affine := []int{m.config.Width}, m.config.NormAffine
+	n := nn.NewLayerNorm(affine, m.backend)
+	m.norms, m.first[n] = append(m.norms, n), len(m.parameters)
+	m.add(Parameter{Name: name + ".weight", Shape: width, fixed: !affine}, func(x []float32) { n.Gamma = x })
+	m.add(Parameter{Name: name + ".bias", Shape: width, fixed: !affine}, func(x []float32) { n.Beta = x })
 	return n
 }
 
 // mlp registers the two layers of an MLP, of that many rows an image.
-func (b *builder) mlp(first, second string, width, hidden, rows int) nn.MLP {
-	m := b.model
-	return nn.NewMLP(b.linear(first, hidden, width, rows), b.linear(second, width, hidden, rows), &m.drop, m.backend)
+func (m *Model) mlp(first, second string, width, hidden, rows int) nn.MLP {
+	return nn.NewMLP(m.linear(first, hidden, width, rows), m.linear(second, width, hidden, rows), &m.drop, m.backend)
 }
 
 // residual makes the place where a branch of that block joins the residual stream.
-func (b *builder) residual(block int) nn.Residual {
-	return nn.NewResidual(&b.model.drop, block, b.model.config.Depth, b.model.config.Width)
+func (m *Model) residual(block int) nn.Residual {
+	return nn.NewResidual(&m.drop, block, m.config.Depth, m.config.Width)
 }
 
 // assignOffsets gives every parameter its offset in Storage: those that can train first, each kind in order.
-func (b *builder) assignOffsets() {
-	m := b.model
-	for _, s := range b.slots {
-		m.total += s.Len()
-		m.bytes += s.Value.Size()
-		if !s.fixed {
-			m.trainable += s.Len()
-			m.fixedAt += s.Value.Size()
+func (m *Model) assignOffsets() {
+	at := 0
+	for _, fixed := range []bool{false, true} {
+		m.fixedAt = at
+		for i := range m.parameters {
+			if p := &m.parameters[i]; p.fixed == fixed {
+				p.offset = at
+				at += p.Value.Size()
+			}
 		}
-	}
-	at, fixedAt := 0, m.fixedAt
-	for _, s := range b.slots {
-		next := &at
-		if s.fixed {
-			next = &fixedAt
-		}
-		s.offset = *next
-		*next += s.Value.Size()
-		m.parameters, m.setValue = append(m.parameters, s.Parameter), append(m.setValue, s.set)
 	}
 }
 
@@ -186,11 +169,16 @@ func (b *builder) assignOffsets() {
 func (m *Model) Storage() []byte { return m.storage }
 
 // StorageBytes is the length of Storage, of a model without memory too.
-func (m *Model) StorageBytes() int { return m.bytes }
+func (m *Model) StorageBytes() (n int) {
+	for _, p := range m.parameters {
+		n += p.Value.Size()
+	}
+	return n
+}
 
 // SetStorage makes storage, as long as Storage, the parameters' memory, with the values that it has. Heads are made after it.
 func (m *Model) SetStorage(storage []byte) {
-	if storage != nil && len(storage) != m.bytes { // nil: only counted
+	if storage != nil && len(storage) != m.StorageBytes() { // nil: only counted
 		panic("model: storage of another length")
 	}
 	m.storage = storage
@@ -198,7 +186,7 @@ func (m *Model) SetStorage(storage []byte) {
 		p := &m.parameters[i]
 		w := p.Value
 		p.Value = compute.NewWeights(w.Format(), w.Rows, w.Cols, compute.Slice(storage, p.offset, p.offset+w.Size()))
-		m.setValue[i](p.Value)
+		p.set(p.Value)
 	}
 	m.UseMerged()
 }
@@ -213,12 +201,4 @@ func (m *Model) With(flat []float32) []Parameter {
 		}
 	}
 	return all
-}
-
-func product(shape []int) int {
-	n := 1
-	for _, s := range shape {
-		n *= s
-	}
-	return n
 }

@@ -163,7 +163,7 @@ func TestStepAllocatesNothing(t *testing.T) {
 			v, noise := lively(t, c, b), noisesOf(2)
 			h := livelyHead(t, v)
 			trainAll(v)
-			dlogits := compute.NewMatrix(2, c.Classes)
+			dlogits := compute.Heap(compute.Float32).Matrix(2, c.Classes)
 			allocations := testing.AllocsPerRun(20, func() {
 				v.UseLocal(h)
 				logits := v.ForwardTraining(images, noise...)

@@ -6,7 +6,15 @@ import (
 )
 
 // Sizes are the number of all parameters' values, and of those that can train.
-func (m *Model) Sizes() (all, trainable int) { return m.total, m.trainable }
+func (m *Model) Sizes() (all, trainable int) {
+	for _, p := range m.parameters {
+		all += p.Len()
+		if !p.fixed {
+			trainable += p.Len()
+		}
+	}
+	return all, trainable
+}
 
 // Products are the products of the linear layers in a forward and backward pass over so many images, input to output: with a head
 // of that layout, or, without one, of a model that trains as a whole. What a head's factors add is not among them.

@@ -14,9 +14,7 @@ import (
 // vit is a vision transformer: patch embedding, class token, positions, blocks, LayerNorm, and a classifier on the class
 // token. Dropout is where torchvision has it: behind the positions, and in the blocks.
 type vit struct {
-	config     Config
-	backend    compute.Backend
-	drop       *nn.Dropout
+	model      *Model
 	embed      *nn.Linear // on patches (channel, row, column): torchvision's conv_proj
 	classToken []float32
 	positions  []float32 // (tokens, width)
@@ -24,15 +22,11 @@ type vit struct {
 	ln         *nn.LayerNorm
 	head       *nn.Linear
 
-	parameters func(i int) *Parameter // of the model
-	work       work
-	patch      compute.Operand // (batch·patches, channels·patch·patch)
-	embedded   blas32.General  // (batch·patches, width)
-	x, dx      blas32.General  // (batch·tokens, width)
-	mask       compute.Operand // (batch·tokens, width): dropout's behind the positions
-	dclass     compute.Operand // (batch, width)
-	logits     blas32.General  // (batch, classes)
-	dlogits    compute.Operand // (batch, classes): where products do not read float32
+	activations
+	work     work
+	embedded blas32.General  // (batch·patches, width)
+	mask     compute.Operand // (batch·tokens, width): dropout's behind the positions
+	dclass   compute.Operand // (batch, width)
 }
 
 func (c Config) tokens() int { return 1 + c.patches() }
@@ -47,31 +41,27 @@ func checkViT(c Config) error {
 	return nil
 }
 
-func newViT(b *builder) network {
-	m := b.model
+func newViT(m *Model) network {
 	c := m.config
-	v := &vit{config: c, backend: m.backend, drop: &m.drop, parameters: func(i int) *Parameter { return &m.parameters[i] }}
-	b.add(Parameter{Name: "class_token", Shape: []int{1, 1, c.Width}}, func(x []float32) { v.classToken = x })
-	v.embed = b.linear("conv_proj", c.Width, c.Channels*c.Patch*c.Patch, c.patches(), c.Width, c.Channels, c.Patch, c.Patch)
-	b.add(Parameter{Name: "encoder.pos_embedding", Shape: []int{1, c.tokens(), c.Width}, fixed: c.Positions == "sincos"},
+	v := &vit{model: m}
+	m.add(Parameter{Name: "class_token", Shape: []int{1, 1, c.Width}}, func(x []float32) { v.classToken = x })
+	v.embed = m.linear("conv_proj", c.Width, c.Channels*c.Patch*c.Patch, c.patches(), c.Width, c.Channels, c.Patch, c.Patch)
+	m.add(Parameter{Name: "encoder.pos_embedding", Shape: []int{1, c.tokens(), c.Width}, fixed: c.Positions == "sincos"},
 		func(x []float32) { v.positions = x })
 	for i := range c.Depth {
 		at := fmt.Sprintf("encoder.layers.encoder_layer_%d.", i)
-		o := &block{heads: c.Heads, last: i == c.Depth-1, attended: b.residual(i), fed: b.residual(i), backend: v.backend}
-		t, behind := c.tokens(), c.tokens()
-		if o.last {
-			behind = 1
-		}
-		o.ln1 = b.norm(at + "ln_1")
+		o := &block{heads: c.Heads, last: i == c.Depth-1, attended: m.residual(i), fed: m.residual(i), backend: m.backend}
+		t, behind := c.tokens(), o.behind(c.tokens())
+		o.ln1 = m.norm(at + "ln_1")
 		in := at + "self_attention.in_proj"
-		o.qkv = b.namedLinear(in, in+"_weight", in+"_bias", 3*c.Width, c.Width, t)
-		o.proj = b.linear(at+"self_attention.out_proj", c.Width, c.Width, behind)
-		o.ln2 = b.norm(at + "ln_2")
-		o.mlp = b.mlp(at+"mlp.0", at+"mlp.3", c.Width, c.MLP, behind)
+		o.qkv = m.namedLinear(in, in+"_weight", in+"_bias", 3*c.Width, c.Width, t)
+		o.proj = m.linear(at+"self_attention.out_proj", c.Width, c.Width, behind)
+		o.ln2 = m.norm(at + "ln_2")
+		o.mlp = m.mlp(at+"mlp.0", at+"mlp.3", c.Width, c.MLP, behind)
 		v.blocks = append(v.blocks, o)
 	}
-	v.ln = b.norm("encoder.ln")
-	v.head = b.linear("heads.head", c.Classes, c.Width, 1)
+	v.ln = m.norm("encoder.ln")
+	v.head = m.linear("heads.head", c.Classes, c.Width, 1)
 	v.embed.DataSized, v.head.DataSized = true, true
 	return v
 }
@@ -83,38 +73,33 @@ const (
 )
 
 func (v *vit) allocate(alloc compute.Allocator, batch int) {
-	c := v.config
+	c := v.model.config
 	rows := batch * c.tokens()
-	v.patch = alloc.Operand(batch*c.patches(), v.embed.W.Cols)
-	v.embedded = alloc.Matrix(batch*c.patches(), c.Width)
-	v.x, v.dx = alloc.Matrix(rows, c.Width), alloc.Matrix(rows, c.Width)
-	v.dclass, v.logits = alloc.Operand(batch, c.Width), alloc.Matrix(batch, c.Classes)
+	v.activations = newActivations(alloc, c, batch, c.tokens())
+	v.embedded, v.dclass = alloc.Matrix(batch*c.patches(), c.Width), alloc.Operand(batch, c.Width)
 	v.work = newWork(alloc, rows, c.Width, c.MLP)
 	for _, b := range v.blocks {
 		b.allocate(alloc, batch, c.tokens(), c.Width)
 	}
-	v.drop.Allocate(alloc, rows, c.Width, rows*c.MLP)
-	v.mask = v.drop.NewMask(alloc, rows, c.Width)
+	v.model.drop.Allocate(alloc, rows, c.Width, rows*c.MLP)
+	v.mask = v.model.drop.NewMask(alloc, rows, c.Width)
 	v.ln.Allocate(alloc, batch, c.Width)
-	if alloc.Rounds() {
-		v.dlogits = alloc.Operand(batch, c.Classes)
-	}
 }
 
 func (v *vit) forward(images []float32, n int) blas32.General {
-	c := v.config
+	c, be, drop := v.model.config, v.model.backend, &v.model.drop
 	p, t, w := c.patches(), c.tokens(), c.Width
 	patch, embedded, x := v.patch.First(n*p), compute.First(v.embedded, n*p), compute.First(v.x, n*t)
-	v.backend.Patches(patch, images, c.images(n))
+	be.Patches(patch, images, c.images(n))
 	v.embed.Forward(compute.F32(embedded), patch, 0)
 	for i := range n {
 		row := x.Data[i*t*w:]
 		copy(row[:w], v.classToken)
 		copy(row[w:t*w], embedded.Data[i*p*w:])
-		v.backend.Add(row[:t*w], v.positions)
+		be.Add(row[:t*w], v.positions)
 	}
-	if v.drop.Drops() {
-		v.drop.Apply(x, v.mask.First(n*t))
+	if drop.Drops() {
+		drop.Apply(x, v.mask.First(n*t))
 	}
 	for _, b := range v.blocks {
 		b.forward(x, n, t)
@@ -126,31 +111,31 @@ func (v *vit) forward(images []float32, n int) blas32.General {
 }
 
 func (v *vit) backward(dlogits blas32.General, n int) {
-	c := v.config
+	c, be := v.model.config, v.model.backend
 	p, t, w := c.patches(), c.tokens(), c.Width
 	dclass, dx := v.dclass.First(n), compute.First(v.dx, n*t)
-	v.head.Backward(dclass, compute.AsOperand(v.backend, v.dlogits, dlogits), v.ln.Output(n))
+	v.head.Backward(dclass, compute.AsOperand(be, v.dlogits, dlogits), v.ln.Output(n))
 	clear(dx.Data)
 	v.ln.Backward(compute.Every(dx, t), dclass)
 	for i := len(v.blocks) - 1; i >= 0; i-- {
 		v.blocks[i].backward(dx, n, t, &v.work)
 	}
-	if v.drop.Drops() {
-		v.backend.Multiply(compute.F32(dx), compute.F32(dx), v.mask.First(n*t))
+	if v.model.drop.Drops() {
+		be.Multiply(compute.F32(dx), compute.F32(dx), v.mask.First(n*t))
 	}
 	dembedded := compute.First(v.embedded, n*p)
-	class, positions := v.parameters(classTokenIndex).Grad, v.parameters(positionsIndex).Grad
+	class, positions := v.model.parameters[classTokenIndex].Grad, v.model.parameters[positionsIndex].Grad
 	for i := range n {
 		row := dx.Data[i*t*w : (i+1)*t*w]
 		copy(dembedded.Data[i*p*w:], row[w:])
 		if class != nil {
-			v.backend.Add(class, row[:w])
+			be.Add(class, row[:w])
 		}
 		if positions != nil {
-			v.backend.Add(positions, row)
+			be.Add(positions, row)
 		}
 	}
-	v.embed.Backward(compute.Operand{}, compute.AsOperand(v.backend, v.work.dx, dembedded), v.patch.First(n*p))
+	v.embed.Backward(compute.Operand{}, compute.AsOperand(be, v.work.dx, dembedded), v.patch.First(n*p))
 }
 
 // initialise draws the weights as torchvision's VisionTransformer starts:
@@ -167,8 +152,8 @@ func (v *vit) backward(dlogits blas32.General, n int) {
 func (v *vit) initialise(rng *rand.Rand) {
 	sigma := math.Sqrt(1 / float64(v.embed.W.Cols))
 	v.embed.W.Update(func(x []float32) { nn.TruncatedNormal(x, sigma, 2, rng) })
-	if v.config.Positions == "sincos" {
-		sincos(v.positions, v.config)
+	if v.model.config.Positions == "sincos" {
+		sincos(v.positions, v.model.config)
 	} else {
 		nn.Normal(v.positions, 0.02, rng)
 	}
@@ -180,13 +165,8 @@ func (v *vit) initialise(rng *rand.Rand) {
 }
 
 func (v *vit) attentionFLOPs() (flops float64) {
-	tokens := float64(v.config.tokens())
 	for _, b := range v.blocks {
-		queries := tokens
-		if b.last {
-			queries = 1
-		}
-		flops += 12 * queries * tokens * float64(v.config.Width)
+		flops += 6 * b.shape(1, v.model.config.tokens()).ProductFLOPs()
 	}
 	return flops
 }

@@ -3,6 +3,7 @@ package nn
 import (
 	"math"
 	"math/rand/v2"
+	"unsafe"
 
 	"lte/compute"
 
@@ -38,35 +39,28 @@ func newOdds(rate float64, d compute.DType) odds {
 	return o
 }
 
-// fill draws dst, which is dense: 16 bits of a word a number, the last word's rest is left.
+// fill draws dst, which is dense.
 func (n *Noise) fill(dst compute.Operand, o odds) {
-	scale, keep := math.Float32bits(o.scale), int32(o.keep)
-	// kept is scale or 0 by the sign of a difference, not by a branch that would be mispredicted at numbers dropped.
-	kept := func(word uint64) uint32 { return scale & uint32((int32(word&0xffff)-keep)>>31) }
-	if x := dst.BF16; x != nil {
-		for ; len(x) >= 4; x = x[4:] {
-			word := n.source.Uint64()
-			x[0], x[1] = uint16(kept(word)>>16), uint16(kept(word>>16)>>16)
-			x[2], x[3] = uint16(kept(word>>32)>>16), uint16(kept(word>>48)>>16)
-		}
-		if len(x) > 0 {
-			word := n.source.Uint64()
-			for i := range x {
-				x[i] = uint16(kept(word>>(16*i)) >> 16)
-			}
-		}
+	scale := math.Float32bits(o.scale)
+	if dst.BF16 != nil {
+		fillBits(dst.BF16, n.source, uint16(scale>>16), int32(o.keep))
 		return
 	}
-	x := dst.F32
+	fillBits(unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(dst.F32))), len(dst.F32)), n.source, scale, int32(o.keep))
+}
+
+// fillBits sets every element of x to scale or 0, both in their bits: 16 bits of a word an element, the last word's rest is left.
+func fillBits[T uint16 | uint32](x []T, source rand.Source, scale T, keep int32) {
+	// kept is by the sign of a difference, not by a branch that would be mispredicted at elements dropped.
+	kept := func(word uint64) T { return scale & T((int32(word&0xffff)-keep)>>31) }
 	for ; len(x) >= 4; x = x[4:] {
-		word := n.source.Uint64()
-		x[0], x[1] = math.Float32frombits(kept(word)), math.Float32frombits(kept(word>>16))
-		x[2], x[3] = math.Float32frombits(kept(word>>32)), math.Float32frombits(kept(word>>48))
+		word := source.Uint64()
+		x[0], x[1], x[2], x[3] = kept(word), kept(word>>16), kept(word>>32), kept(word>>48)
 	}
 	if len(x) > 0 {
-		word := n.source.Uint64()
+		word := source.Uint64()
 		for i := range x {
-			x[i] = math.Float32frombits(kept(word >> (16 * i)))
+			x[i] = kept(word >> (16 * i))
 		}
 	}
 }
@@ -83,12 +77,6 @@ type Dropout struct {
 	branch        blas32.General  // (rows, width): scratch
 }
 
-// Misuse inside the program.
-const (
-	errNoNoise    = "nn: a training pass with dropout needs noise"
-	errNoiseShare = "nn: the images of a pass are no multiple of its noises"
-)
-
 // NewDropout returns dropout of that rate, and stochastic depth of that rate at the last block.
 func NewDropout(rate, path float64, backend compute.Backend) Dropout {
 	return Dropout{rate: rate, path: path, backend: backend}
@@ -104,10 +92,10 @@ func (d *Dropout) Use(noise []*Noise, images int) {
 		return
 	}
 	if len(noise) == 0 {
-		panic(errNoNoise)
+		panic("nn: a training pass with dropout needs noise")
 	}
 	if images%len(noise) != 0 {
-		panic(errNoiseShare)
+		panic("nn: the images of a pass are no multiple of its noises")
 	}
 	d.noise = append(d.noise, noise...)
 }

@@ -31,7 +31,7 @@ func Normal(x []float32, sigma float64, rng *rand.Rand) {
 // TruncatedNormal draws x from N(0, σ²), values beyond ±cut again.
 func TruncatedNormal(x []float32, sigma, cut float64, rng *rand.Rand) {
 	for i := range x {
-		z := rng.NormFloat64() * sigma
+		z := math.Inf(1)
 		for math.Abs(z) > cut {
 			z = rng.NormFloat64() * sigma
 		}
@@ -59,11 +59,11 @@ func Orthogonal(a blas32.General, gain float64, rng *rand.Rand) {
 	lapack64.Orgqr(q, tau, work, len(work))
 	for i := range a.Rows {
 		for j := range a.Cols {
-			if a.Rows >= a.Cols {
-				a.Data[i*a.Cols+j] = float32(sign[j] * q.Data[i*cols+j])
-			} else {
-				a.Data[i*a.Cols+j] = float32(sign[i] * q.Data[j*cols+i])
+			row, col := i, j // of Q
+			if a.Rows < a.Cols {
+				row, col = j, i
 			}
+			a.Data[i*a.Cols+j] = float32(sign[col] * q.Data[row*cols+col])
 		}
 	}
 }

@@ -27,8 +27,7 @@ func NewLayerNorm(affine bool, backend compute.Backend) *LayerNorm {
 
 // Allocate makes the buffers that a pass keeps; y is an operand.
 func (n *LayerNorm) Allocate(alloc compute.Allocator, rows, width int) {
-	n.xhat, n.rstd = alloc.Matrix(rows, width), alloc.Floats(rows)
-	n.y = compute.F32(n.xhat)
+	n.AllocateInto(alloc, blas32.General{}, rows, width)
 	if n.affine || alloc.Rounds() {
 		n.y = alloc.Operand(rows, width)
 	}

@@ -12,22 +12,30 @@ type Linear struct {
 	Name string          // the library's name of the weight, without ".weight"
 	W    compute.Weights // (out, in)
 	B    []float32       // (out)
-
-	// Gradients of W and b; empty unless they train.
-	GradW blas32.General
-	GradB []float32
-
-	trainsWeight, trainsBias bool
+	gradients
 
 	RowsPerImage int  // of x in a pass
 	DataSized    bool // a side of W is set by the images or the classes, not by the model's configuration
 
-	adapters []Adapter       // each for an equal share of the rows; none: W
-	weight   compute.Operand // (out, in): what passes read
-	own      compute.Operand // (out, in): weight's memory where it is not that of W or of an adapter
-	stale    bool            // weight is to be formed before it is read
-	fresh    bool            // the next backward pass replaces gradients instead of adding to them
+	adapters []Adapter // each for an equal share of the rows; none: W
+	formed   formedWeight
 	backend  compute.Backend
+}
+
+// gradients are those of W and b, and whether W and b train.
+type gradients struct {
+	GradW blas32.General // empty unless W trains
+	GradB []float32      // nil unless b trains
+
+	weightTrains, biasTrains bool
+	fresh                    bool // the next backward pass replaces gradients instead of adding to them
+}
+
+// formedWeight is the weight (out, in) that passes read.
+type formedWeight struct {
+	weight compute.Operand
+	own    compute.Operand // weight's memory where it is not that of W or of an adapter
+	stale  bool            // weight is to be formed before it is read
 }
 
 // Adapter gives a Linear other weights, y = xW_kᵀ + b_k, in one of two ways: it forms W_k, which passes then read as they would
@@ -53,55 +61,58 @@ func NewLinear(name string, w compute.Weights, rowsPerImage int, backend compute
 }
 
 // Trains says whether W and b train themselves.
-func (l *Linear) Trains() (weight, bias bool) { return l.trainsWeight, l.trainsBias }
+func (l *Linear) Trains() (weight, bias bool) { return l.weightTrains, l.biasTrains }
 
 // SetTrainable says whether W and b train, and gives those that do their gradients' memory.
 func (l *Linear) SetTrainable(weight, bias bool, gradW, gradB []float32) {
-	l.trainsWeight, l.trainsBias = weight, bias
-	l.GradW, l.GradB = blas32.General{}, gradB
+	l.gradients = gradients{GradB: gradB, weightTrains: weight, biasTrains: bias, fresh: l.fresh}
 	if gradW != nil {
 		l.GradW = compute.Matrix(l.W.Rows, l.W.Cols, gradW)
 	}
 }
 
 // ReserveWeight allocates the memory of a weight that is formed or rounded, once.
-func (l *Linear) ReserveWeight(alloc compute.Allocator) { alloc.Grow(&l.own, l.W.Rows, l.W.Cols) }
+func (l *Linear) ReserveWeight(alloc compute.Allocator) {
+	alloc.Grow(&l.formed.own, l.W.Rows, l.W.Cols)
+}
 
 // ZeroGrad makes the next backward pass replace the gradients of the weight and of the adapters.
 func (l *Linear) ZeroGrad() { l.fresh = true }
 
-// Use makes passes compute with those adapters, or with W. The next forward pass forms the weight, layer by layer: what it
+// Use makes passes compute with those adapters, or without any with W. The next forward pass forms the weight, layer by layer: what it
 // then reads is still in the cache. Several adapters share the weight M, so none of them forms another.
-func (l *Linear) Use(adapters []Adapter) { l.adapters, l.stale = adapters, true }
+func (l *Linear) Use(adapters ...Adapter) {
+	l.adapters, l.formed.stale = append(l.adapters[:0], adapters...), true
+}
 
 // Adapters returns those in use.
 func (l *Linear) Adapters() []Adapter { return l.adapters }
 
 func (l *Linear) formWeight() {
-	l.stale = false
+	l.formed.stale = false
 	m := l.W
 	for _, a := range l.adapters {
 		m = a.Prepare()
 	}
-	if len(l.adapters) == 1 && l.adapters[0].FormWeight(l.own) {
-		l.weight = l.own
+	if len(l.adapters) == 1 && l.adapters[0].FormWeight(l.formed.own) {
+		l.formed.weight = l.formed.own
 		return
 	}
-	l.weight = m.Operand(l.backend, l.own)
+	l.formed.weight = m.Operand(l.backend, l.formed.own)
 }
 
 // Forward computes y = xWᵀ + b + beta·y for x (rows, in) and y (rows, out).
 func (l *Linear) Forward(y, x compute.Operand, beta float32) {
-	if l.stale {
+	if l.formed.stale {
 		l.formWeight()
 	}
 	if len(l.adapters) == 0 || l.adapters[0].Bias() == nil { // one product for all adapters
-		l.backend.Linear(y, x, l.weight, l.B, beta)
+		l.backend.Linear(y, x, l.formed.weight, l.B, beta)
 	}
 	for i, a := range l.adapters {
 		y, x := share(y, i, len(l.adapters)), share(x, i, len(l.adapters))
 		if bias := a.Bias(); bias != nil {
-			l.backend.Linear(y, x, l.weight, bias, beta)
+			l.backend.Linear(y, x, l.formed.weight, bias, beta)
 		}
 		a.Forward(y, x)
 	}
@@ -115,7 +126,7 @@ func (l *Linear) Backward(dx, dy, x compute.Operand) {
 		beta, l.fresh = 0, false
 	}
 	if dx.Rows > 0 {
-		l.backend.LinearBackwardInput(dx, dy, l.weight)
+		l.backend.LinearBackwardInput(dx, dy, l.formed.weight)
 	}
 	if l.GradW.Data != nil {
 		l.backend.Gemm(blas.Trans, blas.NoTrans, 1, dy, x, beta, compute.F32(l.GradW))

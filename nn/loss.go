@@ -10,21 +10,17 @@ type Targets struct {
 	Smoothing float64   // the share of the uniform distribution
 }
 
-// errTargets is misuse inside the program.
-const errTargets = "nn: targets of unequal length"
-
 // CrossEntropy returns the sum over a pass of −Σ_c q_c·log softmax(logits)_c, and the number of images whose largest
 // logit is the label, the first of two. Both labels' one-hots are mixed with the uniform distribution:
 //
 //	q = λ·q(label) + (1 − λ)·q(other),  q(label) = (1 − smoothing)·onehot(label) + smoothing/classes
 //
-// as torch's label_smoothing and timm's mixup_target do (mixup: Zhang et al., arXiv 1710.09412; cutmix: Yun et al.,
-// arXiv 1905.04899). Into dlogits, unless nil, goes the gradient of the sum over images, the number of images of the
-// mini-batch that this pass is a part of: (softmax − q)/images. The passes' gradients add up to that of the
-// mini-batch's mean. logits and dlogits are (len(Labels), classes).
+// as torch's label_smoothing and timm's mixup_target do (mixup: Zhang et al., arXiv 1710.09412; cutmix: Yun et al., arXiv 1905.04899).
+// Into dlogits, unless nil, goes the gradient of the sum over images, the number of images of the mini-batch that this pass is a part of:
+// (softmax − q)/images. The passes' gradients add up to that of the mini-batch's mean. logits and dlogits are (len(Labels), classes).
 func CrossEntropy(dlogits, logits []float32, t Targets, images int) (loss float64, right int) {
 	if t.Others != nil && (len(t.Others) != len(t.Labels) || len(t.Lambda) != len(t.Labels)) {
-		panic(errTargets)
+		panic("nn: targets of unequal length")
 	}
 	if len(t.Labels) == 0 {
 		return 0, 0

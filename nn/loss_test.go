@@ -103,7 +103,7 @@ func TestCrossEntropyOfOneLabel(t *testing.T) {
 	for _, wrong := range []Targets{{Others: []int{1}, Lambda: []float32{1, 1, 1, 1}}, {Others: labels}} {
 		func() {
 			defer func() {
-				if got := recover(); got != errTargets {
+				if got := recover(); got != "nn: targets of unequal length" {
 					t.Errorf("panic %v", got)
 				}
 			}()

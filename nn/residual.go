@@ -17,9 +17,8 @@ type Residual struct {
 	width int
 }
 
-// NewResidual returns where a branch of that width joins, in a block of depth of them: p grows linearly from 0 at the first block
-// to the configured rate at the last (Huang et al., section 3; timm's VisionTransformer. timm's MlpMixer gives all blocks one
-// rate).
+// NewResidual returns where a branch of that width joins, in a block of depth of them: p grows linearly from 0 at the first block to the
+// configured rate at the last (Huang et al., section 3; timm's VisionTransformer. timm's MlpMixer gives all blocks one rate).
 func NewResidual(drop *Dropout, block, depth, width int) Residual {
 	p := drop.path * float64(block) / float64(max(1, depth-1))
 	return Residual{drop: drop, path: p, odds: newOdds(p, compute.Float32), width: width}

@@ -28,7 +28,7 @@ func SameBits(t *testing.T, one, several compute.Backend) {
 		be.Multiply(y, y, dydx)
 		o.add("Multiply", y)
 		o.add("SumSquares", vector([]float32{float32(be.SumSquares(x)), float32(be.SumSquares(long))}))
-		sums, xhat, rstd := make([]float32, cols), compute.NewMatrix(rows, cols), make([]float32, rows)
+		sums, xhat, rstd := make([]float32, cols), compute.Heap(compute.Float32).Matrix(rows, cols), make([]float32, rows)
 		be.LayerNorm(y, xhat, rstd, matrix(rows, cols, x), x[:cols], dy[:cols], 1e-6)
 		o.add("LayerNorm", y, compute.F32(xhat), vector(rstd))
 		be.LayerNorm(compute.F32(xhat), xhat, rstd, matrix(rows, cols, x), nil, nil, 1e-6)
@@ -51,7 +51,7 @@ func SameBits(t *testing.T, one, several compute.Backend) {
 		be.Add(p, v)
 		o.add("optimizers", vector(p), vector(m))
 		// Ranks with different numbers of threads merge: an inner dimension at which a product's bits do depend on them.
-		w := compute.NewMatrix(rows, wide)
+		w := compute.Heap(compute.Float32).Matrix(rows, wide)
 		be.AddProduct(compute.F32(w), w, 0.5, matrix(rows, inner, long), matrix(inner, wide, long[:inner*wide]))
 		o.add("AddProduct", compute.F32(w))
 	}
@@ -106,7 +106,7 @@ func Rounded(t *testing.T, half, single compute.Backend) {
 		o.add("GELU in place", out, inPlace)
 		be.Multiply(out, in(), in())
 		o.add("Multiply", out)
-		be.LayerNorm(out, compute.NewMatrix(rows, cols), make([]float32, rows), matrix(rows, cols, x), gamma, beta, 1e-6)
+		be.LayerNorm(out, compute.Heap(compute.Float32).Matrix(rows, cols), make([]float32, rows), matrix(rows, cols, x), gamma, beta, 1e-6)
 		o.add("LayerNorm", out)
 		across := compute.NewOperand(d, cols, rows)
 		be.Transpose(across, matrix(rows, cols, x))

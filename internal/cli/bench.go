@@ -117,7 +117,6 @@ func benchTask(o bench.Options, ranks, perNode, holds int) footprint.Task {
 // gemmCommand is lte bench gemm.
 type gemmCommand struct{ benchFlags }
 
-// Run measures products.
 func (b gemmCommand) Run(p *process) error {
 	runtime.LockOSThread() // OpenMP's threads belong to the thread that computes
 	o, err := b.alone()
@@ -149,17 +148,13 @@ func (b stepCommand) Run(p *process) error {
 			return err
 		}
 		s, err := bench.RunStep(o, w)
-		if err != nil {
-			return err
-		}
-		return onFirst(w, func() error { return printer{p.stdout, b.JSON}.step(s) })
+		return printOnFirst(w, printer{p.stdout, b.JSON}.step, s, err)
 	})
 }
 
 // mergeCommand is lte bench merge.
 type mergeCommand struct{ benchFlags }
 
-// Run measures merges.
 func (b mergeCommand) Run(p *process) error {
 	runtime.LockOSThread() // OpenMP's threads belong to the thread that computes
 	o, err := b.options()
@@ -174,10 +169,7 @@ func (b mergeCommand) Run(p *process) error {
 			return err
 		}
 		m, err := bench.RunMerge(o, w)
-		if err != nil {
-			return err
-		}
-		return onFirst(w, func() error { return printer{p.stdout, b.JSON}.merge(m) })
+		return printOnFirst(w, printer{p.stdout, b.JSON}.merge, m, err)
 	})
 }
 
@@ -188,6 +180,14 @@ func onFirst(w *mpi.World, do func() error) error {
 		err = do()
 	}
 	return collective.Agree(w, err)
+}
+
+// printOnFirst prints on rank 0 what a benchmark measured, unless that failed, and returns the error of printing on all ranks.
+func printOnFirst[T any](w *mpi.World, print func(T) error, measured T, err error) error {
+	if err != nil {
+		return err
+	}
+	return onFirst(w, func() error { return print(measured) })
 }
 
 // messagesCommand is lte bench messages.
@@ -217,10 +217,7 @@ func (c messagesCommand) Run(p *process) error {
 		}
 		for _, block := range c.Blocks {
 			m, err := bench.RunMessages(w, block, c.Rounds)
-			if err != nil {
-				return err
-			}
-			if err := onFirst(w, func() error { return printer{p.stdout, c.JSON}.messages(m) }); err != nil {
+			if err := printOnFirst(w, printer{p.stdout, c.JSON}.messages, m, err); err != nil {
 				return err
 			}
 		}
@@ -236,7 +233,6 @@ type waitCommand struct {
 	JSON   bool          `help:"One JSON object per line."`
 }
 
-// Run measures waiting.
 func (c waitCommand) Run(p *process) error {
 	runtime.LockOSThread() // a rank's processor time is this thread's
 	return p.launch(func(w *mpi.World) error {
@@ -247,10 +243,7 @@ func (c waitCommand) Run(p *process) error {
 			return err
 		}
 		m, err := bench.RunWait(w, w.MachineCores(), c.Work, c.Bytes, c.Rounds)
-		if err != nil {
-			return err
-		}
-		return onFirst(w, func() error { return printer{p.stdout, c.JSON}.wait(m) })
+		return printOnFirst(w, printer{p.stdout, c.JSON}.wait, m, err)
 	})
 }
 
