@@ -185,7 +185,8 @@ func TestProductsOfEveryPreset(t *testing.T) {
 			if got, want := listed(t, o), images*parts.linear; math.Abs(got-want) > 1e-9*want {
 				t.Errorf("%s, %s: %v FLOPs of products, want %v", name, method, got, want)
 			}
-			outline, err := train.NewOutline(o.Config, 1, &data.Set{Channels: channels, Height: o.Image, Width: o.Image, Classes: o.Classes})
+			set := &data.Set{Shape: data.Shape{Channels: channels, Height: o.Image, Width: o.Image}, Classes: o.Classes}
+			outline, err := train.NewOutline(o.Config, 1, set)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -60,7 +60,7 @@ func anyBlock(name string) string {
 
 // products are those of the model's linear layers in a step, without memory. Attention's and the low-rank products of heads are left out.
 func (o Options) products() ([]*product, error) {
-	set := &data.Set{Channels: channels, Height: o.Image, Width: o.Image, Classes: o.Classes}
+	set := &data.Set{Shape: data.Shape{Channels: channels, Height: o.Image, Width: o.Image}, Classes: o.Classes}
 	outline, err := train.NewOutline(o.Config, 1, set)
 	if err != nil {
 		return nil, err

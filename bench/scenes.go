@@ -32,7 +32,7 @@ func (n scenes) Picture(dst *data.Picture, i int) error {
 
 // PackScenes writes a packed data set of 512 scenes, 134 MB, into a folder.
 func PackScenes(folder string) error {
-	set := &data.Set{Name: "scenes", Classes: 10, Channels: 3, Train: scenes(512), Test: scenes(10)}
+	set := &data.Set{Name: "scenes", Classes: 10, Shape: data.Shape{Channels: 3}, Train: scenes(512), Test: scenes(10)}
 	_, err := data.Pack(folder, set, packed.Options{Shard: 128})
 	return err
 }

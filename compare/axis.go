@@ -48,20 +48,17 @@ func (a axis) span(low, high float64) (float64, float64) {
 	}
 }
 
-// ticks places the ticks of an axis.
-type ticks struct{ axis }
-
 // Ticks implements plot.Ticker.
-func (t ticks) Ticks(low, high float64) (all []plot.Tick) {
-	low, high = t.span(low, high)
-	values := t.at
-	if values == nil && t.log && high/low > 5 {
+func (a axis) Ticks(low, high float64) (all []plot.Tick) {
+	low, high = a.span(low, high)
+	values := a.at
+	if values == nil && a.log && high/low > 5 {
 		values = decades(low, high)
 	} else if values == nil {
 		values = round(low, high)
 	}
 	for _, x := range values {
-		all = append(all, plot.Tick{Value: x, Label: t.format(x)})
+		all = append(all, plot.Tick{Value: x, Label: a.format(x)})
 	}
 	return all
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"image/color"
 	"io"
-	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -27,8 +26,7 @@ const (
 	height = 7.4 * vg.Centimeter
 )
 
-// palette is that of Okabe and Ito (2008) for colour-blind readers, without the yellow, which is too light for a line. The baseline is
-// black.
+// palette is that of Okabe and Ito (2008) for colour-blind readers, without yellow, too light for a line, and black, the baseline's.
 var palette = []color.NRGBA{{0x00, 0x72, 0xB2, 255}, {0xD5, 0x5E, 0x00, 255}, {0x00, 0x9E, 0x73, 255}, {0xCC, 0x79, 0xA7, 255},
 	{0xE6, 0x9F, 0x00, 255}, {0x56, 0xB4, 0xE9, 255}}
 
@@ -78,7 +76,7 @@ func (f figure) plot(styles map[string]lineStyle) *plot.Plot {
 		a.of.Tick.Label = sans(8.5, grey)
 		a.of.Tick.Label.XAlign, a.of.Tick.Label.YAlign = a.xAlign, a.yAlign
 		a.of.Label.TextStyle.XAlign, a.of.Label.TextStyle.YAlign = text.XCenter, text.YBottom
-		a.of.Tick.Marker = ticks{a.as}
+		a.of.Tick.Marker = a.as
 		a.of.LineStyle.Color, a.of.Tick.LineStyle.Color = grey, grey
 		if a.as.log {
 			a.of.Scale = plot.LogScale{}
@@ -106,8 +104,7 @@ func (f figure) plot(styles map[string]lineStyle) *plot.Plot {
 func (f figure) addSeries(p *plot.Plot, s series, style lineStyle) (end plotter.XY) {
 	points := s.points
 	if s.level {
-		low, high := f.extent()
-		points = []point{{low, s.points[0].y, 0}, {high, s.points[0].y, 0}}
+		points = []point{{p.X.Min, s.points[0].y, 0}, {p.X.Max, s.points[0].y, 0}} // the plot holds the curves already
 	}
 	var line, upper, lower plotter.XYs
 	for _, at := range points {
@@ -135,19 +132,6 @@ func (f figure) addSeries(p *plot.Plot, s series, style lineStyle) (end plotter.
 		p.Add(&plotter.Scatter{XYs: line, GlyphStyle: draw.GlyphStyle{Color: style.color, Radius: 1.8, Shape: draw.CircleGlyph{}}})
 	}
 	return line[len(line)-1]
-}
-
-// extent returns the range of x over all curves.
-func (f figure) extent() (low, high float64) {
-	low, high = math.Inf(1), math.Inf(-1)
-	for _, s := range f.series {
-		for _, at := range s.points {
-			if !s.level {
-				low, high = min(low, at.x), max(high, at.x)
-			}
-		}
-	}
-	return low, high
 }
 
 // short truncates a name that would take too much space from the curves.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -15,8 +16,8 @@ type figure struct {
 	Title  string
 	file   string // name without extension
 	x, y   axis
-	series []series
-	bars   bool // draw deviations as error bars, not as a band
+	series []series // horizontal lines last
+	bars   bool     // draw deviations as error bars, not as a band
 }
 
 // series is a curve, or a horizontal line.
@@ -211,14 +212,11 @@ func (f figure) drawable(s series) (points []point) {
 	return append(thin, last)
 }
 
+var notInFileNames = regexp.MustCompile(`[^a-zA-Z0-9]`)
+
 // fileName turns text into part of a file's name, of bounded length.
 func fileName(text string) string {
-	name := strings.Trim(strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' {
-			return r
-		}
-		return '-'
-	}, text), "-")
+	name := strings.Trim(notInFileNames.ReplaceAllString(text, "-"), "-")
 	return name[:min(len(name), 80)]
 }
 

@@ -199,7 +199,7 @@ func TestTicks(t *testing.T) {
 		{axis{format: plain, log: true, at: []float64{5, 7, 10}}, 5, 10, "5 7 10"},
 	} {
 		var got []string
-		for _, tick := range (ticks{c.axis}).Ticks(c.low, c.high) {
+		for _, tick := range c.axis.Ticks(c.low, c.high) {
 			got = append(got, tick.Label)
 		}
 		if strings.Join(got, " ") != c.want {

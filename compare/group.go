@@ -64,18 +64,12 @@ func value(r Run, key string) string {
 	return r.Config.Value(key)
 }
 
-// sameVariant reports whether two runs differ at most in their seed and directory.
-func sameVariant(a, b Run) bool {
-	return a.Summary.Ranks == b.Summary.Ranks && !slices.ContainsFunc(config.Differences(a.Config, b.Config), func(key string) bool {
-		return key != "seed" && key != "run.dir"
-	})
-}
-
-// fingerprint returns a text that is equal for runs of the same variant, and rarely for others.
-func fingerprint(r Run) string {
+// variantKey returns a text that is equal for runs that differ at most in their seed and directory, and for no others.
+func variantKey(r Run) string {
 	c := r.Config
 	c.Seed, c.Run.Dir = 0, ""
-	return fmt.Sprintf("%d %+v", r.Summary.Ranks, c)
+	key := fmt.Sprintf("%q %q %d %#v", r.Summary.Dataset, r.Summary.Model, r.Summary.Ranks, c)
+	return strings.ReplaceAll(key, "(nil)", "{}") // an empty list equals one that is not set
 }
 
 // Panels sorts runs into panels by data set and model, ordered by size, and within a panel into variants: the baseline, the default
@@ -87,12 +81,10 @@ func Panels(runs []Run) []Panel {
 	for i := range panels {
 		for j := range panels[i].Variants {
 			v := &panels[i].Variants[j]
-			distinguishing, ok := settings[v.method()]
-			if !ok {
-				distinguishing = distinguishingKeys(panels, v.method())
-				settings[v.method()] = distinguishing
+			if _, ok := settings[v.method()]; !ok {
+				settings[v.method()] = distinguishingKeys(panels, v.method())
 			}
-			v.name(distinguishing)
+			v.name(settings[v.method()])
 		}
 		slices.SortStableFunc(panels[i].Variants, func(a, b Variant) int {
 			return cmp.Or(cmp.Compare(order(a.method()), order(b.method())), strings.Compare(a.method(), b.method()), compareTerms(a.Terms, b.Terms))
@@ -106,21 +98,19 @@ func Panels(runs []Run) []Panel {
 
 // group sorts runs into panels and variants, which have no names yet.
 func group(runs []Run) (panels []Panel) {
-	known := map[string][][2]int{} // indices of panel and variant, by fingerprint
+	variants := map[string]int{} // indices within a panel, by variantKey
 	for _, r := range runs {
 		i := slices.IndexFunc(panels, func(p Panel) bool { return p.Dataset == r.Summary.Dataset && p.Model == r.Summary.Model })
 		if i < 0 {
 			i = len(panels)
 			panels = append(panels, Panel{Dataset: r.Summary.Dataset, Model: r.Summary.Model})
 		}
-		p, key := &panels[i], fingerprint(r)
-		n := slices.IndexFunc(known[key], func(at [2]int) bool { return at[0] == i && sameVariant(p.Variants[at[1]].Runs[0], r) })
-		if n < 0 {
-			n = len(known[key])
-			known[key] = append(known[key], [2]int{i, len(p.Variants)})
+		p, key := &panels[i], variantKey(r)
+		if _, ok := variants[key]; !ok {
+			variants[key] = len(p.Variants)
 			p.Variants = append(p.Variants, Variant{})
 		}
-		v := &p.Variants[known[key][n][1]]
+		v := &p.Variants[variants[key]]
 		v.Runs = append(v.Runs, r)
 	}
 	return panels
@@ -161,53 +151,38 @@ func compareTerms(a, b []Setting) int {
 	return 0
 }
 
-// distinguishingKeys returns keys, in order, each of which distinguishes variants of the method within a panel that those before it
-// do not.
+// distinguishingKeys returns keys, each of which distinguishes variants of the method within a panel that those before it do not.
 func distinguishingKeys(panels []Panel, method string) (chosen []string) {
-	var classes [][]Variant // not distinguished so far
-	var first *Run
+	var runs []Run                            // one of each variant
+	var classes []string                      // of each run: equal for those that are not distinguished so far
 	differ := map[string]bool{ranksKey: true} // keys; comparing the others would take most of the time
-	for _, p := range panels {
-		var class []Variant
+	for i, p := range panels {
 		for _, v := range p.Variants {
 			if v.method() != method {
 				continue
 			}
-			class = append(class, v)
-			if first == nil {
-				first = &v.Runs[0]
-			}
-			for _, key := range config.Differences(first.Config, v.Runs[0].Config) {
+			runs, classes = append(runs, v.Runs[0]), append(classes, strconv.Itoa(i))
+			for _, key := range config.Differences(runs[0].Config, v.Runs[0].Config) {
 				differ[key] = true
 			}
-		}
-		if class != nil {
-			classes = append(classes, class)
 		}
 	}
 	for _, key := range keys {
 		if !differ[key] {
 			continue
 		}
-		var finer [][]Variant
-		for _, class := range classes {
-			index := map[string]int{} // of a class, by value
-			for _, v := range class {
-				x := value(v.Runs[0], key)
-				if _, ok := index[x]; !ok {
-					index[x] = len(finer)
-					finer = append(finer, nil)
-				}
-				finer[index[x]] = append(finer[index[x]], v)
-			}
+		finer := slices.Clone(classes)
+		for i, r := range runs {
+			finer[i] += "\x00" + value(r, key)
 		}
-		if len(finer) > len(classes) {
-			chosen = append(chosen, key)
+		if distinct(finer) > distinct(classes) {
+			chosen, classes = append(chosen, key), finer
 		}
-		classes = finer
 	}
 	return chosen
 }
+
+func distinct(texts []string) int { return len(slices.Compact(slices.Sorted(slices.Values(texts)))) }
 
 // Setup describes what is the same in all runs of the panel.
 func (p Panel) Setup() string {

@@ -37,7 +37,7 @@ func TestTicksOfAnyRange(t *testing.T) {
 				if !(from < to) || !a.contains(from) || !a.contains(to) || math.IsInf(to-from, 0) || a.log && math.IsInf(to/from, 0) {
 					t.Errorf("log %t: %g to %g is drawn from %g to %g", a.log, low, high, from, to)
 				}
-				all := (ticks{a}).Ticks(low, high)
+				all := a.Ticks(low, high)
 				if len(all) > maxTicks {
 					t.Errorf("log %t: %d ticks from %g to %g", a.log, len(all), low, high)
 				}

@@ -49,6 +49,14 @@ func (p Page) Write(dir string) (figures []Figure, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, &config.Error{Where: dir, Err: err, Problem: fmt.Sprintf("cannot make the folder of the report: %v; choose another --out", err)}
 	}
+	write := func(name string, text func(io.Writer) error) { // keeps the first error
+		if err != nil {
+			return
+		}
+		if err = file.Write(filepath.Join(dir, name), text); err != nil {
+			err = fmt.Errorf("compare: cannot write %s: %w", filepath.Join(dir, name), err)
+		}
+	}
 	styles, files, anchors := lineStyles(names(p.Panels)), uniqueNames{}, uniqueNames{}
 	show := func(all []figure) (shown []embedded) {
 		for _, f := range drawable(all) {
@@ -56,11 +64,11 @@ func (p Page) Write(dir string) (figures []Figure, err error) {
 			text := f.svg(styles)
 			shown = append(shown, embedded{f.Title, template.HTML(text)})
 			figures = append(figures, Figure{f.Title, f.file + ".svg"})
-			write(&err, filepath.Join(dir, f.file+".svg"), func(w io.Writer) error {
+			write(f.file+".svg", func(w io.Writer) error {
 				_, err := io.WriteString(w, `<?xml version="1.0"?>`+"\n"+text)
 				return err
 			})
-			write(&err, filepath.Join(dir, f.file+".png"), func(w io.Writer) error { return f.png(w, styles) })
+			write(f.file+".png", func(w io.Writer) error { return f.png(w, styles) })
 		}
 		return shown
 	}
@@ -73,9 +81,9 @@ func (p Page) Write(dir string) (figures []Figure, err error) {
 		}
 		sections = append(sections, section{name, panel.Setup(), anchors.take(fileName(name)), panel.Tables(), show(panel.figures(prefix))})
 	}
-	write(&err, filepath.Join(dir, "results.csv"), func(w io.Writer) error { return writeResults(w, p.Panels) })
-	write(&err, filepath.Join(dir, "records.csv"), func(w io.Writer) error { return writeRecords(w, p.Panels) })
-	write(&err, filepath.Join(dir, PageFile), func(w io.Writer) error {
+	write("results.csv", func(w io.Writer) error { return writeResults(w, p.Panels) })
+	write("records.csv", func(w io.Writer) error { return writeRecords(w, p.Panels) })
+	write(PageFile, func(w io.Writer) error {
 		return page.Execute(w, map[string]any{"Title": p.Title, "Missing": p.Missing, "First": first, "Sections": sections, "Several": len(sections) > 1})
 	})
 	return figures, err
@@ -83,13 +91,3 @@ func (p Page) Write(dir string) (figures []Figure, err error) {
 
 // Figure is a figure that was written to an SVG file.
 type Figure struct{ Title, File string }
-
-// write writes a file, complete or not at all, and keeps the first error of several calls.
-func write(first *error, path string, text func(io.Writer) error) {
-	if *first != nil {
-		return
-	}
-	if err := file.Write(path, text); err != nil {
-		*first = fmt.Errorf("compare: cannot write %s: %w", path, err)
-	}
-}

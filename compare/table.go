@@ -145,8 +145,7 @@ func deviation(variants []Variant) string {
 	return ""
 }
 
-// imagesToReach returns the mean number of images after which the runs reached an accuracy, NaN if none did; some says how many did if
-// not all.
+// imagesToReach returns the mean number of images that runs took to reach an accuracy, NaN if none did; some says how many did, if not all.
 func (v Variant) imagesToReach(accuracy float64) (images float64, some string) {
 	reached := v.values(Reached(accuracy))
 	if len(reached) < len(v.Runs) {

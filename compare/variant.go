@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"lte/record"
+
+	"gonum.org/v1/gonum/stat"
 )
 
 // Variant is one of the compared settings of a method: the finished runs that differ only in their seed.
@@ -25,24 +27,16 @@ func (v Variant) values(number func(Run) float64) (x []float64) {
 	return x
 }
 
-// MeanStd returns the mean of a number and its sample standard deviation over the runs that have it: NaN and 0 if none has, a deviation
-// of 0 for one.
+// MeanStd returns the mean of a number and its sample standard deviation, 0 for one run, over the runs that have it; NaN and 0 if none has.
 func (v Variant) MeanStd(number func(Run) float64) (mean, std float64) {
 	return meanStd(v.values(number))
 }
 
 func meanStd(x []float64) (mean, std float64) {
-	n := float64(len(x))
-	if n == 0 {
-		return math.NaN(), 0
+	if len(x) < 2 {
+		return stat.Mean(x, nil), 0
 	}
-	for _, v := range x {
-		mean += v / n
-	}
-	for _, v := range x {
-		std += (v - mean) * (v - mean)
-	}
-	return mean, math.Sqrt(std / max(1, n-1))
+	return stat.MeanStdDev(x, nil)
 }
 
 // Mean returns the mean of MeanStd.

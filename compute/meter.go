@@ -69,11 +69,7 @@ func (m *Meter) add(k Kind, began time.Time, flops float64) {
 }
 
 func (m *Meter) Gemm(tA, tB blas.Transpose, alpha float32, a, b Operand, beta float32, c Operand) {
-	inner := a.Cols
-	if tA == blas.Trans {
-		inner = a.Rows
-	}
-	defer m.add(m.kind, time.Now(), 2*float64(c.Rows)*float64(c.Cols)*float64(inner))
+	defer m.add(m.kind, time.Now(), 2*float64(a.Rows)*float64(a.Cols)*float64(c.Cols)) // a is (m, k) or (k, m)
 	m.Backend.Gemm(tA, tB, alpha, a, b, beta, c)
 }
 

@@ -27,14 +27,14 @@ func (f field) check(v reflect.Value) error {
 		return nil
 	case reflect.String:
 		if f.enum != nil && !slices.Contains(f.enum, v.String()) {
-			return f.wrong(f.allowed(), v)
+			return f.wrong(f.Allowed, v)
 		}
 		if !utf8.ValidString(v.String()) {
 			return f.wrong("UTF-8 text", v)
 		}
 		if f.pattern {
 			if _, err := path.Match(v.String(), ""); err != nil || v.String() == "" {
-				return f.wrong(f.allowed(), v)
+				return f.wrong(f.Allowed, v)
 			}
 		}
 		return nil
@@ -69,7 +69,7 @@ func (f field) check(v reflect.Value) error {
 		}
 	}
 	if x < f.min || x > f.max || x <= f.above || x >= f.below {
-		return f.wrong(f.allowed(), v)
+		return f.wrong(f.Allowed, v)
 	}
 	return nil
 }
@@ -79,7 +79,7 @@ const maxItems = 256
 
 func (f field) checkLength(n int) *Error {
 	if n > maxItems {
-		return &Error{Keys: []string{f.name}, Problem: fmt.Sprintf("%s must have at most %d items, not %d", f.name, maxItems, n)}
+		return &Error{Keys: []string{f.Name}, Problem: fmt.Sprintf("%s must have at most %d items, not %d", f.Name, maxItems, n)}
 	}
 	return nil
 }
@@ -89,7 +89,7 @@ func (f field) wrong(expected string, v reflect.Value) error {
 	if f.kind == reflect.String {
 		got = strconv.Quote(v.String()) // also shows bytes that are not UTF-8, which TOML cannot
 	}
-	return &Error{Keys: []string{f.name}, Problem: fmt.Sprintf("%s must be %s, not %s", f.name, expected, got)}
+	return &Error{Keys: []string{f.Name}, Problem: fmt.Sprintf("%s must be %s, not %s", f.Name, expected, got)}
 }
 
 // minWatchdog is the shortest run.watchdog in seconds: ranks report their activity several times within it.
@@ -100,7 +100,7 @@ func (c Config) checkTogether() error {
 	if want, ok := Preset(c.Model.Preset); ok {
 		for _, key := range presetKeys(want.Kind) {
 			if got, want := key.in(&c).Interface(), key.in(&Config{Model: want}).Interface(); got != want {
-				return contradiction(key.name, "", got, c.Model.Preset, "", want)
+				return contradiction(key.Name, "", got, c.Model.Preset, "", want)
 			}
 		}
 	}

@@ -236,8 +236,8 @@ func TestKeys(t *testing.T) {
 	}
 	for _, want := range []Key{
 		{Name: "merge.every", Type: "integer", Default: "10", Unit: "steps", Doc: "local steps K between merges", Allowed: "at least 1 and at most 1e9", Resume: true},
-		{Name: "merge.schedule", Type: "list of tables", Default: "[]", Doc: byName["merge.schedule"].doc, Resume: true},
-		{Name: "replicas.train", Type: "list of strings", Default: "[]", Doc: byName["replicas.train"].doc, Allowed: aPattern},
+		{Name: "merge.schedule", Type: "list of tables", Default: "[]", Doc: byName["merge.schedule"].Doc, Resume: true},
+		{Name: "replicas.train", Type: "list of strings", Default: "[]", Doc: byName["replicas.train"].Doc, Allowed: aPattern},
 	} {
 		i := slices.Index(names, want.Name)
 		if i < 0 {

@@ -46,7 +46,8 @@ func unknownKey(where, name string) *Error {
 	case moved[name] != "":
 		problem += fmt.Sprintf("it was renamed to %q", moved[name])
 	case slices.Contains(sections, name):
-		problem = fmt.Sprintf("%q is a section; name one of its keys, such as %q", name, firstKey(name))
+		problem = fmt.Sprintf("%q is a section; name one of its keys, such as %q",
+			name, fields[slices.IndexFunc(fields, func(f field) bool { return f.section == name })].Name)
 	case len(near) > 0:
 		problem += "did you mean " + strings.Join(near, " or ") + "?"
 	default:
@@ -60,13 +61,13 @@ var moved = map[string]string{"lte.merge_every": "merge.every", "data.name": "da
 
 // unknownIn is unknownKey for a key of a table in a list.
 func unknownIn(table field, name string) *Error {
-	problem := fmt.Sprintf("%s: unknown key %q; ", table.name, name)
+	problem := fmt.Sprintf("%s: unknown key %q; ", table.Name, name)
 	if near := nearest(name, table.keys, nil); len(near) > 0 {
 		problem += "did you mean " + strings.Join(near, " or ") + "?"
 	} else {
 		problem += "the keys are " + table.leaves()
 	}
-	return &Error{Keys: []string{table.name + "." + name}, Problem: problem}
+	return &Error{Keys: []string{table.Name + "." + name}, Problem: problem}
 }
 
 // leaves returns the keys of a table, separated by commas.
@@ -76,11 +77,6 @@ func (f field) leaves() string {
 		names[i] = key.leaf
 	}
 	return strings.Join(names, ", ")
-}
-
-func firstKey(section string) string {
-	i := slices.IndexFunc(fields, func(f field) bool { return f.section == section })
-	return fields[i].name
 }
 
 // nearest returns the quoted known keys (and sections, for a name without one) most similar to name, at most three, or none
@@ -111,7 +107,7 @@ func nearest(name string, known []field, sections []string) []string {
 		if section != f.section {
 			d++
 		}
-		offer(f.name, d)
+		offer(f.Name, d)
 	}
 	if !dotted { // an empty table, or a key of a list's table, which has no sections
 		for _, s := range sections {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,15 +28,8 @@ func Keys() []Key {
 	def := Default()
 	keys := make([]Key, len(fields))
 	for i, f := range fields {
-		keys[i] = Key{
-			Name:    f.name,
-			Type:    f.typeName(),
-			Default: literal(f.in(&def).Interface()),
-			Unit:    f.unit,
-			Doc:     f.doc,
-			Allowed: f.allowed(),
-			Resume:  f.mayChange,
-		}
+		keys[i] = f.Key
+		keys[i].Default = literal(f.in(&def).Interface())
 	}
 	return keys
 }
@@ -53,7 +47,7 @@ func (c Config) Value(name string) string {
 func Differences(a, b Config) (names []string) {
 	for _, f := range fields {
 		if f.differs(a, b) {
-			names = append(names, f.name)
+			names = append(names, f.Name)
 		}
 	}
 	return names
@@ -68,23 +62,24 @@ func (f field) differs(a, b Config) bool {
 	return !reflect.DeepEqual(x.Interface(), y.Interface())
 }
 
-// field is one key: its index in Config and its tags.
+// field is one key as its struct tags define it.
 type field struct {
-	name      string // section.leaf, or leaf at the top level
+	Key              // without the default
 	section   string // empty at the top level
-	leaf      string
-	index     []int // of reflect.Value.FieldByIndex
+	leaf      string // Name without the section
+	index     []int  // of reflect.Value.FieldByIndex, in Config or in the table
 	kind      reflect.Kind
-	unit, doc string
-	enum      []string // allowed strings; nil: any
-	pattern   bool     // strings must be patterns of path.Match
-	mayChange bool     // the value may change when a run is resumed
-	item      *field   // for a list: its element, without a name
-	keys      []field  // for a table in a list: its keys, without the table's name
+	item      *field  // for a list: its element, without a name
+	keys      []field // for a table in a list: its keys, without the table's name
+	condition         // on values
+}
 
-	// Bounds: min <= value <= max, above < value < below; infinite if absent. Bounds of integers are below 2^53, so that
-	// rounding a value to a float does not move it across a bound.
-	min, max, above, below float64
+// condition restricts the values of a key. Bounds of integers are below 2^53, so that rounding a value to a float does not move it across
+// a bound.
+type condition struct {
+	enum                   []string // allowed strings; nil: any
+	pattern                bool     // strings must be patterns of path.Match
+	min, max, above, below float64  // min <= value <= max, above < value < below; infinite if absent
 }
 
 // tables maps the name of a table to its rows, which are a key's allowed values, and to their documentation.
@@ -116,21 +111,18 @@ var tables = map[string]func() (names []string, doc string){
 var fields = fieldsOf(reflect.TypeFor[Config](), "", nil)
 
 // sections lists the sections in order.
-var sections = func() []string {
-	var names []string
+var sections = func() (names []string) {
 	for _, f := range fields {
-		if f.section != "" && (len(names) == 0 || names[len(names)-1] != f.section) {
-			names = append(names, f.section)
-		}
+		names = append(names, f.section)
 	}
-	return names
+	return slices.Compact(names)[1:] // without the top level
 }()
 
 // byName maps full names to fields.
 var byName = func() map[string]field {
 	m := make(map[string]field, len(fields))
 	for _, f := range fields {
-		m[f.name] = f
+		m[f.Name] = f
 	}
 	return m
 }()
@@ -146,22 +138,24 @@ func fieldsOf(t reflect.Type, section string, index []int) []field {
 			continue
 		}
 		f := field{
-			name:      name,
-			section:   section,
-			leaf:      name,
-			index:     at,
-			kind:      sf.Type.Kind(),
-			unit:      sf.Tag.Get("unit"),
-			doc:       sf.Tag.Get("doc"),
-			pattern:   sf.Tag.Get("pattern") != "",
-			mayChange: sf.Tag.Get("resume") == "may",
-			min:       bound(sf.Tag, "min", math.Inf(-1)),
-			max:       bound(sf.Tag, "max", math.Inf(1)),
-			above:     bound(sf.Tag, "above", math.Inf(-1)),
-			below:     bound(sf.Tag, "below", math.Inf(1)),
-		}
-		if section != "" {
-			f.name = section + "." + name
+			Key: Key{
+				Name:   strings.TrimPrefix(section+"."+name, "."),
+				Type:   typeNames[sf.Type.Kind()],
+				Unit:   sf.Tag.Get("unit"),
+				Doc:    sf.Tag.Get("doc"),
+				Resume: sf.Tag.Get("resume") == "may",
+			},
+			section: section,
+			leaf:    name,
+			index:   at,
+			kind:    sf.Type.Kind(),
+			condition: condition{
+				pattern: sf.Tag.Get("pattern") != "",
+				min:     bound(sf.Tag, "min", math.Inf(-1)),
+				max:     bound(sf.Tag, "max", math.Inf(1)),
+				above:   bound(sf.Tag, "above", math.Inf(-1)),
+				below:   bound(sf.Tag, "below", math.Inf(1)),
+			},
 		}
 		if enum, ok := sf.Tag.Lookup("enum"); ok {
 			f.enum = strings.Split(enum, ",")
@@ -169,8 +163,9 @@ func fieldsOf(t reflect.Type, section string, index []int) []field {
 		if table, ok := sf.Tag.Lookup("table"); ok {
 			var doc string
 			f.enum, doc = tables[table]()
-			f.doc += ": " + doc
+			f.Doc += ": " + doc
 		}
+		f.Allowed = f.allowed()
 		if f.kind == reflect.Slice {
 			item := f // the tags of a list apply to each element
 			item.kind = sf.Type.Elem().Kind()
@@ -178,6 +173,7 @@ func fieldsOf(t reflect.Type, section string, index []int) []field {
 				item.keys = fieldsOf(sf.Type.Elem(), "", nil)
 			}
 			f.item = &item
+			f.Type = "list of " + typeNames[item.kind] + "s"
 		}
 		leaves = append(leaves, f)
 	}
@@ -204,51 +200,37 @@ func (f field) in(c *Config) reflect.Value {
 // at returns element i of list f, with its name.
 func (f field) at(i int) field {
 	item := *f.item
-	item.name = fmt.Sprintf("%s[%d]", f.name, i)
+	item.Name = fmt.Sprintf("%s[%d]", f.Name, i)
 	return item
 }
 
 // under returns key f of a table, with its full name.
 func (f field) under(table field) field {
-	f.name = table.name + "." + f.leaf
+	f.Name = table.Name + "." + f.leaf
 	return f
 }
 
-func (f field) typeName() string {
-	switch f.kind {
-	case reflect.Int, reflect.Uint64:
-		return "integer"
-	case reflect.Float64:
-		return "float"
-	case reflect.Bool:
-		return "boolean"
-	case reflect.String:
-		return "string"
-	case reflect.Struct:
-		return "table"
-	case reflect.Slice:
-		return "list of " + f.item.typeName() + "s"
-	}
-	panic("config: unsupported type of a key")
-}
+// typeNames are the types of keys as the help names them.
+var typeNames = map[reflect.Kind]string{reflect.Int: "integer", reflect.Uint64: "integer", reflect.Float64: "float", reflect.Bool: "boolean",
+	reflect.String: "string", reflect.Struct: "table"}
 
 // allowed describes the allowed values, to follow "must be" in errors and to stand in brackets in the help.
-func (f field) allowed() string {
-	if f.enum != nil {
-		quoted := make([]string, len(f.enum))
-		for i, v := range f.enum {
-			quoted[i] = strconv.Quote(v)
+func (c condition) allowed() string {
+	if c.enum != nil {
+		var quoted []string
+		for _, v := range c.enum {
+			quoted = append(quoted, strconv.Quote(v))
 		}
 		return "one of " + strings.Join(quoted, ", ")
 	}
-	if f.pattern {
+	if c.pattern {
 		return "a pattern (* any text, ? any character, [abc] one of these)"
 	}
 	var parts []string
 	for _, b := range []struct {
 		words string
 		bound float64
-	}{{"at least", f.min}, {"above", f.above}, {"at most", f.max}, {"below", f.below}} {
+	}{{"at least", c.min}, {"above", c.above}, {"at most", c.max}, {"below", c.below}} {
 		if !math.IsInf(b.bound, 0) {
 			parts = append(parts, b.words+" "+figure(b.bound))
 		}

@@ -19,9 +19,9 @@ func numbers(all []field, under string, f func(name string, key field)) {
 	for _, key := range all {
 		switch key.kind {
 		case reflect.Int, reflect.Float64:
-			f(under+key.name, key)
+			f(under+key.Name, key)
 		case reflect.Slice:
-			numbers(key.item.keys, key.name+"[].", f)
+			numbers(key.item.keys, key.Name+"[].", f)
 		}
 	}
 }
@@ -33,10 +33,10 @@ func TestEveryNumberIsBounded(t *testing.T) {
 		seen++
 		low, high := max(key.min, key.above), min(key.max, key.below)
 		if math.IsInf(low, -1) || math.IsInf(high, 1) {
-			t.Errorf("%s is %s: expected a bound on either side", name, key.allowed())
+			t.Errorf("%s is %s: expected a bound on either side", name, key.Allowed)
 		}
 		if key.kind == reflect.Int && (low < -1<<52 || high > 1<<52) {
-			t.Errorf("%s is %s: too far from 0 to compare as a float", name, key.allowed())
+			t.Errorf("%s is %s: too far from 0 to compare as a float", name, key.Allowed)
 		}
 	})
 	if seen < 60 {
@@ -62,7 +62,7 @@ func TestNumbersBeyondTheirBounds(t *testing.T) {
 			if key.kind == reflect.Float64 && math.Abs(x) < 1e300 {
 				return
 			}
-			if err := key.check(v); err == nil || !strings.Contains(err.Error(), key.name+" must be "+key.allowed()) {
+			if err := key.check(v); err == nil || !strings.Contains(err.Error(), key.Name+" must be "+key.Allowed) {
 				t.Errorf("%s = %v: %v", name, v, err)
 			}
 		})

@@ -94,14 +94,9 @@ func (l *loader) file(path string, from []base) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return &Error{Where: where, Err: err, Problem: fmt.Sprintf("no such file; check the path of %s", named)}
 	}
-	if err != nil {
-		cause := err
-		var pathErr *fs.PathError
-		if errors.As(err, &pathErr) { // its path is in Where
-			cause = pathErr.Err
-		}
+	if err != nil { // the path is in Where
 		return &Error{Where: where, Err: err,
-			Problem: fmt.Sprintf("cannot read %s: %v; expected a readable TOML file", named, cause)}
+			Problem: fmt.Sprintf("cannot read %s: %v; expected a readable TOML file", named, file.Cause(err))}
 	}
 	return l.text(path, string(text), from)
 }
@@ -112,17 +107,13 @@ func (l *loader) text(path, text string, from []base) error {
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if e.name == baseKey {
-			if err := l.base(path, e, from); err != nil {
-				return err
-			}
+	if i := slices.IndexFunc(entries, func(e entry) bool { return e.name == baseKey }); i >= 0 {
+		if err := l.base(path, entries[i], from); err != nil {
+			return err
 		}
+		entries = slices.Delete(entries, i, i+1)
 	}
 	for _, e := range entries {
-		if e.name == baseKey {
-			continue
-		}
 		where := fmt.Sprintf("%s:%d", path, e.line)
 		if headers, ok := e.value.([]map[string]any); ok && len(headers) > 1 {
 			where = path // the line is that of the last header, not of the one at fault
@@ -189,38 +180,26 @@ func (l *loader) assign(name string, value any, where string) error {
 
 // set stores a TOML value in dst, the field of f.
 func (f field) set(dst reflect.Value, value any) *Error {
-	var ok bool
-	switch v := value.(type) {
-	case bool:
-		ok = f.kind == reflect.Bool
-		if ok {
-			dst.SetBool(v)
-		}
-	case string:
-		ok = f.kind == reflect.String
-		if ok {
-			dst.SetString(v)
-		}
-	case float64:
-		ok = f.kind == reflect.Float64
-		if ok {
-			dst.SetFloat(v)
-		}
+	v, fits := reflect.ValueOf(value), false
+	switch value := value.(type) {
+	case bool, string, float64:
+		fits = f.kind == v.Kind()
 	case int64:
-		ok = setInteger(dst, v)
+		fits = f.kind == reflect.Int || f.kind == reflect.Float64 || f.kind == reflect.Uint64 && value >= 0
 	case map[string]any:
 		if f.kind == reflect.Struct {
-			return f.setTable(dst, v)
+			return f.setTable(dst, value)
 		}
 	case []any, []map[string]any: // the second comes from [[headers]]
 		if f.kind == reflect.Slice {
-			return f.setList(dst, reflect.ValueOf(v))
+			return f.setList(dst, v)
 		}
 	}
-	if !ok {
-		return &Error{Keys: []string{f.name},
-			Problem: fmt.Sprintf("%s: expected %s, got %s", f.name, f.expected(), describe(value))}
+	if !fits {
+		return &Error{Keys: []string{f.Name},
+			Problem: fmt.Sprintf("%s: expected %s, got %s", f.Name, f.expected(), describe(value))}
 	}
+	dst.Set(v.Convert(dst.Type()))
 	return nil
 }
 
@@ -256,47 +235,28 @@ func (f field) setTable(dst reflect.Value, table map[string]any) *Error {
 				return err
 			}
 		} else if key.check(at) != nil {
-			return &Error{Keys: []string{key.name},
-				Problem: fmt.Sprintf("%s is missing; it must be %s", key.name, key.allowed())}
+			return &Error{Keys: []string{key.Name},
+				Problem: fmt.Sprintf("%s is missing; it must be %s", key.Name, key.Allowed)}
 		}
 	}
 	return nil
 }
 
-func setInteger(dst reflect.Value, v int64) bool {
-	switch dst.Kind() {
-	case reflect.Int:
-		dst.SetInt(v)
-	case reflect.Uint64:
-		if v < 0 {
-			return false
-		}
-		dst.SetUint(uint64(v))
-	case reflect.Float64:
-		dst.SetFloat(float64(v))
-	default:
-		return false
-	}
-	return true
-}
-
 // expected describes the field's type for an error.
 func (f field) expected() string {
 	switch f.kind {
-	case reflect.Int:
-		return "an integer such as 8"
-	case reflect.Uint64:
-		return "an integer, 0 or more"
-	case reflect.Float64:
-		return "a float such as 0.5"
-	case reflect.Bool:
-		return "true or false"
 	case reflect.Slice:
 		return "a list, each item " + f.item.expected()
 	case reflect.Struct:
 		return "a table of " + f.leaves()
 	}
-	return `a string such as "name"`
+	return map[reflect.Kind]string{
+		reflect.Int:     "an integer such as 8",
+		reflect.Uint64:  "an integer, 0 or more",
+		reflect.Float64: "a float such as 0.5",
+		reflect.Bool:    "true or false",
+		reflect.String:  `a string such as "name"`,
+	}[f.kind]
 }
 
 // describe describes a TOML value of the wrong type for an error.

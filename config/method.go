@@ -91,47 +91,33 @@ func (c Config) checkMethod() error {
 		wrong        bool
 		key, because string
 	}{
-		{m.Trains == method.OneHead && c.LoRA.Heads > 1, "lora.heads",
-			"it has one head; set 1, or use method lte or mhlora"},
-		{!m.HasHeads() && c.LoRA.Heads > 0, "lora.heads",
-			"all weights train, there are no heads; set 0, or use method lte"},
-		{!m.HasHeads() && len(c.LoRA.Layers) > 0, "lora.layers",
-			"all weights train, there are no heads; leave it out, or use method lte"},
-		{!m.HasHeads() && len(c.Replicas.Train) > 0, "replicas.train",
-			"all weights train in any case; leave it out"},
+		{m.Trains == method.OneHead && c.LoRA.Heads > 1, "lora.heads", "it has one head; set 1, or use method lte or mhlora"},
+		{!m.HasHeads() && c.LoRA.Heads > 0, "lora.heads", "all weights train, there are no heads; set 0, or use method lte"},
+		{!m.HasHeads() && len(c.LoRA.Layers) > 0, "lora.layers", "all weights train, there are no heads; leave it out, or use method lte"},
+		{!m.HasHeads() && len(c.Replicas.Train) > 0, "replicas.train", "all weights train in any case; leave it out"},
 		{m.Merges == method.Head && c.Merge.Reset == "none", "merge.reset",
 			"a head that is never reset is method lora; use that, or set b or ab"},
 		{!m.Resets() && (c.Merge.Reset == "b" || c.Merge.Reset == "ab"), "merge.reset",
 			"no head is merged on the way; set auto, or use method lte or sequential"},
-		{!merges && c.Merge.Moments == "clear", "merge.moments",
-			"nothing is merged on the way; set auto"},
-		{!merges && len(c.Merge.Schedule) > 0, "merge.schedule",
-			"nothing is merged on the way; leave it out"},
-		{!heads && c.Merge.Combine == "sum", "merge.combine",
-			"only lte merges several heads; set mean"},
+		{!merges && c.Merge.Moments == "clear", "merge.moments", "nothing is merged on the way; set auto"},
+		{!merges && len(c.Merge.Schedule) > 0, "merge.schedule", "nothing is merged on the way; leave it out"},
+		{!heads && c.Merge.Combine == "sum", "merge.combine", "only lte merges several heads; set mean"},
 		{!heads && c.Merge.Momentum > 0, "merge.momentum",
 			"only merges of heads have it; set 0, or use method lte, or diloco with outer.momentum"},
-		{!heads && c.Merge.Decay == "weights", "merge.decay",
-			"only lte can decay W at its merges; set factors"},
-		{!heads && c.Exchange.Wire != "fp32", "exchange.wire",
-			"only lte exchanges heads; set fp32"},
-		{!heads && c.Exchange.Zstd, "exchange.zstd",
-			"only lte exchanges heads; set false"},
-		{!heads && c.Exchange.Transport != "factors", "exchange.transport",
-			"only lte exchanges heads; set factors"},
-		{!heads && c.Exchange.Overlap, "exchange.overlap",
-			"only lte exchanges heads; set false"},
+		{!heads && c.Merge.Decay == "weights", "merge.decay", "only lte can decay W at its merges; set factors"},
+		{!heads && c.Exchange.Wire != "fp32", "exchange.wire", "only lte exchanges heads; set fp32"},
+		{!heads && c.Exchange.Zstd, "exchange.zstd", "only lte exchanges heads; set false"},
+		{!heads && c.Exchange.Transport != "factors", "exchange.transport", "only lte exchanges heads; set factors"},
+		{!heads && c.Exchange.Overlap, "exchange.overlap", "only lte exchanges heads; set false"},
 		{m.Averages && c.Replicas.Sync == "merge", "replicas.sync",
 			"its gradients are averaged every step, so replicas are the same on all ranks; set auto or step"},
 		{m.Trains == method.OwnHeads && c.Replicas.Sync == "step", "replicas.sync",
 			"its heads train alone between merges; set auto or merge"},
-		{m.HasHeads() && !merges && c.EMA.Decay > 0, "ema.decay",
-			"W does not move until the end; set 0"},
+		{m.HasHeads() && !merges && c.EMA.Decay > 0, "ema.decay", "W does not move until the end; set 0"},
 	} {
 		if rule.wrong {
-			value := literal(byName[rule.key].in(&c).Interface())
 			return &Error{Keys: []string{rule.key, "method"}, Problem: fmt.Sprintf("%s = %s cannot be combined with method = %q: %s",
-				rule.key, value, c.Method, rule.because)}
+				rule.key, c.Value(rule.key), c.Method, rule.because)}
 		}
 	}
 	return nil

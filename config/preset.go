@@ -35,7 +35,7 @@ func presetKeys(kind string) (keys []field) {
 // OfPreset reports whether a preset sets that key.
 func OfPreset(key string) bool {
 	return slices.ContainsFunc(family.Kinds(), func(kind string) bool {
-		return slices.ContainsFunc(presetKeys(kind), func(f field) bool { return f.name == key })
+		return slices.ContainsFunc(presetKeys(kind), func(f field) bool { return f.Name == key })
 	})
 }
 
@@ -65,10 +65,10 @@ func (l *loader) preset() error {
 	from := l.origin["model.preset"]
 	for _, key := range presetKeys(preset.Kind) {
 		got, want := key.in(&l.config), key.in(&Config{Model: preset})
-		set, explicit := l.origin[key.name]
+		set, explicit := l.origin[key.Name]
 		overridden := from.setting && !set.setting
 		if explicit && !overridden && !got.Equal(want) {
-			return contradiction(key.name, set.where, got.Interface(), preset.Preset, from.where, want.Interface())
+			return contradiction(key.Name, set.where, got.Interface(), preset.Preset, from.where, want.Interface())
 		}
 		got.Set(want)
 	}

@@ -18,7 +18,7 @@ func (c Change) String() string { return fmt.Sprintf("%s = %s, not %s", c.Key, c
 func (c Config) Changes(was Config) (all []Change) {
 	for _, f := range fields {
 		if f.differs(c, was) {
-			all = append(all, Change{Key: f.name, Was: was.Value(f.name), Is: c.Value(f.name), MayChange: f.mayChange})
+			all = append(all, Change{Key: f.Name, Was: was.Value(f.Name), Is: c.Value(f.Name), MayChange: f.Resume})
 		}
 	}
 	return all

@@ -60,13 +60,13 @@ func Help(w io.Writer) error {
 // tables follow, each on lines of its own.
 func (f field) explanation(width int) []string {
 	var notes []string
-	if f.unit != "" {
-		notes = append(notes, "in "+f.unit)
+	if f.Unit != "" {
+		notes = append(notes, "in "+f.Unit)
 	}
-	if allowed := f.allowed(); allowed != "" {
-		notes = append(notes, allowed)
+	if f.Allowed != "" {
+		notes = append(notes, f.Allowed)
 	}
-	text := f.doc
+	text := f.Doc
 	if notes != nil {
 		text += " [" + strings.Join(notes, "; ") + "]"
 	}

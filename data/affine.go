@@ -22,13 +22,7 @@ func (a Affine) valid() {
 	}
 }
 
-// Apply writes a randomly distorted src into dst, both (channels, height, width) and not overlapping. Pixels from outside the image are
-// 0. It always draws six values from rng, so that setting one field to 0 leaves the other draws unchanged. It allocates nothing.
-func (a Affine) Apply(dst, src []float32, channels, height, width int, rng *rand.Rand) {
-	a.valid()
-	a.draw(rng).apply(dst, src, channels, height, width)
-}
-
+// draw always draws six values from rng, so that setting one field to 0 leaves the other draws unchanged.
 func (a Affine) draw(rng *rand.Rand) (d distortion) {
 	d.rotate = a.Rotate * (2*rng.Float64() - 1)
 	d.shiftX = a.Shift * (2*rng.Float64() - 1)
@@ -47,7 +41,8 @@ type distortion struct {
 	scaleX, scaleY float64 // factors
 }
 
-// apply samples src by the inverse map. With p a pixel's offset from the centre c,
+// apply writes the distorted src into dst, both (channels, height, width) and not overlapping. Pixels from outside the image are 0. It
+// samples src by the inverse map and allocates nothing. With p a pixel's offset from the centre c,
 //
 //	p_dst = R·H·S·p_src + shift,  R = |cos -sin|  H = |1 tan|  S = |sx 0 |
 //	                                  |sin  cos|      |0  1 |      |0  sy|

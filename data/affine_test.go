@@ -25,7 +25,13 @@ func sameBits(a, b []float32) bool {
 	return len(a) == len(b)
 }
 
-// Fails on a centre off by half a pixel, and interpolation where none is due.
+// Apply is one random distortion without the other steps of Augment.
+func (a Affine) Apply(dst, src []float32, channels, height, width int, rng *rand.Rand) {
+	a.valid()
+	a.draw(rng).apply(dst, src, channels, height, width)
+}
+
+// Fails if the centre is off by half a pixel, or an identity interpolates.
 func TestIdentityLeavesTheBits(t *testing.T) {
 	rng := random.Stream(1, "test")
 	for _, shape := range [][3]int{{1, 8, 8}, {3, 5, 8}, {2, 7, 1}, {1, 1, 1}} {
@@ -91,10 +97,10 @@ func TestQuarterTurns(t *testing.T) {
 	}
 }
 
-// apply's simple twin: the forward matrix multiplied out and inverted, every source pixel weighed by the product of
+// apply compared with a reference: the forward matrix is multiplied out and inverted, and every source pixel weighted by the product of
 // two hat functions. Fails on a wrong inverse, a wrong order of the four steps, and lost or doubled edge pixels. Values
 // are below 1 and four float32 products are summed: 1e-6 is above four roundings of 6e-8 each and of the weights.
-func TestAgainstSimpleTwin(t *testing.T) {
+func TestAffineAgainstReference(t *testing.T) {
 	const channels, height, width = 2, 6, 9
 	rng := random.Stream(2, "test")
 	between := func(a, b float64) float64 { return a + (b-a)*rng.Float64() }

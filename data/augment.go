@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 )
 
 // Augment is the random augmentation of a training image, in this order. The zero value is none.
@@ -97,17 +98,11 @@ func cropFlip(dst, src []float32, dx, dy int, flip bool, channels, height, width
 			continue
 		}
 		s := src[(row-dy)*width : (row-dy+1)*width]
-		if !flip {
-			clear(d[:from])
-			copy(d[from:to], s[from-dx:to-dx])
-			clear(d[to:])
-			continue
+		clear(d[:from])
+		copy(d[from:to], s[from-dx:to-dx])
+		clear(d[to:])
+		if flip {
+			slices.Reverse(d)
 		}
-		clear(d[:width-to])
-		mirror := d[width-to : width-from]
-		for i, v := range s[from-dx : to-dx] {
-			mirror[len(mirror)-1-i] = v
-		}
-		clear(d[width-from:])
 	}
 }

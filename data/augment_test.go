@@ -8,9 +8,9 @@ import (
 	"lte/random"
 )
 
-// cropFlip's simple twin: the image laid into a larger black one, a piece of it cut out, and that read backwards.
-// Fails on a direction or an axis mistaken, a flip before the crop, edges doubled or left as they were.
-func TestCropFlipAgainstSimpleTwin(t *testing.T) {
+// cropFlip compared with a reference: the image is padded with black, cropped, and mirrored. Fails if directions or axes are exchanged, if
+// the flip precedes the crop, or if edges are doubled or not overwritten.
+func TestCropFlipAgainstReference(t *testing.T) {
 	const channels, height, width, pad = 2, 4, 5, 5
 	rng := random.Stream(1, "test")
 	src := noise(channels*height*width, rng)
@@ -54,9 +54,8 @@ func TestNothingAndTwoFlips(t *testing.T) {
 	}
 }
 
-// The order and the draws: an affine distortion alone is what Affine computes from the stream, bit for bit, and with crop
-// and flip those come after it, each by the same numbers whatever else is on. Fails on a run's images changed by an
-// option that is off.
+// Augment applies the affine distortion, then crop and flip, each with the same random values whichever of the others are enabled. Fails
+// if a disabled option changes a run's images.
 func TestStepsInOrder(t *testing.T) {
 	const channels, height, width = 3, 8, 8
 	rng := random.Stream(1, "test")
@@ -101,7 +100,7 @@ func TestStepsInOrder(t *testing.T) {
 	}
 }
 
-// Fails on a crop that never reaches an edge, goes beyond, or favours a place, and a flip of more or less than half.
+// Fails if crops are not uniform up to the edges, or if other than half of the images are flipped.
 // 9000 draws: each of 9 shifts comes 1000 ± 30 times, a flip 4500 ± 47; five deviations are allowed.
 func TestCropAndFlipAreFair(t *testing.T) {
 	const n, crop = 9000, 4
@@ -127,7 +126,7 @@ func TestCropAndFlipAreFair(t *testing.T) {
 	}
 }
 
-// Fails on options that would leave nothing of an image, and slices that don't fit.
+// Fails if a crop of the complete image, or slices of wrong lengths, are accepted.
 func TestAugmentMisuse(t *testing.T) {
 	x, y, z, short := make([]float32, 64), make([]float32, 64), make([]float32, 64), make([]float32, 63)
 	apply := func(a Augment, dst, src, room []float32) func() {
@@ -176,7 +175,7 @@ func BenchmarkCropFlip(b *testing.B) {
 // A feed of 32×32 colour images in memory, one core.
 func BenchmarkFeedCropFlip(b *testing.B) {
 	m := newMemory(1000, 3, 32, 32)
-	set := &Set{Name: "bytes", Classes: 1, Channels: 3, Height: 32, Width: 32,
+	set := &Set{Name: "bytes", Classes: 1, Shape: Shape{Channels: 3, Height: 32, Width: 32},
 		Mean: []float32{0.5, 0.5, 0.5}, Std: []float32{0.3, 0.3, 0.3}, Train: m, Test: m}
 	f := NewFeed(set, FeedOptions{Seed: 1, Batch: 100, Size: 1, Augment: Augment{Crop: 4, Flip: true}})
 	defer f.Close()

@@ -31,8 +31,8 @@ func flipped(content string, at int) string {
 	return string(b)
 }
 
-// Every file of every kind of plain pixels cut, grown, emptied, removed or wrong in a byte. Fails on damage that passes as
-// data, and errors that don't name the file and the place in it.
+// Every file of every kind of raw pixels truncated, extended, emptied, removed or changed in one byte. Fails if damage is accepted as
+// data, or if an error does not name the file and the position in it.
 func TestBrokenPixelFilesAreErrors(t *testing.T) {
 	for _, k := range []struct {
 		name    string
@@ -94,7 +94,7 @@ func TestBrokenPixelFilesAreErrors(t *testing.T) {
 	}
 }
 
-// Fails on a zip that is cut or flipped anywhere and passes: every image of it has a checksum.
+// Fails if a zip with a truncation or a flipped bit is accepted: each of its images has a checksum.
 func TestBrokenZipIsAnError(t *testing.T) {
 	whole := zipOf(cats("test"))
 	for n := 1; n < len(whole); n += 29 {

@@ -19,8 +19,7 @@ type brokenCase struct {
 	words   []string // what the error says
 }
 
-// Every complaint says which file, what is wrong, what was expected and what to do. Fails on damage that passes as
-// data, and errors that leave their reader helpless.
+// Every error says which file, what is wrong, what was expected and what to do. Fails also if damage is accepted as data.
 func TestBrokenSetsAreErrors(t *testing.T) {
 	noise := image.NewGray(image.Rect(0, 0, 3, 2))
 	whole := encoded(func(b *bytes.Buffer) error { return jpeg.Encode(b, noise, nil) })
@@ -98,8 +97,8 @@ func TestBrokenLinkInAFolder(t *testing.T) {
 	}
 }
 
-// Fails on an archive cut short anywhere, between two files too, that opens as a smaller set; archive/tar alone takes
-// the end of the file for the end of the archive.
+// Fails if an archive truncated anywhere, also between two files, opens as a smaller set; archive/tar takes the end of the file for the end
+// of the archive.
 func TestTruncatedArchivesAreErrors(t *testing.T) {
 	plain := tarOf(cats("test"))
 	end := len(strings.TrimRight(plain, "\x00")) // of the last file
@@ -130,7 +129,7 @@ func TestTruncatedArchivesAreErrors(t *testing.T) {
 	}
 }
 
-// Fails on an error that hangs on which core was first: of many broken images the first one is named, every time.
+// Fails if the error depends on timing: of many broken images always the first one is named.
 func TestFirstBrokenImageIsReported(t *testing.T) {
 	members := cats("test")
 	for i := range 40 {

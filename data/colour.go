@@ -1,7 +1,7 @@
 package data
 
 import (
-	"fmt"
+	"cmp"
 	"math/rand/v2"
 
 	"lte/data/transform"
@@ -11,17 +11,9 @@ import (
 // field is the x of a factor uniform in max(0, 1-x)..1+x; 0: none.
 type ColourJitter struct{ Brightness, Contrast, Saturation float64 }
 
-// Check returns an error that names the configuration key unless j is in range; the negated comparison catches NaN.
+// Check returns an error that names the configuration key unless j is in range.
 func (j ColourJitter) Check() error {
-	for _, k := range []struct {
-		key string
-		is  float64
-	}{{"brightness", j.Brightness}, {"contrast", j.Contrast}, {"saturation", j.Saturation}} {
-		if !(k.is >= 0 && k.is <= 100) {
-			return fmt.Errorf("data.%s %v: expected 0..100; correct data.%s", k.key, k.is, k.key)
-		}
-	}
-	return nil
+	return cmp.Or(inRange("brightness", j.Brightness, 0, 100), inRange("contrast", j.Contrast, 0, 100), inRange("saturation", j.Saturation, 0, 100))
 }
 
 // orders are the permutations of three operations.

@@ -8,8 +8,8 @@ import (
 	"lte/random"
 )
 
-// torchvision's ColorJitter by hand: factors uniform in max(0, 1-x)..1+x, each of its own draw, in an order that is drawn. An operation
-// that is off leaves the others, and what is drawn after them, as they were.
+// ColourJitter compared with torchvision's ColorJitter: factors uniform in max(0, 1-x)..1+x, each with its own draw, in random order. A
+// disabled operation changes neither the others nor later draws.
 func TestColourJitterEqualsTorchvision(t *testing.T) {
 	all := ColourJitter{Brightness: 0.4, Contrast: 0.3, Saturation: 1.5}
 	functions := []func(dst, src *Picture, factor float64){transform.Brightness, transform.Contrast, transform.Saturation}

@@ -12,7 +12,15 @@
 // batches are slices.
 package data
 
-import "cmp"
+import (
+	"cmp"
+	"fmt"
+
+	"lte/data/picture"
+)
+
+// Picture is a decoded image of any size.
+type Picture = picture.Picture
 
 // Images is an indexed, labelled collection. It is safe for concurrent use: the feed reads ahead while an evaluation reads the same
 // images.
@@ -26,23 +34,26 @@ type Images interface {
 	Picture(dst *Picture, i int) error
 }
 
+// Shape is the shape of an image.
+type Shape struct{ Channels, Height, Width int }
+
+// pixels returns the number of values of an image.
+func (s Shape) pixels() int { return s.Channels * s.Height * s.Width }
+
 // Set is a data set with its two splits.
 type Set struct {
-	Kind, Name              string
-	Classes                 int
-	ClassNames              []string  // (classes); nil: unnamed
-	Channels, Height, Width int       // of the model's input
-	White                   int       // the byte value of a Picture that represents 1, in 1..255; 0: 255
-	Mean, Std               []float32 // (channels), by which pixels in 0..1 are normalised; Std is never 0
-	Fit                     Fit       // for pictures of other sizes
-	Workers                 int       // goroutines that prepare images at once; 0: one
-	Train, Test             Images
+	Kind, Name  string
+	Classes     int
+	ClassNames  []string  // (classes); nil: unnamed
+	Shape                 // of the model's input
+	White       int       // the byte value of a Picture that represents 1, in 1..255; 0: 255
+	Mean, Std   []float32 // (channels), by which pixels in 0..1 are normalised; Std is never 0
+	Fit         Fit       // for pictures of other sizes
+	Workers     int       // goroutines that prepare images at once; 0: one
+	Train, Test Images
 
 	sizes error // set where images differ in size: Height and Width are then those of the first one
 }
-
-// pixels returns the number of values of one image.
-func (s *Set) pixels() int { return s.Channels * s.Height * s.Width }
 
 // WhiteLevel is the byte value that represents 1: White, or 255 where it is 0.
 func (s *Set) WhiteLevel() int { return cmp.Or(s.White, 255) }
@@ -54,4 +65,12 @@ func levels(white int) *[256]float32 {
 		value[v] = float32(v) / float32(white)
 	}
 	return &value
+}
+
+// inRange returns an error that names a key of section data unless its value is in least..most; the negated comparison catches NaN.
+func inRange(key string, value, least, most float64) error {
+	if !(value >= least && value <= most) {
+		return fmt.Errorf("data.%s %v: expected %v..%v; correct data.%s", key, value, least, most, key)
+	}
+	return nil
 }

@@ -26,7 +26,7 @@ func (l labelled) Picture(dst *Picture, i int) error {
 	return nil
 }
 
-// Fails on measures of the wrong split or formula: the normalised training images have mean 0 and variance 1. The mean
+// Fails if mean and deviation are of the wrong split or formula: the normalised training images have mean 0 and variance 1. The mean
 // of 91,968 values near 1 in float32 is off by less than 1e-6.
 func TestTrainingImagesAreNormalised(t *testing.T) {
 	set := openTest(t)
@@ -44,7 +44,7 @@ func TestTrainingImagesAreNormalised(t *testing.T) {
 
 // Fails on a division by zero for a constant channel, and channels mixed up.
 func TestConstantChannelHasDeviationOne(t *testing.T) {
-	s := &Set{Channels: 2, Train: newMemory(1, 2, 1, 3)}
+	s := &Set{Shape: Shape{Channels: 2}, Train: newMemory(1, 2, 1, 3)}
 	if err := s.measure(); err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestConstantChannelHasDeviationOne(t *testing.T) {
 	}
 }
 
-// Fails on digits whose white is not 166: a byte of 16.
+// Fails if the white of the digits is not a byte of 16.
 func TestWhiteOfDigitsIs16(t *testing.T) {
 	set := openTest(t)
 	if v := levels(set.WhiteLevel()); set.White != 16 || v[16] != 1 || v[8] != 0.5 || v[0] != 0 {

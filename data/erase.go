@@ -1,9 +1,6 @@
 package data
 
-import (
-	"fmt"
-	"math/rand/v2"
-)
+import "math/rand/v2"
 
 // Erasing is the probability of random erasing of an image (Zhong, Zheng, Kang, Li and Yang, "Random Erasing Data Augmentation", arXiv
 // 1708.04896).
@@ -16,13 +13,8 @@ const (
 	erasedAspect = 1 / 0.3
 )
 
-// Check returns an error that names the configuration's key unless e is in range; the negated comparison catches NaN.
-func (e Erasing) Check() error {
-	if !(e >= 0 && e <= 1) {
-		return fmt.Errorf("data.random_erasing %v: expected 0..1; correct data.random_erasing", float64(e))
-	}
-	return nil
-}
+// Check returns an error that names the configuration's key unless e is in range.
+func (e Erasing) Check() error { return inRange("random_erasing", float64(e), 0, 1) }
 
 // apply sets a rectangle of a normalised image, (channels, height, width), to 0, the mean of its channel in the set. If ten draws do not
 // fit into the image, it is unchanged.

@@ -7,9 +7,9 @@ import (
 	"lte/random"
 )
 
-// What is erased: a rectangle, the same in all channels, of 2 to 33 % of the area and at most 1/0.3 times as wide as high, or as high as
-// wide (to a pixel's rounding), anywhere; of as many images as said (10000 draws: 3000 ± 46, five deviations allowed); uniform in area up
-// to what the image has no room for.
+// The erased rectangle is the same in all channels, has 2 to 33 % of the area and an aspect ratio of at most 1/0.3 (up to rounding to
+// pixels), anywhere in the image, for the configured fraction of the images (10000 draws: 3000 ± 46, five deviations allowed). Its area is
+// uniform, except that large ones do not always fit.
 func TestErasedRectanglesHaveTheirDistribution(t *testing.T) {
 	const n, channels, height, width = 10000, 3, 60, 80
 	rng := random.Stream(1, "test")

@@ -34,8 +34,8 @@ func sameBatches(a, b []Batch) bool {
 	})
 }
 
-// The feed against the same work done directly, image by image. Fails on a batch overwritten while the caller has it,
-// batches out of order, a scratch image or stream carried over, labels of other images.
+// The feed compared with images prepared one by one. Fails if a batch is overwritten while the caller has it, if batches are out of order,
+// if a buffer or a stream is carried over, or if labels are of other images.
 func TestFeedIsDirectComputation(t *testing.T) {
 	set := openTest(t)
 	for _, augment := range []Augment{{}, jitter, {Flip: true}, {Crop: 2, Flip: true}, {Affine: jitter.Affine, Crop: 1, Flip: true}} {
@@ -79,8 +79,8 @@ func TestFeedIsDirectComputation(t *testing.T) {
 	}
 }
 
-// Fails on augmentation that depends on the rank, the number of ranks or the place in a batch: what the ranks see
-// together is the same, bit for bit, however many they are.
+// Fails if augmentation depends on the rank, the number of ranks or the position in a batch: the global batch is the same, bit for bit, for
+// any number of ranks.
 func TestFeedsTogetherIndependentOfRanks(t *testing.T) {
 	set := openTest(t)
 	const global, steps = 240, 7 // beyond an epoch
@@ -104,8 +104,8 @@ func TestFeedsTogetherIndependentOfRanks(t *testing.T) {
 	}
 }
 
-// The same N heads on 1, 2, 4 ranks, H = N/ranks a rank: head h of step t sees the positions (t·N + h)·b and on. Catches
-// a rank whose heads hold other shares, or the same ones in another order, and augmentation that hangs on the place.
+// The same N heads on 1, 2, 4 ranks, with H = N/ranks per rank: head h of step t gets the positions from (t·N + h)·b on. Fails if a rank's
+// heads get other mini-batches, or in another order, or if augmentation depends on the position.
 func TestHeadsKeepTheirImages(t *testing.T) {
 	set := openTest(t)
 	const heads, b, steps = 8, 15, 25 // two epochs
@@ -140,8 +140,8 @@ func TestHeadsKeepTheirImages(t *testing.T) {
 	}
 }
 
-// data.share = "shard": eight heads on 1, 2, 4 ranks see, image for image, what each sees on a rank of its own, all of it out of the
-// shard of its number; and a feed that starts within an epoch continues with the next image.
+// data.share = "shard": eight heads on 1, 2, 4 ranks get the same images as on one rank each, all from their own shards; a feed that starts
+// within an epoch continues with the next image.
 func TestShardsIndependentOfRanks(t *testing.T) {
 	set := openTest(t)
 	const heads, b, steps, start = 8, 15, 25, 17
@@ -178,8 +178,8 @@ func TestShardsIndependentOfRanks(t *testing.T) {
 	}
 }
 
-// data.share = "same": rank 0 of 1 everywhere. Fails on a feed that knows more of its rank than it is told, and an epoch
-// that goes by faster than one mini-batch a step.
+// data.share = "same": rank 0 of 1 on every rank. Fails if the ranks' batches differ, or if an epoch advances by more than one mini-batch
+// per step.
 func TestSameImagesForAllHeads(t *testing.T) {
 	set := openTest(t)
 	o := FeedOptions{Seed: 4, Batch: 30, Rank: 0, Size: 1, Augment: jitter}
@@ -200,12 +200,12 @@ func TestSameImagesForAllHeads(t *testing.T) {
 	}
 }
 
-// first is a collection of one image alone.
+// first is a collection of one image.
 type first struct{ Images }
 
 func (first) Len() int { return 1 }
 
-// Fails on an image distorted alike in every epoch, or alike for every seed.
+// Fails if an image is augmented equally in every epoch, or for every seed.
 func TestAugmentationDependsOnEpochAndSeed(t *testing.T) {
 	set := openTest(t)
 	one := *set
@@ -220,7 +220,7 @@ func TestAugmentationDependsOnEpochAndSeed(t *testing.T) {
 	}
 }
 
-// Fails on a resumed run that sees other images than the one that was not interrupted.
+// Fails if a resumed run gets other images than an uninterrupted one.
 func TestStartResumesExactly(t *testing.T) {
 	set := openTest(t)
 	o := FeedOptions{Seed: 5, Batch: 90, Rank: 1, Size: 2, Augment: jitter}
@@ -237,7 +237,7 @@ func TestStartResumesExactly(t *testing.T) {
 	}
 }
 
-// Fails on a worker left behind, whatever state Close finds it in, and a Next that hangs or succeeds afterwards.
+// Fails if a goroutine outlives Close, in whatever state it is, or if Next hangs or succeeds afterwards.
 func TestCloseLeavesNoGoroutine(t *testing.T) {
 	set := openTest(t)
 	before := runtime.NumGoroutine()
@@ -261,7 +261,7 @@ func TestCloseLeavesNoGoroutine(t *testing.T) {
 
 var errImage = errors.New("broken image")
 
-// broken fails at its third image in the way of its name.
+// broken fails at its third image, in the way that its name says.
 type broken string
 
 func (broken) Len() int { return 4 }
@@ -291,8 +291,8 @@ func (b broken) Picture(dst *Picture, i int) error {
 	return nil
 }
 
-// Fails on a crash or a hang where an image fails, an error that doesn't say which image and why, batches before the
-// failure lost, and a second Next that waits for a worker that has ended.
+// Fails if an image that fails crashes or blocks the program, if the error does not say which image and why, if batches before the failure
+// are lost, or if a second Next blocks.
 func TestBrokenImageIsAnError(t *testing.T) {
 	words := map[broken][]string{
 		"error": {"image 2", `"broken"`, "third.png: broken image"},
@@ -303,7 +303,7 @@ func TestBrokenImageIsAnError(t *testing.T) {
 		"exit":  {"ended"},
 	}
 	for b, want := range words {
-		set := &Set{Name: "broken", Classes: 10, Channels: 1, Height: 2, Width: 2,
+		set := &Set{Name: "broken", Classes: 10, Shape: Shape{Channels: 1, Height: 2, Width: 2},
 			Mean: []float32{0}, Std: []float32{1}, Train: b, Test: b}
 		f := NewFeed(set, FeedOptions{Seed: 1, Batch: 1, Size: 1})
 		good := 0
@@ -344,9 +344,9 @@ func TestBrokenImageIsAnError(t *testing.T) {
 	}
 }
 
-// Fails on an evaluation that misses images, counts some twice, or goes wrong with fewer images than ranks.
+// Fails if an evaluation omits images, counts some twice, or fails with fewer images than ranks.
 func TestEachBatchSharesOut(t *testing.T) {
-	set := &Set{Name: "labelled", Classes: 50, Channels: 1, Height: 1, Width: 2, White: 1, Mean: []float32{1}, Std: []float32{2}}
+	set := &Set{Name: "labelled", Classes: 50, Shape: Shape{Channels: 1, Height: 1, Width: 2}, White: 1, Mean: []float32{1}, Std: []float32{2}}
 	for _, n := range []int{0, 1, 5, 24, 25} {
 		images := make(labelled, n)
 		for i := range images {
@@ -384,7 +384,7 @@ func TestEachBatchSharesOut(t *testing.T) {
 	}
 }
 
-// Fails on an evaluation that goes on after its caller has failed, or hides the caller's error.
+// Fails if an evaluation continues after an error of its caller, or hides it.
 func TestEachBatchStopsAtAnError(t *testing.T) {
 	set := openTest(t)
 	calls := 0
@@ -394,8 +394,7 @@ func TestEachBatchStopsAtAnError(t *testing.T) {
 	}
 }
 
-// Fails on a feed that allocates per image or batch. Images lie far enough apart that an epoch's end, which derives
-// one stream, counts little.
+// Fails if a feed allocates per image or batch. Epochs are long enough that the stream derived for each counts little.
 func TestFeedAllocatesLittle(t *testing.T) {
 	for name, k := range map[string]struct {
 		set     *Set
@@ -415,7 +414,7 @@ func TestFeedAllocatesLittle(t *testing.T) {
 	}
 }
 
-// slow is an image that takes its time.
+// slow is a collection whose images take 5 ms each.
 type slow struct{ labelled }
 
 func (s slow) Picture(dst *Picture, i int) error {
@@ -423,10 +422,10 @@ func (s slow) Picture(dst *Picture, i int) error {
 	return s.labelled.Picture(dst, i)
 }
 
-// Fails on a Wait that counts the caller's own time, or none. On the bubble's clock a batch takes exactly 10 ms.
+// Fails if Wait includes the caller's own time, or is always 0. By the clock of synctest a batch takes exactly 10 ms.
 func TestWaitCountsOnlyWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		set := &Set{Name: "slow", Classes: 1, Channels: 1, Height: 1, Width: 2, Mean: []float32{0}, Std: []float32{1},
+		set := &Set{Name: "slow", Classes: 1, Shape: Shape{Channels: 1, Height: 1, Width: 2}, Mean: []float32{0}, Std: []float32{1},
 			Train: slow{labelled{0}}}
 		f := NewFeed(set, FeedOptions{Batch: 2, Size: 1})
 		defer f.Close()

@@ -18,7 +18,7 @@ type Fit struct {
 // of the input's size is unchanged.
 func (f Fit) plan(height, width, toHeight, toWidth int) picture.Plan {
 	if height == toHeight && width == toWidth {
-		return entire(picture.Full(height, width), height, width)
+		return picture.Uncropped(picture.Full(height, width), height, width)
 	}
 	p := picture.Plan{Box: picture.Full(height, width)}
 	p.Height, p.Width = int(math.Round(float64(toHeight)/f.Keep)), int(math.Round(float64(toWidth)/f.Keep))
@@ -30,11 +30,6 @@ func (f Fit) plan(height, width, toHeight, toWidth int) picture.Plan {
 	}
 	p.Crop = picture.Box{Top: (p.Height - toHeight) / 2, Left: (p.Width - toWidth) / 2, Height: toHeight, Width: toWidth}
 	return p
-}
-
-// entire is the plan that resizes a box to height×width.
-func entire(box picture.Box, height, width int) picture.Plan {
-	return picture.Plan{Box: box, Height: height, Width: width, Crop: picture.Full(height, width)}
 }
 
 // ResizedCrop is a random resized crop (Szegedy et al. 2014, arXiv 1409.4842; drawn as in torchvision's RandomResizedCrop). The zero
@@ -52,10 +47,7 @@ func (p ResizedCrop) Check() error {
 	if !(p.Area > 0 && p.Area <= 1) {
 		return fmt.Errorf("data.resized_crop_area %v: expected above 0, at most 1; correct data.resized_crop_area", p.Area)
 	}
-	if !(p.Aspect >= 1 && p.Aspect <= 100) {
-		return fmt.Errorf("data.resized_crop_aspect %v: expected 1..100; correct data.resized_crop_aspect", p.Aspect)
-	}
-	return nil
+	return inRange("resized_crop_aspect", p.Aspect, 1, 100)
 }
 
 // drawCrop returns a random crop with a share between least and most of a picture's area. The area is uniform, the logarithm of the
@@ -77,12 +69,7 @@ func (p ResizedCrop) draw(height, width int, rng *rand.Rand) picture.Box {
 	if b, ok := drawCrop(height, width, p.Area, 1, p.Aspect, rng); ok {
 		return b
 	}
-	h, w := height, width
-	if most := int(math.RoundToEven(float64(height) * p.Aspect)); w > most {
-		w = most
-	}
-	if most := int(math.RoundToEven(float64(width) * p.Aspect)); h > most {
-		h = most
-	}
+	h := min(height, int(math.RoundToEven(float64(width)*p.Aspect)))
+	w := min(width, int(math.RoundToEven(float64(height)*p.Aspect)))
 	return picture.Box{Top: (height - h) / 2, Left: (width - w) / 2, Height: h, Width: w}
 }

@@ -12,7 +12,7 @@ import (
 	"lte/random"
 )
 
-// album is pictures of many sizes; their label is their number.
+// album is a collection of pictures of many sizes, labelled by their indices.
 type album []Picture
 
 func newAlbum(n int) album {
@@ -36,12 +36,12 @@ func (a album) Picture(dst *Picture, i int) error {
 
 func albumSet(n int) *Set {
 	a := newAlbum(n)
-	return &Set{Name: "album", Classes: n, Channels: 3, Height: 8, Width: 8, Fit: Fit{Keep: 0.875},
+	return &Set{Name: "album", Classes: n, Shape: Shape{Channels: 3, Height: 8, Width: 8}, Fit: Fit{Keep: 0.875},
 		Mean: []float32{0.4, 0.5, 0.6}, Std: []float32{0.2, 0.3, 0.4}, Train: a, Test: a}
 }
 
-// torchvision's Resize(256) and CenterCrop(224), and what of other shapes comes nearest. Fails if the longer side is
-// resized to the size meant for the shorter one, if the middle is off, or if a side is left too short to cut from.
+// torchvision's Resize(256) and CenterCrop(224), and the nearest to it for other shapes. Fails if the longer side is resized to the size of
+// the shorter one, if the crop is not centred, or if a side is too short to crop.
 func TestFitPlanEqualsTorchvision(t *testing.T) {
 	for _, k := range []struct {
 		height, width, toHeight, toWidth int
@@ -50,7 +50,7 @@ func TestFitPlanEqualsTorchvision(t *testing.T) {
 		{375, 500, 224, 224, picture.Plan{Box: picture.Full(375, 500), Height: 256, Width: 341, Crop: picture.Box{Top: 16, Left: 58, Height: 224, Width: 224}}},
 		{500, 375, 224, 224, picture.Plan{Box: picture.Full(500, 375), Height: 341, Width: 256, Crop: picture.Box{Top: 58, Left: 16, Height: 224, Width: 224}}},
 		{256, 341, 224, 224, picture.Plan{Box: picture.Full(256, 341), Height: 256, Width: 341, Crop: picture.Box{Top: 16, Left: 58, Height: 224, Width: 224}}},
-		{224, 224, 224, 224, entire(picture.Full(224, 224), 224, 224)},
+		{224, 224, 224, 224, picture.Uncropped(picture.Full(224, 224), 224, 224)},
 		{32, 32, 224, 224, picture.Plan{Box: picture.Full(32, 32), Height: 256, Width: 256, Crop: picture.Box{Top: 16, Left: 16, Height: 224, Width: 224}}},
 		{100, 100, 28, 56, picture.Plan{Box: picture.Full(100, 100), Height: 64, Width: 64, Crop: picture.Box{Top: 18, Left: 4, Height: 28, Width: 56}}},
 	} {
@@ -69,7 +69,7 @@ func TestFitPlanEqualsTorchvision(t *testing.T) {
 	}
 }
 
-// Fails if an area or an aspect lies outside of what is asked for, if a piece leaves the picture, if a corner is never
+// Fails if an area or an aspect ratio is out of range, if a crop exceeds the picture, if a corner is never
 // reached, or if areas are not drawn uniformly: up to 0.6 all fit into this picture, half of these are up to 0.34, and of
 // 4000 draws the difference is less than five deviations, 250.
 func TestResizedCropDraws(t *testing.T) {
@@ -96,7 +96,7 @@ func TestResizedCropDraws(t *testing.T) {
 	if d := small - medium; d < -250 || d > 250 || medium < 1000 || slices.Max(least[:]) > 1 {
 		t.Errorf("%d pieces of area up to 0.34, %d up to 0.6, nearest to the edges %v", small, medium, least)
 	}
-	// A strip has no piece of an area near its own: the middle, as wide as it may be.
+	// No crop of a strip has nearly its area: the centre, as wide as allowed.
 	if b, want := (ResizedCrop{Area: 1, Aspect: 2}).draw(10, 100, rng), (picture.Box{Top: 0, Left: 40, Height: 10, Width: 20}); b != want {
 		t.Errorf("of a strip %+v, want %+v", b, want)
 	}
@@ -105,8 +105,8 @@ func TestResizedCropDraws(t *testing.T) {
 	}
 }
 
-// Pictures of many sizes, through the feed and by hand. Fails if a piece depends on anything but (seed, epoch, image), if
-// evaluation draws one, or if the mirror or the normalisation is of another channel or image.
+// Pictures of many sizes, prepared by the feed and directly. Fails if a crop depends on anything but (seed, epoch, image), if evaluation
+// draws one, or if flip or normalisation are of another channel or image.
 func TestFeedOfManySizes(t *testing.T) {
 	set := albumSet(20)
 	crop := ResizedCrop{Area: 0.2, Aspect: 1.5}
@@ -131,7 +131,7 @@ func TestFeedOfManySizes(t *testing.T) {
 			set.Train.Picture(&p, image)
 			box := crop.draw(p.Height, p.Width, random.Stream(3, "resized crop", uint64(epoch), uint64(image)))
 			flip := Augment{Flip: true}.draw(random.Stream(3, "augment", uint64(epoch), uint64(image))).flip
-			if !sameBits(b.Images[j*192:(j+1)*192], direct(entire(box, 8, 8), flip)) || b.Labels[j] != image {
+			if !sameBits(b.Images[j*192:(j+1)*192], direct(picture.Uncropped(box, 8, 8), flip)) || b.Labels[j] != image {
 				t.Fatalf("step %d, image %d of the batch differs from its direct computation", step, j)
 			}
 		}
@@ -150,7 +150,7 @@ func TestFeedOfManySizes(t *testing.T) {
 	}
 }
 
-// unreadable are images none of which can be read; some take their time to say so.
+// unreadable are images none of which can be read, some only after a delay.
 type unreadable map[int]time.Duration
 
 func (unreadable) Len() int      { return 64 }
@@ -160,12 +160,12 @@ func (u unreadable) Picture(_ *Picture, i int) error {
 	return errImage
 }
 
-// Of several images that fail the first one of the batch is reported, where others fail before it and after it.
+// Of several images that fail the first one of the batch is reported, even if others fail earlier.
 func TestFirstFailureIsReported(t *testing.T) {
 	s := NewSampler(64, 1)
 	_, image := s.At(0)
 	_, second := s.At(1)
-	set := &Set{Name: "unreadable", Classes: 1, Channels: 1, Height: 2, Width: 2, Workers: 4, Mean: []float32{0}, Std: []float32{1},
+	set := &Set{Name: "unreadable", Classes: 1, Shape: Shape{Channels: 1, Height: 2, Width: 2}, Workers: 4, Mean: []float32{0}, Std: []float32{1},
 		Train: unreadable{image: 10 * time.Millisecond, second: 30 * time.Millisecond}}
 	f := NewFeed(set, FeedOptions{Seed: 1, Batch: 8, Size: 1})
 	defer f.Close()
@@ -174,7 +174,7 @@ func TestFirstFailureIsReported(t *testing.T) {
 	}
 }
 
-// Fails if what an image becomes depends on the goroutine that prepares it, or if batches leave their order.
+// Fails if the result depends on the goroutine that prepares an image, or if batches are out of order.
 func TestWorkersGiveTheSame(t *testing.T) {
 	var want []Batch
 	for _, workers := range []int{0, 1, 2, 3, 9} {
@@ -197,7 +197,7 @@ func TestWorkersGiveTheSame(t *testing.T) {
 			t.Errorf("%d workers: other batches", workers)
 		}
 		for _, how := range []broken{"error", "index", "exit"} {
-			set := &Set{Name: "broken", Classes: 10, Channels: 1, Height: 2, Width: 2, Workers: workers,
+			set := &Set{Name: "broken", Classes: 10, Shape: Shape{Channels: 1, Height: 2, Width: 2}, Workers: workers,
 				Mean: []float32{0}, Std: []float32{1}, Train: how, Test: how}
 			f := NewFeed(set, FeedOptions{Seed: 1, Batch: 8, Size: 1})
 			if _, err := f.Next(); err == nil || workers > 1 && !strings.Contains(err.Error(), "image 2") {
@@ -208,7 +208,7 @@ func TestWorkersGiveTheSame(t *testing.T) {
 	}
 }
 
-// Fails if a name stands for other measures, if one channel's are not taken for three, or if three are taken for one.
+// Fails if a name stands for other values, if those of one channel do not apply to three, or if those of three apply to one.
 func TestNamedNormalizations(t *testing.T) {
 	for name, want := range map[string]float32{"imagenet": (0.6 - 0.485) / 0.229, "half": 0.2, "mnist": (0.6 - 0.1307) / 0.3081} {
 		set := albumSet(1)

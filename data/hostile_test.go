@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// refuses wants an error of Open that says words, on one line, soon, and without memory for what the source claims to hold.
+// refuses expects an error of Open with these words, on one line, soon, and without allocating what the source claims to hold.
 func refuses(t *testing.T, o Source, words ...string) {
 	t.Helper()
 	var before, after runtime.MemStats
@@ -89,7 +89,7 @@ func TestRegularFilesAlone(t *testing.T) {
 			t.Run(k.of+", "+kind, func(t *testing.T) { refuses(t, k.source, filepath.Base(k.name), kind) })
 		}
 	}
-	// One that is exchanged after the set was opened.
+	// A file that is replaced after the set was opened.
 	root := writeFolder(t, cats("test"))
 	set, err := Open(Source{Path: root, Unread: true}, 1)
 	if err != nil {
@@ -105,7 +105,7 @@ func TestRegularFilesAlone(t *testing.T) {
 	}
 }
 
-// Fails if a folder's links lead in circles, or to so many paths that no end of them is reached.
+// Fails if links form a cycle, or lead to so many paths that listing them does not end.
 func TestLinksThatLeadInCircles(t *testing.T) {
 	link := func(root string, links ...string) string {
 		for i := 0; i < len(links); i += 2 {
@@ -134,7 +134,7 @@ func TestLinksThatLeadInCircles(t *testing.T) {
 	}
 	refuses(t, Source{Path: link(root, filepath.Join(rooms, "0"), "train/fox")}, "a link to the same folder as", "remove one of them")
 	refuses(t, Source{Path: filepath.Join(rooms, "0")}, "a link to the same folder as")
-	// 2,000 links to a folder of 2,000 links are 4 million paths within the depth that is looked through for a set.
+	// 2,000 links to a folder of 2,000 links are 4 million paths within the depth that is searched for a set.
 	wide := t.TempDir()
 	for _, name := range []string{"a", "b", "c"} {
 		if err := os.Mkdir(filepath.Join(wide, name), 0o755); err != nil {
@@ -147,8 +147,8 @@ func TestLinksThatLeadInCircles(t *testing.T) {
 	refuses(t, Source{Path: filepath.Join(wide, "a")}, "a link to the same folder as")
 }
 
-// Fails if an option that is wrong whatever the files are, or that does not go with them, is taken for an error of files, or the
-// other way round: their exit codes differ.
+// Fails if an invalid option, or one that contradicts the files, is reported as an error of the files, or the other way round: their exit
+// codes differ.
 func TestOptionErrors(t *testing.T) {
 	shape := func(change func(*Synthetic)) Source {
 		y := Synthetic{Images: 10, Classes: 2, Channels: 1, Height: 2, Width: 2}
@@ -200,8 +200,7 @@ func TestOptionErrors(t *testing.T) {
 	}
 }
 
-// Fails if a class is trained on without being tested, or tested without being trained on, because it has one image; or if the share
-// of the test leaves a class none to learn from.
+// Fails if a class with one image is only in one of the splits, or if the fraction of the test images leaves a class without training images.
 func TestClassesTooSmallToSplit(t *testing.T) {
 	members := []member{{"cat/1.png", tint(1)}, {"cat/2.png", tint(2)}, {"cat/3.png", tint(3)}, {"cat/4.png", tint(4)}, {"cat/5.png", tint(5)}, {"dog/1.png", tint(6)}}
 	keptAs(t, members, func(path string) {

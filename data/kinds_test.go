@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// expectSplit wants images of those labels whose pictures begin and end with those bytes.
+// expectSplit expects images of those labels whose pictures begin and end with those bytes.
 func expectSplit(t *testing.T, of string, images Images, labels []int, first, last []uint8) {
 	t.Helper()
 	if images.Len() != len(labels) {
@@ -63,7 +63,7 @@ func cifar100() []member {
 	})
 }
 
-// Fails on a coarse label taken for a fine one, batches left out, and files found only where they lie at the root.
+// Fails if coarse labels are used instead of fine ones, if batches are omitted, or if files are only found at the root.
 func TestCIFARIsRead(t *testing.T) {
 	for _, top := range []string{"", "cifar-10-batches-bin/", "below/cifar-10-batches-bin/"} {
 		keptAs(t, cifar10(top), func(path string) {
@@ -111,7 +111,7 @@ func mnist(prefix, test string) []member {
 	}
 }
 
-// gzipped packs each file by itself.
+// gzipped compresses each file by gzip.
 func gzipped(members []member) []member {
 	members = slices.Clone(members)
 	for i, m := range members {
@@ -120,7 +120,7 @@ func gzipped(members []member) []member {
 	return members
 }
 
-// Fails on sizes read in another order, packed files, and EMNIST's images that lie column by column and letters from 1.
+// Fails on wrong sizes, compressed files, and EMNIST's images stored column by column and letters numbered from 1.
 func TestIDXIsRead(t *testing.T) {
 	plain := mnist("", "t10k")
 	both := append(slices.Clone(plain), gzipped(plain)...)
@@ -163,7 +163,7 @@ func stl10() []member {
 	})
 }
 
-// Fails on planes read row by row, and labels that begin with 1.
+// Fails if planes are read row by row, or labels not numbered from 1.
 func TestSTL10(t *testing.T) {
 	keptAs(t, stl10(), func(path string) {
 		set, err := Open(Source{Path: path}, 1)
@@ -195,8 +195,8 @@ func values(t *testing.T, images Images) (reds []uint8, labels []int) {
 	return reds, labels
 }
 
-// Caltech-256 as it comes: no split, and two classes with something else in them. Fails on that taken for images, a split
-// that depends on more than its seed, or that leaves a class out of either part.
+// Caltech-256 as distributed: no split, and other files in two classes. Fails if these are taken for images, if the split depends on more
+// than its seed, or if it omits a class from either part.
 func TestCaltech256(t *testing.T) {
 	members := []member{{"256_ObjectCategories/056.dog/greg/vision309/1.jpg", "no image"}, {"256_ObjectCategories/198.spider/RENAME2", "no image"}}
 	for i := range 10 {
@@ -234,8 +234,7 @@ func TestCaltech256(t *testing.T) {
 	})
 }
 
-// SUN397's classes, at two depths, with its own lists of a split or without. Fails on classes cut to one level, and lists
-// that are not heeded.
+// SUN397's classes, at two depths, with and without its split lists. Fails if classes are truncated to one level, or the lists ignored.
 func TestSUN397(t *testing.T) {
 	members := below("SUN397/", []member{
 		{"README.txt", "hello"}, {"ClassName.txt", "/a/abbey\n/c/church/indoor\n"},
@@ -279,7 +278,7 @@ func TestSUN397(t *testing.T) {
 	}
 }
 
-// ImageNet100's way: some class folders of a larger set. Fails on classes numbered by the list's order, and one that is not there.
+// A subset of a larger set's class folders, as ImageNet100 is. Fails if classes are numbered in the list's order, or a missing one is accepted.
 func TestClassList(t *testing.T) {
 	members := append(cats("val"), member{"train/ant/1.png", tint(9)}, member{"val/ant/1.png", tint(9)}, member{"val/extra/", ""})
 	keptAs(t, members, func(path string) {

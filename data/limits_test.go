@@ -25,7 +25,7 @@ func zeros(w io.Writer, n int) {
 	}
 }
 
-// packed packs what fill writes.
+// packed compresses what fill writes.
 func packedBy(by string, fill func(w io.Writer)) string {
 	return encoded(func(b *bytes.Buffer) error {
 		if by == "zstd" {
@@ -67,7 +67,7 @@ func entryOf(name string, kind byte, size, whole int64) string {
 
 const bombSize = 300 << 20
 
-// Fails if a file that is small claims to hold, or unpacks to, what no set has, and memory or time is given to it.
+// Fails if a small file that claims to hold, or decompresses to, more than any set takes memory or time.
 func TestArchivesBeyondLimits(t *testing.T) {
 	one := func(w io.Writer) {
 		a := tar.NewWriter(w)
@@ -141,7 +141,7 @@ func TestArchivesBeyondLimits(t *testing.T) {
 	}
 }
 
-// Fails if one image of a zip, a file of pixels or a label takes what no set has.
+// Fails if one image of a zip, a file of pixels or a label takes more memory than any set's.
 func TestFilesBeyondLimits(t *testing.T) {
 	zipped := func(claim uint32, unpacked int) string {
 		b := []byte(encoded(func(b *bytes.Buffer) error {
@@ -213,7 +213,7 @@ func TestFilesBeyondLimits(t *testing.T) {
 	}
 }
 
-// Fails if limits keep a set out that is small, or as small in its archive as real ones are.
+// Fails if the limits refuse a small set, or one compressed as well as real ones.
 func TestBlankSetsWithinLimits(t *testing.T) {
 	batch := strings.Repeat(record(3072, 0, 0, 1), 9000) // 28 MB that come to 100 KB
 	for _, by := range []string{"gzip", "zstd"} {

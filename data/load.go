@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -21,16 +22,15 @@ const probes = 32
 func (s *Set) load(from *source.Set, unread bool) error {
 	train, test := from.Train, from.Test
 	if train.Pixels != nil {
-		s.Channels, s.Height, s.Width = from.Channels, from.Height, from.Width
-		s.Train = &memory{train.Labels, train.Pixels, s.Channels, s.Height, s.Width}
-		s.Test = &memory{test.Labels, test.Pixels, s.Channels, s.Height, s.Width}
+		s.Shape = Shape{from.Channels, from.Height, from.Width}
+		s.Train, s.Test = &memory{s.Shape, train.Labels, train.Pixels}, &memory{s.Shape, test.Labels, test.Pixels}
 		return nil
 	}
 	s.Channels, s.Train, s.Test = 3, &files{split: train}, &files{split: test}
 	if unread {
 		return nil
 	}
-	all := append(append([]source.File(nil), train.Files...), test.Files...)
+	all := slices.Concat(train.Files, test.Files)
 	height, width, err := probe(all)
 	s.Height, s.Width = height, width
 	if err == nil && int64(len(all)) <= MaxDecoded/int64(3*height*width) {

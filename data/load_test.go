@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// Images of several sizes come one by one, as they are, and only with data.size. Fails on a set of which only the images of
-// the first one's size are read, and an error on the way that does not name the image.
+// Images of several sizes are decoded on demand, and only with data.size. Fails if only the images of the first one's size are read, or if
+// an error does not name the image.
 func TestImagesOfSeveralSizes(t *testing.T) {
 	members := append(cats("test"), member{"train/cat/0.png", pngOf(5, 4, 9)})
 	keptAs(t, members, func(path string) {
@@ -33,7 +33,7 @@ func TestImagesOfSeveralSizes(t *testing.T) {
 			t.Errorf("%s: mean %v, want 5.4", path, mean)
 		}
 	})
-	// One among many, which no probe of a few meets.
+	// One of many, which probing a few does not find.
 	var many []member
 	for i := range 64 {
 		many = append(many, member{fmt.Sprintf("train/cat/%02d.png", i), pngOf(map[bool]int{true: 4, false: 5}[i == 1], 4, uint8(i))})
@@ -77,7 +77,7 @@ func TestLargeSetsStayEncoded(t *testing.T) {
 	}
 }
 
-// Fails on a plain tar that is read into memory: what changes after it was opened is noticed.
+// Fails if a plain tar is read into memory: later changes of the file are noticed.
 func TestPlainTarsAreReadInPlace(t *testing.T) {
 	path := writeFile(t, "pets.tar", tarOf(append(cats("test"), member{"train/cat/0.png", pngOf(5, 4, 9)})))
 	set, err := Open(Source{Path: path, Unread: true}, 1)
@@ -93,7 +93,7 @@ func TestPlainTarsAreReadInPlace(t *testing.T) {
 	}
 }
 
-// Fails on a file with holes, which tar -S leaves out, read as if it lay there whole.
+// Fails if a sparse file, whose holes tar -S omits, is read as if it were stored completely.
 func TestSparseTar(t *testing.T) {
 	root := writeFolder(t, cifar10(""))
 	name := filepath.Join(root, "data_batch_1.bin")

@@ -1,7 +1,8 @@
 package data
 
 import (
-	"fmt"
+	"cmp"
+	"image"
 	"math"
 	"math/rand/v2"
 
@@ -21,17 +22,10 @@ type Mix struct {
 // None reports whether m never mixes.
 func (m Mix) None() bool { return m.Mixup == 0 && m.CutMix == 0 || m.Probability == 0 }
 
-// Check returns an error that names the configuration key unless m is in range; the negated comparisons catch NaN.
+// Check returns an error that names the configuration key unless m is in range.
 func (m Mix) Check() error {
-	for _, k := range []struct {
-		key      string
-		is, most float64
-	}{{"mixup", m.Mixup, math.MaxFloat32}, {"cutmix", m.CutMix, math.MaxFloat32}, {"mix_probability", m.Probability, 1}} {
-		if !(k.is >= 0 && k.is <= k.most) {
-			return fmt.Errorf("data.%s %v: expected 0..%v; correct data.%s", k.key, k.is, k.most, k.key)
-		}
-	}
-	return nil
+	return cmp.Or(inRange("mixup", m.Mixup, 0, math.MaxFloat32), inRange("cutmix", m.CutMix, 0, math.MaxFloat32),
+		inRange("mix_probability", m.Probability, 0, 1))
 }
 
 // Apply mixes a mini-batch of n = len(labels) images, (n, channels, height, width), in place: image i with image n-1-i, all with one λ,
@@ -66,7 +60,7 @@ func (m Mix) Apply(images []float32, others []int, labels []int, channels, heigh
 	}
 	b := drawBox(beta(m.CutMix, rng), height, width, rng)
 	swap(images, n, channels, height, width, b)
-	return float32(1 - float64(b.area())/float64(height*width))
+	return float32(1 - float64(b.Dx()*b.Dy())/float64(height*width))
 }
 
 // blend is mixup's x_i ← λ·x_i + (1-λ)·x_{n-1-i} for n images of size values.
@@ -82,32 +76,24 @@ func blend(images []float32, n, size int, lambda float32) {
 	}
 }
 
-// box is rows top..bottom-1 and columns left..right-1.
-type box struct{ top, bottom, left, right int }
-
-func (b box) area() int { return (b.bottom - b.top) * (b.right - b.left) }
-
 // drawBox is CutMix's box with √(1-λ) of the image's sides, about a uniformly drawn centre and clipped to the image (Yun et al., equation
 // 2, and their code).
-func drawBox(lambda float64, height, width int, rng *rand.Rand) box {
+func drawBox(lambda float64, height, width int, rng *rand.Rand) image.Rectangle {
 	ratio := math.Sqrt(1 - lambda)
 	halfHeight, halfWidth := int(float64(height)*ratio)/2, int(float64(width)*ratio)/2
 	y, x := rng.IntN(height), rng.IntN(width)
-	return box{
-		top: max(0, y-halfHeight), bottom: min(height, y+halfHeight),
-		left: max(0, x-halfWidth), right: min(width, x+halfWidth),
-	}
+	return image.Rect(x-halfWidth, y-halfHeight, x+halfWidth, y+halfHeight).Intersect(image.Rect(0, 0, width, height))
 }
 
 // swap exchanges a box of image i and image n-1-i.
-func swap(images []float32, n, channels, height, width int, in box) {
+func swap(images []float32, n, channels, height, width int, in image.Rectangle) {
 	size := channels * height * width
 	for i := range n / 2 {
 		for c := range channels {
-			for y := in.top; y < in.bottom; y++ {
+			for y := in.Min.Y; y < in.Max.Y; y++ {
 				row := (c*height + y) * width
-				a := images[i*size+row+in.left : i*size+row+in.right]
-				b := images[(n-1-i)*size+row+in.left:][:len(a)]
+				a := images[i*size+row+in.Min.X : i*size+row+in.Max.X]
+				b := images[(n-1-i)*size+row+in.Min.X:][:len(a)]
 				for k, x := range a {
 					a[k], b[k] = b[k], x
 				}

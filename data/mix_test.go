@@ -1,6 +1,7 @@
 package data
 
 import (
+	"image"
 	"math"
 	"slices"
 	"strings"
@@ -23,7 +24,7 @@ func counted(n int) (labels []int) {
 	return labels
 }
 
-// The law of both: image i is its own and its partner's, everywhere and by λ. Against a copy mixed value by value.
+// Image i is a mixture by λ of itself and its partner, compared with a copy mixed value by value.
 // Fails on a partner that was mixed already, another λ for the second of a pair, a box that differs between images or
 // channels or is no box, a λ that is not the box's area, and labels of others. Mixup: three roundings of 6e-8 of
 // values below 1.
@@ -90,26 +91,26 @@ func TestMixAgainstSimpleTwin(t *testing.T) {
 	}
 }
 
-// checkBox wants a box, and λ to be what is outside of it.
+// checkBox expects a box, and λ to be the share of the pixels outside of it.
 func checkBox(t *testing.T, k mixCase, in []bool, lambda float32) {
 	t.Helper()
-	b, n := box{top: k.height, left: k.width}, 0
+	b, n := image.Rectangle{}, 0
 	for at, is := range in {
 		if is {
 			y, x := at/k.width, at%k.width
-			b = box{min(b.top, y), max(b.bottom, y+1), min(b.left, x), max(b.right, x+1)}
+			b = b.Union(image.Rect(x, y, x+1, y+1))
 			n++
 		}
 	}
-	if n > 0 && n != b.area() {
-		t.Fatalf("%+v: %d pixels in a box of %d", k, n, b.area())
+	if n != b.Dx()*b.Dy() {
+		t.Fatalf("%+v: %d pixels in a box of %d", k, n, b.Dx()*b.Dy())
 	}
 	if want := float32(1 - float64(n)/float64(len(in))); lambda != want {
 		t.Fatalf("%+v: λ is %v, the share that stays %v", k, lambda, want)
 	}
 }
 
-// The mini-batch's mean image stays what it is: what one image gives its partner gets. Eight values below 1 and two
+// The mini-batch's mean image is unchanged, as each pair's sum is. Eight values below 1 and two
 // roundings of 6e-8 for each.
 func TestMixPreservesTheMean(t *testing.T) {
 	rng := random.Stream(1, "test")
@@ -132,7 +133,7 @@ func TestMixPreservesTheMean(t *testing.T) {
 	}
 }
 
-// Fails on a λ of 1 that changes a bit, and one of 0 that is no exchange.
+// Fails if λ = 1 changes a bit, or λ = 0 does not exchange the images.
 func TestMixAtItsEnds(t *testing.T) {
 	rng := random.Stream(1, "test")
 	before := noise(4*16, rng)
@@ -145,7 +146,7 @@ func TestMixAtItsEnds(t *testing.T) {
 		}
 	}
 	for range 100 {
-		if b := drawBox(1, 4, 4, rng); b.area() != 0 {
+		if b := drawBox(1, 4, 4, rng); !b.Empty() {
 			t.Fatalf("λ = 1 has a box %v", b)
 		}
 	}
@@ -159,31 +160,31 @@ func TestMixAtItsEnds(t *testing.T) {
 	}
 }
 
-// drawBox before it is cut off: sides √(1-λ) of the image's, rounded down to even numbers, as the published code has
-// it, about a centre that may be anywhere. Fails on a ratio without its root, sides exchanged, a centre that keeps away
-// from an edge.
+// Before clipping, drawBox has √(1-λ) of the image's sides, rounded down to even numbers as in the published code, about a centre anywhere
+// in the image. Fails on a ratio without the root, exchanged sides, or a centre that never reaches an edge.
 func TestBoxes(t *testing.T) {
 	rng := random.Stream(1, "test")
 	const height, width = 20, 40
 	for range 3000 {
 		lambda := rng.Float64()
 		b := drawBox(lambda, height, width, rng)
-		if b.top < 0 || b.bottom > height || b.left < 0 || b.right > width || b.top > b.bottom || b.left > b.right {
-			t.Fatalf("box %+v", b)
+		if !b.In(image.Rect(0, 0, width, height)) || b.Min.Y > b.Max.Y || b.Min.X > b.Max.X {
+			t.Fatalf("box %v", b)
 		}
 		tall, wide := int(height*math.Sqrt(1-lambda))/2*2, int(width*math.Sqrt(1-lambda))/2*2
-		inside := b.top > 0 && b.bottom < height && b.left > 0 && b.right < width
-		if h, w := b.bottom-b.top, b.right-b.left; h > tall || w > wide || inside && (h != tall || w != wide) {
-			t.Fatalf("λ %v: box %+v, want %d×%d or a part of it", lambda, b, wide, tall)
+		inside := b.Min.Y > 0 && b.Max.Y < height && b.Min.X > 0 && b.Max.X < width
+		if h, w := b.Dy(), b.Dx(); h > tall || w > wide || inside && (h != tall || w != wide) {
+			t.Fatalf("λ %v: box %v, want %d×%d or a part of it", lambda, b, wide, tall)
 		}
 	}
-	reach := box{top: 0, bottom: height, left: 0, right: width} // of 10 rows and 20 columns: the last top, the first bottom
+	reach := image.Rect(0, 0, width, height) // of 10 rows and 20 columns: the last top, the first bottom
 	for range 3000 {
 		b := drawBox(0.75, height, width, rng)
-		reach = box{max(reach.top, b.top), min(reach.bottom, b.bottom), max(reach.left, b.left), min(reach.right, b.right)}
+		reach.Min = image.Pt(max(reach.Min.X, b.Min.X), max(reach.Min.Y, b.Min.Y))
+		reach.Max = image.Pt(min(reach.Max.X, b.Max.X), min(reach.Max.Y, b.Max.Y))
 	}
-	if want := (box{height - 1 - 5, 5, width - 1 - 10, 10}); reach != want {
-		t.Errorf("boxes reach %+v, want %+v", reach, want)
+	if want := (image.Rectangle{Min: image.Pt(width-1-10, height-1-5), Max: image.Pt(10, 5)}); reach != want {
+		t.Errorf("boxes reach %v, want %v", reach, want)
 	}
 }
 
@@ -208,7 +209,7 @@ func TestBeta(t *testing.T) {
 	}
 }
 
-// Fails on a probability of the wrong thing, and one of the two mixes preferred. 4000 mini-batches: 1200 ± 29 are
+// Fails if other than Probability of the mini-batches are mixed, or other than half of these by CutMix. Of 4000 mini-batches 1200 ± 29 are
 // mixed, half of them by CutMix, ± 17; five deviations are allowed.
 func TestMixShares(t *testing.T) {
 	rng := random.Stream(1, "test")
@@ -228,7 +229,7 @@ func TestMixShares(t *testing.T) {
 	}
 }
 
-// Fails on a draw from elsewhere than the stream, and an allocation a call.
+// Fails if a draw is not from the stream, or if a call allocates.
 func TestMixFollowsItsStream(t *testing.T) {
 	mix := func(id uint64) ([]float32, float32) {
 		images := noise(4*48, random.Stream(1, "test"))
@@ -259,7 +260,7 @@ func TestMixFollowsItsStream(t *testing.T) {
 	}
 }
 
-// Fails on values that cannot be drawn taken, and an error that doesn't say the key.
+// Fails if a value out of range is accepted, or if the error does not name the key.
 func TestMixMisuse(t *testing.T) {
 	for key, m := range map[string]Mix{
 		"data.mixup": {Mixup: -1}, "data.cutmix": {CutMix: math.NaN()}, "data.mix_probability": {Probability: 1.5},
@@ -275,7 +276,7 @@ func TestMixMisuse(t *testing.T) {
 		"others": func() { bothMixes.Apply(x, l[:1], l, 1, 4, 4, rng) },
 		"α":      func() { Mix{Mixup: math.Inf(1)}.Apply(x, l, l, 1, 4, 4, rng) },
 		"range": func() {
-			(&Batch{Images: x, Labels: l}).Mix(bothMixes, &Set{Channels: 1, Height: 4, Width: 4}, 1, 3, rng)
+			(&Batch{Images: x, Labels: l}).Mix(bothMixes, &Set{Shape: Shape{Channels: 1, Height: 4, Width: 4}}, 1, 3, rng)
 		},
 	} {
 		func() {
@@ -289,8 +290,8 @@ func TestMixMisuse(t *testing.T) {
 	}
 }
 
-// Fails on heads' mini-batches mixed with each other, a head's λ or labels given to another, and targets of a batch
-// before left where the feed uses its room again.
+// Fails if mini-batches of several heads are mixed with each other, if λ or labels are of another head, or if targets of an earlier batch
+// remain in memory that the feed reuses.
 func TestBatchOfSeveralHeads(t *testing.T) {
 	set := openTest(t)
 	o := FeedOptions{Seed: 1, Batch: 12, Size: 1}

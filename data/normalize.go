@@ -18,14 +18,11 @@ var normalizations = map[string][2][]float32{
 	"half":     {{0.5}, {0.5}}, // -1..1
 }
 
-// Normalizations returns the values of Source.Normalize besides "auto".
-func Normalizations() []string { return slices.Sorted(maps.Keys(normalizations)) }
-
 // normalizeBy sets a named mean and deviation. Those of one channel apply to all channels.
 func (s *Set) normalizeBy(name string) error {
 	by, ok := normalizations[name]
 	if !ok {
-		return &OptionError{Problem: fmt.Sprintf("unknown data.normalize %q: expected auto, %s", name, strings.Join(Normalizations(), ", "))}
+		return &OptionError{Problem: fmt.Sprintf("unknown data.normalize %q: expected auto, %s", name, strings.Join(slices.Sorted(maps.Keys(normalizations)), ", "))}
 	}
 	mean, std := by[0], by[1]
 	if len(mean) == 1 {

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"runtime/debug"
@@ -24,7 +25,7 @@ type Source struct {
 
 	Size      int    // pixels: side of the model's input; 0: the images' size, which must then be the same for all
 	Fit       Fit    // how images are resized where Size is not 0; Filter applies always
-	Normalize string // one of Normalizations; "auto" or empty: mean and deviation of the training images
+	Normalize string // imagenet, cifar10, cifar100, stl10, mnist or half; "auto" or empty: mean and deviation of the training images
 	Workers   int    // goroutines that prepare images; 0: one
 
 	Unread bool // open the set without decoding images: for packing or listing, not for training
@@ -43,6 +44,7 @@ func Kinds() []string { return append(source.Kinds(), "packed", "synthetic") }
 // The seed determines the split of a set that has none, and nothing else: a caller passes the same seed whatever the run's is, so that all
 // runs have the same test images. Errors say which file, what is wrong, what was expected, and what to do.
 func Open(o Source, seed uint64) (*Set, error) {
+	o.Kind = cmp.Or(o.Kind, "auto")
 	set, err := open(o, seed)
 	if err == nil {
 		err = set.prepare(o)
@@ -52,7 +54,7 @@ func Open(o Source, seed uint64) (*Set, error) {
 		return set, nil
 	case o.Path != "":
 		return nil, fmt.Errorf("data: opening %q: %w", o.Path, err)
-	case o.Kind == "" || o.Kind == "auto":
+	case o.Kind == "auto":
 		o.Kind = "digits"
 	}
 	return nil, fmt.Errorf("data: opening a set of kind %q: %w", o.Kind, err)
@@ -80,7 +82,7 @@ func (s *Set) prepare(o Source) error {
 }
 
 func open(o Source, seed uint64) (*Set, error) {
-	if o.Kind != "" && !slices.Contains(Kinds(), o.Kind) {
+	if !slices.Contains(Kinds(), o.Kind) {
 		return nil, &OptionError{Problem: fmt.Sprintf("unknown data.kind %q: expected one of %s", o.Kind, strings.Join(Kinds(), ", "))}
 	}
 	if o.Kind == "synthetic" {
@@ -92,7 +94,7 @@ func open(o Source, seed uint64) (*Set, error) {
 	if o.Kind == "packed" && o.Path == "" {
 		return nil, &OptionError{Problem: "data.kind is packed, but data.path is empty: say where the images are, or set data.kind to digits"}
 	}
-	if o.Kind == "packed" || (o.Kind == "" || o.Kind == "auto") && packed.Is(o.Path) {
+	if o.Kind == "packed" || o.Kind == "auto" && packed.Is(o.Path) {
 		return openPacked(o.Path)
 	}
 	from, err := source.Open(source.Options{Path: o.Path, Kind: o.Kind, ClassList: o.Classes, TestFraction: o.TestFraction, Seed: seed})
@@ -105,4 +107,30 @@ func open(o Source, seed uint64) (*Set, error) {
 	}
 	debug.FreeOSMemory() // decoding leaves more garbage than the set needs memory, and the ranks of a node share it
 	return set, nil
+}
+
+// openPacked opens a set written by lte data pack: its pictures stay in the mapped files.
+func openPacked(folder string) (*Set, error) {
+	p, err := packed.Open(folder)
+	if err != nil {
+		return nil, err
+	}
+	set := &Set{Kind: "packed", Name: p.Name, Classes: p.Classes, ClassNames: p.ClassNames, Shape: Shape{Channels: p.Channels}, White: p.White,
+		Mean: p.Mean, Std: p.Std, Train: p.Train, Test: p.Test}
+	set.Height, set.Width = p.Train.Size(0)
+	for _, images := range []*packed.Images{p.Train, p.Test} {
+		for i := range images.Len() {
+			if h, w := images.Size(i); h != set.Height || w != set.Width {
+				set.sizes = fmt.Errorf("pictures of %d×%d and of %d×%d pixels: set data.size, to which all are resized", set.Width, set.Height, w, h)
+				return set, nil
+			}
+		}
+	}
+	return set, nil
+}
+
+// Pack writes an open set into a folder; see packed.Write.
+func Pack(folder string, set *Set, o packed.Options) (packed.Unreadable, error) {
+	d := packed.Description{Name: set.Name, Classes: set.Classes, ClassNames: set.ClassNames, Channels: set.Channels, White: set.WhiteLevel()}
+	return packed.Write(folder, packed.Source{Description: d, Train: set.Train, Test: set.Test}, o)
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// member is a file, or a folder where its name ends with a slash, of an image folder that a test makes.
+// member is a file of an image folder, or a folder if its name ends with a slash.
 type member struct{ name, content string }
 
 // tint is a PNG of 3×2 pixels: red is v, green the column, blue the row.
@@ -41,7 +41,7 @@ func encoded(f func(*bytes.Buffer) error) string {
 	return b.String()
 }
 
-// cats is two classes in two splits, in no order; the images of train are 1 to 5 by class and name, of test 6 to 8.
+// cats has two classes in two splits, unsorted; the images of train are 1 to 5 by class and name, those of test 6 to 8.
 func cats(test string) []member {
 	return []member{
 		{"train/", ""}, {"train/dog/b.png", tint(5)}, {"train/cat/10.png", tint(1)}, {"train/cat/9.png", tint(3)},
@@ -156,7 +156,7 @@ func pixels(t *testing.T, images Images, i int) []uint8 {
 	return slices.Clone(p.Pix)
 }
 
-// checkCats wants the set that cats describes.
+// checkCats expects the set of cats.
 func checkCats(t *testing.T, of string, set *Set, err error) {
 	t.Helper()
 	if err != nil {
@@ -185,8 +185,8 @@ func checkCats(t *testing.T, of string, set *Set, err error) {
 	}
 }
 
-// One set, however it is kept. Fails on an order of images or classes that hangs on the file system or the archive,
-// planes in the wrong order, formats taken by their names, a top folder, val/, a leading dot or junk not understood.
+// The same set from a folder and from every kind of archive. Fails if the order of images or classes depends on the file system or the
+// archive, if planes are in the wrong order, if formats are derived from names, or if a top folder, val/ or hidden files are not understood.
 func TestOneSetHoweverItIsKept(t *testing.T) {
 	junk := []member{
 		{".git/train/cat/1.png", "no image"}, {"train/.ipynb_checkpoints/1.png", "no image"}, {"train/cat/._9.png", "no image"},
@@ -220,15 +220,15 @@ func TestOneSetHoweverItIsKept(t *testing.T) {
 	}
 	set, err := Open(Source{Path: writeFile(t, "pets.tar", tarOf(below("./", cats("test"))))}, 1)
 	checkCats(t, "names with ./", set, err)
-	// An archive that was appended to: the later file replaces the one before, as it does where it is unpacked.
+	// An archive that was appended to: the later file replaces the earlier one, as when it is extracted.
 	set, err = Open(Source{Path: writeFile(t, "pets.tar", tarOf(append([]member{{"train/cat/9.png", tint(77)}}, cats("test")...)))}, 1)
 	checkCats(t, "one name twice", set, err)
-	// A root that has a file with the name of a split is not where the splits are.
+	// A file with the name of a split is no split.
 	set, err = Open(Source{Path: writeFile(t, "pets.tar", tarOf(append(below("photos/", cats("test")), member{"train", "no image"})))}, 1)
 	checkCats(t, "a file train", set, err)
 }
 
-// Fails on links not followed in a folder: to a class, to an image.
+// Fails if links in a folder, to a class or an image, are not followed.
 func TestLinksInAFolder(t *testing.T) {
 	root := writeFolder(t, cats("test"))
 	elsewhere := filepath.Join(t.TempDir(), "dogs")
@@ -251,7 +251,7 @@ func TestLinksInAFolder(t *testing.T) {
 	}
 }
 
-// Fails on measures of the wrong split or channel, against sums over the pixels themselves. The set's values are below
+// Mean and deviation compared with sums over the pixels. Fails if they are of the wrong split or channel. The set's values are below
 // 255/255 and few: float64 sums are exact to 1e-12, float32 measures to 1e-7 of 1.
 func TestMeasuresOfAFolder(t *testing.T) {
 	set, err := Open(Source{Path: writeFolder(t, cats("test"))}, 1)

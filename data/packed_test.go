@@ -8,8 +8,8 @@ import (
 	"lte/data/packed"
 )
 
-// A packed set is fed bit for bit as the set it was made of. Fails if labels, measures, the byte that stands for 1 or the
-// order get lost on the way.
+// A packed set gives the same batches, bit for bit, as its source. Fails if labels, mean and deviation, the white level or the order are
+// lost.
 func TestPackedIsItsSource(t *testing.T) {
 	folder := writeFolder(t, cats("test"))
 	for _, o := range []Source{{}, {Path: folder}, {Path: folder, Size: 4, Fit: Fit{Keep: 0.8}}} {
@@ -50,7 +50,7 @@ func TestPackedIsItsSource(t *testing.T) {
 	}
 }
 
-// Fails if pictures of several sizes are fed without a size to bring them to, or if the error does not name the key.
+// Fails if pictures of several sizes are accepted without data.size, or if the error does not name the key.
 func TestPackedOfManySizes(t *testing.T) {
 	to := t.TempDir()
 	if bad, err := Pack(to, albumSet(9), packed.Options{Shard: 100}); err != nil || bad != nil {
@@ -68,7 +68,7 @@ func TestPackedOfManySizes(t *testing.T) {
 	}
 }
 
-// Fails if a synthetic set is not of the shape that is asked for, if its images are alike, or its measures wrong.
+// Fails if a synthetic set has another shape, equal images, or a wrong mean or deviation.
 func TestSynthetic(t *testing.T) {
 	shape := Synthetic{Images: 30, Classes: 7, Channels: 2, Height: 9, Width: 5}
 	set, err := Open(Source{Kind: "synthetic", Synthetic: shape}, 1)

@@ -14,24 +14,39 @@ type preprocessor struct {
 	set     *Set
 	images  Images
 	augment Augment // zero in evaluation
-	seed    uint64
+	imageStreams
 	values  [][256]float32 // (channels): the value in 0..1 of each byte
 	normals [][256]float32 // (channels): the same, normalised
-	draw    Draw           // of the current image
-	planned picture.Plan   // passed to its decoder
-	decoded Picture
-	resized Picture         // to the size of the model's input
-	resizer picture.Resizer // from decoded to resized
-	changed transformed     // by RandAugment and colour jitter
-	floats  []float32       // (channels, height, width), before a transform of floats
-	scratch []float32       // (channels, height, width), during it
-	source  *rand.ChaCha8   // reseeded for every image
-	rng     *rand.Rand      // over source
+	planned picture.Plan   // passed to the decoder of the current image
+	resizer picture.Resizer
+	buffers
+}
+
+// imageStreams are the random streams of the current image.
+type imageStreams struct {
+	seed   uint64
+	draw   Draw          // of the current image
+	source *rand.ChaCha8 // reseeded for every stream
+	rng    *rand.Rand    // over source
+}
+
+// stream makes rng the stream of one purpose of the current image.
+func (s *imageStreams) stream(purpose string) *rand.Rand {
+	s.source.Seed(random.Key(s.seed, purpose, uint64(s.draw.Epoch), uint64(s.draw.Image)))
+	return s.rng
+}
+
+// buffers hold the current image between the steps of its preparation.
+type buffers struct {
+	decoded         Picture
+	resized         Picture     // to the size of the model's input
+	changed         transformed // by RandAugment and colour jitter
+	floats, scratch []float32   // (channels, height, width), before and during a transform of floats
 }
 
 func newPreprocessor(set *Set, images Images, augment Augment, seed uint64) *preprocessor {
 	source := rand.NewChaCha8([32]byte{})
-	s := &preprocessor{set: set, images: images, augment: augment, seed: seed, source: source, rng: rand.New(source)}
+	s := &preprocessor{set: set, images: images, augment: augment, imageStreams: imageStreams{seed: seed, source: source, rng: rand.New(source)}}
 	if set.Fit.Keep > 0 {
 		s.decoded.Want = func(height, width int) picture.Plan {
 			s.planned = s.plan(height, width)
@@ -53,12 +68,6 @@ func newPreprocessor(set *Set, images Images, augment Augment, seed uint64) *pre
 		s.floats, s.scratch = make([]float32, set.pixels()), make([]float32, set.pixels())
 	}
 	return s
-}
-
-// stream makes rng the stream of one purpose of the current image.
-func (s *preprocessor) stream(purpose string) *rand.Rand {
-	s.source.Seed(random.Key(s.seed, purpose, uint64(s.draw.Epoch), uint64(s.draw.Image)))
-	return s.rng
 }
 
 // prepare writes an image into dst, (channels, height, width), normalised, and returns its label. Its randomness depends on (seed, epoch,
@@ -108,7 +117,7 @@ func (s *preprocessor) transformBytes(p *Picture) *Picture {
 // are pixels, and gets the same answer.
 func (s *preprocessor) plan(height, width int) picture.Plan {
 	if crop := s.augment.ResizedCrop; crop != (ResizedCrop{}) {
-		return entire(crop.draw(height, width, s.stream("resized crop")), s.set.Height, s.set.Width)
+		return picture.Uncropped(crop.draw(height, width, s.stream("resized crop")), s.set.Height, s.set.Width)
 	}
 	return s.set.Fit.plan(height, width, s.set.Height, s.set.Width)
 }
@@ -127,7 +136,7 @@ func (s *preprocessor) fit() (*Picture, error) {
 	} else {
 		plan = s.plan(p.Height, p.Width)
 	}
-	if same && plan == entire(picture.Full(height, width), height, width) {
+	if same && plan == picture.Uncropped(picture.Full(height, width), height, width) {
 		return p, nil
 	}
 	s.resizer.Resize(&s.resized, p, plan, s.set.Fit.Filter)

@@ -1,7 +1,7 @@
 package data
 
 import (
-	"fmt"
+	"cmp"
 	"math"
 	"math/rand/v2"
 
@@ -20,13 +20,7 @@ const MaxMagnitude = 30
 
 // Check returns an error that names the configuration's key unless r is in range.
 func (r RandAugment) Check() error {
-	if r.Operations < 0 || r.Operations > 100 {
-		return fmt.Errorf("data.randaugment %d: expected 0..100; correct data.randaugment", r.Operations)
-	}
-	if r.Magnitude < 0 || r.Magnitude > MaxMagnitude {
-		return fmt.Errorf("data.randaugment_magnitude %d: expected 0..%d; correct data.randaugment_magnitude", r.Magnitude, MaxMagnitude)
-	}
-	return nil
+	return cmp.Or(inRange("randaugment", float64(r.Operations), 0, 100), inRange("randaugment_magnitude", float64(r.Magnitude), 0, MaxMagnitude))
 }
 
 // operations are drawn with equal probability and called with the magnitude m in 0..1. sign is 1 or -1, each with probability 1/2, for

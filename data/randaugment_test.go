@@ -9,11 +9,12 @@ import (
 	"strings"
 	"testing"
 
+	"lte/data/picture"
 	"lte/random"
 )
 
-// Every operation at three magnitudes and both ways, beside torchvision's own, within the one level that its magnitudes of float32 cost
-// (tools/golden_randaugment.py).
+// Every operation at three magnitudes and in both directions, compared with torchvision's (tools/golden_randaugment.py), within one level,
+// as its magnitudes are float32.
 func TestRandAugmentAgainstTorchvision(t *testing.T) {
 	file, err := os.ReadFile("testdata/randaugment.json")
 	if err != nil {
@@ -56,7 +57,7 @@ func TestRandAugmentAgainstTorchvision(t *testing.T) {
 	}
 }
 
-// painted is the bytes of a picture, each with its own value where it is, after f.
+// painted returns the result of f for a picture with a different value at each byte.
 func painted(f func(p *transformed)) *Picture {
 	var p Picture
 	p.Reset(3, 24, 24)
@@ -68,8 +69,8 @@ func painted(f func(p *transformed)) *Picture {
 	return changing.picture
 }
 
-// What is drawn: of 14000 single operations each comes 1000 ± 30 times (five deviations are allowed) and goes either way half of the
-// time; two operations are one after the other, of one stream.
+// Of 14000 single operations each occurs 1000 ± 30 times (five deviations are allowed), half of them in either direction; two operations
+// are applied one after the other, from one stream.
 func TestRandAugmentIsFair(t *testing.T) {
 	rng := random.Stream(1, "test")
 	one := RandAugment{Operations: 1, Magnitude: 17}
@@ -118,12 +119,12 @@ func TestRandAugmentIsFair(t *testing.T) {
 	}
 }
 
-// everything is all that can happen to an image.
+// everything enables every augmentation.
 var everything = Augment{ResizedCrop: ResizedCrop{Area: 0.1, Aspect: 2}, RandAugment: RandAugment{Operations: 2, Magnitude: 15},
 	Colour: ColourJitter{Brightness: 0.4, Contrast: 0.4, Saturation: 0.4}, Affine: jitter.Affine, Crop: 1, Flip: true, Erasing: 0.5}
 
-// The feed beside the same done by hand: the piece, RandAugment, colour jitter, distortion, normalisation and erasing in this order, each
-// by its own stream of (seed, epoch, image).
+// The feed compared with the steps done directly: crop, RandAugment, colour jitter, affine map, normalisation and erasing in this order, each
+// with its own stream of (seed, epoch, image).
 func TestFeedOfEverything(t *testing.T) {
 	set := albumSet(30)
 	f := NewFeed(set, FeedOptions{Seed: 3, Batch: 10, Size: 1, Augment: everything})
@@ -137,7 +138,7 @@ func TestFeedOfEverything(t *testing.T) {
 			set.Train.Picture(&p, image)
 			of := func(purpose string) *rand.Rand { return random.Stream(3, purpose, uint64(epoch), uint64(image)) }
 			st := newPreprocessor(set, set.Train, Augment{}, 0)
-			st.resizer.Resize(&st.resized, &p, entire(everything.ResizedCrop.draw(p.Height, p.Width, of("resized crop")), 8, 8), set.Fit.Filter)
+			st.resizer.Resize(&st.resized, &p, picture.Uncropped(everything.ResizedCrop.draw(p.Height, p.Width, of("resized crop")), 8, 8), set.Fit.Filter)
 			changing := &transformed{picture: &st.resized}
 			everything.RandAugment.apply(changing, of("randaugment"))
 			everything.Colour.apply(changing, of("colour jitter"))
@@ -161,8 +162,8 @@ func TestFeedOfEverything(t *testing.T) {
 	}
 }
 
-// Digits, whose white is 16, come out of painting as bright as they went in: colour jitter of next to nothing moves no pixel by more than
-// the rounding to 255 levels.
+// Transforms of bytes preserve the brightness of the digits, whose white level is 16: a negligible colour jitter changes no pixel by more
+// than the rounding to 255 levels.
 func TestPaintingKeepsWhite(t *testing.T) {
 	set := openTest(t)
 	o := FeedOptions{Seed: 3, Batch: 50, Size: 1}
@@ -179,7 +180,7 @@ func TestPaintingKeepsWhite(t *testing.T) {
 	}
 }
 
-// What cannot be drawn is named by its key.
+// An error of a value out of range names its key.
 func TestPaintingChecks(t *testing.T) {
 	for key, a := range map[string]Augment{
 		"data.randaugment ":          {RandAugment: RandAugment{Operations: -1}},

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// The sampler's law: over any epoch every image comes exactly once across the ranks. Fails on ranks that overlap, a
-// remainder dropped at an epoch's end, and a batch that straddles epochs read from one permutation.
+// Over every epoch each image occurs exactly once across the ranks. Fails if ranks overlap, if the remainder of an epoch is dropped, or if a
+// batch that spans two epochs is read from one permutation.
 func TestEveryImageOnceAnEpoch(t *testing.T) {
 	const n, epochs = 101, 3
 	for _, size := range []int{1, 2, 3, 8} {
@@ -38,7 +38,7 @@ func TestEveryImageOnceAnEpoch(t *testing.T) {
 	}
 }
 
-// Fails on a global batch that depends on how many ranks share it.
+// Fails if the global batch depends on the number of ranks.
 func TestGlobalBatchIndependentOfRanks(t *testing.T) {
 	const n, global = 50, 24
 	for step := range 10 {
@@ -60,7 +60,7 @@ func TestGlobalBatchIndependentOfRanks(t *testing.T) {
 	}
 }
 
-// Fails on a kept permutation that answers for another epoch: positions asked forwards, backwards and far apart agree.
+// Fails if the cached permutation is used for another epoch: positions forwards, backwards and far apart agree.
 func TestSamplerIsPure(t *testing.T) {
 	const n = 10
 	s := NewSampler(n, 3)
@@ -73,7 +73,7 @@ func TestSamplerIsPure(t *testing.T) {
 	}
 }
 
-// Fails on epochs or seeds that share an order, and any change of the order: a resumed run would see other images.
+// Fails if epochs or seeds have the same order, or if the order changes: a resumed run would get other images.
 func TestOrder(t *testing.T) {
 	order := func(seed uint64, epoch int64) (images []int) {
 		s := NewSampler(10, seed)
@@ -93,8 +93,8 @@ func TestOrder(t *testing.T) {
 
 var goldenOrder = []int{4, 3, 1, 7, 5, 8, 2, 6, 0, 9}
 
-// The shards' law: each is the same images in every epoch, all of them together are the set, no two are apart in size by more than one,
-// and an epoch has each image of the shard once, in an order of its own.
+// A shard has the same images in every epoch, each once and in another order; together the shards are the set, and their sizes differ by at
+// most one.
 func TestShards(t *testing.T) {
 	const n, epochs = 101, 3
 	for _, shards := range []int{1, 2, 3, 8, 101} {

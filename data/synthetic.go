@@ -28,13 +28,13 @@ func (y Synthetic) open() (*Set, error) {
 		return nil, &OptionError{Problem: fmt.Sprintf("synthetic images of %d×%d pixels in %d channels, expected %d values at most: lower synthetic.channels, synthetic.height or synthetic.width",
 			y.Width, y.Height, y.Channels, limit.Pixels)}
 	}
-	pixels := y.Channels * y.Height * y.Width
-	m := &noiseImages{Synthetic: y, pixels: make([]uint8, pixels+starts)}
+	set := &Set{Name: "synthetic", Classes: y.Classes, Shape: Shape{y.Channels, y.Height, y.Width}}
+	m := &noiseImages{y, make([]uint8, set.pixels()+starts)}
+	set.Train, set.Test = m, m
 	rng := random.Stream(0, "synthetic")
 	for i := range m.pixels {
 		m.pixels[i] = uint8(rng.Uint32())
 	}
-	set := &Set{Name: "synthetic", Classes: y.Classes, Channels: y.Channels, Height: y.Height, Width: y.Width, Train: m, Test: m}
 	for range y.Channels { // of uniformly distributed bytes
 		set.Mean, set.Std = append(set.Mean, 0.5), append(set.Std, float32(math.Sqrt(1.0/12)))
 	}

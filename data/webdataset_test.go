@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// shardOf is a WebDataset shard: images of those reds, each with its class.
+// shardOf is a WebDataset shard of images with those red values, each with its class.
 func shardOf(samples ...[2]int) string {
 	var members []member
 	for i, s := range samples {
@@ -28,8 +28,7 @@ func writeFiles(t *testing.T, files map[string]string) string {
 	return writeFolder(t, members)
 }
 
-// Fails on shards out of order or left out, packed ones, splits read from the wrong part of a name, and the words of a split
-// found inside other words.
+// Fails if shards are out of order or omitted, compressed ones too, if splits are read from the wrong part of a name, or from parts of words.
 func TestWebDataset(t *testing.T) {
 	first, second, test := shardOf([2]int{1, 0}, [2]int{2, 2}), shardOf([2]int{3, 1}), shardOf([2]int{4, 2})
 	for _, k := range []struct {
@@ -58,7 +57,7 @@ func TestWebDataset(t *testing.T) {
 			t.Errorf("classes %v", set.ClassNames)
 		}
 	}
-	// One shard alone, or shards that say no split, are divided.
+	// One shard alone, or shards without a split in their names, are divided.
 	var samples [][2]int
 	for i := range 10 {
 		samples = append(samples, [2]int{i, i % 2})
@@ -74,7 +73,7 @@ func TestWebDataset(t *testing.T) {
 	}
 }
 
-// Fails on samples that are silently left out, and errors that don't name the shard and the place in it.
+// Fails if samples are silently omitted, or if an error does not name the shard and the position in it.
 func TestBrokenWebDataset(t *testing.T) {
 	good, test := shardOf([2]int{1, 0}, [2]int{2, 1}), shardOf([2]int{4, 1})
 	with := func(members ...member) string {
@@ -130,7 +129,7 @@ func TestBrokenWebDataset(t *testing.T) {
 			t.Errorf("%s: error %v, want one that says %s", name, err, k.words)
 		}
 	}
-	// A path with a brace that is there is no pattern.
+	// An existing path with a brace is no pattern.
 	root := filepath.Join(t.TempDir(), "set{1}")
 	if err := os.Rename(writeFolder(t, cats("test")), root); err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package experiment
 
 import (
 	"errors"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -163,13 +164,21 @@ func trainer(t *testing.T, trained *[]string) func(config.Config) error {
 		if err != nil {
 			return err
 		}
-		s, err := tr.Run(files)
+		s, err := tr.Run(stored{report.NewConsole(io.Discard, report.None, nil, c.Train.Steps), files})
 		if err != nil {
 			return err
 		}
 		return record.WriteSummary(dir, s)
 	}
 }
+
+// stored is an observer that stores records and shows nothing.
+type stored struct {
+	*report.Console
+	files *report.Files
+}
+
+func (s stored) Record(r record.Record) error { return s.files.Record(r) }
 
 // The whole experiment on the digits, interrupted and repeated. Fails if a finished run is trained again, an interrupted one is not, or
 // a variant is missing in the report.

@@ -109,8 +109,7 @@ func differences(a, b config.Config) []string {
 	})
 }
 
-// find returns the finished run of the directory, nil if there is none or if it was interrupted. A directory with another run is a
-// *config.Error.
+// find returns the finished run of the directory, nil if there is none or it was interrupted; *config.Error if there is another run.
 func (r Run) find() (*Result, error) {
 	dir := r.Config.Run.Dir
 	found, err := compare.Read(dir)

@@ -42,11 +42,9 @@ var literal = strings.NewReplacer("\\", "\\\\", "`", "\\`", "*", "\\*", "_", "\\
 // tabulate returns the verdicts as a table of the HTML page, without Markdown's backquotes.
 func tabulate(verdicts []Verdict) compare.Table {
 	t := compare.Table{Title: "Verdicts", Head: []string{"", "observation", "verdict", "found", "criterion"}}
+	plain := strings.NewReplacer("`", "").Replace
 	for _, v := range verdicts {
-		t.Rows = append(t.Rows, []string{v.Observation, v.Claim, string(v.Outcome), v.Found, v.Criterion})
-		for i, cell := range t.Rows[len(t.Rows)-1] {
-			t.Rows[len(t.Rows)-1][i] = strings.ReplaceAll(cell, "`", "")
-		}
+		t.Rows = append(t.Rows, []string{v.Observation, plain(v.Claim), string(v.Outcome), plain(v.Found), plain(v.Criterion)})
 	}
 	return t
 }

@@ -169,9 +169,7 @@ func (m *Model) Layers() []*nn.Linear { return m.layers }
 
 // Layout lays out heads of that kind over the model's linear layers; of the model's largest batch where c says no number of images.
 func (m *Model) Layout(c lora.Config) (*lora.Layout, error) {
-	if c.Images == 0 {
-		c.Images = m.config.Batch
-	}
+	c.Images = cmp.Or(c.Images, m.config.Batch)
 	return lora.NewLayout(m.layers, m.backend, m.alloc, c)
 }
 

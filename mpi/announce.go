@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -22,15 +23,15 @@ const startTime = 500 * time.Millisecond
 func Announce(w io.Writer) (started func()) { return announce(w, announceAfter, announceEvery) }
 
 func announce(w io.Writer, after, every time.Duration) (started func()) {
-	n, _ := launched()
-	if n == 1 || !FirstOfLaunch() {
+	n, _ := launcherSize()
+	if n == 1 || LauncherRank() > 0 {
 		return func() {}
 	}
-	began, over, ended := time.Now(), make(chan struct{}), make(chan struct{})
+	began, over := time.Now(), make(chan struct{})
 	host, _ := os.Hostname()
-	ranks := startup{ranks: n, here: LaunchedHere(), cores: coresHere("/proc", os.Getpid()), host: host}
-	go func() {
-		defer close(ended)
+	ranks := startup{ranks: n, here: LauncherLocalSize(), cores: coresHere("/proc", os.Getpid()), host: host}
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
 		for next := time.NewTimer(after); ; next.Reset(every) {
 			select {
 			case <-over:
@@ -39,10 +40,10 @@ func announce(w io.Writer, after, every time.Duration) (started func()) {
 				fmt.Fprintf(w, "lte: %s\n", ranks.text(time.Since(began)))
 			}
 		}
-	}()
+	})
 	return func() {
 		close(over)
-		<-ended
+		waiting.Wait()
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"path"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 	"unsafe"
 
@@ -152,17 +151,17 @@ func useBatchScheduling() {
 //	cpu.cfs_period_us   100000
 func cpuLimit(root fs.FS) (tightest limit) {
 	for _, g := range cgroup.Of(root, "cpu") {
-		if l := groupLimit(root, g.Dir); l.millicores > 0 && (tightest.millicores == 0 || l.millicores <= tightest.millicores) {
+		if l := groupLimit(root, g); l.millicores > 0 && (tightest.millicores == 0 || l.millicores <= tightest.millicores) {
 			tightest = l
 		}
 	}
 	return tightest
 }
 
-// groupLimit reads the limit of the group in dir. The group is identified by its folder's inode, the same in every container.
-func groupLimit(root fs.FS, dir string) (l limit) {
+// groupLimit reads the limit of a group.
+func groupLimit(root fs.FS, g cgroup.Group) limit {
 	words := func(file string) []string {
-		text, _ := fs.ReadFile(root, path.Join(dir, file))
+		text, _ := fs.ReadFile(root, path.Join(g.Dir, file))
 		return strings.Fields(string(text))
 	}
 	values := words("cpu.max")
@@ -170,18 +169,12 @@ func groupLimit(root fs.FS, dir string) (l limit) {
 		values = append(words("cpu.cfs_quota_us"), words("cpu.cfs_period_us")...)
 	}
 	if len(values) != 2 {
-		return l
+		return limit{}
 	}
 	quota, err := strconv.ParseUint(values[0], 10, 63) // fails for max and for -1
 	period, err2 := strconv.ParseUint(values[1], 10, 63)
 	if err != nil || err2 != nil || quota == 0 || period == 0 {
-		return l
+		return limit{}
 	}
-	l.millicores = max(1, quota*1000/period)
-	if info, err := fs.Stat(root, dir); err == nil {
-		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-			l.group = stat.Ino
-		}
-	}
-	return l
+	return limit{g.Inode(root), max(1, quota*1000/period)}
 }

@@ -95,8 +95,7 @@ func kindOf(name string) int {
 	return notMPI
 }
 
-// starter is the MPI process (daemon or launcher) that started this one, possibly through wrapper scripts; 0 where there is none on this
-// host.
+// starter is the MPI process (daemon or launcher) of this host that started this one, possibly through wrapper scripts; 0: none.
 func starter(proc string, pid int) int {
 	p, name := parent(proc, pid)
 	for p > 1 && kindOf(name) == notMPI {
@@ -121,27 +120,23 @@ func labels(proc string, pid int) bool {
 
 // parent returns a process's parent and its name; 0 where it is not visible.
 func parent(proc string, pid int) (int, string) {
-	_, fields := stat(proc, pid)
-	if len(fields) < 2 {
-		return 0, ""
-	}
-	p, err := strconv.Atoi(fields[1])
-	if err != nil {
-		return 0, ""
-	}
+	_, p := stat(proc, pid)
 	name, _ := stat(proc, p)
 	return p, name
 }
 
-// stat reads /proc/PID/stat, such as 4711 (any name) S 4710 …; the fields are those after the name.
-func stat(proc string, pid int) (name string, fields []string) {
+// stat reads a process's name and parent from /proc/PID/stat, such as 4711 (any name) S 4710 …; "" and 0 where it is not visible.
+func stat(proc string, pid int) (name string, parent int) {
 	text, _ := os.ReadFile(path.Join(proc, strconv.Itoa(pid), "stat"))
 	line := string(text)
 	from, to := strings.Index(line, "("), strings.LastIndex(line, ")")
 	if from < 0 || to < from {
-		return "", nil
+		return "", 0
 	}
-	return line[from+1 : to], strings.Fields(line[to+1:])
+	if fields := strings.Fields(line[to+1:]); len(fields) > 1 {
+		parent, _ = strconv.Atoi(fields[1])
+	}
+	return line[from+1 : to], parent
 }
 
 // link is the target of a process's file descriptor; "" where it cannot be read.

@@ -30,7 +30,7 @@ type World struct {
 	machine            load
 	mostLoaded         load // of the machine with the most ranks per core
 	host               string
-	unshared           error
+	sharedMemoryError  error
 
 	mu      sync.Mutex // held while a request is served
 	stopped bool
@@ -73,9 +73,8 @@ func (w *World) NodeRank() int { return w.nodeRank }
 // NodeSize is the number of ranks that share memory with this one.
 func (w *World) NodeSize() int { return w.nodeSize }
 
-// Unshared is why ranks that MPI places on one node do not share memory, as in separate containers: each is then a node by itself.
-// nil: they do, or every node has one rank.
-func (w *World) Unshared() error { return w.unshared }
+// SharedMemoryError is why the ranks of a node, as in separate containers, cannot share memory and are nodes by themselves; nil: they can.
+func (w *World) SharedMemoryError() error { return w.sharedMemoryError }
 
 // MachineSize is the number of ranks that share cores with this one: those under one kernel, which MPI may see as several nodes.
 func (w *World) MachineSize() int { return w.machine.ranks }
@@ -105,33 +104,23 @@ func (w *World) AllgatherShared(dst, src []byte) error {
 }
 
 func (w *World) gather(name string, op op, dst, src []byte) error {
-	switch {
-	case len(src) > math.MaxInt32:
-		return w.misuse(name, "%d bytes are more than MPI counts (%d)", len(src), math.MaxInt32)
-	case len(dst) != w.size*len(src):
+	if len(dst) != w.size*len(src) {
 		return w.misuse(name, "dst has %d bytes, src %d: %d ranks × %d need %d", len(dst), len(src), w.size, len(src), w.size*len(src))
-	case overlap(dst, src):
-		return w.misuse(name, "dst and src overlap")
 	}
-	return w.exchange(request{op: op, dst: dst, src: src, count: len(src)})
+	return w.exchange(name, request{op: op, dst: dst, src: src, count: len(src)})
 }
 
 // Alltoall cuts src into Size equal blocks and sends block i to rank i; dst receives block i from rank i.
 //
 // dst and src are equally long, a multiple of Size, on all ranks; they do not overlap.
 func (w *World) Alltoall(dst, src []byte) error {
-	block := len(src) / w.size // bytes
 	switch {
 	case len(dst) != len(src):
 		return w.misuse("Alltoall", "dst has %d bytes, src %d: they must be equal", len(dst), len(src))
 	case len(src)%w.size != 0:
 		return w.misuse("Alltoall", "%d bytes do not divide into %d equal blocks", len(src), w.size)
-	case block > math.MaxInt32:
-		return w.misuse("Alltoall", "a block of %d bytes is more than MPI counts (%d)", block, math.MaxInt32)
-	case overlap(dst, src):
-		return w.misuse("Alltoall", "dst and src overlap")
 	}
-	return w.exchange(request{op: alltoall, dst: dst, src: src, count: block})
+	return w.exchange("Alltoall", request{op: alltoall, dst: dst, src: src, count: len(src) / w.size})
 }
 
 // AlltoallShared is Alltoall in shared memory of the node, from NodeMemory: send is (NodeSize, Size, block), of which this rank has
@@ -145,12 +134,8 @@ func (w *World) AlltoallShared(recv, send []byte) error {
 		return w.misuse("AlltoallShared", "%d bytes do not divide into %d rows of %d equal blocks", len(send), w.nodeSize, w.size)
 	case len(recv) != len(send) && (len(recv) > 0 || w.nodes > 1):
 		return w.misuse("AlltoallShared", "recv has %d bytes, send %d: they must be equal", len(recv), len(send))
-	case block > math.MaxInt32:
-		return w.misuse("AlltoallShared", "a block of %d bytes is more than MPI counts (%d)", block, math.MaxInt32)
-	case overlap(recv, send):
-		return w.misuse("AlltoallShared", "recv and send overlap")
 	}
-	return w.exchange(request{op: alltoallShared, dst: recv, src: send, count: block})
+	return w.exchange("AlltoallShared", request{op: alltoallShared, dst: recv, src: send, count: block})
 }
 
 // YieldWhileWaiting makes later calls of this rank sleep while they wait, as where ranks outnumber cores: for a rank that computes
@@ -158,8 +143,12 @@ func (w *World) AlltoallShared(recv, send []byte) error {
 func (w *World) YieldWhileWaiting() error { return w.call(request{op: yieldWhileWaiting}) }
 
 // exchange serves a collective by MPI, unless it has no bytes or no other rank.
-func (w *World) exchange(r request) error {
+func (w *World) exchange(name string, r request) error {
 	switch {
+	case r.count > math.MaxInt32:
+		return w.misuse(name, "a block of %d bytes is more than MPI counts (%d)", r.count, math.MaxInt32)
+	case overlap(r.dst, r.src):
+		return w.misuse(name, "the receive and send buffers overlap")
 	case r.count == 0:
 		return nil
 	case w.size == 1:
@@ -198,8 +187,8 @@ func bytesOf[T int64 | uint64](x []T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 8*len(x))
 }
 
-// launched is the number of ranks that a launcher reports, and the variable by which it does; 1 without a launcher.
-func launched() (n int, variable string) {
+// launcherSize is the number of ranks according to the launcher's environment, and the variable that holds it; 1 without a launcher.
+func launcherSize() (n int, variable string) {
 	n = 1
 	for _, name := range launcherVariables {
 		if v, err := strconv.Atoi(os.Getenv(name)); err == nil && v > n {
@@ -209,18 +198,18 @@ func launched() (n int, variable string) {
 	return n, variable
 }
 
-// FirstOfLaunch reports whether this process is rank 0 according to the launcher's environment, for use before Start; true without one.
-func FirstOfLaunch() bool {
+// LauncherRank is this process's rank according to the launcher's environment, for use before Start; 0 without a launcher.
+func LauncherRank() int {
 	for _, name := range []string{"PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"} {
-		if rank, ok := os.LookupEnv(name); ok {
-			return rank == "0"
+		if rank, err := strconv.Atoi(os.Getenv(name)); err == nil {
+			return rank
 		}
 	}
-	return true
+	return 0
 }
 
-// LaunchedHere is the number of ranks on this machine according to the launcher's environment, for use before Start; 1 where it is not set.
-func LaunchedHere() int {
+// LauncherLocalSize is the number of ranks on this machine according to the launcher's environment, for use before Start; else 1.
+func LauncherLocalSize() int {
 	for _, name := range []string{"MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_STEP_TASKS_PER_NODE"} {
 		var n int // SLURM: "4(x2)", "2,1", without which of them is this machine
 		if _, err := fmt.Sscanf(os.Getenv(name), "%d", &n); err == nil && n > 0 {
@@ -232,7 +221,7 @@ func LaunchedHere() int {
 
 // checkLauncher detects a launcher of another MPI library: each of its processes would train alone, as rank 0 of 1.
 func checkLauncher(size int, library string) error {
-	n, variable := launched()
+	n, variable := launcherSize()
 	if n == 1 || size > 1 {
 		return nil
 	}

@@ -25,11 +25,8 @@ type thread struct {
 	over     chan struct{} // closed when MPI is finalized
 }
 
-// How long Abort and Stop wait for MPI to end.
-const (
-	abortGrace = 5 * time.Second
-	stopGrace  = 5 * time.Second
-)
+// finalizeTimeout is how long Abort and Stop wait for MPI to end.
+const finalizeTimeout = 5 * time.Second
 
 // Start initializes MPI and returns the group of all ranks. It is called once per process, and ended by Stop, or by Abort when this
 // rank fails. A launcher of another MPI library than this program's is an error.
@@ -60,7 +57,7 @@ func (w *World) Stop() error {
 	}
 	select {
 	case <-w.over:
-	case <-time.After(stopGrace):
+	case <-time.After(finalizeTimeout):
 	}
 	return nil
 }
@@ -81,7 +78,7 @@ func (w *World) Abort(code int) {
 	}
 	select {
 	case <-w.over:
-	case <-time.After(abortGrace):
+	case <-time.After(finalizeTimeout):
 	}
 	os.Exit(code)
 }
@@ -195,7 +192,7 @@ func (w *World) exchangeLocations() error {
 	}
 	sync, err := w.nodeMemory(C.sizeof_lte_node_sync, w.do)
 	if err != nil { // ranks without shared memory are nodes of their own
-		w.unshared = err
+		w.sharedMemoryError = err
 		C.lte_unshare_node()
 		w.nodeRank, w.nodeSize, w.nodes = 0, 1, w.size
 		return nil

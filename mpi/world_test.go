@@ -106,7 +106,7 @@ func TestLauncherOfAnotherLibraryIsAnError(t *testing.T) {
 }
 
 // Fails if a launcher's variable for the ranks of this machine is misread.
-func TestLaunchedHereReadsEveryLauncher(t *testing.T) {
+func TestLauncherLocalSizeReadsEveryLauncher(t *testing.T) {
 	names := []string{"MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_STEP_TASKS_PER_NODE"}
 	for _, c := range []struct {
 		name, value string
@@ -116,7 +116,7 @@ func TestLaunchedHereReadsEveryLauncher(t *testing.T) {
 			t.Setenv(name, "")
 		}
 		t.Setenv(c.name, c.value)
-		if got := LaunchedHere(); got != c.want {
+		if got := LauncherLocalSize(); got != c.want {
 			t.Errorf("%s=%s: %d ranks, want %d", c.name, c.value, got, c.want)
 		}
 	}

@@ -99,7 +99,7 @@ func largest(method string) Options {
 	if !c.Spec().HasHeads() {
 		c.LoRA.Heads = 0
 	}
-	return Options{Config: c, Set: &data.Set{Channels: 1024, Height: 16384, Width: 16384, Classes: 1e6},
+	return Options{Config: c, Set: &data.Set{Shape: data.Shape{Channels: 1024, Height: 16384, Width: 16384}, Classes: 1e6},
 		Cluster: Cluster{Ranks: MaxRanks, PerNode: MaxRanks / 2, Between: Link{3600, 125}, Within: Link{3600, 125}, Library: MPICH, Oversubscribed: true},
 		Speed:   Speed{Heads: 1, Weights: 1, Memory: 125}}
 }

@@ -218,7 +218,7 @@ func vitS(t *testing.T, ranks int) Options {
 	c.Model.Positions = "sincos"
 	c.Train.Batch, c.Train.EvalBatch = 32, 32
 	o := office(t, c)
-	o.Set = &data.Set{Channels: 3, Height: 224, Width: 224, Classes: 1000}
+	o.Set = &data.Set{Shape: data.Shape{Channels: 3, Height: 224, Width: 224}, Classes: 1000}
 	o.Cluster.Ranks = ranks
 	return o
 }

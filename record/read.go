@@ -24,8 +24,7 @@ const (
 	maxWarned  = 5    // invalid lines that are named
 )
 
-// ReadSummary reads the summary of a finished run, its texts as quote.Text returns them. The error is fs.ErrNotExist if the directory
-// has none.
+// ReadSummary reads the summary of a finished run, its texts as quote.Text returns them. The error is fs.ErrNotExist if there is none.
 func ReadSummary(dir string) (s Summary, err error) {
 	text, err := file.Read(filepath.Join(dir, SummaryFile), maxSummary)
 	if err == nil {
@@ -149,8 +148,5 @@ func TruncateMetrics(dir string, lines int) (missing int, err error) {
 }
 
 func unreadable(dir, name string, err error) error {
-	if at := new(fs.PathError); errors.As(err, &at) { // of the same file
-		err = at.Err
-	}
-	return fmt.Errorf("record: reading %s: %w", filepath.Join(dir, name), err)
+	return fmt.Errorf("record: reading %s: %w", filepath.Join(dir, name), file.Cause(err))
 }

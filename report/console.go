@@ -1,3 +1,7 @@
+// Package report shows and stores the progress of a run on rank 0: on the console, in the files of the run directory
+// (docs/run-directory.md), and as a table at the end.
+//
+// Sources: TensorFlow's event.proto and record_writer.cc for the event files.
 package report
 
 import (
@@ -44,11 +48,10 @@ type Console struct {
 	frame int // columns of the bar on the screen; 0: none
 	now   func() time.Time
 
-	drawn   time.Time // of the last bar or line; zero before the first
-	loss    float64   // of the last step with a bar, of the last record with lines
-	last    record.Record
-	top1    *float64 // of the last evaluation; nil before the first
-	pending bool     // the last record has not been printed
+	drawn   time.Time     // of the last bar or line; zero before the first
+	loss    float64       // of the last step with a bar, of the last record with lines
+	last    record.Record // its TestTop1 is that of the last evaluation, nil before the first
+	pending bool          // the last record has not been printed
 }
 
 // NewConsole returns the console of a run of that many steps. It writes nothing before the first step. width returns the columns of
@@ -84,11 +87,11 @@ func (c *Console) Progress(step int, loss float64) {
 func (c *Console) Record(r record.Record) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.last = r
 	evaluated := r.TestTop1 != nil
-	if evaluated {
-		c.top1 = r.TestTop1
+	if !evaluated {
+		r.TestTop1 = c.last.TestTop1
 	}
+	c.last = r
 	switch {
 	case c.mode == Bar && evaluated && !c.drawn.IsZero():
 		c.draw()
@@ -187,8 +190,8 @@ func (c *Console) state() string {
 
 // accuracy returns the top-1 of the last evaluation.
 func (c *Console) accuracy() string {
-	if c.top1 == nil {
+	if c.last.TestTop1 == nil {
 		return "-"
 	}
-	return percent(*c.top1)
+	return percent(*c.last.TestTop1)
 }

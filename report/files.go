@@ -6,14 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"lte/internal/file"
 	"lte/record"
 )
 
-// Files is the observer that writes the records of a run to metrics.jsonl and to a TensorBoard event file. Both files hold a record,
-// unbuffered, when Record returns.
+// Files writes the records of a run, without a buffer, to metrics.jsonl and to a TensorBoard event file.
 type Files struct {
 	metrics *os.File
 	events  *eventFile
@@ -50,10 +50,7 @@ func (f *Files) Resumed(step int) error {
 	return nil
 }
 
-// Progress implements record.Observer; it does nothing.
-func (f *Files) Progress(int, float64) {}
-
-// Record implements record.Observer.
+// Record writes a record.
 func (f *Files) Record(r record.Record) error {
 	line, err := json.Marshal(r)
 	if err != nil {
@@ -68,40 +65,29 @@ func (f *Files) Record(r record.Record) error {
 	return nil
 }
 
-// Note implements record.Observer; it does nothing.
-func (f *Files) Note(string) {}
-
-// Warn implements record.Observer; it does nothing.
-func (f *Files) Warn(string) {}
-
 // Close closes the files.
 func (f *Files) Close() error {
 	return errors.Join(f.metrics.Close(), f.events.close())
 }
 
-// scalarsOf lists the TensorBoard scalars of a record.
+// scalarsOf lists the TensorBoard scalars that a record has.
 func scalarsOf(r record.Record) []scalar {
-	scalars := []scalar{
-		{"train/loss", r.TrainLoss},
-		{"train/lr", r.LR},
-		{"train/images_per_second", r.ImagesPerSecond},
-		{"train/data_wait", r.DataWait},
-		{"train/merges", float64(r.Merges)},
-		{"train/moments_cleared", float64(r.MomentsCleared)},
-		{"traffic/bytes_sent_per_rank", float64(r.BytesSent)},
-		{"traffic/merge/sent", float64(r.Traffic.Merge.Sent)},
-		{"traffic/merge/received", float64(r.Traffic.Merge.Received)},
-		{"traffic/gradients/sent", float64(r.Traffic.Gradients.Sent)},
-		{"traffic/gradients/received", float64(r.Traffic.Gradients.Received)},
-		{"traffic/evaluation/sent", float64(r.Traffic.Evaluation.Sent)},
-		{"traffic/evaluation/received", float64(r.Traffic.Evaluation.Received)},
-		{"traffic/control/sent", float64(r.Traffic.Control.Sent)},
-		{"traffic/control/received", float64(r.Traffic.Control.Received)},
-	}
-	for _, s := range []struct {
-		tag   string
-		value *float64
-	}{
+	all := []scalar{
+		{"train/loss", &r.TrainLoss},
+		{"train/lr", &r.LR},
+		{"train/images_per_second", &r.ImagesPerSecond},
+		{"train/data_wait", &r.DataWait},
+		{"train/merges", new(float64(r.Merges))},
+		{"train/moments_cleared", new(float64(r.MomentsCleared))},
+		{"traffic/bytes_sent_per_rank", new(float64(r.BytesSent))},
+		{"traffic/merge/sent", new(float64(r.Traffic.Merge.Sent))},
+		{"traffic/merge/received", new(float64(r.Traffic.Merge.Received))},
+		{"traffic/gradients/sent", new(float64(r.Traffic.Gradients.Sent))},
+		{"traffic/gradients/received", new(float64(r.Traffic.Gradients.Received))},
+		{"traffic/evaluation/sent", new(float64(r.Traffic.Evaluation.Sent))},
+		{"traffic/evaluation/received", new(float64(r.Traffic.Evaluation.Received))},
+		{"traffic/control/sent", new(float64(r.Traffic.Control.Sent))},
+		{"traffic/control/received", new(float64(r.Traffic.Control.Received))},
 		{"test/top1", r.TestTop1},
 		{"test/loss", r.TestLoss},
 		{"test/ema_top1", r.AverageTop1},
@@ -113,10 +99,6 @@ func scalarsOf(r record.Record) []scalar {
 		{"measure/gradient_norm", r.GradientNorm},
 		{"measure/update_norm", r.UpdateNorm},
 		{"measure/weight_norm", r.WeightNorm},
-	} {
-		if s.value != nil {
-			scalars = append(scalars, scalar{s.tag, *s.value})
-		}
 	}
-	return scalars
+	return slices.DeleteFunc(all, func(s scalar) bool { return s.value == nil })
 }

@@ -42,7 +42,6 @@ func writeRun(t *testing.T, records ...record.Record) string {
 		t.Fatal(err)
 	}
 	for i, r := range records {
-		f.Progress(r.Step, 0)
 		if err := f.Record(r); err != nil {
 			t.Fatal(err)
 		}

@@ -10,16 +10,15 @@ import (
 
 // formatBytes formats n in decimal units: 1 kB = 1000 B.
 func formatBytes(n int64) string {
-	x, units := float64(n), []string{"B", "kB", "MB", "GB", "TB", "PB"}
-	i := 0
-	for i+1 < len(units) && x >= 999.95 { // which prints as 1000.0
-		x /= 1000
-		i++
-	}
-	if i == 0 {
+	if n < 1000 {
 		return fmt.Sprintf("%d B", n)
 	}
-	return fmt.Sprintf("%.1f %s", x, units[i])
+	const prefixes = "kMGTP"
+	x, i := float64(n)/1000, 0
+	for ; i+1 < len(prefixes) && x >= 999.95; i++ { // which prints as 1000.0
+		x /= 1000
+	}
+	return fmt.Sprintf("%.1f %cB", x, prefixes[i])
 }
 
 // percent formats a fraction, "-" if it is not finite.

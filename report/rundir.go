@@ -17,10 +17,6 @@ import (
 // CreateRunDir creates the directory of a run and its config.toml: c.Run.Dir, or a new runs/METHOD-DATASET-TIME if that is empty. The
 // error is a *config.Error if the directory holds a run already; of processes that race for a directory, one gets it.
 func CreateRunDir(c config.Config, dataset string, now time.Time) (dir string, err error) {
-	text, err := encode(c)
-	if err != nil {
-		return "", err
-	}
 	if dir = c.Run.Dir; dir == "" {
 		dir, err = newRunDir(fmt.Sprintf("%s-%s-%s", c.Method, dataset, now.Format("20060102-150405")))
 	} else {
@@ -29,7 +25,7 @@ func CreateRunDir(c config.Config, dataset string, now time.Time) (dir string, e
 	if err != nil {
 		return "", err
 	}
-	err = createSynced(ConfigPath(dir), text)
+	err = createSynced(ConfigPath(dir), encode(c))
 	switch {
 	case errors.Is(err, fs.ErrExist): // another process was quicker
 		return "", taken(dir, record.ConfigFile)
@@ -57,11 +53,7 @@ func ConfigPath(dir string) string { return filepath.Join(dir, record.ConfigFile
 // ResumeRunDir prepares the directory of a run to be resumed: it writes the new config.toml, removes the summary and shortens
 // metrics.jsonl to its first records; lost counts those that it lacks.
 func ResumeRunDir(c config.Config, records int) (lost int, err error) {
-	text, err := encode(c)
-	if err != nil {
-		return 0, err
-	}
-	dir := c.Run.Dir
+	dir, text := c.Run.Dir, encode(c)
 	if old, unread := file.Read(ConfigPath(dir), int64(len(text))); unread != nil || !bytes.Equal(old, text) {
 		err = file.WriteBytes(ConfigPath(dir), text)
 	}
@@ -79,12 +71,10 @@ func ResumeRunDir(c config.Config, records int) (lost int, err error) {
 	return lost, nil
 }
 
-func encode(c config.Config) ([]byte, error) {
+func encode(c config.Config) []byte {
 	var text bytes.Buffer
-	if err := c.Write(&text); err != nil {
-		return nil, fmt.Errorf("report: cannot encode the configuration: %w", err)
-	}
-	return text.Bytes(), nil
+	_ = c.Write(&text) // a bytes.Buffer returns no error
+	return text.Bytes()
 }
 
 // newRunDir creates runs/name, or the first of runs/name-2, runs/name-3, … that is free.

@@ -178,35 +178,3 @@ func TestRunDirectoryPage(t *testing.T) {
 		}
 	}
 }
-
-type spy struct {
-	steps   []int
-	records int
-	noted   string
-	warned  string
-	err     error
-}
-
-func (s *spy) Progress(step int, _ float64) { s.steps = append(s.steps, step) }
-func (s *spy) Record(record.Record) error   { s.records++; return s.err }
-func (s *spy) Note(text string)             { s.noted += text }
-func (s *spy) Warn(text string)             { s.warned += text }
-
-func TestMulti(t *testing.T) {
-	broken, whole := &spy{err: errors.New("disk full")}, &spy{}
-	m := Multi(broken, nil, whole)
-	m.Progress(3, 1)
-	m.Note("listen")
-	m.Warn("beware")
-	if err := m.Record(record.Record{}); !errors.Is(err, broken.err) {
-		t.Errorf("got %v", err)
-	}
-	for _, s := range []*spy{broken, whole} {
-		if s.records != 1 || s.noted != "listen" || s.warned != "beware" || !reflect.DeepEqual(s.steps, []int{3}) {
-			t.Errorf("told %+v", s)
-		}
-	}
-	if err := Multi().Record(record.Record{}); err != nil {
-		t.Error(err)
-	}
-}

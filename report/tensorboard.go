@@ -21,7 +21,7 @@ type eventFile struct{ f *os.File }
 // scalar is one value of an event.
 type scalar struct {
 	tag   string
-	value float64
+	value *float64
 }
 
 // newEventFile creates dir/events.out.tfevents.<unix seconds>.<host>.<pid>, the name that TensorBoard looks for.
@@ -77,7 +77,7 @@ func (e *eventFile) scalars(now time.Time, step int64, scalars []scalar) error {
 		value := protowire.AppendTag(nil, valueTag, protowire.BytesType)
 		value = protowire.AppendString(value, s.tag)
 		value = protowire.AppendTag(value, valueSimple, protowire.Fixed32Type)
-		value = protowire.AppendFixed32(value, math.Float32bits(float32(s.value)))
+		value = protowire.AppendFixed32(value, math.Float32bits(float32(*s.value)))
 		summary = protowire.AppendTag(summary, summaryValue, protowire.BytesType)
 		summary = protowire.AppendBytes(summary, value)
 	}

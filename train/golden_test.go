@@ -94,7 +94,7 @@ func goldenLinearRun(t *testing.T, g collective.Group, be compute.Backend, file 
 	c.Optimizer = config.Optimizer{Name: o.Name, LR: o.LR, Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps,
 		Momentum: o.Momentum, WeightDecay: o.WeightDecay}
 	must(t, c.Resolve(g.Size()))
-	set := &data.Set{Name: "golden", Classes: file.Out, Channels: 1, Height: 4, Width: 4}
+	set := &data.Set{Name: "golden", Classes: file.Out, Shape: data.Shape{Channels: 1, Height: 4, Width: 4}}
 	tr, err := New(c, g, set, be)
 	must(t, err)
 	layers := tr.model.Layers()

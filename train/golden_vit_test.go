@@ -115,7 +115,7 @@ func goldenViT(t *testing.T, g collective.Group, backendName string) {
 	must(t, c.Check())
 	must(t, c.Resolve(g.Size()))
 	size := int(r.number("image_size"))
-	set := &data.Set{Name: "golden", Classes: int(r.number("num_classes")), Channels: 3, Height: size, Width: size}
+	set := &data.Set{Name: "golden", Classes: int(r.number("num_classes")), Shape: data.Shape{Channels: 3, Height: size, Width: size}}
 	tr, err := New(c, g, set, backend(t, backendName, 1))
 	must(t, err)
 	for _, p := range tr.model.Parameters() {

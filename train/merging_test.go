@@ -119,8 +119,8 @@ func numbered(n int) *data.Set {
 	for i := range n {
 		p.pixels, p.labels = append(p.pixels, bytes.Repeat([]byte{uint8(i)}, 16)), append(p.labels, i%5)
 	}
-	return &data.Set{Name: "numbered", Classes: 5, Channels: 1, Height: 4, Width: 4, White: 1, Mean: []float32{0}, Std: []float32{1},
-		Train: p, Test: p}
+	return &data.Set{Name: "numbered", Classes: 5, Shape: data.Shape{Channels: 1, Height: 4, Width: 4}, White: 1,
+		Mean: []float32{0}, Std: []float32{1}, Train: p, Test: p}
 }
 
 // ranked is a group of which only the place is asked.

@@ -14,7 +14,7 @@ import (
 // what the other takes.
 func TestOutlineIsThatOfATrainer(t *testing.T) {
 	set := tinySet(40)
-	sizes := &data.Set{Classes: set.Classes, Channels: set.Channels, Height: set.Height, Width: set.Width}
+	sizes := &data.Set{Classes: set.Classes, Shape: set.Shape}
 	for _, method := range []string{"lte", "full", "lora", "mhlora", "sequential", "localsgd", "diloco"} {
 		for name, change := range map[string]func(c *config.Config){
 			"plain": func(c *config.Config) {},

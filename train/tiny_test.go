@@ -51,7 +51,7 @@ func tinySet(train int) *data.Set {
 		}
 		return p
 	}
-	return &data.Set{Name: "tiny", Classes: classes, Channels: 1, Height: 4, Width: 4,
+	return &data.Set{Name: "tiny", Classes: classes, Shape: data.Shape{Channels: 1, Height: 4, Width: 4},
 		Mean: []float32{0.5}, Std: []float32{0.25}, Train: draw(train), Test: draw(21)}
 }
 

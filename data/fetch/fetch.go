@@ -3,6 +3,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"crypto/md5"
 	"crypto/sha256"
@@ -15,7 +16,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"strings"
+	"strconv"
 	"time"
 
 	"lte/internal/file"
@@ -129,10 +130,7 @@ type download struct {
 // complete requests the rest of the file until it is complete.
 func (d *download) complete() error {
 	d.all = d.of.Size
-	pause := d.Pause
-	if pause == 0 {
-		pause = time.Second
-	}
+	pause := cmp.Or(d.Pause, time.Second)
 	if d.all > 0 && d.done > d.all { // left by another file
 		if err := d.restart(); err != nil {
 			return err
@@ -181,10 +179,7 @@ func (d *download) request() (end bool, err error) {
 	if d.all > 0 && d.done == d.all {
 		return true, nil
 	}
-	stall := d.Stall
-	if stall == 0 {
-		stall = time.Minute
-	}
+	stall := cmp.Or(d.Stall, time.Minute)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	watch := time.AfterFunc(stall, func() { cancel(fmt.Errorf("no data for %v", stall)) })
@@ -197,11 +192,7 @@ func (d *download) request() (end bool, err error) {
 	if d.done > 0 {
 		r.Header.Set("Range", fmt.Sprintf("bytes=%d-", d.done))
 	}
-	client := d.Client
-	if client == nil {
-		client = http.DefaultClient
-	}
-	answer, err := client.Do(r)
+	answer, err := cmp.Or(d.Client, http.DefaultClient).Do(r)
 	if err != nil {
 		return false, &interrupted{err}
 	}
@@ -254,10 +245,8 @@ func (d *download) checkResponse(answer *http.Response) error {
 		if _, err := fmt.Sscanf(said, "bytes %d-%d/%s", &from, &to, &all); err != nil || from != d.done {
 			return fmt.Errorf("the server sent the range %q, expected one from byte %d on", said, d.done)
 		}
-		if n := int64(0); d.all == 0 && !strings.HasPrefix(all, "*") {
-			if _, err := fmt.Sscan(all, &n); err == nil {
-				d.all = n
-			}
+		if n, err := strconv.ParseInt(all, 10, 64); err == nil && d.all == 0 { // "*" where it is unknown
+			d.all = n
 		}
 	case http.StatusRequestedRangeNotSatisfiable: // no byte from there on: the file is complete, or another one
 		if d.all == 0 {

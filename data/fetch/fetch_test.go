@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// content is what the server has, some 300 kB in which no two places are alike.
+// content is the file that the server has, about 300 kB without repetition.
 var content = func() []byte {
 	var b strings.Builder
 	for i := range 40000 {
@@ -34,7 +34,7 @@ func server(t *testing.T, serve func(w http.ResponseWriter, r *http.Request)) (u
 	return s.URL + "/set/images.bin", ranges
 }
 
-// whole serves content as a good server does, ranges too.
+// whole serves content completely, or a range of it.
 func whole(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "images.bin", time.Time{}, strings.NewReader(string(content)))
 }
@@ -66,7 +66,7 @@ func setOf(url string) Set {
 
 var quick = Fetcher{Pause: time.Microsecond}
 
-// check wants the whole file under its own name, and nothing beside it.
+// check expects the complete file under its own name, and no other file.
 func check(t *testing.T, dir, path string, err error) {
 	t.Helper()
 	if err != nil {
@@ -81,7 +81,7 @@ func check(t *testing.T, dir, path string, err error) {
 	}
 }
 
-// refused wants an error that says words, nothing under the final name, and so many bytes under the temporary one (-1: no such file).
+// refused expects an error with these words, no file of the final name, and so many bytes under the temporary one (-1: no such file).
 func refused(t *testing.T, dir string, err error, part int64, words ...string) {
 	t.Helper()
 	for _, w := range words {
@@ -101,7 +101,7 @@ func refused(t *testing.T, dir string, err error, part int64, words ...string) {
 	}
 }
 
-// Fails on a download that begins again where it could go on, and bytes doubled or lost where the connection was cut.
+// Fails if a download restarts instead of resuming, or if bytes are doubled or lost where the connection was cut.
 func TestResume(t *testing.T) {
 	sends := []func(http.ResponseWriter, *http.Request){cutAfter(1000), cutAfter(100000), whole}
 	url, ranges := server(t, func(w http.ResponseWriter, r *http.Request) {
@@ -126,7 +126,7 @@ func TestResume(t *testing.T) {
 	if last != int64(len(content)) {
 		t.Errorf("progress ended at %d", last)
 	}
-	// There already: nothing is asked for.
+	// An existing file is not requested.
 	path, err = quick.Fetch(setOf(url), dir)
 	check(t, dir, path, err)
 	if len(*ranges) != 3 {
@@ -134,7 +134,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// Fails on a fetch that forgets what an earlier one left, and one that gives up at once or never.
+// Fails if the partial file of an earlier download is ignored, or if retries end too early or never.
 func TestLaterFetchResumes(t *testing.T) {
 	down := true
 	url, ranges := server(t, func(w http.ResponseWriter, r *http.Request) {
@@ -158,7 +158,7 @@ func TestLaterFetchResumes(t *testing.T) {
 	}
 }
 
-// Fails on the whole appended to a part, from a server that knows no ranges.
+// Fails if the complete file of a server without ranges is appended to a partial one.
 func TestServerWithoutRanges(t *testing.T) {
 	first := true
 	url, ranges := server(t, func(w http.ResponseWriter, r *http.Request) {
@@ -182,7 +182,7 @@ func TestServerWithoutRanges(t *testing.T) {
 	}
 }
 
-// Fails on wrong bytes that get the final name, or stay to spoil the next try. MD5 counts where it is all that is known.
+// Fails if a file with a wrong checksum gets the final name, or remains for the next try. MD5 is used where no SHA-256 is known.
 func TestWrongChecksumIsAnError(t *testing.T) {
 	url, _ := server(t, whole)
 	dir := t.TempDir()
@@ -212,7 +212,7 @@ func TestWrongChecksumIsAnError(t *testing.T) {
 	check(t, dir, path, err)
 }
 
-// Fails on a file longer or shorter than it should be, a part that is longer than the whole, and a range that was not asked for.
+// Fails if a file of a wrong length, a partial file longer than the complete one, or another range than requested is accepted.
 func TestWrongSizes(t *testing.T) {
 	url, _ := server(t, whole)
 	for _, size := range []int64{1000, int64(len(content)) + 1} {
@@ -252,7 +252,7 @@ func TestWrongSizes(t *testing.T) {
 	refused(t, dir, err, 9000, `the server sent the range "bytes 8000-`, "expected one from byte 9000 on")
 }
 
-// Fails on a wait without end for a server that says nothing more, and an answer that is a page about an error.
+// Fails if a server that stalls is waited for without end, or if an error page is accepted as the file.
 func TestStalledAndMissing(t *testing.T) {
 	url, _ := server(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Range") != "" {
@@ -279,9 +279,9 @@ func TestStalledAndMissing(t *testing.T) {
 	}
 }
 
-// Fails on a table with a file that cannot be checked, and sets that need an account without a word how to obtain them.
+// Fails if a file of the table has no checksum, or a set that needs an account no instructions.
 func TestTable(t *testing.T) {
-	for _, s := range Sets() {
+	for _, s := range sets {
 		_, err := Lookup(s.Name)
 		if (err == nil) != (s.HowTo == "") || err != nil && !strings.Contains(err.Error(), s.HowTo) || s.About == "" {
 			t.Errorf("%s: %v", s.Name, err)

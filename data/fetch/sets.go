@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -63,20 +64,22 @@ var sets = []Set{
 		HowTo: "it is a part of ImageNet, which needs an account (lte data fetch imagenet says how): unpack that, and name a file with the 100 class folders as data.classes"},
 }
 
-// Sets returns all sets in their order.
-func Sets() []Set { return sets }
+// Names returns the names of all sets.
+func Names() (names []string) {
+	for _, s := range sets {
+		names = append(names, s.Name)
+	}
+	return names
+}
 
 // Lookup returns the set of a name; the error lists the names, or says how to obtain a set that cannot be fetched.
 func Lookup(name string) (Set, error) {
-	var names []string
-	for _, s := range sets {
-		if s.Name == name && s.HowTo != "" {
-			return s, fmt.Errorf("%s cannot be fetched, as %s", name, s.HowTo)
-		}
-		if s.Name == name {
-			return s, nil
-		}
-		names = append(names, s.Name)
+	i := slices.IndexFunc(sets, func(s Set) bool { return s.Name == name })
+	if i < 0 {
+		return Set{}, fmt.Errorf("unknown set %q: expected one of %s", name, strings.Join(Names(), ", "))
 	}
-	return Set{}, fmt.Errorf("unknown set %q: expected one of %s", name, strings.Join(names, ", "))
+	if s := sets[i]; s.HowTo != "" {
+		return s, fmt.Errorf("%s cannot be fetched, as %s", name, s.HowTo)
+	}
+	return sets[i], nil
 }

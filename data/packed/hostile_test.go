@@ -19,7 +19,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// Fails if what a killed packing has left stays, or anything else is removed with it, or if another program's manifest is replaced.
+// Fails if files of a killed packing remain, if others are removed, or if another program's manifest is replaced.
 func TestPackingIntoAFolderInUse(t *testing.T) {
 	src, folder := source(6, 2), t.TempDir()
 	precious := filepath.Join(t.TempDir(), "precious")
@@ -86,7 +86,7 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// Fails if a manifest's count is given memory before it is compared with what is there.
+// Fails if memory is allocated by a manifest's count before the count is checked.
 func TestCountsOfManifests(t *testing.T) {
 	src, folder := source(6, 2), t.TempDir()
 	src.ClassNames = nil
@@ -127,10 +127,10 @@ func (s solid) Picture(dst *picture.Picture, i int) error {
 	return nil
 }
 
-// Fails if an entry's size, or what a record unpacks to, is given memory that no picture needs, with all checksums right; or if counts
-// that are not the pixels' become measures, such as NaN.
+// Fails if an entry's size, or the decompressed size of a record, leads to an excessive allocation although all checksums are right, or if
+// counts that are not those of the pixels are used for mean and deviation.
 func TestShardsBeyondLimits(t *testing.T) {
-	black := Source{Name: "black", Classes: 1, Channels: 1, White: 255, Train: solid{2, 8, 8}, Test: solid{1, 8, 8}}
+	black := Source{Description: Description{Name: "black", Classes: 1, Channels: 1, White: 255}, Train: solid{2, 8, 8}, Test: solid{1, 8, 8}}
 	frame := must(zstd.NewWriter(nil))(t).EncodeAll(make([]byte, 300<<20), nil)
 	for name, k := range map[string]struct {
 		change func(b []byte, s *shard) []byte
@@ -193,8 +193,8 @@ func TestShardsBeyondLimits(t *testing.T) {
 			t.Errorf("%s: %v, %d MB", name, err, n>>20)
 		}
 	}
-	// What would be refused when it is read is refused when it is packed.
-	if _, err := Write(t.TempDir(), Source{Classes: 1, Train: solid{50000, 1, 1}, Test: solid{1, 1, 1}}, Options{Shard: 1}); err == nil || !strings.Contains(err.Error(), "50003 shards") {
+	// A set that Open would refuse is not written.
+	if _, err := Write(t.TempDir(), Source{Description: Description{Classes: 1}, Train: solid{50000, 1, 1}, Test: solid{1, 1, 1}}, Options{Shard: 1}); err == nil || !strings.Contains(err.Error(), "50003 shards") {
 		t.Errorf("50,000 shards: %v", err)
 	}
 	black.Train = solid{1, 5000, 5000}
@@ -204,7 +204,7 @@ func TestShardsBeyondLimits(t *testing.T) {
 	}
 }
 
-// Fails if a name within the list of what could not be read starts a line of its own, or moves the cursor.
+// Fails if a name in the list of unreadable images contains a line break or a control sequence.
 func TestUnreadableQuotesNames(t *testing.T) {
 	bad := Unreadable{fmt.Errorf("a\nlte: all is well\x1b[2J.png: broken"), fmt.Errorf("b.png: broken")}
 	const want = "2 images could not be read\n  a\\nlte: all is well\\x1b[2J.png: broken\n  b.png: broken"

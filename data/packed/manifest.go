@@ -14,13 +14,9 @@ import (
 
 // manifest is manifest.json.
 type manifest struct {
-	Format      string               `json:"format"` // magic
-	Name        string               `json:"name"`
-	Classes     int                  `json:"classes"`
-	ClassNames  []string             `json:"class_names,omitempty"`
-	Channels    int                  `json:"channels"`
-	White       int                  `json:"white"` // the byte value that represents 1
-	Size        int                  `json:"size"`  // limit of the shorter side, in pixels; 0: none
+	Format string `json:"format"` // magic
+	Description
+	Size        int                  `json:"size"` // limit of the shorter side, in pixels; 0: none
 	Compression string               `json:"compression"`
 	Skipped     int                  `json:"skipped"` // images that could not be read
 	Splits      map[string][]listing `json:"splits"`

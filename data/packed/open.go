@@ -21,11 +21,7 @@ import (
 
 // Set is an open packed set. It stays open until the process ends.
 type Set struct {
-	Name        string
-	Classes     int
-	ClassNames  []string // nil: unnamed
-	Channels    int
-	White       int       // the byte value that represents 1
+	Description
 	Mean, Std   []float32 // (channels), of the training split's pixels in 0..1; Std is never 0
 	Train, Test *Images
 }
@@ -42,7 +38,7 @@ func Open(folder string) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w; %w", filepath.Join(folder, manifestName), err, errNoSet)
 	}
-	s := &Set{Name: m.Name, Classes: m.Classes, ClassNames: m.ClassNames, Channels: m.Channels, White: m.White, Train: &Images{}, Test: &Images{}}
+	s := &Set{Description: m.Description, Train: &Images{}, Test: &Images{}}
 	counts := make(picture.Counts, m.Channels)
 	for _, split := range []struct {
 		name   string
@@ -51,16 +47,13 @@ func Open(folder string) (*Set, error) {
 		for _, l := range m.Splits[split.name] {
 			file := filepath.Join(folder, l.File)
 			shard, err := m.open(file, l)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w; copy it again, or remove it and pack again", file, err)
-			}
-			split.images.add(file, shard)
-			if split.images == s.Train {
+			if err == nil && split.images == s.Train {
 				err = shard.counts(counts)
 			}
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w; copy it again, or remove it and pack again", file, err)
 			}
+			split.images.add(file, shard)
 		}
 		if split.images.Len() == 0 {
 			return nil, fmt.Errorf("%s: no images in split %s; %w", filepath.Join(folder, manifestName), split.name, errNoSet)

@@ -22,6 +22,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"lte/data/limit"
 	"lte/data/picture"
@@ -53,12 +54,19 @@ func (c Compression) String() string { return compressions[c] }
 
 // ParseCompression returns the compression of that name.
 func ParseCompression(name string) (Compression, error) {
-	for c, n := range compressions {
-		if n == name {
-			return Compression(c), nil
-		}
+	if c := slices.Index(compressions[:], name); c >= 0 {
+		return Compression(c), nil
 	}
 	return 0, fmt.Errorf("compression %q: expected raw or zstd", name)
+}
+
+// Description describes a set and its pictures.
+type Description struct {
+	Name       string   `json:"name"`
+	Classes    int      `json:"classes"`
+	ClassNames []string `json:"class_names,omitempty"` // nil: unnamed
+	Channels   int      `json:"channels"`
+	White      int      `json:"white"` // the byte value that represents 1
 }
 
 // entry is a picture's entry in the index.

@@ -18,7 +18,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// album is pictures of many sizes, some of which cannot be read.
+// album is a collection of pictures of many sizes, some of which cannot be read.
 type album struct {
 	pictures []picture.Picture
 	broken   map[int]bool
@@ -59,7 +59,8 @@ type relabelled struct{ album }
 func (r relabelled) Label(i int) int { return (r.album.Label(i) + 1) % 7 }
 
 func source(train, test int) Source {
-	return Source{Name: "pets", Classes: 7, ClassNames: strings.Split("abcdefg", ""), Channels: 3, White: 255, Train: newAlbum(train), Test: newAlbum(test)}
+	return Source{Description: Description{Name: "pets", Classes: 7, ClassNames: strings.Split("abcdefg", ""), Channels: 3, White: 255},
+		Train: newAlbum(train), Test: newAlbum(test)}
 }
 
 func must[T any](x T, err error) func(t testing.TB) T {
@@ -72,7 +73,7 @@ func must[T any](x T, err error) func(t testing.TB) T {
 	}
 }
 
-// same wants a split's pictures to be those of an album, but for those left out.
+// same expects a split to have the pictures of an album except those left out.
 func same(t *testing.T, got *Images, want album, without ...int) {
 	t.Helper()
 	at := 0
@@ -95,8 +96,8 @@ func same(t *testing.T, got *Images, want album, without ...int) {
 	}
 }
 
-// What is written is what is read. Fails if pictures leave their order where several goroutines decode, if a shard's end is left out, if
-// a picture gets another's shape or label, or if the measures are of another split or channel.
+// Open returns what was written. Fails if pictures decoded by several goroutines are out of order, if a shard's end is omitted, if a picture
+// has another one's shape or label, or if mean and deviation are of another split or channel.
 func TestRoundTrip(t *testing.T) {
 	for _, c := range []Compression{Raw, Zstd} {
 		for _, shard := range []int{1, 10, 1000} {
@@ -124,7 +125,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// Fails if a picture is enlarged, if the longer side is what is made that size, or if the pixels are not the resizer's.
+// Fails if a picture is enlarged, if the longer side gets that size, or if the pixels are not the resizer's.
 func TestSize(t *testing.T) {
 	src, folder := source(40, 1), t.TempDir()
 	must(Write(folder, src, Options{Size: 16, Shard: 100}))(t)
@@ -153,8 +154,8 @@ func TestSize(t *testing.T) {
 
 var errStop = errors.New("stop")
 
-// An interrupted Write goes on where it stood. Fails if a finished shard is made again, if one is kept that was made of other labels or
-// with other options, if half a shard gets a shard's name, or a folder without all shards a manifest.
+// An interrupted Write is continued. Fails if a complete shard is written again, if one of other labels or options is kept, if an
+// incomplete shard gets its final name, or a folder without all shards a manifest.
 func TestResume(t *testing.T) {
 	src, folder := source(50, 10), t.TempDir()
 	reads := src.Train.(album).reads
@@ -212,8 +213,8 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// Fails if a picture that cannot be read is passed over in silence, if the set becomes whole without leave, if the others are packed
-// twice, or if labels shift where one is left out.
+// Fails if an unreadable picture is silently omitted, if the set becomes complete without Skip, if the others are packed twice, or if labels
+// shift where one is left out.
 func TestUnreadable(t *testing.T) {
 	src, folder := source(30, 5), t.TempDir()
 	train := src.Train.(album)
@@ -239,8 +240,8 @@ func TestUnreadable(t *testing.T) {
 	same(t, must(Open(folder))(t).Train, train)
 }
 
-// Every byte counts: whichever is another one, Open or Picture says so, and names the file and the place; so it is with a file cut
-// anywhere, or missing. Fails if a checksum does not cover a part of a shard, or is not compared.
+// A change of any byte, a truncation at any byte and a missing file are errors of Open or Picture that name the file and the position. Fails
+// if a checksum does not cover a part of a shard, or is not compared.
 func TestDamageIsDetected(t *testing.T) {
 	src := source(6, 2)
 	for _, c := range []Compression{Raw, Zstd} {
@@ -286,7 +287,7 @@ func TestDamageIsDetected(t *testing.T) {
 	}
 }
 
-// Fails if a manifest that says something impossible is believed, or the error does not name the file that it is wrong about.
+// Fails if an invalid manifest is accepted, or if the error does not name the file at fault.
 func TestBrokenManifestIsAnError(t *testing.T) {
 	src, folder := source(6, 2), t.TempDir()
 	must(Write(folder, src, Options{Shard: 100}))(t)
@@ -314,8 +315,8 @@ func TestBrokenManifestIsAnError(t *testing.T) {
 	must(Open(folder))(t)
 }
 
-// Labels that the manifest's classes do not have, and a class whose training pictures were all left out. Fails if either is trained on,
-// or the error does not say where.
+// Labels beyond the manifest's classes, and a class whose training pictures were all left out. Fails if either is accepted, or if the error
+// does not name the position.
 func TestImpossibleLabelsAreErrors(t *testing.T) {
 	src, folder := source(20, 7), t.TempDir()
 	src.ClassNames = nil
@@ -347,8 +348,8 @@ func TestFolderIsLockedWhilePacking(t *testing.T) {
 	must(Write(folder, source(1, 1), Options{Shard: 1}))(t)
 }
 
-// No bytes make the parser panic, and a picture that it gives has the shape that it says. Its checksums are corrected so that it
-// gets through to what lies behind them.
+// No bytes make the parser panic, and every picture has the shape of its entry. Checksums are corrected, so that the code behind them is
+// reached.
 func FuzzShard(f *testing.F) {
 	for _, c := range []Compression{Raw, Zstd} {
 		folder := f.TempDir()

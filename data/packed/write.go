@@ -28,11 +28,7 @@ type Pictures interface {
 
 // Source is a set to pack.
 type Source struct {
-	Name        string
-	Classes     int
-	ClassNames  []string // nil: unnamed
-	Channels    int
-	White       int // the byte value that represents 1
+	Description
 	Train, Test Pictures
 }
 
@@ -89,8 +85,7 @@ func Write(folder string, src Source, o Options) (bad Unreadable, err error) {
 	if err := prepare(folder); err != nil {
 		return nil, err
 	}
-	m := manifest{Format: magic, Name: src.Name, Classes: src.Classes, ClassNames: src.ClassNames, Channels: src.Channels,
-		White: src.White, Size: o.Size, Compression: o.Compression.String(), Splits: map[string][]listing{}}
+	m := manifest{Format: magic, Description: src.Description, Size: o.Size, Compression: o.Compression.String(), Splits: map[string][]listing{}}
 	if err := m.checkSize(src, o.Shard); err != nil {
 		return nil, err
 	}
@@ -254,11 +249,10 @@ func (w *writer) shard(k int, order <-chan *item, free chan<- *item) error {
 		for range to - from {
 			it := <-order
 			<-it.done
-			switch {
-			case it.err != nil:
+			if it.err != nil {
 				w.bad = append(w.bad, it.err)
 				b.skipped++
-			default:
+			} else {
 				b.add(it)
 			}
 			free <- it
@@ -389,7 +383,6 @@ func (p *packer) decode(it *item) (err error) {
 	if height > limit.Side || width > limit.Side || height > limit.Pixels/width {
 		return fmt.Errorf("image %d: %d×%d pixels, expected %d at most, and a side of %d at most", it.i, width, height, limit.Pixels, limit.Side)
 	}
-	all := picture.Full(p.decoded.Height, p.decoded.Width)
-	p.resizer.Resize(&it.pic, &p.decoded, picture.Plan{Box: all, Height: height, Width: width, Crop: picture.Full(height, width)}, p.o.Filter)
+	p.resizer.Resize(&it.pic, &p.decoded, picture.Uncropped(picture.Full(p.decoded.Height, p.decoded.Width), height, width), p.o.Filter)
 	return nil
 }

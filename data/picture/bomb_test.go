@@ -17,7 +17,7 @@ import (
 	"lte/data/limit"
 )
 
-// zeroPNG is a PNG of one colour, of 8 bits, whose data come to so many bytes when they are unpacked.
+// zeroPNG is a PNG of one colour, of 8 bits, whose data decompress to so many bytes.
 func zeroPNG(width, height uint32, unpacked int) string {
 	b := []byte("\x89PNG\r\n\x1a\n")
 	chunk := func(kind string, content []byte) {
@@ -47,7 +47,7 @@ func bmpHeader(width, height uint32) string {
 	return string(b)
 }
 
-// manyScans is a progressive JPEG whose last scan comes so many times.
+// manyScans is a progressive JPEG with so many repetitions of its last scan.
 func manyScans(t *testing.T, name string, n int) string {
 	content, err := os.ReadFile(name)
 	if err != nil {
@@ -58,7 +58,7 @@ func manyScans(t *testing.T, name string, n int) string {
 	return string(content[:end]) + strings.Repeat(string(content[last:end]), n) + string(endOfImage)
 }
 
-// Fails if a file of a few bytes that claims many pixels, or unpacks to many, is decoded, or has memory or time given to it.
+// Fails if a small file that claims, or decompresses to, many pixels is decoded, or takes memory or time.
 func TestImagesBeyondLimits(t *testing.T) {
 	flat := image.NewGray(image.Rect(0, 0, 8, 8))
 	claimed := func(of string, at int) string { // JPEG's and GIF's sizes have 16 bits

@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// A file of every format cut anywhere, and a PNG, of which each chunk has a checksum, with a bit of any byte flipped: an error that says
-// about where and what to do. A GIF alone may end behind its first frame, which is then whole. In the other formats no decoder can tell
-// most flipped bits from others.
+// A file of every format truncated anywhere, and a PNG, each chunk of which has a checksum, with a bit of any byte flipped: the error gives
+// the approximate position and what to do. Only a GIF may end after its first frame, which is then complete. In the other formats most
+// flipped bits cannot be detected.
 func TestDamageIsDetected(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.*")
 	if err != nil {

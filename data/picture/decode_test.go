@@ -35,8 +35,8 @@ func encoded(f func(*bytes.Buffer) error) string {
 	return b.String()
 }
 
-// Every kind of image that the decoders return, against its pixels taken one by one from a decoder of its own.
-// Fails on a stride or subsampling misread, channels swapped, grey that is not grey, colours dimmed by transparency.
+// Every kind of image that the decoders return, compared with its pixels taken one by one from another decoder.
+// Fails on a wrong stride or subsampling, exchanged channels, grey with a hue, and colours dimmed by transparency.
 func TestFormatsAgainstSimpleTwin(t *testing.T) {
 	const width, height = 13, 10
 	r := image.Rect(0, 0, width, height)
@@ -115,7 +115,7 @@ func TestSubsampling(t *testing.T) {
 	}
 }
 
-// Fails on a GIF whose first frame is less than its canvas read at the wrong place, or beyond its end.
+// Fails if the first frame of a GIF, smaller than its canvas, is read at the wrong position, or beyond its end.
 func TestFrameWithinCanvas(t *testing.T) {
 	m := image.NewPaletted(image.Rect(1, 1, 3, 2), color.Palette{color.White, color.Black})
 	k := encoded(func(b *bytes.Buffer) error {

@@ -69,6 +69,8 @@ func (p *Picture) orient(orientation int) {
 	if orientation >= transposed {
 		height, width = width, height
 	}
+	fromBottom := orientation == halfTurn || orientation == flipped || orientation == quarterTurn || orientation == transverse
+	fromRight := orientation == mirrored || orientation == halfTurn || orientation == transverse || orientation == threeTurns
 	var upright Picture
 	upright.Reset(p.Channels, height, width)
 	for c := range p.Channels {
@@ -77,21 +79,14 @@ func (p *Picture) orient(orientation int) {
 			for x := range width {
 				// Row and column in the file of the pixel at y, x.
 				row, column := y, x
-				switch orientation {
-				case mirrored:
-					column = p.Width - 1 - x
-				case halfTurn:
-					row, column = p.Height-1-y, p.Width-1-x
-				case flipped:
-					row = p.Height - 1 - y
-				case transposed:
+				if orientation >= transposed {
 					row, column = x, y
-				case quarterTurn:
-					row, column = p.Height-1-x, y
-				case transverse:
-					row, column = p.Height-1-x, p.Width-1-y
-				case threeTurns:
-					row, column = x, p.Width-1-y
+				}
+				if fromBottom {
+					row = p.Height - 1 - row
+				}
+				if fromRight {
+					column = p.Width - 1 - column
 				}
 				dst[y*width+x] = src[row*p.Width+column]
 			}

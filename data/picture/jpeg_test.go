@@ -43,8 +43,8 @@ func scenes(t *testing.T) map[string][]byte {
 	return map[string][]byte{"colours": scene(150, 210, false), "grey": scene(97, 61, true), "progressive": progressive, "small": scene(5, 3, false)}
 }
 
-// libjpeg compared with Go's decoder, which rounds otherwise and repeats chroma where libjpeg smooths it: on the mean they are less
-// than a level apart. Fails if planes change places, or rows or columns shift.
+// libjpeg compared with Go's decoder, which rounds differently and repeats chroma where libjpeg interpolates: the mean difference is below
+// one level. Fails if planes are exchanged, or rows or columns shifted.
 func TestJPEGAgainstGo(t *testing.T) {
 	for name, content := range scenes(t) {
 		var got, want Picture
@@ -71,8 +71,8 @@ func TestJPEGAgainstGo(t *testing.T) {
 	}
 }
 
-// A piece is that piece of the whole image, bit for bit. Fails if the piece is of other rows or columns, if what was not
-// decoded is smoothed into its edge, or if a decoder keeps something of the image before.
+// A decoded region equals that region of the complete image, bit for bit. Fails if it has other rows or columns, if pixels that were not
+// decoded affect its edge, or if a decoder keeps state of the previous image.
 func TestJPEGRegionEqualsThatOfTheImage(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 2))
 	for name, content := range scenes(t) {
@@ -103,8 +103,8 @@ func TestJPEGRegionEqualsThatOfTheImage(t *testing.T) {
 	}
 }
 
-// A piece that is shrunk while it is decoded looks like one that is resized: on the mean they are less than 3 levels
-// apart. Fails if the box is not shrunk with the image, or less is left than was asked for.
+// A region that is shrunk while it is decoded resembles a resized one: the mean difference is below 3 levels. Fails if the box is not shrunk
+// with the image, or is smaller than requested.
 func TestShrunkJPEGIsLikeAResizedOne(t *testing.T) {
 	content := scene(640, 480, false)
 	var whole, piece, want, got Picture
@@ -139,8 +139,8 @@ func TestShrunkJPEGIsLikeAResizedOne(t *testing.T) {
 	}
 }
 
-// Fails if an image that is cut off passes, also where only a piece before the cut is wanted, if an error says another place, or if a
-// decoder is of no use after it.
+// Fails if a truncated image is accepted, also where only a region before the end is requested, if an error gives another position, or if a
+// decoder cannot be used after it.
 func TestTruncatedJPEGIsAnError(t *testing.T) {
 	content := scene(150, 210, false)
 	var p Picture

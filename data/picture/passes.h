@@ -1,4 +1,4 @@
-// The passes of a resize, and the conversion of bytes to floats; passes.go has the equations.
+// The passes of a resize, and the conversion of bytes to floats; passes_cgo.go has the equations.
 #ifndef LTE_PASSES_H
 #define LTE_PASSES_H
 

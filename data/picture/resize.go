@@ -54,6 +54,9 @@ type Plan struct {
 	Crop          Box
 }
 
+// Uncropped is the plan that resizes a box to height×width.
+func Uncropped(box Box, height, width int) Plan { return Plan{box, height, width, Full(height, width)} }
+
 // shrinkFactor is the factor, 1, 2, 4 or 8, by which a decoder may shrink the picture with the box still at least as large as the result.
 func (p Plan) shrinkFactor() int {
 	by := 1

@@ -22,7 +22,7 @@ func openDigits(t testing.TB, seed uint64) *Set {
 	return set
 }
 
-// Fails on images lost, doubled or in both parts, and a part of the wrong size.
+// Fails if images are lost, doubled or in both parts, or if a part has the wrong size.
 func TestSplitIsAPartition(t *testing.T) {
 	d, err := parseDigits(digitsFile)
 	if err != nil {
@@ -46,7 +46,7 @@ func TestSplitIsAPartition(t *testing.T) {
 	}
 }
 
-// Fails on a split that favours a class, by one image or more: every share within one of the exact one.
+// Fails if a class's number of images in a part differs from its exact share by one or more.
 func TestSplitIsStratified(t *testing.T) {
 	set := openDigits(t, 1)
 	total := [10]int{178, 182, 177, 183, 181, 182, 181, 179, 174, 180} // counted apart from this code
@@ -61,7 +61,7 @@ func TestSplitIsStratified(t *testing.T) {
 	}
 }
 
-// Fails on leftovers given to the wrong classes. Of 5, 3 and 2 images half are 2.5, 1.5 and 1: the two equal remainders
+// Fails if the missing images are taken from the wrong classes. Of 5, 3 and 2 images half are 2.5, 1.5 and 1: the two equal remainders
 // compete for one image, which the lower class gets.
 func TestLargestRemainderGetsTheMissingImage(t *testing.T) {
 	cases := []struct {
@@ -113,7 +113,7 @@ func TestSplitFollowsTheSeed(t *testing.T) {
 
 var goldenSplit = []int{3, 9, 20, 23, 25, 31, 38, 49}
 
-// Fails on pixels transposed, shifted by the label's column or scaled wrongly: the file's first image, a zero.
+// Fails if pixels are transposed, shifted by the label's column or scaled wrongly: the file's first image is a zero.
 func TestFirstImageIsAZero(t *testing.T) {
 	d, err := parseDigits(digitsFile)
 	if err != nil {
@@ -141,7 +141,7 @@ func TestFirstImageIsAZero(t *testing.T) {
 	}
 }
 
-// Fails on damage that passes as data, and errors that don't say where.
+// Fails if damage is accepted as data, or if an error does not give the position.
 func TestDamagedTableIsAnError(t *testing.T) {
 	line := strings.Repeat("0,", 64) + "3\n"
 	cases := map[string]string{

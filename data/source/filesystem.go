@@ -51,7 +51,7 @@ func openFileSystem(name string) (fileSystem, error) {
 		return disk(name), nil
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("it is neither a file nor a folder (%s): correct data.path", kindOf(info.Mode()))
+		return nil, fmt.Errorf("it is neither a file nor a folder (%s): correct data.path", file.Kind(info.Mode()))
 	}
 	return openArchive(name)
 }
@@ -93,7 +93,7 @@ func (d disk) list(dir string) (entries []entry, err error) {
 		}
 		found.dir = mode.IsDir()
 		if !found.dir && !mode.IsRegular() {
-			found.problem = fmt.Errorf("%s, expected an image or a folder: remove it", kindOf(mode))
+			found.problem = fmt.Errorf("%s, expected an image or a folder: remove it", file.Kind(mode))
 		}
 		entries = append(entries, found)
 	}
@@ -118,19 +118,6 @@ func folderOf(info os.FileInfo) folder {
 		return folder{uint64(s.Dev), s.Ino}
 	}
 	return folder{}
-}
-
-// kindOf describes what is neither a regular file nor a folder.
-func kindOf(mode os.FileMode) string {
-	switch {
-	case mode&os.ModeNamedPipe != 0:
-		return "a FIFO"
-	case mode&os.ModeSocket != 0:
-		return "a socket"
-	case mode&os.ModeDevice != 0:
-		return "a device"
-	}
-	return mode.Type().String()
 }
 
 func (d disk) read(dst []byte, name string, most int64) ([]byte, error) {
@@ -160,24 +147,13 @@ func appendAll(dst []byte, r io.Reader, size, most int64) ([]byte, error) {
 	if size > most {
 		return nil, tooLarge(size, most)
 	}
-	from := len(dst)
-	dst = slices.Grow(dst, int(min(max(size, 0), 64<<20))+1)
-	for {
-		if len(dst) == cap(dst) {
-			dst = slices.Grow(dst, len(dst)+512)
-		}
-		n, err := r.Read(dst[len(dst):cap(dst)])
-		dst = dst[:len(dst)+n]
-		if got := int64(len(dst) - from); got > most {
-			return nil, tooLarge(got, most)
-		}
-		if err == io.EOF {
-			return dst, nil
-		}
-		if err != nil {
-			return nil, err
-		}
+	b := bytes.NewBuffer(dst)
+	b.Grow(int(min(max(size, 0), 64<<20)) + bytes.MinRead)
+	n, err := b.ReadFrom(io.LimitReader(r, most+1))
+	if n > most {
+		return nil, tooLarge(n, most)
 	}
+	return b.Bytes(), err
 }
 
 // beyondLimit is the error of a file that package limit refuses. It need not be damaged.
@@ -279,7 +255,7 @@ func (a *archive) where(name string) string {
 	return a.name + ", " + name
 }
 
-// section is a part of a file, read in fileSystem.
+// section is a part of a file, read in place.
 type section struct {
 	file         io.ReaderAt
 	offset, size int64

@@ -18,10 +18,6 @@ var (
 	testFolders = []string{"test", "val", "valid"}
 )
 
-func isSplit(folder string) bool {
-	return folder == trainFolder || slices.Contains(testFolders, folder)
-}
-
 // expected ends every error about missing folders.
 const expected = "expected train/CLASS/IMAGE and test/CLASS/IMAGE (or val/, valid/), possibly below other folders: " +
 	"arrange the images so, or correct data.path"
@@ -29,7 +25,7 @@ const expected = "expected train/CLASS/IMAGE and test/CLASS/IMAGE (or val/, vali
 // isSplitFolder accepts a folder with train/; the root also with a test folder alone.
 func isSplitFolder(_ fileSystem, dir string, entries []entry) bool {
 	return slices.ContainsFunc(entries, func(e entry) bool {
-		return e.dir && (e.name == trainFolder || dir == "." && isSplit(e.name))
+		return e.dir && (e.name == trainFolder || dir == "." && slices.Contains(testFolders, e.name))
 	})
 }
 

@@ -21,11 +21,9 @@ type layout struct {
 	read func(p fileSystem, dir string, o Options) (*Set, error)
 }
 
-// layouts are tried in this order.
-var layouts []layout
-
-func init() { // not an initializer: the readers' errors list the kinds
-	layouts = []layout{
+// layouts returns all layouts in the order in which they are tried.
+func layouts() []layout {
+	return []layout{
 		{"cifar10", isCIFAR10, readCIFAR10},
 		{"cifar100", isCIFAR100, readCIFAR100},
 		{"stl10", isSTL10, readSTL10},
@@ -57,7 +55,7 @@ func readFileSystem(p fileSystem, o Options) (*Set, error) {
 			if s, ok := p.(singleFile); ok {
 				entries = []entry{{name: s.file}} // the set of this file only
 			}
-			for _, l := range layouts {
+			for _, l := range layouts() {
 				if (o.Kind == "auto" || o.Kind == l.kind) && l.is(p, dir, entries) {
 					matches = append(matches, match{l, dir})
 					break
@@ -67,10 +65,10 @@ func readFileSystem(p fileSystem, o Options) (*Set, error) {
 				if depth == 0 {
 					found = append(found, e.name)
 				}
-				if e.target != nil && linked[*e.target] {
-					continue
-				}
 				if e.target != nil {
+					if linked[*e.target] {
+						continue
+					}
 					linked[*e.target] = true
 				}
 				if e.dir {
@@ -103,14 +101,14 @@ func kindList() string { return strings.Join(Kinds()[1:], ", ") }
 type pixels struct {
 	channels, height, width int
 	classes                 int
-	inTraining              []bool // (classes), for test images: whether there are training images
+	training                []int // (classes), for test images: the number of training images
 }
 
 func (x pixels) image() int { return x.channels * x.height * x.width }
 
 // after is x for the test images of a set with those training images.
 func (x pixels) after(train Split) pixels {
-	x.inTraining = train.hasClass(x.classes)
+	x.training = train.count(x.classes)
 	return x
 }
 
@@ -120,7 +118,7 @@ func (x pixels) label(dst *[]int32, v byte, first int, where string, offset int)
 	if l < 0 || l >= x.classes {
 		return fmt.Errorf("%s: at byte %d label %d, expected %d..%d: copy or download it again", where, offset, v, first, first+x.classes-1)
 	}
-	if x.inTraining != nil && !x.inTraining[l] {
+	if x.training != nil && x.training[l] == 0 {
 		return fmt.Errorf("%s: at byte %d label %d, which no training image has, expected the classes of the training images: correct it, or add such images", where, offset, v)
 	}
 	*dst = append(*dst, int32(l))

@@ -9,6 +9,7 @@
 package source
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -71,7 +72,7 @@ func (f File) String() string { return f.in.where(f.name) }
 // Kinds returns the values of Options.Kind.
 func Kinds() []string {
 	kinds := []string{"auto", "digits"}
-	for _, l := range layouts {
+	for _, l := range layouts() {
 		kinds = append(kinds, l.kind)
 	}
 	return kinds
@@ -80,15 +81,7 @@ func Kinds() []string {
 // Open lists the images of a set. Sets of raw pixels, and compressed archives, are read into memory; all others are read on demand.
 // Errors say which file and where in it, what is wrong, what was expected and what to do.
 func Open(o Options) (*Set, error) {
-	switch {
-	case o.Kind == "":
-		o.Kind = "auto"
-	case !slices.Contains(Kinds(), o.Kind):
-		return nil, &OptionError{Problem: fmt.Sprintf("unknown data.kind %q: expected one of %s", o.Kind, strings.Join(Kinds(), ", "))}
-	}
-	if o.TestFraction == 0 {
-		o.TestFraction = 0.2
-	}
+	o.Kind, o.TestFraction = cmp.Or(o.Kind, "auto"), cmp.Or(o.TestFraction, 0.2)
 	if !(o.TestFraction > 0 && o.TestFraction < 1) {
 		return nil, &OptionError{Problem: fmt.Sprintf("data.test_fraction is %v, expected a number between 0 and 1", o.TestFraction)}
 	}
@@ -149,9 +142,9 @@ func (s *Set) check() error {
 	if len(s.Train.Labels) == 0 {
 		return errors.New("no training images, expected at least one: correct data.path")
 	}
-	inTraining := s.Train.hasClass(len(s.Classes))
+	training := s.Train.count(len(s.Classes))
 	for i, file := range s.Test.Files { // labels of raw pixels were checked when they were read
-		if l := s.Test.Labels[i]; !inTraining[l] {
+		if l := s.Test.Labels[i]; training[l] == 0 {
 			return fmt.Errorf("%s: of class %s, which no training image has, expected the classes of the training images: correct its label, or add such images",
 				file, s.Classes[l])
 		}
@@ -159,14 +152,16 @@ func (s *Set) check() error {
 	return nil
 }
 
-// divide makes some of the training images test images. Every class must keep at least one training image.
+// divide makes a fraction of the training images of every class test images. Every class must keep at least one training image.
 func (s *Set) divide(o Options) error {
 	counts := s.Train.count(len(s.Classes))
 	if c := slices.Index(counts, 1); c >= 0 {
 		return fmt.Errorf("class %q has one image, expected at least two of each class, as the set has no split into training and test images: add images, or remove the class",
 			s.Classes[c])
 	}
-	s.Train, s.Test = s.Train.divide(len(s.Classes), o.TestFraction, random.Stream(o.Seed, "split"))
+	all := s.Train
+	train, test := stratify(all.Labels, len(s.Classes), int((1-o.TestFraction)*float64(len(all.Labels))), random.Stream(o.Seed, "split"))
+	s.Train, s.Test = all.take(train), all.take(test)
 	for c, n := range s.Train.count(len(s.Classes)) {
 		if n == 0 && counts[c] > 0 {
 			return &OptionError{Problem: fmt.Sprintf("data.test_fraction is %v, which leaves none of the %d images of class %q for training: lower it, or add images",
@@ -174,15 +169,6 @@ func (s *Set) divide(o Options) error {
 		}
 	}
 	return nil
-}
-
-// hasClass reports for each class whether the split has images of it, (classes).
-func (s Split) hasClass(classes int) []bool {
-	has := make([]bool, classes)
-	for _, l := range s.Labels {
-		has[l] = true
-	}
-	return has
 }
 
 // count returns the number of images of each class.

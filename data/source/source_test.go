@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Fails on a version cut out of a name, an extension left, and a path that says nothing.
+// Fails if a version is removed from a name, if an extension remains, or on paths without a name.
 func TestSetNameIsDerivedFromThePath(t *testing.T) {
 	root := t.TempDir()
 	for _, folder := range []string{"set-1.5", "b.tar"} {
@@ -26,7 +26,7 @@ func TestSetNameIsDerivedFromThePath(t *testing.T) {
 	}
 }
 
-// As a shell expands them. Fails on zeros in front lost, lists in lists, and what stands behind a brace.
+// Fails if leading zeros, nested lists or the text after a brace are lost.
 func TestBracesExpandLikeAShell(t *testing.T) {
 	for pattern, want := range map[string][]string{
 		"a.tar":                         {"a.tar"},
@@ -44,7 +44,7 @@ func TestBracesExpandLikeAShell(t *testing.T) {
 	}
 }
 
-// Fails on splits seen in words that only contain their names, and a folder's name that overrules the file's.
+// Fails if a split is found inside another word, or if a folder's name takes precedence over the file's.
 func TestSplitIsDerivedFromTheName(t *testing.T) {
 	for name, want := range map[string]string{
 		"imagenet-train-000000.tar": "train", "imagenet1k-validation-00.tar": "val", "val/0.tar": "val", "VALID_0.tar": "valid", "test/train-0.tar": "train",

@@ -6,12 +6,6 @@ import (
 	"slices"
 )
 
-// divide makes that fraction of the images of every class test images.
-func (s Split) divide(classes int, fraction float64, rng *rand.Rand) (train, test Split) {
-	first, rest := stratify(s.Labels, classes, int((1-fraction)*float64(len(s.Labels))), rng)
-	return s.take(first), s.take(rest)
-}
-
 // take returns the images of an index, in its order.
 func (s Split) take(index []int) (t Split) {
 	t.Labels = make([]int32, 0, len(index))

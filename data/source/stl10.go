@@ -3,17 +3,13 @@ package source
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 )
 
 // isSTL10: Coates, Lee and Ng (https://cs.stanford.edu/~acoates/stl10/), binary version.
 func isSTL10(_ fileSystem, _ string, entries []entry) bool {
-	for _, e := range entries {
-		if strings.HasSuffix(e.name, "_X.bin") && !e.dir {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(entries, func(e entry) bool { return strings.HasSuffix(e.name, "_X.bin") && !e.dir })
 }
 
 // readSTL10 reads 5,000 and 8,000 images of 96×96 in ten classes.
@@ -54,7 +50,7 @@ func (s *Split) readSTL10(p fileSystem, split string, x pixels) error {
 	return nil
 }
 
-// transpose converts planes stored column by column, (width, height) each, to planes stored row by row, in fileSystem.
+// transpose converts planes stored column by column, (width, height) each, to planes stored row by row, in place.
 func transpose(planes []uint8, height, width int) {
 	area := height * width
 	scratch := make([]uint8, area)

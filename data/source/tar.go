@@ -14,7 +14,7 @@ import (
 	"lte/internal/file"
 )
 
-// openArchive indexes a tar or zip archive. Files of a plain tar and of a zip are read in fileSystem on demand; those of a compressed tar are
+// openArchive indexes a tar or zip archive. Files of a plain tar and of a zip are read in place on demand; those of a compressed tar are
 // decompressed into memory here, still encoded. The file stays open as long as the process. A file that is not an archive stands for its
 // folder.
 func openArchive(name string) (fileSystem, error) {
@@ -22,19 +22,21 @@ func openArchive(name string) (fileSystem, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := indexArchive(f, name)
-	if err == nil && p != nil {
-		if _, stays := p.(*archive); stays {
-			return p, nil
-		}
+	var a *archive
+	info, err := f.Stat()
+	if err == nil {
+		a, err = indexArchive(f, info.Size(), name)
 	}
-	if p == nil && err == nil {
-		var head [8]byte
-		n, _ := f.ReadAt(head[:], 0) // indexArchive has read it
-		p = singleFile{disk(filepath.Dir(name)), filepath.Base(name), head[:n]}
+	if err == nil && a != nil {
+		return a, nil
 	}
-	f.Close()
-	return p, err
+	defer f.Close()
+	if err != nil {
+		return nil, err
+	}
+	var head [8]byte
+	n, _ := f.ReadAt(head[:], 0) // indexArchive has read it
+	return singleFile{disk(filepath.Dir(name)), filepath.Base(name), head[:n]}, nil
 }
 
 // singleFile is a folder of which only the set of one file is read.
@@ -45,36 +47,25 @@ type singleFile struct {
 }
 
 // indexArchive returns nil for a file that is not an archive.
-func indexArchive(f io.ReadSeeker, name string) (fileSystem, error) {
+func indexArchive(f io.ReaderAt, size int64, name string) (*archive, error) {
 	var head [512]byte
-	n, err := io.ReadFull(f, head[:])
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+	n, err := f.ReadAt(head[:], 0)
+	if err != nil && err != io.EOF {
 		return nil, err
 	}
 	if n == 0 {
 		return nil, fmt.Errorf("an empty file, expected an image set: copy or download it again")
 	}
-	size, err := f.Seek(0, io.SeekEnd)
-	if err == nil {
-		_, err = f.Seek(0, io.SeekStart)
-	}
-	if err != nil {
-		return nil, err
-	}
 	a := newArchive(name)
 	a.packed = size
-	at, _ := f.(io.ReaderAt)
+	all := io.NewSectionReader(f, 0, size)
 	switch format := compression(head[:n]); {
 	case isTar(head[:n]):
-		return a, a.indexTar(f, at)
+		return a, a.indexTar(all, f)
 	case bytes.HasPrefix(head[:n], []byte("PK\x03\x04")), bytes.HasPrefix(head[:n], []byte("PK\x05\x06")):
-		size, err := f.Seek(0, io.SeekEnd)
-		if err != nil {
-			return nil, err
-		}
-		return a, a.indexZip(at, size)
+		return a, a.indexZip(f, size)
 	case format != "":
-		z, err := unpack(bufio.NewReaderSize(f, 1<<20), format)
+		z, err := unpack(bufio.NewReaderSize(all, 1<<20), format)
 		if err != nil {
 			return nil, err
 		}
@@ -113,7 +104,7 @@ func isTar(head []byte) bool {
 	return want == unsigned || want == signed
 }
 
-// indexTar lists a tar archive. If its bytes can be read in fileSystem, from at, it keeps offsets, otherwise the bytes.
+// indexTar lists a tar archive. If its bytes can be read in place, from at, it keeps offsets, otherwise the bytes.
 func (a *archive) indexTar(r io.Reader, at io.ReaderAt) error {
 	tail := &tailReader{r: r}
 	var stream io.Reader = tail
@@ -124,7 +115,7 @@ func (a *archive) indexTar(r io.Reader, at io.ReaderAt) error {
 	last := "at its beginning"
 	for {
 		h, err := entries.Next()
-		if err == io.EOF && !tail.zero {
+		if err == io.EOF && tail.zeros < 512 {
 			err = io.ErrUnexpectedEOF // archive/tar accepts an archive without the final blocks
 		}
 		if err == io.EOF {
@@ -204,12 +195,11 @@ func sparse(h *tar.Header) bool {
 	return h.Typeflag == tar.TypeGNUSparse
 }
 
-// tailReader tracks the offset, and whether the last 512 bytes read are zeros, which end an archive. No image does.
+// tailReader tracks the offset and the zeros: 512 of them or more end an archive, but no image.
 type tailReader struct {
 	r      io.Reader
 	offset int64
-	zeros  int  // number of zeros read last
-	zero   bool // zeros >= 512
+	zeros  int // number of zeros read last
 }
 
 func (t *tailReader) Read(p []byte) (n int, err error) {
@@ -220,7 +210,6 @@ func (t *tailReader) Read(p []byte) (n int, err error) {
 	} else {
 		t.zeros += n
 	}
-	t.zero = t.zeros >= 512
 	return n, err
 }
 
@@ -233,7 +222,7 @@ type seekingTail struct {
 func (t seekingTail) Seek(offset int64, whence int) (int64, error) {
 	at, err := t.Seeker.Seek(offset, whence)
 	if err == nil && at != t.offset {
-		t.offset, t.zeros, t.zero = at, 0, false
+		t.offset, t.zeros = at, 0
 	}
 	return at, err
 }

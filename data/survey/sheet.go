@@ -57,8 +57,7 @@ func Sheet(w io.Writer, set *data.Set, rows, columns int) error {
 				continue
 			}
 			height, width := fit(decoded.Height, decoded.Width)
-			resizer.Resize(&fitted, &decoded, picture.Plan{Box: picture.Full(decoded.Height, decoded.Width),
-				Height: height, Width: width, Crop: picture.Full(height, width)}, picture.Bilinear)
+			resizer.Resize(&fitted, &decoded, picture.Uncropped(picture.Full(decoded.Height, decoded.Width), height, width), picture.Bilinear)
 			drawPicture(sheet, rect, &fitted, set.WhiteLevel())
 		}
 	}

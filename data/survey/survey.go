@@ -2,6 +2,7 @@
 package survey
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -46,12 +47,7 @@ type Size struct {
 
 func (s Size) String() string { return fmt.Sprintf("%d×%d", s.Width, s.Height) }
 
-func (s Size) compare(t Size) int {
-	if d := s.Width*s.Height - t.Width*t.Height; d != 0 {
-		return d
-	}
-	return s.Width - t.Width
-}
+func (s Size) compare(t Size) int { return cmp.Or(s.Width*s.Height-t.Width*t.Height, s.Width-t.Width) }
 
 // Look counts a set's images and decodes up to most of them (0: all), evenly spaced, on that many goroutines.
 func Look(set *data.Set, most, workers int) Report {

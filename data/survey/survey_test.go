@@ -31,11 +31,11 @@ func (c collection) Picture(dst *data.Picture, i int) error {
 }
 
 func pets() *data.Set {
-	return &data.Set{Kind: "folder", Name: "pets", Classes: 2, ClassNames: []string{"cat", "dog"}, Channels: 3,
+	return &data.Set{Kind: "folder", Name: "pets", Classes: 2, ClassNames: []string{"cat", "dog"}, Shape: data.Shape{Channels: 3},
 		Train: collection{[]int{0, 1, 1, 1}, 1}, Test: collection{[]int{1, 0}, -1}}
 }
 
-// Fails on images of one split counted for the other, sizes with width and height exchanged, and what cannot be read left out.
+// Fails if images are counted for the other split, if width and height are exchanged, or if unreadable images are omitted.
 func TestReportCountsImages(t *testing.T) {
 	got := Look(pets(), 0, 3)
 	want := Report{Kind: "folder", Name: "pets", Classes: 2, ClassNames: []string{"cat", "dog"}, Channels: 3,
@@ -49,7 +49,7 @@ func TestReportCountsImages(t *testing.T) {
 	}
 }
 
-// Fails on bars that don't go with their numbers, and classes in the hundreds each with a line.
+// Fails if bars do not correspond to their numbers, or if each of hundreds of classes has a line.
 func TestReportText(t *testing.T) {
 	var b bytes.Buffer
 	if err := Look(pets(), 0, 1).Write(&b); err != nil {
@@ -74,7 +74,7 @@ func TestReportText(t *testing.T) {
 	}
 }
 
-// Fails on an image in another class's row, a picture stretched, and one that cannot be read passed over in silence.
+// Fails if an image is in another class's row, if a picture is distorted, or if an unreadable one is silently omitted.
 func TestSheetShowsEveryClass(t *testing.T) {
 	var b bytes.Buffer
 	if err := Sheet(&b, pets(), 20, 2); err != nil {
@@ -104,7 +104,7 @@ func TestSheetShowsEveryClass(t *testing.T) {
 	}
 }
 
-// Fails if a name, of a set, a class or a file, starts a line of its own or moves the cursor.
+// Fails if the name of a set, a class or a file is printed with a line break or a control sequence.
 func TestWriteQuotesNames(t *testing.T) {
 	set := pets()
 	set.Name, set.ClassNames = "a\nset", []string{"c\x1b[2Jat", "\u202edog"}

@@ -7,8 +7,7 @@ import "lte/data/picture"
 
 // Brightness blends with black.
 func Brightness(dst, src *picture.Picture, factor float64) {
-	t := blendTable(0, factor)
-	all(dst, src, &t)
+	all(dst, src, blendTable(0, factor))
 }
 
 // Contrast blends with the mean grey of the picture.
@@ -24,8 +23,7 @@ func Contrast(dst, src *picture.Picture, factor float64) {
 			sum += int(grey(r[i], g[i], b[i]))
 		}
 	}
-	t := blendTable((2*sum+n)/(2*n), factor)
-	all(dst, src, &t)
+	all(dst, src, blendTable((2*sum+n)/(2*n), factor))
 }
 
 // Saturation blends with the picture in grey. A grey picture is unchanged.
@@ -70,11 +68,8 @@ func grey(r, g, b uint8) uint8 {
 }
 
 // blendTable tabulates blend for one d.
-func blendTable(d int, factor float64) (t table) {
-	for v := range t {
-		t[v] = blend(d, uint8(v), float32(factor))
-	}
-	return t
+func blendTable(d int, factor float64) table {
+	return tableOf(func(v int) uint8 { return blend(d, uint8(v), float32(factor)) })
 }
 
 // blend is d + factor·(v-d). The conversion prevents a fused multiply-add, which rounds differently.

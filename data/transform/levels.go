@@ -4,32 +4,22 @@ import "lte/data/picture"
 
 // Rescale maps bytes with white as 1 to bytes with 255 as 1.
 func Rescale(dst, src *picture.Picture, white int) {
-	var t table
-	for v := range t {
-		t[v] = uint8(min(255, (255*v+white/2)/white))
-	}
-	all(dst, src, &t)
+	all(dst, src, tableOf(func(v int) uint8 { return uint8(min(255, (255*v+white/2)/white)) }))
 }
 
 // Posterize keeps the upper bits, 0..8, of every byte.
 func Posterize(dst, src *picture.Picture, bits int) {
-	var t table
-	for v := range t {
-		t[v] = uint8(v >> (8 - bits) << (8 - bits))
-	}
-	all(dst, src, &t)
+	all(dst, src, tableOf(func(v int) uint8 { return uint8(v >> (8 - bits) << (8 - bits)) }))
 }
 
 // Solarize inverts the bytes at or above a threshold.
 func Solarize(dst, src *picture.Picture, threshold float64) {
-	var t table
-	for v := range t {
-		t[v] = uint8(v)
+	all(dst, src, tableOf(func(v int) uint8 {
 		if float64(v) >= threshold {
-			t[v] = uint8(255 - v)
+			return uint8(255 - v)
 		}
-	}
-	all(dst, src, &t)
+		return uint8(v)
+	}))
 }
 
 // AutoContrast stretches each channel from its range l..h to 0..255:
@@ -64,7 +54,7 @@ func histogram(plane []uint8) (count [256]int) {
 }
 
 // stretch is AutoContrast's table.
-func stretch(count [256]int) (t table) {
+func stretch(count [256]int) table {
 	low, high := 0, 255
 	for low < 255 && count[low] == 0 {
 		low++
@@ -72,14 +62,13 @@ func stretch(count [256]int) (t table) {
 	for high > low && count[high] == 0 {
 		high--
 	}
-	for v := range t {
-		t[v] = uint8(v)
-		if high > low {
-			scale := 255 / float64(high-low)
-			t[v] = clip(float64(float64(v)*scale) - float64(float64(low)*scale)) // rounded as in Pillow: not fused
+	return tableOf(func(v int) uint8 {
+		if high == low {
+			return uint8(v)
 		}
-	}
-	return t
+		scale := 255 / float64(high-low)
+		return clip(float64(float64(v)*scale) - float64(float64(low)*scale)) // rounded as in Pillow: not fused
+	})
 }
 
 // flatten is Equalize's table.

@@ -10,6 +10,14 @@ import "lte/data/picture"
 // table maps bytes.
 type table [256]uint8
 
+// tableOf tabulates f.
+func tableOf(f func(v int) uint8) (t table) {
+	for v := range t {
+		t[v] = f(v)
+	}
+	return t
+}
+
 // apply writes the mapped bytes of src into dst.
 func (t *table) apply(dst, src []uint8) {
 	dst = dst[:len(src)]
@@ -27,7 +35,7 @@ func reset(dst, src *picture.Picture) {
 }
 
 // all maps every byte by the same table.
-func all(dst, src *picture.Picture, t *table) {
+func all(dst, src *picture.Picture, t table) {
 	reset(dst, src)
 	t.apply(dst.Pix, src.Pix)
 }

@@ -6,12 +6,23 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // Group is the folder of a control group below the root.
 type Group struct {
 	Dir    string // in the root, without a leading slash
 	Second bool   // of version 2
+}
+
+// Inode identifies a group in all containers, by its folder's inode; 0 where that is not known.
+func (g Group) Inode(root fs.FS) uint64 {
+	if info, err := fs.Stat(root, g.Dir); err == nil {
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+			return stat.Ino
+		}
+	}
+	return 0
 }
 
 // Of returns this process's groups in the hierarchy of a controller, such as "memory", and in that of version 2: in each of them its own
@@ -32,12 +43,11 @@ func Of(root fs.FS, controller string) (all []Group) {
 		case !second:
 			continue
 		}
-		top := strings.TrimPrefix(at[4], "/")
 		within, ok := strings.CutPrefix(own(root, named), strings.TrimSuffix(at[3], "/"))
 		if !ok || strings.HasPrefix(within, "/..") { // a container that sees less of the hierarchy than its groups' names tell
 			within = ""
 		}
-		top = path.Join(".", top)
+		top := path.Join(".", strings.TrimPrefix(at[4], "/"))
 		for dir := path.Join(top, within); ; dir = path.Dir(dir) {
 			all = append(all, Group{dir, second})
 			if dir == top || dir == "." {

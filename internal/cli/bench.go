@@ -35,7 +35,7 @@ type benchCommands struct {
 type benchFlags struct {
 	settings
 	Model   string `help:"Preset; empty: the model of the configuration." default:"vit-s/32" placeholder:"NAME"`
-	Method  string `help:"lte or full." default:"lte"`
+	Method  string `help:"Training method: ${methods}." default:"${method}"`
 	Image   int    `help:"Side of an image, in pixels." default:"224"`
 	Classes int    `help:"Classes." default:"1000"`
 	Batch   int    `help:"Images of a step." default:"32"`
@@ -94,7 +94,7 @@ const (
 
 // benchTask is a benchmark, of runs of so many ranks, that allocates what holds says.
 func benchTask(o bench.Options, ranks, perNode, holds int) footprint.Task {
-	set := &data.Set{Channels: 3, Height: o.Image, Width: o.Image, Classes: o.Classes}
+	set := &data.Set{Shape: data.Shape{Channels: 3, Height: o.Image, Width: o.Image}, Classes: o.Classes}
 	names := map[string]string{plan.ImageKey: "--image", plan.ClassesKey: "--classes", "train.batch": "--batch", "lora.rank": "--rank", "model.preset": "--model"}
 	return footprint.Task{Name: "the benchmark", Config: o.Config, Set: set, Ranks: ranks, PerNode: perNode, Names: names,
 		Count: func(c config.Config, set *data.Set) (f footprint.Footprint, err error) {

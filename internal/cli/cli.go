@@ -10,9 +10,11 @@ import (
 	"time"
 
 	"lte/config"
+	"lte/data/fetch"
 	"lte/experiment"
 	"lte/internal/quote"
 	"lte/internal/session"
+	"lte/method"
 	"lte/mpi"
 
 	"github.com/alecthomas/kong"
@@ -45,14 +47,15 @@ type streams struct{ stdout, stderr io.Writer }
 // Run executes a command line and returns the exit code. version is that of the program.
 func Run(version string, args []string, stdout, stderr io.Writer) int {
 	p := &process{Program: session.Program{Version: version, Started: time.Now()}, stdout: stdout, stderr: stderr, own: streams{stdout, stderr}}
-	first := mpi.FirstOfLaunch()
+	first := mpi.LauncherRank() == 0
 	if !first {
 		p.stdout, p.stderr = io.Discard, io.Discard
 	}
 	done := -1
 	parser := kong.Must(new(commandLine), kong.Name("lte"), kong.Writers(p.stdout, p.stderr), kong.Exit(func(code int) { done = code }),
 		kong.Description("Trains neural networks from scratch with parallel low-rank adapters (arXiv 2402.16828)."),
-		kong.Vars{"runs": strings.Join(experiment.Names(), ", "), "sets": setNames()},
+		kong.Vars{"runs": strings.Join(experiment.Names(), ", "), "sets": strings.Join(fetch.Names(), ", "), "method": method.Default().Name,
+			"methods": strings.Join(method.Names(), ", ")},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}))
 	command, err := parser.Parse(args)
 	if done >= 0 { // --help

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -47,25 +48,13 @@ type infoCommand struct {
 	JSON         bool    `name:"json" help:"Print JSON."`
 }
 
-// setNames lists the sets that lte data fetch knows.
-func setNames() string {
-	var names []string
-	for _, s := range fetch.Sets() {
-		names = append(names, s.Name)
-	}
-	return strings.Join(names, ", ")
-}
-
 // Run downloads a public set and prints how to use it.
 func (f fetchCommand) Run(p *process) error {
 	set, err := fetch.Lookup(f.Name)
 	if err != nil {
 		return &config.Error{Problem: err.Error(), Err: err}
 	}
-	dir := f.Dir
-	if dir == "" {
-		dir = f.Name
-	}
+	dir := cmp.Or(f.Dir, f.Name)
 	path, err := fetch.Fetcher{Progress: fetchProgress(p.stderr)}.Fetch(set, dir)
 	if errors.Is(err, syscall.ENOTDIR) {
 		return &config.Error{Problem: fmt.Sprintf("DIR is %q, expected a folder, or a name that is not taken (%v)", dir, err), Err: err}

@@ -39,14 +39,10 @@ type observationsCommand struct {
 	progressFlags
 }
 
-func (o observationsCommand) options() experiment.Options {
-	return experiment.Options{Data: o.Data, Out: o.Out, Heads: o.Heads, Rank: o.Rank, Images: o.Images, Batch: o.Batch,
-		Seeds: o.Seeds, Rates: o.LR, Only: o.Only, More: o.More, Set: o.Set}
-}
-
 // Run trains the runs that are missing and writes the results.
 func (command observationsCommand) Run(p *process) error {
-	o := command.options()
+	o := experiment.Options{Data: command.Data, Out: command.Out, Heads: command.Heads, Rank: command.Rank, Images: command.Images,
+		Batch: command.Batch, Seeds: command.Seeds, Rates: command.LR, Only: command.Only, More: command.More, Set: command.Set}
 	common, err := o.Common()
 	if err == nil {
 		err = command.check()
@@ -109,7 +105,7 @@ func (command observationsCommand) observe(world *mpi.World, plan []experiment.R
 		return err
 	}
 	return onFirst(world, func() error {
-		verdicts, err := experiment.Write(out, results, s.Set().Test.Len())
+		verdicts, err := experiment.Write(out, results, s.Set.Test.Len())
 		if err != nil {
 			return err
 		}

@@ -139,7 +139,7 @@ func (p planCommand) set(c config.Config) (*data.Set, error) {
 	if image == 0 || classes == 0 {
 		return nil, &config.Error{Problem: "a plan does not read images: set their side and the number of classes with --image and --classes"}
 	}
-	return &data.Set{Channels: 3, Height: image, Width: image, Classes: classes}, nil
+	return &data.Set{Shape: data.Shape{Channels: 3, Height: image, Width: image}, Classes: classes}, nil
 }
 
 // Run predicts and prints.

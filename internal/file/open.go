@@ -60,21 +60,11 @@ func Read(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	var text []byte
-	if info.Size() <= limit { // else it need not be read
-		text, err = io.ReadAll(io.LimitReader(f, limit+1))
-	}
-	if err == nil && max(info.Size(), int64(len(text))) > limit {
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(text)) > limit {
 		err = &fs.PathError{Op: "read", Path: path, Err: fmt.Errorf("%w: more than the %d bytes that such a file may have", ErrTooLarge, limit)}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return text, nil
+	return text, err
 }
 
 // Cause returns the error in an os.PathError, without the operation and the path, for callers that name the file themselves.
@@ -87,20 +77,23 @@ func Cause(err error) error {
 
 // regular returns the error of a file that is not regular.
 func regular(op, path string, info fs.FileInfo) error {
-	kind := ""
-	switch mode := info.Mode(); {
-	case mode.IsRegular():
+	if info.Mode().IsRegular() {
 		return nil
-	case mode.IsDir():
-		kind = "a folder"
-	case mode&fs.ModeNamedPipe != 0:
-		kind = "a FIFO"
-	case mode&fs.ModeSocket != 0:
-		kind = "a socket"
-	case mode&fs.ModeDevice != 0:
-		kind = "a device"
-	default:
-		kind = mode.Type().String()
 	}
-	return &fs.PathError{Op: op, Path: path, Err: fmt.Errorf("%w: it is %s", ErrNotRegular, kind)}
+	return &fs.PathError{Op: op, Path: path, Err: fmt.Errorf("%w: it is %s", ErrNotRegular, Kind(info.Mode()))}
+}
+
+// Kind describes what is not a regular file: a folder, a FIFO, a socket or a device.
+func Kind(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a folder"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a FIFO"
+	case mode&fs.ModeSocket != 0:
+		return "a socket"
+	case mode&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return mode.Type().String()
 }

@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// ID identifies the running kernel of a system whose files are below root, alike in all its containers: by its boot id, or by the name of the
-// host where it has none. It is empty where neither can be read.
+// ID identifies the running kernel, alike in all its containers, by its boot id or else the host's name, read below root; "": unknown.
 func ID(root fs.FS) string {
 	for _, name := range []string{"random/boot_id", "hostname"} {
 		if text, err := fs.ReadFile(root, "proc/sys/kernel/"+name); err == nil && len(text) > 0 {

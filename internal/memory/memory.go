@@ -10,7 +10,6 @@ import (
 	"path"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"lte/internal/cgroup"
 	"lte/internal/machine"
@@ -32,9 +31,12 @@ func Bounds(root fs.FS) (all []Bound) {
 	kernel := machine.ID(root)
 	swap := fields(root, "proc/meminfo")["SwapFree:"] << 10
 	for _, g := range cgroup.Of(root, "memory") {
-		free, ok := groupFree(root, g, swap)
-		if ok {
-			all = append(all, Bound{"cgroup limit", float64(free), number(kernel, folder(root, g.Dir))})
+		if free, ok := groupFree(root, g, swap); ok {
+			id := g.Dir
+			if inode := g.Inode(root); inode > 0 {
+				id = strconv.FormatUint(inode, 10)
+			}
+			all = append(all, Bound{"cgroup limit", float64(free), number(kernel, id)})
 		}
 	}
 	// Systems that only imitate Linux's files report 0.
@@ -65,24 +67,19 @@ func groupFree(root fs.FS, g cgroup.Group, swap uint64) (free uint64, ok bool) {
 		return n, err == nil && n < 1<<60
 	}
 	stat := fields(root, path.Join(g.Dir, "memory.stat"))
-	if g.Second {
-		limit, ok := read("max")
-		used, known := read("current")
-		if !ok || !known {
-			return 0, false
-		}
-		if most, ok := read("swap.max"); ok {
-			used, _ := read("swap.current")
-			swap = min(swap, left(most, used))
-		}
-		return left(limit, left(used, stat["inactive_file"]+stat["active_file"]+stat["slab_reclaimable"])) + swap, true
+	limitName, usedName, cache := "max", "current", stat["inactive_file"]+stat["active_file"]+stat["slab_reclaimable"]
+	if !g.Second {
+		limitName, usedName, cache = "limit_in_bytes", "usage_in_bytes", stat["total_inactive_file"]+stat["total_active_file"]
 	}
-	limit, ok := read("limit_in_bytes")
-	used, known := read("usage_in_bytes")
+	limit, ok := read(limitName)
+	used, known := read(usedName)
 	if !ok || !known {
 		return 0, false
 	}
-	cache := stat["total_inactive_file"] + stat["total_active_file"]
+	if most, ok := read("swap.max"); ok {
+		used, _ := read("swap.current")
+		swap = min(swap, left(most, used))
+	}
 	free = left(limit, left(used, cache)) + swap
 	if most, ok := read("memsw.limit_in_bytes"); ok {
 		used, _ := read("memsw.usage_in_bytes")
@@ -121,16 +118,6 @@ func fields(root fs.FS, name string) map[string]uint64 {
 
 // left is what is left of a limit, nothing where more is used.
 func left(limit, used uint64) uint64 { return limit - min(limit, used) }
-
-// folder identifies a folder of the machine in all of its containers: by its inode.
-func folder(root fs.FS, dir string) string {
-	if info, err := fs.Stat(root, dir); err == nil {
-		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-			return strconv.FormatUint(stat.Ino, 10)
-		}
-	}
-	return dir
-}
 
 // number is a digest of texts, not 0.
 func number(texts ...string) uint64 {

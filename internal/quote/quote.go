@@ -3,65 +3,33 @@
 package quote
 
 import (
+	"errors"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 )
 
 // Text returns s as one line of printable characters: what is no printable character or space (unicode.IsPrint), such as a newline,
 // an escape, a bidirectional override or a byte that is no UTF-8, as Go's escape of it. Other text stays as it is.
 func Text(s string) string {
-	if clean(s) {
-		return s
-	}
-	var b strings.Builder
-	for s != "" {
-		r, n := utf8.DecodeRuneInString(s)
-		if printable(r, n) {
-			b.WriteRune(r)
-		} else {
-			q := strconv.Quote(s[:n])
-			b.WriteString(q[1 : len(q)-1])
-		}
-		s = s[n:]
-	}
-	return b.String()
+	quoted := strconv.Quote(s)
+	return unescape(quoted[1 : len(quoted)-1])
 }
 
-func clean(s string) bool {
-	for i, r := range s {
-		if r == utf8.RuneError {
-			if _, n := utf8.DecodeRuneInString(s[i:]); n == 1 {
-				return false
-			}
-		}
-		if !unicode.IsPrint(r) {
-			return false
-		}
-	}
-	return true
-}
-
-func printable(r rune, n int) bool { return unicode.IsPrint(r) && (r != utf8.RuneError || n > 1) }
+// unescape restores the printable characters that strconv.Quote escapes.
+var unescape = strings.NewReplacer(`\\`, `\`, `\"`, `"`).Replace
 
 // Error is the text of an error, as Text: a line for each error that errors.Join joined, and one for any other.
 func Error(err error) string {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok && err.Error() == join(joined.Unwrap()) {
-		var lines []string
-		for _, e := range joined.Unwrap() {
-			lines = append(lines, Error(e))
-		}
-		return strings.Join(lines, "\n")
+	wrapper, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return Text(err.Error())
 	}
-	return Text(err.Error())
-}
-
-// join is what errors.Join says.
-func join(all []error) string {
-	texts := make([]string, len(all))
-	for i, e := range all {
-		texts[i] = e.Error()
+	if joined := errors.Join(wrapper.Unwrap()...); joined == nil || joined.Error() != err.Error() {
+		return Text(err.Error())
 	}
-	return strings.Join(texts, "\n")
+	var lines []string
+	for _, e := range wrapper.Unwrap() {
+		lines = append(lines, Error(e))
+	}
+	return strings.Join(lines, "\n")
 }

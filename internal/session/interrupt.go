@@ -43,8 +43,8 @@ const sameRequest = 500 * time.Millisecond
 // checkpoint.grace, with the checkpoint or without. Before training starts there is nothing to save, and a signal ends the job at once.
 type stopRequest struct {
 	requested atomic.Uint64 // the reason; 0: none
-	training  atomic.Bool
-	deadline  time.Time // zero: none
+	training  atomic.Bool   // signals are requests for a checkpoint from now on
+	deadline  time.Time     // zero: none
 	grace     time.Duration
 	abort     func(cause any) // with ExitFailed
 	leave     func(cause any) // with ExitInterrupted
@@ -72,8 +72,7 @@ func newStopRequest(world *mpi.World, p Program, c config.Config, stderr io.Writ
 	return r
 }
 
-// deadline is when the job will be ended: so many minutes after its start, or at the end of the SLURM job, in Unix seconds. It is zero where
-// there is no limit.
+// deadline is when the job will be ended: so many minutes after its start, or at the end of the SLURM job, in Unix seconds; zero: never.
 func deadline(started time.Time, minutes float64, slurm string) (at time.Time) {
 	if minutes > 0 {
 		at = started.Add(time.Duration(minutes * float64(time.Minute)))
@@ -83,9 +82,6 @@ func deadline(started time.Time, minutes float64, slurm string) (at time.Time) {
 	}
 	return at
 }
-
-// arm makes later signals requests for a checkpoint: training starts.
-func (r *stopRequest) arm() { r.training.Store(true) }
 
 // listen takes signals: the first is a request, a later one ends the job.
 func (r *stopRequest) listen(received <-chan os.Signal) {

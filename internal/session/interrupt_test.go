@@ -18,7 +18,7 @@ func TestFirstSignalRequestsTheStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var said []string
 		r := &stopRequest{grace: time.Minute, deadline: time.Now().Add(time.Second), abort: func(cause any) { said = append(said, fmt.Sprint(cause)) }}
-		r.arm()
+		r.training.Store(true)
 		received := make(chan os.Signal)
 		go r.listen(received)
 		if got := r.reason(); got != 0 {

@@ -33,11 +33,10 @@ func Launch(stderr io.Writer, task func(*mpi.World) error) (code int) {
 	world, err := mpi.Start()
 	started()
 	if err != nil { // with the launcher of another MPI every process is rank 0; what the launcher says of ranks is right
-		if !mpi.FirstOfLaunch() {
+		if mpi.LauncherRank() > 0 {
 			return 0
 		}
-		fmt.Fprintf(stderr, "lte: %s\n", quote.Error(err))
-		return ExitFailed
+		return PrintError(stderr, err)
 	}
 	abort := aborter(world, stderr, ExitFailed)
 	defer func() {
@@ -116,7 +115,7 @@ func DisableSpinning(threads int) {
 	}
 	_, count := os.LookupEnv("GOMP_SPINCOUNT")
 	_, policy := os.LookupEnv("OMP_WAIT_POLICY")
-	if count || policy || !compute.Oversubscribed(mpi.LaunchedHere(), threads) {
+	if count || policy || !compute.Oversubscribed(mpi.LauncherLocalSize(), threads) {
 		return
 	}
 	if self, err := os.Executable(); err == nil {

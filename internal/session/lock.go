@@ -113,8 +113,7 @@ func acquire(dir string, note func(string), lost func(error), every timing, mach
 	if err != nil {
 		return nil, fmt.Errorf("cannot lock the run directory: %w", err)
 	}
-	l.beats.Add(1)
-	go l.beatUntilReleased(every.beat)
+	l.beats.Go(func() { l.beatUntilReleased(every.beat) })
 	return l, nil
 }
 
@@ -193,11 +192,8 @@ func (l *Lock) open(lock flock) (state lockState, err error) {
 // inPlace says whether the open file is still the one at the lock's path.
 func (l *Lock) inPlace() bool {
 	opened, err := l.f.Stat()
-	if err != nil {
-		return false
-	}
-	current, err := os.Stat(l.path)
-	return err == nil && os.SameFile(opened, current)
+	current, err2 := os.Stat(l.path)
+	return err == nil && err2 == nil && os.SameFile(opened, current)
 }
 
 // read returns what the lock file says now. It opens the file, so that a network file system asks its server.
@@ -227,7 +223,6 @@ func (l *Lock) write() error {
 
 // beatUntilReleased writes heartbeats and checks whether the lock is lost. A heartbeat that cannot be written does not lose it.
 func (l *Lock) beatUntilReleased(every time.Duration) {
-	defer l.beats.Done()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {

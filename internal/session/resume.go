@@ -21,10 +21,9 @@ const Auto = "auto"
 
 // directory is the run directory of a job.
 type directory struct {
-	program Program
-	resume  bool         // it holds the run already
-	from    *train.Saved // the checkpoint to resume from; nil: start at the first step
-	lock    *Lock        // on rank 0; nil: not locked yet
+	resume bool         // it holds the run already
+	from   *train.Saved // the checkpoint to resume from; nil: start at the first step
+	lock   *Lock        // on rank 0; nil: not locked yet
 }
 
 // agreeToResume is the error of ranks that do not agree on whether a run is to be resumed, and which.
@@ -43,7 +42,7 @@ func agreeToResume(world *mpi.World, resume, dir string) error {
 // openDirectory locks the directory of a run that is to be resumed and finds the checkpoint. Without resume it refuses a directory that holds a
 // run; the directory is then made and locked by prepare, when the data are open.
 func (p Program) openDirectory(world *mpi.World, c config.Config, resume string, stderr io.Writer) (d *directory, err error) {
-	d = &directory{program: p, resume: resume != ""}
+	d = &directory{resume: resume != ""}
 	if world.Rank() == 0 {
 		switch {
 		case d.resume:
@@ -245,16 +244,13 @@ func finished(world *mpi.World, c config.Config, stderr io.Writer) (bool, error)
 	return all[0] == 1, err
 }
 
-// keepCheckpoints makes a run write checkpoints into its directory; o is nil but on rank 0.
-func (s *Session) keepCheckpoints(t *train.Trainer, c config.Config, o *output, stop *stopRequest) error {
+// keepCheckpoints makes a run write checkpoints into its directory; o is empty but on rank 0.
+func (s *Session) keepCheckpoints(t *train.Trainer, c config.Config, o *output, stop *stopRequest) {
 	var text strings.Builder
-	if err := c.Write(&text); err != nil {
-		return err
-	}
+	_ = c.Write(&text) // a strings.Builder returns no error
 	k := train.CheckpointOptions{Store: openStore(c), Version: s.program.Version, Config: text.String(), Stop: stop.reason}
-	if o != nil {
+	if o.files != nil {
 		k.Sync = o.files.Sync
 	}
 	t.Checkpoint(k)
-	return nil
 }

@@ -67,7 +67,7 @@ type Session struct {
 	world   *mpi.World
 	threads int
 	backend compute.Backend
-	set     *data.Set
+	Set     *data.Set // the same on all ranks
 }
 
 // Open starts the back end and reads the data, on all ranks. Warnings go to stderr on rank 0.
@@ -89,7 +89,7 @@ func Open(world *mpi.World, p Program, c config.Config, stderr io.Writer) (*Sess
 	if text := oversubscribed(ranks, cores, c); text != "" {
 		warn("%s", text)
 	}
-	if err := world.Unshared(); err != nil {
+	if err := world.SharedMemoryError(); err != nil {
 		warn("every rank has its own copy of W, because the ranks of a node cannot share memory: %v", err)
 	}
 	backend, err := compute.New(c.Compute.Backend, threads, compute.DType(c.Compute.DType))
@@ -105,9 +105,6 @@ func Open(world *mpi.World, p Program, c config.Config, stderr io.Writer) (*Sess
 	set, err := data.Open(Source(c, threads), SplitSeed)
 	return &Session{p, world, threads, backend, set}, collective.Agree(world, err)
 }
-
-// Set is the data set.
-func (s *Session) Set() *data.Set { return s.set }
 
 // oversubscribed is a warning with advice where more than 8 ranks share each core of a machine; else "".
 func oversubscribed(ranks, cores int, c config.Config) string {
@@ -128,7 +125,8 @@ func oversubscribed(ranks, cores int, c config.Config) string {
 // Source is where the configuration says that images come from. threads prepare them where it sets no number of workers.
 func Source(c config.Config, threads int) data.Source {
 	d := c.Data
-	o := data.Source{Synthetic: data.Synthetic(c.Synthetic), Kind: d.Kind, Path: d.Path, Classes: d.Classes, TestFraction: d.TestPart, Size: d.Size, Fit: data.Fit{Keep: d.Keep}, Normalize: d.Norm, Workers: d.Workers}
+	o := data.Source{Synthetic: data.Synthetic(c.Synthetic), Kind: d.Kind, Path: d.Path, Classes: d.Classes, TestFraction: d.TestPart,
+		Size: d.Size, Fit: data.Fit{Keep: d.Keep}, Normalize: d.Norm, Workers: d.Workers}
 	if d.Resize == "bilinear" {
 		o.Fit.Filter = picture.Bilinear
 	}
@@ -159,17 +157,23 @@ func (s *Session) TrainOrResume(c config.Config, console *report.Console) error 
 func (s *Session) train(c config.Config, d *directory, stop *stopRequest, console *report.Console, stdout io.Writer) error {
 	world := s.world
 	defer console.Finish()
-	if err := footprint.CheckRun(world, world.NodeSize(), c, s.set); err != nil {
+	if err := footprint.CheckRun(world, world.NodeSize(), c, s.Set); err != nil {
 		return err
 	}
-	t, err := s.trainer(c, d.from)
+	var t *train.Trainer
+	var err error
+	if d.from == nil {
+		t, err = train.New(c, world, s.Set, s.backend)
+	} else {
+		t, err = train.Resume(c, world, s.Set, s.backend, *d.from)
+	}
 	if err := collective.Agree(world, err); err != nil {
 		return err
 	}
-	var o *output
-	var observer record.Observer
+	o := new(output)             // empty but on rank 0
+	var observer record.Observer // nil but on rank 0
 	if world.Rank() == 0 {
-		if o, err = newOutput(world, c, s.set.Name, d, console); err == nil {
+		if o, err = newOutput(world, c, s.Set.Name, d, console); err == nil {
 			observer = o
 			defer o.files.Close()
 		}
@@ -177,19 +181,19 @@ func (s *Session) train(c config.Config, d *directory, stop *stopRequest, consol
 	if err := collective.Agree(world, err); err != nil {
 		return err
 	}
-	if c.Run.Dir, err = shareDir(world, o); err != nil {
+	dirs, err := collective.Texts(world, o.dir)
+	if err != nil {
 		return err
 	}
+	c.Run.Dir = dirs[0]
 	if c.Checkpoint.Keep > 0 {
-		if err := s.keepCheckpoints(t, c, o, stop); err != nil {
-			return err
-		}
+		s.keepCheckpoints(t, c, o, stop)
 	}
 	if c.Run.Watchdog > 0 && world.Size() > 1 {
 		defer s.watchdog(t, c, console).start()()
 	}
 
-	stop.arm()
+	stop.training.Store(true)
 	summary, err := t.Run(observer)
 	console.Finish()
 	if e := new(train.InterruptedError); errors.As(err, &e) {
@@ -210,19 +214,16 @@ func (s *Session) train(c config.Config, d *directory, stop *stopRequest, consol
 	return errors.Join(err, collective.Agree(world, saved))
 }
 
-// trainer makes the trainer of a run, or of one that is resumed.
-func (s *Session) trainer(c config.Config, from *train.Saved) (*train.Trainer, error) {
-	if from == nil {
-		return train.New(c, s.world, s.set, s.backend)
-	}
-	return train.Resume(c, s.world, s.set, s.backend, *from)
-}
-
-// output is what rank 0 writes while it trains: the console and the run directory.
+// output is the observer of a run on rank 0: the console and the files of the run directory.
 type output struct {
-	record.Observer
+	*report.Console
 	dir   string
 	files *report.Files
+}
+
+// Record implements record.Observer.
+func (o *output) Record(r record.Record) error {
+	return errors.Join(o.Console.Record(r), o.files.Record(r))
 }
 
 // newOutput makes the run directory of a run, or prepares that of one that is resumed.
@@ -238,20 +239,7 @@ func newOutput(world *mpi.World, c config.Config, dataset string, d *directory, 
 	if err != nil {
 		return nil, err
 	}
-	return &output{Observer: report.Multi(console, files), dir: dir, files: files}, nil
-}
-
-// shareDir returns the path of the run directory, which rank 0 has made, on all ranks; o is nil on the others.
-func shareDir(world *mpi.World, o *output) (string, error) {
-	dir := ""
-	if o != nil {
-		dir = o.dir
-	}
-	dirs, err := collective.Texts(world, dir)
-	if err != nil {
-		return "", err
-	}
-	return dirs[0], nil
+	return &output{console, dir, files}, nil
 }
 
 // saveModel writes the weights, and their average where there is one and the run is complete.

@@ -2,6 +2,8 @@ package session
 
 import (
 	"bytes"
+	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -9,6 +11,8 @@ import (
 	"lte/collective"
 	"lte/config"
 	"lte/data"
+	"lte/record"
+	"lte/report"
 )
 
 // Ranks may be 8 times the cores; beyond that the warning names both, and what the method has to offer instead.
@@ -36,6 +40,37 @@ func TestOversubscribedRanksAreWarnedOf(t *testing.T) {
 				t.Errorf("%d ranks, %d cores: %q lacks %q", test.ranks, test.cores, got, part)
 			}
 		}
+	}
+}
+
+// Fails if a record is not shown because it cannot be written, or not written, or if the console misses a step, a note or a warning.
+func TestOutputShowsAndStoresRecords(t *testing.T) {
+	dir := t.TempDir()
+	files, err := report.NewFiles(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shown bytes.Buffer
+	var o record.Observer = &output{report.NewConsole(&shown, report.Bar, func() int { return 80 }, 9), dir, files}
+	o.Note("listen")
+	o.Warn("beware")
+	o.Progress(3, 1)
+	if err := o.Record(record.Record{Step: 3, TestTop1: new(0.25)}); err != nil {
+		t.Error(err)
+	}
+	if err := files.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := o.Record(record.Record{Step: 4, TestTop1: new(0.75)}); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("a file that is closed: %v", err)
+	}
+	for _, part := range []string{"listen", "beware", "(3/9)", "25.0 %", "75.0 %"} {
+		if !strings.Contains(shown.String(), part) {
+			t.Errorf("%q lacks %q", shown.String(), part)
+		}
+	}
+	if records, _, err := record.ReadMetrics(dir); err != nil || len(records) != 1 || records[0].Step != 3 {
+		t.Errorf("stored are %+v, %v", records, err)
 	}
 }
 

@@ -10,8 +10,7 @@ import (
 	"lte/mpi"
 )
 
-// Threads is the number of compute threads of a rank: the configured number; else OMP_NUM_THREADS; else the machine's cores divided by
-// its ranks.
+// Threads is the number of compute threads of a rank: as configured, else OMP_NUM_THREADS, else the machine's cores over its ranks.
 func Threads(configured int, w *mpi.World) (int, error) {
 	cores := max(w.MachineCores(), runtime.NumCPU())
 	if configured > 0 {

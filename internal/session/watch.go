@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"lte/config"
@@ -31,30 +32,18 @@ const beats = 12
 // tableFile is in the run directory during the run.
 const tableFile = "ranks.live"
 
-// heartbeat is a rank's line of the table. Its host follows the numbers.
+// heartbeat is a rank's line of the table, in little endian.
 type heartbeat struct {
-	beat  uint64 // counts up
-	code  uint64 // of the rank's activity
-	still uint64 // beats since the activity changed
-	host  string
+	Beat  uint64 // counts up
+	Code  uint64 // of the rank's activity
+	Still uint64 // beats since the activity changed
+	Host  [104]byte
 }
 
 // lineLen is the bytes of a heartbeat in the table.
 const lineLen = 128
 
-func (h heartbeat) encode() []byte { // (lineLen)
-	line := make([]byte, lineLen)
-	for i, v := range []uint64{h.beat, h.code, h.still} {
-		binary.LittleEndian.PutUint64(line[8*i:], v)
-	}
-	copy(line[24:], h.host)
-	return line
-}
-
-func decodeHeartbeat(line []byte) heartbeat { // (lineLen)
-	at := func(i int) uint64 { return binary.LittleEndian.Uint64(line[8*i:]) }
-	return heartbeat{at(0), at(1), at(2), strings.TrimRight(string(line[24:]), "\x00")}
-}
+func (h heartbeat) host() string { return strings.TrimRight(string(h.Host[:]), "\x00") }
 
 // watchdog makes that of a run in c's directory, which all ranks can see.
 func (s *Session) watchdog(t *train.Trainer, c config.Config, console *report.Console) *watchdog {
@@ -68,14 +57,12 @@ func (s *Session) watchdog(t *train.Trainer, c config.Config, console *report.Co
 
 // start watches until stop is called.
 func (w *watchdog) start() (stop func()) {
-	end, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		w.watch(end)
-	}()
+	end := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() { w.watch(end) })
 	return func() {
 		close(end)
-		<-ended
+		watching.Wait()
 		if w.table != nil {
 			w.table.Close()
 			if w.rank == 0 {
@@ -102,7 +89,10 @@ func (w *watchdog) watch(end <-chan struct{}) {
 			still++
 		}
 		if w.table != nil { // a full disk is no reason to end the run here
-			_, _ = w.table.WriteAt(heartbeat{beat, w.activity.Code(), still, w.host}.encode(), int64(w.rank)*lineLen)
+			h := heartbeat{Beat: beat, Code: w.activity.Code(), Still: still}
+			copy(h.Host[:], w.host)
+			line, _ := binary.Append(nil, binary.LittleEndian, h)
+			_, _ = w.table.WriteAt(line, int64(w.rank)*lineLen)
 		}
 		if still > beats {
 			w.abort(w.diagnosis())
@@ -112,12 +102,9 @@ func (w *watchdog) watch(end <-chan struct{}) {
 
 // read returns the last heartbeat of each rank, zero where it has written none.
 func (w *watchdog) read() []heartbeat {
-	all := make([]heartbeat, w.size)
-	buffer := make([]byte, w.size*lineLen)
-	_, _ = w.table.ReadAt(buffer, 0)
-	for rank := range all {
-		all[rank] = decodeHeartbeat(buffer[rank*lineLen : (rank+1)*lineLen])
-	}
+	all, table := make([]heartbeat, w.size), make([]byte, w.size*lineLen)
+	_, _ = w.table.ReadAt(table, 0)
+	_, _ = binary.Decode(table, binary.LittleEndian, all)
 	return all
 }
 
@@ -133,17 +120,17 @@ func (w *watchdog) diagnosis() string {
 	var silent, behind []string
 	least := ^uint64(0)
 	for rank, h := range after {
-		if h.beat == before[rank].beat && h.still <= beats && rank != w.rank { // a rank that has timed out too is about to end the job
-			silent = append(silent, fmt.Sprintf("rank %d on %s has stopped: no heartbeat; it was last %s", rank, h.host, train.Describe(h.code)))
+		if h.Beat == before[rank].Beat && h.Still <= beats && rank != w.rank { // a rank that has timed out too is about to end the job
+			silent = append(silent, fmt.Sprintf("rank %d on %s has stopped: no heartbeat; it was last %s", rank, h.host(), train.Describe(h.Code)))
 		}
-		least = min(least, h.code)
+		least = min(least, h.Code)
 	}
 	if silent != nil {
 		return text + "; " + strings.Join(silent, "; ")
 	}
 	for rank, h := range after {
-		if h.code == least {
-			behind = append(behind, fmt.Sprintf("rank %d on %s is still %s", rank, h.host, train.Describe(h.code)))
+		if h.Code == least {
+			behind = append(behind, fmt.Sprintf("rank %d on %s is still %s", rank, h.host(), train.Describe(h.Code)))
 		}
 	}
 	return text + "; " + strings.Join(behind[:min(len(behind), 8)], "; ")

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,8 +35,11 @@ func TestWatchdogNamesTheRanksAtFault(t *testing.T) {
 			defer table.Close()
 			w := &watchdog{rank: 0, size: 3, host: "a", timeout: 12 * time.Second, activity: &train.Activity{}, table: table}
 			tell := func(rank, beat, code, still uint64) {
-				h := heartbeat{beat, code, still, "abc"[rank : rank+1]}
-				if _, err := table.WriteAt(h.encode(), int64(rank)*lineLen); err != nil {
+				line, err := binary.Append(nil, binary.LittleEndian, heartbeat{beat, code, still, [104]byte{"abc"[rank]}})
+				if err != nil || len(line) != lineLen {
+					t.Errorf("a line of %d bytes, %v", len(line), err)
+				}
+				if _, err := table.WriteAt(line, int64(rank)*lineLen); err != nil {
 					t.Error(err)
 				}
 			}
