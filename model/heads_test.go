@@ -16,14 +16,29 @@ import (
 //
 // Fails when a product lacks s, a gradient has A' for A, or a base is not what the products add to.
 func TestStrategiesAreOneFunction(t *testing.T) {
-	type result struct{ logits, grad, weights []float32 }
+	type result struct {
+		logits, grad, weights []float32
+		origins               map[string]lora.Origin // the cached bases
+	}
 	for _, bias := range []bool{false, true} {
 		models(t, func(t *testing.T, c Config, b compute.Backend) {
 			c.Batch = 4
 			images, labels := batchOf(c, 4, 5)
+			var want result
 			run := func(base lora.Base, strategy func(a *lora.Adapter)) result {
 				v := lively(t, c, b)
 				h := livelyHeadOf(t, v, lora.Config{Base: base, Bias: bias})
+				origins := map[string]lora.Origin{}
+				for _, l := range v.Layers() {
+					if w, bias := h.Adapter(l).Base(); base == lora.CachedBase {
+						origins[l.Name] = lora.Origin{W: compute.Float32Weights(l.W.Rows, l.W.Cols, w), B: bias}
+					} else if base == lora.OriginBase {
+						if h.Layout.Origins == nil {
+							h.Layout.Origins = map[*nn.Linear]lora.Origin{}
+						}
+						h.Layout.Origins[l] = want.origins[l.Name]
+					}
+				}
 				if base == lora.MainWeightBase { // W is there what the others' own base is
 					for _, p := range h.Layout.Layers {
 						a := h.Adapter(p.Layer)
@@ -40,11 +55,11 @@ func TestStrategiesAreOneFunction(t *testing.T) {
 				v.ZeroGrad()
 				step(v, images, labels, 0.1)
 				logits, _ := step(v, images, labels, 0.1) // added to the second, not to the first
-				return result{logits, h.Grad, grads}
+				return result{logits, h.Grad, grads, origins}
 			}
 			formed := func(a *lora.Adapter) { a.SetStrategy(lora.Strategy{}) }
-			want := run(lora.CachedBase, formed)
-			for base, name := range []string{"cached", "recomputed", "main weight"} {
+			want = run(lora.CachedBase, formed)
+			for base, name := range []string{"cached", "recomputed", "main weight", "origin"} {
 				for strategy, set := range map[string]func(a *lora.Adapter){
 					"factored":                    func(a *lora.Adapter) { a.SetStrategy(lora.Strategy{Factored: true}) },
 					"formed":                      formed,
@@ -59,6 +74,57 @@ func TestStrategiesAreOneFunction(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A frozen A that all heads share changes nothing but that it has no gradient.
+//
+// Fails if a strategy leaves out more than A's gradient, or if the flat slice has room for A.
+func TestFrozenA(t *testing.T) {
+	models(t, func(t *testing.T, c Config, b compute.Backend) {
+		c.Batch = 4
+		images, labels := batchOf(c, 4, 5)
+		for _, strategy := range []lora.Strategy{{}, {Factored: true}, {ViaWeightGrad: true}} {
+			run := func(frozen bool) (logits, grads []float32, gradB [][]float32) {
+				v := lively(t, c, b)
+				l, err := v.Layout(lora.Config{Rank: 2, Alpha: 3, Init: "orthogonal", Base: lora.OriginBase, FreezeA: frozen})
+				if err != nil {
+					t.Fatal(err)
+				}
+				values := 0
+				for _, p := range l.Layers {
+					values += p.Rank * p.Layer.W.Rows
+				}
+				if frozen {
+					l.DrawBasis(nntest.Source(3))
+					if l.Length != values {
+						t.Errorf("%d values of a head, expected %d of B", l.Length, values)
+					}
+				}
+				h := l.NewHead(make([]float32, l.Length), nntest.Source(3))
+				rng := nntest.Source(4)
+				for _, p := range l.Layers {
+					a := h.Adapter(p.Layer)
+					a.SetStrategy(strategy)
+					nn.Normal(a.B.Data, 0.25, rng)
+				}
+				grads = trainAll(v)
+				v.UseLocal(h)
+				logits, _ = step(v, images, labels, 0.1)
+				for _, p := range l.Layers {
+					gradB = append(gradB, h.Adapter(p.Layer).Grad.B.Data)
+				}
+				return logits, grads, gradB
+			}
+			want, wantGrads, wantB := run(false)
+			got, gotGrads, gotB := run(true)
+			what := fmt.Sprintf("%+v: ", strategy)
+			nntest.Near(t, what+"logits", got, nntest.Wide(want), 1e-7)
+			nntest.Near(t, what+"gradient of the weights", gotGrads, nntest.Wide(wantGrads), 1e-7)
+			for i := range wantB {
+				nntest.Near(t, what+"gradient of B", gotB[i], nntest.Wide(wantB[i]), 1e-7)
+			}
+		}
+	})
 }
 
 // Several heads in one pass are each what it is in a pass of its own. Fails when a head is given another's rows, or the

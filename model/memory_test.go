@@ -81,6 +81,7 @@ func TestCountedMemoryIsThatOfAModel(t *testing.T) {
 				check("model", begin, model, v)
 				for _, h := range []lora.Config{
 					{Rank: 16, Base: lora.CachedBase}, {Rank: 192, Base: lora.MainWeightBase, Bias: true}, {Rank: 2, Base: lora.RecomputedBase}, {Rank: 48, Stack: 2},
+					{Rank: 16, Base: lora.OriginBase}, {Rank: 16, Base: lora.OriginBase, FreezeA: true}, {Rank: 2, Base: lora.OriginBase, FreezeA: true},
 				} {
 					h.Alpha, h.Init = 1, "kaiming"
 					outline, counted := counting(t, c, d)
@@ -197,6 +198,7 @@ func TestFLOPsAreThoseOfAStep(t *testing.T) {
 		check("all weights", o.FLOPs(nil), counted(v, c.Batch))
 		for _, h := range []lora.Config{
 			{Rank: 16, Base: lora.CachedBase}, {Rank: 192, Base: lora.MainWeightBase}, {Rank: 2, Base: lora.RecomputedBase, Images: 1}, {Rank: 2, Base: lora.RecomputedBase}, {Rank: 8, Stack: 2},
+			{Rank: 16, Base: lora.OriginBase, FreezeA: true}, {Rank: 2, Base: lora.OriginBase, Images: 1, FreezeA: true}, {Rank: 192, Base: lora.OriginBase, FreezeA: true},
 		} {
 			h.Alpha, h.Init = 1, "kaiming"
 			v := newModel(t, c, meter)
