@@ -9,21 +9,12 @@ type Blocks struct {
 }
 
 // NewBlocks allocates the buffers of blocks of that many bytes.
-func NewBlocks(g Group, size int) (*Blocks, error) {
-	b := BlocksOf(g, size)
-	return b, b.Allocate(AllocatorOf(g), g.Size(), g.NodeSize())
-}
-
-// BlocksOf is NewBlocks before Allocate.
-func BlocksOf(g Group, size int) *Blocks { return &Blocks{group: g, size: size} }
-
-// Allocate allocates the buffers on so many ranks.
-func (b *Blocks) Allocate(a Allocator, ranks, nodeRanks int) (err error) {
-	if b.send, err = a.SharedRows(ranks, b.size); err != nil || ranks <= nodeRanks {
-		return err
+func NewBlocks(g Group, size int) (b *Blocks, err error) {
+	b, a := &Blocks{group: g, size: size}, AllocatorOf(g)
+	if b.send, err = a.SharedRows(g.Size(), size); err == nil && g.Size() > g.NodeSize() {
+		b.recv, err = a.SharedRows(g.Size(), size) // on all ranks
 	}
-	b.recv, err = a.SharedRows(ranks, b.size) // on all ranks
-	return err
+	return b, err
 }
 
 // Size is the bytes of a block.

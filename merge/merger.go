@@ -100,59 +100,43 @@ func New(meter *collective.Meter, nodes collective.Group, merged [][]float32, o 
 		group = Compressed(group, o.Wire)
 	}
 	transports, err := m.chooseRoute(meter)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = m.allocate(group, transports)
 	}
-	if m.update, err = NewUpdate(group, FactorsOf(o.Layout), o.Layout.Length, o.Own, o.Wire, transports, m.multiply); err != nil {
-		return nil, err
+	if err != nil || o.Resets {
+		return m, err
 	}
-	origins, velocity, err := m.allocate(collective.AllocatorOf(nodes), collective.AllocatorOf(group), nodes.NodeSize())
-	if err != nil {
-		return nil, err
-	}
-	if o.Momentum > 0 {
-		m.momentum.mu, m.momentum.velocity = o.Momentum, besideW(o.Layout, collective.Floats(velocity))
-	}
-	if !o.Resets {
-		err = m.keepOrigins(origins)
-	}
-	return m, err
+	m.OriginFromWeights()
+	return m, nodes.NodeBarrier()
 }
 
-// Count adds to weights the memory beside W, which the ranks of a node share if they share W, and to exchange that of messages, of a
-// merger on so many ranks, sharers of a node's divide the merge.
-func Count(weights, exchange *collective.Footprint, o Options, ranks, nodeRanks, sharers int, transports []Transport) {
-	m := &Merger{Options: o}
-	m.update = CountUpdate(exchange, FactorsOf(o.Layout), o.Layout.Length, o.Own, ranks, nodeRanks, o.Wire, transports)
-	_, _, _ = m.allocate(collective.Counting(weights), collective.Counting(exchange), sharers) // counting does not fail
+// Count counts the memory of a merger: in nodes, a collective.Counting group as New's, what it keeps beside W, and in group the messages.
+func Count(nodes, group collective.Group, o Options, transports []Transport) error {
+	return (&Merger{Options: o, nodes: nodes}).allocate(group, transports)
 }
 
-// allocate allocates W⁰, the velocity and scratch; sharers are the ranks of a node that divide the merge.
-func (m *Merger) allocate(weights, exchange collective.Allocator, sharers int) (origins, velocity []byte, err error) {
-	values, bytes, largest := 0, 0, 0
-	for _, slot := range m.Layout.Layers {
-		out, in := slot.Layer.W.Rows, slot.Layer.W.Cols
-		values, bytes, largest = values+out*in, bytes+slot.Layer.W.Size(), max(largest, (out+sharers-1)/sharers*in)
-		if !m.Resets && slot.End > slot.BiasA && weights.Counts() { // see keepOrigins
-			weights.Floats(out)
-		}
+// allocate allocates the buffers of messages in group, W⁰, the velocity and scratch.
+func (m *Merger) allocate(group collective.Group, transports []Transport) (err error) {
+	m.update, err = NewUpdate(group, FactorsOf(m.Layout), m.Layout.Length, m.Own, m.Wire, transports, m.multiply)
+	if err != nil {
+		return err
 	}
+	beside, exchange, sharers := collective.AllocatorOf(m.nodes), collective.AllocatorOf(group), m.nodes.NodeSize()
 	if !m.Resets {
-		if origins, err = weights.Shared(bytes); err != nil {
-			return nil, nil, fmt.Errorf("memory for W⁰: %w", err)
+		if m.origins, err = newOrigins(beside, m.Layout); err != nil {
+			return fmt.Errorf("memory for W⁰: %w", err)
 		}
 	}
 	if m.Momentum > 0 {
-		if velocity, err = weights.Shared(4, values); err != nil {
-			return nil, nil, fmt.Errorf("memory for the momentum of merges: %w", err)
+		if m.momentum, err = newMomentum(m.Momentum, beside, exchange, m.Layout, sharers); err != nil {
+			return fmt.Errorf("memory for the momentum of merges: %w", err)
 		}
-		m.momentum.before = exchange.Floats(largest)
 	}
 	if m.Overlap {
 		m.sending = exchange.Floats(m.Own, m.Layout.Length)
 	}
 	m.update.reserveStacks(exchange, sharers)
-	return origins, velocity, nil
+	return nil
 }
 
 // Route is how the heads travel.

@@ -61,7 +61,7 @@ func (g *compressed) Allgather(dst, src []byte) error {
 // AllgatherShared: each rank unpacks its part for the node.
 func (g *compressed) AllgatherShared(dst, src []byte) error {
 	if need := g.Size() * g.longestMessage(len(src)); len(g.shared) < need { // on all ranks in the same call
-		memory, err := collective.ByteMemory(g.Group, need)
+		memory, err := collective.AllocatorOf(g.Group).Shared(need)
 		if err != nil {
 			return fmt.Errorf("merge: receive buffer for compressed messages: %w", err)
 		}

@@ -31,7 +31,7 @@ func (m *Model) Parameters() []Parameter { return m.parameters }
 // Flat returns the parameters that can train as one slice, where all are stored in FP32. What never trains is left out: fixed
 // sinusoids, and the ones and zeros of a LayerNorm without affine.
 func (m *Model) Flat() []float32 {
-	return compute.NewWeights(compute.FP32, 1, m.trainable, m.storage[:m.fixedAt]).Float32()
+	return compute.NewWeights(compute.FP32, 1, m.trainable, compute.Slice(m.storage, 0, m.fixedAt)).Float32()
 }
 
 // Train makes backward passes add up the gradients of the parameters, of those that can train, whose names match, and

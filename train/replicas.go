@@ -2,6 +2,7 @@ package train
 
 import (
 	"lte/collective"
+	"lte/compute"
 	"lte/model"
 )
 
@@ -15,6 +16,18 @@ type replicas struct {
 func (r *replicas) load() {
 	if r != nil {
 		loadReplicas(r.trained, r.value)
+	}
+}
+
+// store makes the worker's values those of the model.
+func (r *replicas) store() {
+	if r == nil {
+		return
+	}
+	rest := r.value
+	for _, p := range r.trained {
+		p.Value.CopyTo(rest[:p.Len()])
+		rest = rest[p.Len():]
 	}
 }
 
@@ -33,13 +46,15 @@ type replicaMean struct {
 }
 
 // newReplicaMean returns nil if the workers have no replicas.
-func newReplicaMean(g collective.Group, workers []*worker) (r *replicaMean, err error) {
+func newReplicaMean(alloc compute.Allocator, g collective.Group, workers []*worker) (r *replicaMean, err error) {
 	first := workers[0].replicas
 	if first == nil {
 		return nil, nil
 	}
-	r = &replicaMean{workers: workers, merged: append([]float32(nil), first.value...)}
-	r.mean, err = collective.NewMean(g, len(r.merged))
+	n := workers[0].groups[1].length()
+	r = &replicaMean{workers: workers, merged: alloc.For(compute.TrainingMemory).Floats(n)}
+	copy(r.merged, first.value)
+	r.mean, err = collective.NewMean(g, n)
 	return r, err
 }
 
