@@ -2,6 +2,7 @@ package merge
 
 import (
 	"fmt"
+	"slices"
 
 	"lte/collective"
 	"lte/compute"
@@ -38,11 +39,10 @@ type Interval struct {
 	Status      Status
 }
 
-// Result is what a merge found out about its interval.
+// Result is what a merge found out about its interval. Nothing was merged if a status is that of a failure.
 type Result struct {
 	Step, Steps int
 	Statuses    []Status // of all ranks, valid until the next Start
-	Failed      bool     // a rank met a value that is not finite: nothing was merged
 }
 
 // Merger merges the heads of all ranks into the main weights W of their layers (Huh et al. 2024, algorithm 1 and the authors' code).
@@ -188,13 +188,13 @@ func (m *Merger) Wait() (r Result, err error) {
 	if <-p.done; p.err != nil {
 		return r, p.err
 	}
-	r = Result{Step: p.Step, Steps: p.Steps, Statuses: p.statuses, Failed: anyFailed(p.statuses)}
+	r = Result{Step: p.Step, Steps: p.Steps, Statuses: p.statuses}
 	if m.Overlap {
 		if err := m.nodes.NodeBarrier(); err != nil { // other ranks still train with the W that is to change
 			return r, err
 		}
 	}
-	if r.Failed {
+	if anyFailed(r.Statuses) {
 		return r, nil
 	}
 	m.apply(p)
@@ -282,11 +282,16 @@ func (m *Merger) SeedEstimates() error {
 	if m.merges > 0 && m.KeepsA { // carryResidual has set the local ones
 		return nil
 	}
+	m.resetLocalEstimates(0)
+	return nil
+}
+
+// resetLocalEstimates makes the local estimates of this rank's heads from number from on those that all ranks hold.
+func (m *Merger) resetLocalEstimates(from int) {
 	first := m.nodes.Rank() * m.Own
-	for i := range m.Own {
+	for i := max(0, from-first); i < m.Own; i++ {
 		copy(m.update.LocalEstimate(i), m.update.Estimate(first+i))
 	}
-	return nil
 }
 
 // carryResidual keeps, after a reset of B alone, the residual of B to be sent: A is kept, and the next change of B is taken from B̂ − B of
@@ -325,12 +330,7 @@ func factorOf(s lora.LayerSlot) Factor {
 }
 
 func anyFailed(statuses []Status) bool {
-	for _, s := range statuses {
-		if s.Failed > 0 {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(statuses, func(s Status) bool { return s.Failed > 0 })
 }
 
 // decay takes (1 − rest)·W from what the next W is formed of, W⁰ or W itself: W ← rest·W + … either way.

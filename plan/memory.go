@@ -52,16 +52,16 @@ const program = 48 << 20
 // memory counts what a rank allocates, by the allocators of the packages that do.
 func (r *rank) memory() (m Memory) {
 	c := r.config
-	f := r.outline.Footprint(r.Cluster.perNode(), r.transports)
+	own, weights, exchange := r.outline.Footprint(r.Cluster.perNode(), r.transports)
 	m.Program = program
-	m.Weights = f.Own[compute.WeightMemory] + f.Weights.Rank + f.Weights.Node
-	m.Training, m.Passes = f.Own[compute.TrainingMemory], f.Own[compute.PassMemory]
-	m.Exchange = f.Exchange.Rank + f.Exchange.Node
+	m.Weights = own[compute.WeightMemory] + weights.Rank + weights.Node
+	m.Training, m.Passes = own[compute.TrainingMemory], own[compute.PassMemory]
+	m.Exchange = exchange.Rank + exchange.Node
 	if c.SharesWeights() {
-		m.commonWeights = f.Weights.Node
+		m.commonWeights = weights.Node
 	}
 	if c.Exchange.ShareMemory {
-		m.Common = m.commonWeights + f.Exchange.Node
+		m.Common = m.commonWeights + exchange.Node
 	}
 	images := float64(c.Train.Batch)
 	if c.Data.Share != "same" {

@@ -143,21 +143,12 @@ func (h *heads) streams(purpose string, number, stack int, ids ...uint64) (rngs 
 
 // trainReplicas makes the parameters that replicas.train names train.
 func trainReplicas(c config.Config, m *model.Model) ([]model.Parameter, []float32, error) {
-	used := make([]bool, len(c.Replicas.Train))
-	trained, grads := m.Train(func(name string) bool {
-		any := false
-		for i, pattern := range c.Replicas.Train {
-			if match(pattern, name) {
-				used[i], any = true, true
-			}
-		}
-		return any
-	})
-	for i, ok := range used {
-		if !ok {
+	trained, grads := m.Train(func(name string) bool { return matchAny(c.Replicas.Train, name) })
+	for _, pattern := range c.Replicas.Train {
+		if !slices.ContainsFunc(trained, func(p model.Parameter) bool { return match(pattern, p.Name) }) {
 			return nil, nil, &config.Error{Keys: []string{"replicas.train"}, Problem: fmt.Sprintf(
 				"replicas.train: %q matches no parameter that can train; the names are those of the exported model, such as %q",
-				c.Replicas.Train[i], m.Layers()[0].Name+".weight")}
+				pattern, m.Layers()[0].Name+".weight")}
 		}
 	}
 	return trained, grads, nil

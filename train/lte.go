@@ -148,7 +148,7 @@ func (l *lte) state(s *state) {
 	s.Own.Int("moments_cleared", &l.cleared)
 	l.heads.state(s, &s.Own)
 	if l.replicas != nil {
-		s.Shared.Floats("replicas", l.replicas.merged)
+		s.Shared.Floats("replicas", l.replicas.merged.value)
 	}
 	l.merger.State(&s.State, s.measured)
 }

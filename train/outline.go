@@ -72,28 +72,23 @@ func NewOutline(c config.Config, ranks int, set *data.Set) (*Outline, error) {
 	return o, nil
 }
 
-// Footprint is the memory that a rank allocates.
-type Footprint struct {
-	Own      compute.Footprint    // of the model and what trains on the rank
-	Weights  collective.Footprint // W, if the ranks of a node share it, and what is kept beside it
-	Exchange collective.Footprint // buffers of messages
-}
-
-// Footprint counts the memory of the rank if perNode ranks are on a node, and the layers' factors travel by these transports.
-func (o *Outline) Footprint(perNode int, transports []merge.Transport) (f Footprint) {
+// Footprint counts the memory of the rank if perNode ranks are on a node, and the layers' factors travel by these transports: own is that
+// of the model and what trains on the rank, weights what is kept beside W, with W if the ranks of a node share it, and exchange the
+// buffers of messages.
+func (o *Outline) Footprint(perNode int, transports []merge.Transport) (own compute.Footprint, weights, exchange collective.Footprint) {
 	c, m, sharers := o.config, o.Model, 1
-	f.Own = o.memory
-	f.Own[compute.PassMemory] *= float64(o.Pass)
+	own = o.memory
+	own[compute.PassMemory] *= float64(o.Pass)
 	if !c.Exchange.ShareMemory {
 		perNode = 1
 	}
 	if c.SharesWeights() { // see shareStorage
 		sharers = perNode
-		f.Own[compute.WeightMemory] -= float64(m.StorageBytes())
-		f.Weights.Node += float64(m.StorageBytes())
+		own[compute.WeightMemory] -= float64(m.StorageBytes())
+		weights.Node += float64(m.StorageBytes())
 	}
-	alloc := compute.Counting(compute.DType(c.Compute.DType), &f.Own)
-	nodes, g := collective.Counting(&f.Weights, o.ranks, sharers), collective.Counting(&f.Exchange, o.ranks, perNode)
+	alloc := compute.Counting(compute.DType(c.Compute.DType), &own)
+	nodes, g := collective.Counting(&weights, o.ranks, sharers), collective.Counting(&exchange, o.ranks, perNode)
 	var err error
 	switch c.Spec().Merges {
 	case method.Heads:
@@ -111,7 +106,7 @@ func (o *Outline) Footprint(perNode int, transports []merge.Transport) (f Footpr
 	if err != nil {
 		panic(err) // counting does not fail
 	}
-	return f
+	return own, weights, exchange
 }
 
 // Passes is the number of training passes of a rank in a step on a batch of so many images, and the number of images of each.

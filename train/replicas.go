@@ -12,14 +12,19 @@ type replicas struct {
 	value   []float32 // one after another
 }
 
-// load makes the model compute with the worker's values.
+// load makes the model compute with the values.
 func (r *replicas) load() {
-	if r != nil {
-		loadReplicas(r.trained, r.value)
+	if r == nil {
+		return
+	}
+	rest := r.value
+	for _, p := range r.trained {
+		p.Value.CopyFrom(rest[:p.Len()])
+		rest = rest[p.Len():]
 	}
 }
 
-// store makes the worker's values those of the model.
+// store makes the values those of the model.
 func (r *replicas) store() {
 	if r == nil {
 		return
@@ -31,18 +36,11 @@ func (r *replicas) store() {
 	}
 }
 
-func loadReplicas(trained []model.Parameter, value []float32) {
-	for _, p := range trained {
-		p.Value.CopyFrom(value[:p.Len()])
-		value = value[p.Len():]
-	}
-}
-
 // replicaMean averages the replicas of all heads at every merge. A nil one has none.
 type replicaMean struct {
 	workers []*worker
 	mean    *collective.Mean
-	merged  []float32 // the replicas of the last merge
+	merged  replicas // those of the last merge
 }
 
 // newReplicaMean returns nil if the workers have no replicas.
@@ -52,8 +50,8 @@ func newReplicaMean(alloc compute.Allocator, g collective.Group, workers []*work
 		return nil, nil
 	}
 	n := workers[0].groups[1].length()
-	r = &replicaMean{workers: workers, merged: alloc.For(compute.TrainingMemory).Floats(n)}
-	copy(r.merged, first.value)
+	r = &replicaMean{workers: workers, merged: replicas{first.trained, alloc.For(compute.TrainingMemory).Floats(n)}}
+	copy(r.merged.value, first.value)
 	r.mean, err = collective.NewMean(g, n)
 	return r, err
 }
@@ -63,18 +61,19 @@ func (r *replicaMean) average() error {
 	if r == nil {
 		return nil
 	}
-	for i := range r.merged {
+	merged := r.merged.value
+	for i := range merged {
 		sum := 0.0
 		for _, w := range r.workers {
 			sum += float64(w.replicas.value[i])
 		}
-		r.merged[i] = float32(sum / float64(len(r.workers)))
+		merged[i] = float32(sum / float64(len(r.workers)))
 	}
-	if err := r.mean.Average(r.merged); err != nil {
+	if err := r.mean.Average(merged); err != nil {
 		return err
 	}
 	for _, w := range r.workers {
-		copy(w.replicas.value, r.merged)
+		copy(w.replicas.value, merged)
 	}
 	r.load()
 	return nil
@@ -83,6 +82,6 @@ func (r *replicaMean) average() error {
 // load makes the model's replicas those of the last merge.
 func (r *replicaMean) load() {
 	if r != nil {
-		loadReplicas(r.workers[0].replicas.trained, r.merged)
+		r.merged.load()
 	}
 }
