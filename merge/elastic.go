@@ -48,16 +48,8 @@ func (m *Merger) AddHeads(from int) error {
 			m.InitialNow(head, k)
 		}
 	})
-	if err != nil {
-		return err
-	}
-	first := m.nodes.Rank() * m.Own
-	for i := range m.Own {
-		if first+i >= from {
-			copy(m.update.LocalEstimate(i), m.update.Estimate(first+i))
-		}
-	}
-	return nil
+	m.resetLocalEstimates(from)
+	return err
 }
 
 // InitialNow sets the flat factors of a head that begins now to what it begins with.

@@ -2,6 +2,7 @@ package merge
 
 import (
 	"fmt"
+	"slices"
 
 	"lte/collective"
 	"lte/compute"
@@ -38,11 +39,10 @@ type Interval struct {
 	Status      Status
 }
 
-// Result is what a merge found out about its interval.
+// Result is what a merge found out about its interval. Nothing was merged if a status is that of a failure.
 type Result struct {
 	Step, Steps int
 	Statuses    []Status // of all ranks, valid until the next Start
-	Failed      bool     // a rank met a value that is not finite: nothing was merged
 }
 
 // Merger merges the heads of all ranks into the main weights W of their layers (Huh et al. 2024, algorithm 1 and the authors' code).
@@ -100,59 +100,43 @@ func New(meter *collective.Meter, nodes collective.Group, merged [][]float32, o 
 		group = Compressed(group, o.Wire)
 	}
 	transports, err := m.chooseRoute(meter)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = m.allocate(group, transports)
 	}
-	if m.update, err = NewUpdate(group, FactorsOf(o.Layout), o.Layout.Length, o.Own, o.Wire, transports, m.multiply); err != nil {
-		return nil, err
+	if err != nil || o.Resets {
+		return m, err
 	}
-	origins, velocity, err := m.allocate(collective.AllocatorOf(nodes), collective.AllocatorOf(group), nodes.NodeSize())
-	if err != nil {
-		return nil, err
-	}
-	if o.Momentum > 0 {
-		m.momentum.mu, m.momentum.velocity = o.Momentum, besideW(o.Layout, collective.Floats(velocity))
-	}
-	if !o.Resets {
-		err = m.keepOrigins(origins)
-	}
-	return m, err
+	m.OriginFromWeights()
+	return m, nodes.NodeBarrier()
 }
 
-// Count adds to weights the memory beside W, which the ranks of a node share if they share W, and to exchange that of messages, of a
-// merger on so many ranks, sharers of a node's divide the merge.
-func Count(weights, exchange *collective.Footprint, o Options, ranks, nodeRanks, sharers int, transports []Transport) {
-	m := &Merger{Options: o}
-	m.update = CountUpdate(exchange, FactorsOf(o.Layout), o.Layout.Length, o.Own, ranks, nodeRanks, o.Wire, transports)
-	_, _, _ = m.allocate(collective.Counting(weights), collective.Counting(exchange), sharers) // counting does not fail
+// Count counts the memory of a merger: in nodes, a collective.Counting group as New's, what it keeps beside W, and in group the messages.
+func Count(nodes, group collective.Group, o Options, transports []Transport) error {
+	return (&Merger{Options: o, nodes: nodes}).allocate(group, transports)
 }
 
-// allocate allocates W⁰, the velocity and scratch; sharers are the ranks of a node that divide the merge.
-func (m *Merger) allocate(weights, exchange collective.Allocator, sharers int) (origins, velocity []byte, err error) {
-	values, bytes, largest := 0, 0, 0
-	for _, slot := range m.Layout.Layers {
-		out, in := slot.Layer.W.Rows, slot.Layer.W.Cols
-		values, bytes, largest = values+out*in, bytes+slot.Layer.W.Size(), max(largest, (out+sharers-1)/sharers*in)
-		if !m.Resets && slot.End > slot.BiasA && weights.Counts() { // see keepOrigins
-			weights.Floats(out)
-		}
+// allocate allocates the buffers of messages in group, W⁰, the velocity and scratch.
+func (m *Merger) allocate(group collective.Group, transports []Transport) (err error) {
+	m.update, err = NewUpdate(group, FactorsOf(m.Layout), m.Layout.Length, m.Own, m.Wire, transports, m.multiply)
+	if err != nil {
+		return err
 	}
+	beside, exchange, sharers := collective.AllocatorOf(m.nodes), collective.AllocatorOf(group), m.nodes.NodeSize()
 	if !m.Resets {
-		if origins, err = weights.Shared(bytes); err != nil {
-			return nil, nil, fmt.Errorf("memory for W⁰: %w", err)
+		if m.origins, err = newOrigins(beside, m.Layout); err != nil {
+			return fmt.Errorf("memory for W⁰: %w", err)
 		}
 	}
 	if m.Momentum > 0 {
-		if velocity, err = weights.Shared(4, values); err != nil {
-			return nil, nil, fmt.Errorf("memory for the momentum of merges: %w", err)
+		if m.momentum, err = newMomentum(m.Momentum, beside, exchange, m.Layout, sharers); err != nil {
+			return fmt.Errorf("memory for the momentum of merges: %w", err)
 		}
-		m.momentum.before = exchange.Floats(largest)
 	}
 	if m.Overlap {
 		m.sending = exchange.Floats(m.Own, m.Layout.Length)
 	}
 	m.update.reserveStacks(exchange, sharers)
-	return origins, velocity, nil
+	return nil
 }
 
 // Route is how the heads travel.
@@ -204,13 +188,13 @@ func (m *Merger) Wait() (r Result, err error) {
 	if <-p.done; p.err != nil {
 		return r, p.err
 	}
-	r = Result{Step: p.Step, Steps: p.Steps, Statuses: p.statuses, Failed: anyFailed(p.statuses)}
+	r = Result{Step: p.Step, Steps: p.Steps, Statuses: p.statuses}
 	if m.Overlap {
 		if err := m.nodes.NodeBarrier(); err != nil { // other ranks still train with the W that is to change
 			return r, err
 		}
 	}
-	if r.Failed {
+	if anyFailed(r.Statuses) {
 		return r, nil
 	}
 	m.apply(p)
@@ -298,11 +282,16 @@ func (m *Merger) SeedEstimates() error {
 	if m.merges > 0 && m.KeepsA { // carryResidual has set the local ones
 		return nil
 	}
+	m.resetLocalEstimates(0)
+	return nil
+}
+
+// resetLocalEstimates makes the local estimates of this rank's heads from number from on those that all ranks hold.
+func (m *Merger) resetLocalEstimates(from int) {
 	first := m.nodes.Rank() * m.Own
-	for i := range m.Own {
+	for i := max(0, from-first); i < m.Own; i++ {
 		copy(m.update.LocalEstimate(i), m.update.Estimate(first+i))
 	}
-	return nil
 }
 
 // carryResidual keeps, after a reset of B alone, the residual of B to be sent: A is kept, and the next change of B is taken from B̂ − B of
@@ -341,12 +330,7 @@ func factorOf(s lora.LayerSlot) Factor {
 }
 
 func anyFailed(statuses []Status) bool {
-	for _, s := range statuses {
-		if s.Failed > 0 {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(statuses, func(s Status) bool { return s.Failed > 0 })
 }
 
 // decay takes (1 − rest)·W from what the next W is formed of, W⁰ or W itself: W ← rest·W + … either way.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"lte/checkpoint"
-	"lte/collective"
 )
 
 // State names the memory that later merges depend on; W, the heads' factors and their A' and B' are named by who owns them. It waits for
@@ -98,7 +97,7 @@ func (u *Update) state(s *checkpoint.State, received bool) {
 	s.Own.Floats("exchange.sums.own", u.ownSums.estimate)
 	s.Own.Floats("exchange.sums.incoming", u.flat)
 	s.Own.Floats("exchange.sums.parts", u.ownParts.estimate)
-	s.Shared.Floats("exchange.sums", collective.Floats(u.sums))
+	s.Shared.Floats("exchange.sums", u.sums)
 }
 
 // Formats of names in State, of head k: what all ranks hold of it, and what its owner takes its next change from.

@@ -244,7 +244,7 @@ func (r *rank) predict() Prediction {
 	mine, all := r.images()
 	p.StepSeconds = k * mine * (r.outline.Model.FLOPs(r.outline.Layout)/r.Speed.of(c) + r.Speed.Feed)
 	for _, m := range r.messages() {
-		p.ExchangeSeconds += m.times * m.seconds(l)
+		p.ExchangeSeconds += m.times * m.call(l, m.block)
 		sent := m.times * m.block * float64(l.Ranks-1)
 		switch m.purpose {
 		case collective.Merging:

@@ -226,7 +226,7 @@ func (o *ownHeads) addHeads(from int) error {
 		o.merger.InitialNow(w.heads[0].Value, w.number)
 		copy(w.heads[0].Merged, w.heads[0].Value)
 		if w.replicas != nil {
-			copy(w.replicas.value, o.replicas.merged)
+			copy(w.replicas.value, o.replicas.merged.value)
 		}
 	}
 	return o.merger.AddHeads(from)

@@ -27,7 +27,7 @@ type ownHeads struct {
 
 func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model, route *merge.Route) (*lte, error) {
 	own := c.LoRA.Heads / g.Size()
-	h, err := newHeads(c, be, m, g.Rank()*own, own, 1, baseOf(c, own))
+	h, err := newHeads(c, be, m, g.Rank()*own, own)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.M
 	if l.merger, err = merge.New(g, weightsGroup(c, g), last, o); err != nil {
 		return nil, err
 	}
-	l.replicas, err = newReplicaMean(g.For(collective.Merging), h.workers)
+	l.replicas, err = newReplicaMean(m.Allocator(), g.For(collective.Merging), h.workers)
 	return l, err
 }
 
@@ -148,7 +148,7 @@ func (l *lte) state(s *state) {
 	s.Own.Int("moments_cleared", &l.cleared)
 	l.heads.state(s, &s.Own)
 	if l.replicas != nil {
-		s.Shared.Floats("replicas", l.replicas.merged)
+		s.Shared.Floats("replicas", l.replicas.merged.value)
 	}
 	l.merger.State(&s.State, s.measured)
 }

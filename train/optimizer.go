@@ -18,11 +18,12 @@ type optimizer interface {
 	state(t *checkpoint.Tensors, name string)
 }
 
-func newOptimizer(c config.Optimizer, be compute.Backend, p parameters) optimizer {
+func newOptimizer(c config.Optimizer, be compute.Backend, alloc compute.Allocator, p parameters) optimizer {
+	alloc = alloc.For(compute.TrainingMemory)
 	if c.Name == "sgd" {
-		return &sgd{config: c, backend: be, p: p, buffer: make([]float32, len(p.value))}
+		return &sgd{config: c, backend: be, p: p, buffer: alloc.Floats(p.length())}
 	}
-	return &adamW{config: c, backend: be, p: p, m: make([]float32, len(p.value)), v: make([]float32, len(p.value))}
+	return &adamW{config: c, backend: be, p: p, m: alloc.Floats(p.length()), v: alloc.Floats(p.length())}
 }
 
 // adamW is AdamW (Loshchilov and Hutter, arXiv 1711.05101) with torch.optim.AdamW's arithmetic.

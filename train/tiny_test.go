@@ -127,19 +127,17 @@ func restart(tr *Trainer) {
 		for _, h := range w.heads {
 			h.Rebase()
 		}
-		if r := w.replicas; r != nil {
-			at := 0
-			for _, p := range r.trained {
-				at += copy(r.value[at:], p.Value.Float32())
-			}
-		}
+		w.replicas.store()
+	}
+	if m, ok := tr.algorithm.(*averaged); ok {
+		copy(m.merged, tr.model.Flat())
 	}
 	if m, ok := tr.algorithm.(*lte); ok {
 		if m.merger.FormsWeights() {
 			m.merger.OriginFromWeights()
 		}
 		if m.replicas != nil {
-			copy(m.replicas.merged, m.heads.workers[0].replicas.value)
+			copy(m.replicas.merged.value, m.heads.workers[0].replicas.value)
 		}
 	}
 	if tr.average != nil {

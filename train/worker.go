@@ -63,6 +63,9 @@ type span struct {
 	decay    bool
 }
 
+// length is the number of values.
+func (p *parameters) length() int { return p.spans[len(p.spans)-1].to }
+
 // append adds a range after the others.
 func (p *parameters) append(length int, decay bool) {
 	from := 0
@@ -75,8 +78,8 @@ func (p *parameters) append(length int, decay bool) {
 	p.spans = append(p.spans, span{from, from + length, decay})
 }
 
-func newParamGroup(c config.Config, be compute.Backend, p parameters, rate float64) *paramGroup {
-	return &paramGroup{parameters: p, optimizer: newOptimizer(c.Optimizer, be, p), rate: rate}
+func newParamGroup(c config.Config, be compute.Backend, alloc compute.Allocator, p parameters, rate float64) *paramGroup {
+	return &paramGroup{parameters: p, optimizer: newOptimizer(c.Optimizer, be, alloc, p), rate: rate}
 }
 
 // newWeights makes the worker that trains all weights of the model in place.
@@ -86,7 +89,7 @@ func newWeights(c config.Config, be compute.Backend, m *model.Model, rank int) *
 	for _, q := range trained {
 		p.append(q.Len(), q.Decay)
 	}
-	return &worker{number: rank, noise: newNoise(c.Model), groups: []*paramGroup{newParamGroup(c, be, p, 1)}}
+	return &worker{number: rank, noise: newNoise(c.Model), groups: []*paramGroup{newParamGroup(c, be, m.Allocator(), p, 1)}}
 }
 
 // norm is the 2-norm of the gradient of all that the worker trains.
@@ -112,7 +115,7 @@ func (w *worker) clearMoments() int { return w.groups[0].clear() }
 func (w *worker) trained() int {
 	n := 0
 	for _, p := range w.groups {
-		n += len(p.value)
+		n += p.length()
 	}
 	return n
 }
