@@ -62,9 +62,6 @@ func Snapshot(into []byte, tensors []Tensor) (copies []Tensor, memory []byte) {
 	return copies, memory
 }
 
-// Checksum is the XXH64 of the tensor.
-func (t Tensor) Checksum() string { return checksum(t.Bytes) }
-
 // checksum is the XXH64 of bytes in the form of the files.
 func checksum(b []byte) string { return hexadecimal(xxhash.Sum64(b)) }
 

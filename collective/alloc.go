@@ -8,18 +8,34 @@ type Footprint struct {
 	Node float64 // of all ranks of a node together
 }
 
-// Allocator allocates the buffers of a rank, of zeros. One that counts returns nil and adds up their bytes: what is built with it has the
-// footprint of the same with memory, and must not be used. All ranks of the group make the same calls; an error is all ranks'.
+// counting is a group of ranks that do not exist, whose buffers are counted.
+type counting struct {
+	Group          // nil: it carries nothing
+	ranks, perNode int
+	counted        *Footprint
+}
+
+// Counting returns a group of so many ranks, of which perNode share the memory of a node. What is made with it has no memory and must not
+// be used: f is what the same would allocate.
+func Counting(f *Footprint, ranks, perNode int) Group {
+	return counting{ranks: ranks, perNode: perNode, counted: f}
+}
+
+func (g counting) Size() int     { return g.ranks }
+func (g counting) NodeSize() int { return g.perNode }
+
+// Allocator allocates the buffers of a rank, of zeros. That of a Counting group returns nil and adds up their bytes. All ranks of the
+// group make the same calls; an error is all ranks'.
 type Allocator struct {
 	group   Group
 	counted *Footprint // nil: buffers have memory
 }
 
 // AllocatorOf allocates memory, which the ranks of a node share if the group's do.
-func AllocatorOf(g Group) Allocator { return Allocator{group: g} }
-
-// Counting counts in f.
-func Counting(f *Footprint) Allocator { return Allocator{counted: f} }
+func AllocatorOf(g Group) Allocator {
+	c, _ := g.(counting)
+	return Allocator{group: g, counted: c.counted}
+}
 
 // Counts reports whether buffers have no memory.
 func (a Allocator) Counts() bool { return a.counted != nil }
@@ -48,7 +64,11 @@ func (a Allocator) Shared(sizes ...int) ([]byte, error) {
 		a.counted.Node += product(sizes)
 		return nil, nil
 	}
-	return ByteMemory(a.group, int(product(sizes)))
+	bytes, err := a.group.NodeMemory(int(product(sizes)))
+	if err != nil {
+		return nil, fmt.Errorf("%w; set exchange.share_memory = false so that every rank has a copy of its own", err)
+	}
+	return bytes, nil
 }
 
 // SharedRows allocates a row of bytes for each rank of the node, (NodeSize, sizes…), which the ranks of a node share.
@@ -57,7 +77,7 @@ func (a Allocator) SharedRows(sizes ...int) ([]byte, error) {
 		a.counted.Rank += product(sizes)
 		return nil, nil
 	}
-	return ByteMemory(a.group, a.group.NodeSize()*int(product(sizes)))
+	return a.Shared(a.group.NodeSize(), int(product(sizes)))
 }
 
 func product(sizes []int) float64 {
@@ -66,19 +86,4 @@ func product(sizes []int) float64 {
 		n *= float64(size)
 	}
 	return n
-}
-
-// Memory allocates n values, 0 at first, which the ranks of a node share. All ranks of the group call it; an error is all ranks'.
-func Memory(g Group, n int) ([]float32, error) {
-	bytes, err := ByteMemory(g, 4*n)
-	return Floats(bytes), err
-}
-
-// ByteMemory is Memory of n bytes.
-func ByteMemory(g Group, n int) ([]byte, error) {
-	bytes, err := g.NodeMemory(n)
-	if err != nil {
-		return nil, fmt.Errorf("%w; set exchange.share_memory = false so that every rank has a copy of its own", err)
-	}
-	return bytes, nil
 }

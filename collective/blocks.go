@@ -9,21 +9,12 @@ type Blocks struct {
 }
 
 // NewBlocks allocates the buffers of blocks of that many bytes.
-func NewBlocks(g Group, size int) (*Blocks, error) {
-	b := BlocksOf(g, size)
-	return b, b.Allocate(AllocatorOf(g), g.Size(), g.NodeSize())
-}
-
-// BlocksOf is NewBlocks before Allocate.
-func BlocksOf(g Group, size int) *Blocks { return &Blocks{group: g, size: size} }
-
-// Allocate allocates the buffers on so many ranks.
-func (b *Blocks) Allocate(a Allocator, ranks, nodeRanks int) (err error) {
-	if b.send, err = a.SharedRows(ranks, b.size); err != nil || ranks <= nodeRanks {
-		return err
+func NewBlocks(g Group, size int) (b *Blocks, err error) {
+	b, a := &Blocks{group: g, size: size}, AllocatorOf(g)
+	if b.send, err = a.SharedRows(g.Size(), size); err == nil && g.Size() > g.NodeSize() {
+		b.recv, err = a.SharedRows(g.Size(), size) // on all ranks
 	}
-	b.recv, err = a.SharedRows(ranks, b.size) // on all ranks
-	return err
+	return b, err
 }
 
 // Size is the bytes of a block.
@@ -51,3 +42,12 @@ func (b *Blocks) Received(rank int) []byte {
 	}
 	return b.recv[(rank*n+inNode)*b.size:][:b.size]
 }
+
+// Share returns the i-th of parts equal ranges [from, to) of n elements; the last ones are shorter or empty.
+func Share(n, i, parts int) (from, to int) {
+	each := (n + parts - 1) / parts
+	return min(n, i*each), min(n, (i+1)*each)
+}
+
+// Part returns the range of n elements that this rank processes for its node.
+func Part(g Group, n int) (from, to int) { return Share(n, g.NodeRank(), g.NodeSize()) }

@@ -39,7 +39,7 @@ type Group interface {
 	// NodeBarrier returns when every rank of the node has called it: what they have written to shared memory can then be read.
 	NodeBarrier() error
 	// NodeMemory allocates that many bytes, 0 at first, which the ranks of a node share. All ranks of the group ask for as many, and
-	// all get an error if one does; see Memory.
+	// all get an error if one does; see Allocator.
 	NodeMemory(bytes int) ([]byte, error)
 	// AllgatherShared is Allgather to a dst in NodeMemory. It returns when all ranks of the node have called it.
 	AllgatherShared(dst, src []byte) error
@@ -57,9 +57,6 @@ type Number interface{ float32 | uint64 | byte }
 // Allgather is the group's, of slices of T.
 func Allgather[T Number](g Group, dst, src []T) error { return g.Allgather(Bytes(dst), Bytes(src)) }
 
-// Alltoall is the group's, of slices of T.
-func Alltoall[T Number](g Group, dst, src []T) error { return g.Alltoall(Bytes(dst), Bytes(src)) }
-
 // Bytes is the memory of x.
 func Bytes[T Number](x []T) []byte {
 	var one T
@@ -71,46 +68,23 @@ func Floats(x []byte) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(x))), len(x)/4)
 }
 
-// Alone is a group of one rank, which needs no launcher.
-type Alone struct{}
-
 var errLengths = errors.New("collective: a group of one has dst as long as src")
 
-// Rank is 0.
-func (Alone) Rank() int { return 0 }
+// Alone is a group of one rank, which needs no launcher: it waits for nobody, and copies src to dst.
+type Alone struct{}
 
-// Size is 1.
-func (Alone) Size() int { return 1 }
-
-// Barrier waits for nobody.
-func (Alone) Barrier() error { return nil }
-
-// Allgather copies src to dst.
-func (Alone) Allgather(dst, src []byte) error { return pass(dst, src) }
-
-// Alltoall copies src to dst.
-func (Alone) Alltoall(dst, src []byte) error { return pass(dst, src) }
-
-// NodeRank is 0.
-func (Alone) NodeRank() int { return 0 }
-
-// NodeSize is 1.
-func (Alone) NodeSize() int { return 1 }
-
-// NodeBarrier waits for nobody.
-func (Alone) NodeBarrier() error { return nil }
-
-// NodeMemory is private.
-func (Alone) NodeMemory(bytes int) ([]byte, error) { return make([]byte, bytes), nil }
-
-// AllgatherShared copies src to dst.
+func (Alone) Rank() int                             { return 0 }
+func (Alone) Size() int                             { return 1 }
+func (Alone) NodeRank() int                         { return 0 }
+func (Alone) NodeSize() int                         { return 1 }
+func (Alone) Barrier() error                        { return nil }
+func (Alone) NodeBarrier() error                    { return nil }
+func (Alone) YieldWhileWaiting() error              { return nil }
+func (Alone) NodeMemory(bytes int) ([]byte, error)  { return make([]byte, bytes), nil }
+func (Alone) Allgather(dst, src []byte) error       { return pass(dst, src) }
+func (Alone) Alltoall(dst, src []byte) error        { return pass(dst, src) }
 func (Alone) AllgatherShared(dst, src []byte) error { return pass(dst, src) }
-
-// AlltoallShared moves nothing: the block is read in send.
-func (Alone) AlltoallShared(recv, send []byte) error { return nil }
-
-// YieldWhileWaiting changes nothing: a group of one never waits.
-func (Alone) YieldWhileWaiting() error { return nil }
+func (Alone) AlltoallShared(_, _ []byte) error      { return nil } // the block is read in the send buffer
 
 func pass(dst, src []byte) error {
 	if len(dst) != len(src) {
@@ -130,3 +104,20 @@ func AllreduceBytes(n int64, size int) int64 {
 	bytes, _ := bits.Div64(high, low, uint64(size))
 	return int64(bytes)
 }
+
+// WithoutSharedMemory is the group as if no two of its ranks shared memory.
+func WithoutSharedMemory(g Group) Group {
+	if g.Size() == 1 {
+		return g
+	}
+	return separate{g}
+}
+
+type separate struct{ Group }
+
+func (separate) NodeRank() int                            { return 0 }
+func (separate) NodeSize() int                            { return 1 }
+func (separate) NodeBarrier() error                       { return nil }
+func (separate) NodeMemory(bytes int) ([]byte, error)     { return make([]byte, bytes), nil }
+func (g separate) AllgatherShared(dst, src []byte) error  { return g.Allgather(dst, src) }
+func (g separate) AlltoallShared(recv, send []byte) error { return g.Alltoall(recv, send) }

@@ -18,10 +18,11 @@ func lawNodes(g collective.Group) error {
 		return fmt.Errorf("rank %d of %d on the node", r, n)
 	}
 	const n = 101
-	x, err := collective.Memory(g, n)
+	memory, err := collective.AllocatorOf(g).Shared(4, n)
 	if err != nil {
 		return err
 	}
+	x := collective.Floats(memory)
 	from, to := collective.Part(g, n)
 	for i := from; i < to; i++ {
 		x[i] += float32(i)

@@ -21,44 +21,28 @@ type Mean struct {
 
 // NewMean makes a mean of vectors of that length, the same on all ranks.
 func NewMean(g Group, length int) (*Mean, error) {
-	m := &Mean{group: g, length: length}
-	if g.Size() == 1 {
+	m, a, ranks := &Mean{group: g, length: length}, AllocatorOf(g), g.Size()
+	if ranks == 1 {
 		return m, nil
 	}
-	if err := m.allocate(AllocatorOf(g), g.Size(), g.NodeSize()); err != nil {
+	block := (length + ranks - 1) / ranks
+	m.mean = a.Floats(block)
+	blocks, err := NewBlocks(g, 4*block)
+	means := blocks.recv // these blocks have been added up before the means arrive
+	if err == nil && ranks <= g.NodeSize() {
+		means, err = a.Shared(ranks, 4*block)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("collective: buffers of a mean: %w", err)
 	}
-	for rank := range g.Size() {
+	if m.blocks = blocks; a.Counts() {
+		return m, nil
+	}
+	m.means = Floats(means)[:ranks*block]
+	for rank := range ranks {
 		m.parts = append(m.parts, Floats(m.blocks.Received(rank)))
 	}
 	return m, nil
-}
-
-// CountMean adds to f the memory of a mean on so many ranks.
-func CountMean(f *Footprint, length, ranks, nodeRanks int) {
-	if ranks > 1 && length > 0 {
-		_ = (&Mean{length: length}).allocate(Counting(f), ranks, nodeRanks) // counting does not fail
-	}
-}
-
-// allocate allocates the buffers. Blocks from other nodes have been added up before the means arrive: then they share memory.
-func (m *Mean) allocate(a Allocator, ranks, nodeRanks int) (err error) {
-	block := (m.length + ranks - 1) / ranks
-	m.mean = a.Floats(block)
-	m.blocks = BlocksOf(m.group, 4*block)
-	if err := m.blocks.Allocate(a, ranks, nodeRanks); err != nil {
-		return err
-	}
-	means := m.blocks.recv
-	if ranks <= nodeRanks {
-		if means, err = a.Shared(ranks, 4*block); err != nil {
-			return err
-		}
-	}
-	if !a.Counts() {
-		m.means = Floats(means)[:ranks*block]
-	}
-	return nil
 }
 
 // Average replaces x (length) by its mean over the ranks. After an error x is undefined.

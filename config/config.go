@@ -122,8 +122,10 @@ type Model struct {
 type LoRA struct {
 	Heads  int         `toml:"heads" resume:"may" min:"0" max:"1048576" doc:"number of heads N over all ranks, for lte a multiple of the number of ranks; 0: one per rank (lte, mhlora), one (lora, sequential), none (full, localsgd, diloco)"`
 	Rank   int         `toml:"rank" min:"1" max:"65536" doc:"rank r of each head's factors; at most model.width and model.mlp"`
-	Alpha  float64     `toml:"alpha" min:"0" max:"1e9" doc:"LoRA alpha; the scaling is s = alpha/rank. 0: 32, times the number of heads if merges take their mean"`
+	Alpha  float64     `toml:"alpha" min:"0" max:"1e9" doc:"LoRA alpha; the scaling is s = alpha/rank. 0: 32, times the number of heads if merges take the mean of their updates; with a shared basis twice the rank"`
 	Init   string      `toml:"init" enum:"orthogonal,kaiming" doc:"initialization of A: semi-orthogonal times sqrt(n/r), or Kaiming uniform"`
+	Basis  string      `toml:"basis" enum:"own,shared" doc:"lte: own (every head draws its own A) or shared (all heads have the same factors at the beginning of every interval, and the mean of their factors travels: bytes do not grow with the number of heads)"`
+	TrainA bool        `toml:"train_a" doc:"train A; false, with a shared basis: A is the same for all heads and never sent, so that the mean of B gives exactly the mean of the updates"`
 	Bias   bool        `toml:"bias" doc:"A and B have biases, so that the layer's bias changes too"`
 	Layers []LayerRule `toml:"layers" doc:"exceptions for single layers, such as [{match = \"heads.*\", skip = true}, {match = \"*.mlp.*\", rank = 8}]; the first match applies"`
 }
@@ -235,7 +237,7 @@ func Default() Config {
 			RRC: "auto", Area: 0.08, Aspect: 4.0 / 3, Rotate: 15, Shift: 0.5, Scale: 0.15, Shear: 10, RandMag: 9, MixProb: 1},
 		Synthetic: Synthetic{Images: 1024, Classes: 10, Channels: 3, Height: 224, Width: 224},
 		Model:     Model{Kind: family.Default().Kind, Patch: 2, Depth: 4, Width: 64, MLP: 256, TokenMLP: 32, Heads: 4, Positions: "sincos"},
-		LoRA:      LoRA{Rank: 16, Init: "orthogonal"},
+		LoRA:      LoRA{Rank: 16, Init: "orthogonal", Basis: "own", TrainA: true},
 		Merge:     Merge{Every: 10, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors"},
 		Exchange:  Exchange{Wire: "fp32", Transport: "factors", ShareMemory: true},
 		Replicas:  Replicas{Sync: "auto"},

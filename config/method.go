@@ -12,6 +12,12 @@ func (c Config) Spec() method.Method {
 	return m
 }
 
+// SharesBasis says whether all heads begin every interval with the same factors, of which the mean travels.
+func (c Config) SharesBasis() bool { return c.Spec().ExchangesHeads() && c.LoRA.Basis == "shared" }
+
+// FreezesA says whether A is the same for all heads and does not train.
+func (c Config) FreezesA() bool { return c.SharesBasis() && !c.LoRA.TrainA }
+
 // SharesWeights says whether the ranks of a node hold W in common: where it moves by merges of heads alone. Replicas are in W too,
 // and each head trains its own.
 func (c Config) SharesWeights() bool {
@@ -46,7 +52,10 @@ func (c *Config) Resolve(ranks int) error {
 	}
 	if c.LoRA.Alpha == 0 && m.HasHeads() {
 		c.LoRA.Alpha = 32
-		if m.ExchangesHeads() && c.Merge.Combine == "mean" {
+		switch {
+		case c.SharesBasis(): // the mean of heads that learn the same takes nothing away
+			c.LoRA.Alpha = 2 * float64(c.LoRA.Rank)
+		case m.ExchangesHeads() && c.Merge.Combine == "mean":
 			c.LoRA.Alpha *= float64(c.LoRA.Heads)
 		}
 	}
@@ -107,6 +116,7 @@ func (c Config) checkMethod() error {
 		{!heads && c.Merge.Decay == "weights", "merge.decay", "only lte can decay W at its merges; set factors"},
 		{!heads && c.Exchange.Wire != "fp32", "exchange.wire", "only lte exchanges heads; set fp32"},
 		{!heads && c.Exchange.Zstd, "exchange.zstd", "only lte exchanges heads; set false"},
+		{!heads && c.LoRA.Basis == "shared", "lora.basis", "only lte merges several heads; set own"},
 		{!heads && c.Exchange.Transport != "factors", "exchange.transport", "only lte exchanges heads; set factors"},
 		{!heads && c.Exchange.Overlap, "exchange.overlap", "only lte exchanges heads; set false"},
 		{m.Averages && c.Replicas.Sync == "merge", "replicas.sync",
@@ -118,6 +128,27 @@ func (c Config) checkMethod() error {
 		if rule.wrong {
 			return &Error{Keys: []string{rule.key, "method"}, Problem: fmt.Sprintf("%s = %s cannot be combined with method = %q: %s",
 				rule.key, c.Value(rule.key), c.Method, rule.because)}
+		}
+	}
+	return c.checkBasis()
+}
+
+// checkBasis reports what the basis of the heads does not allow. What Resolve fills in passes.
+func (c Config) checkBasis() error {
+	shared := c.LoRA.Basis == "shared"
+	for _, rule := range []struct {
+		wrong        bool
+		key, because string
+	}{
+		{!shared && !c.LoRA.TrainA, "lora.train_a", "a head whose basis is its own trains it; set true, or lora.basis = \"shared\""},
+		{shared && !c.LoRA.TrainA && c.LoRA.Bias, "lora.bias", "a frozen A has no bias; set false, or lora.train_a = true"},
+		{shared && (c.Merge.Reset == "b" || c.Merge.Reset == "ab"), "merge.reset", "its heads go on from their mean; set auto or none"},
+		{shared && c.Merge.Combine == "sum", "merge.combine", "the mean of the factors travels; set mean"},
+		{shared && c.Exchange.Transport != "factors", "exchange.transport", "the mean of the factors travels; set factors"},
+	} {
+		if rule.wrong {
+			return &Error{Keys: []string{rule.key, "lora.basis"}, Problem: fmt.Sprintf("%s = %s cannot be combined with lora.basis = %q: %s",
+				rule.key, c.Value(rule.key), c.LoRA.Basis, rule.because)}
 		}
 	}
 	return nil

@@ -35,6 +35,7 @@ func TestMethodCannot(t *testing.T) {
 		{"exchange.zstd=true", "full lora mhlora sequential localsgd diloco", "only lte exchanges heads; set false"},
 		{`exchange.transport="auto"`, "full lora mhlora sequential localsgd diloco", "only lte exchanges heads; set factors"},
 		{"exchange.overlap=true", "full lora mhlora sequential localsgd diloco", "only lte exchanges heads; set false"},
+		{`lora.basis="shared"`, "full lora mhlora sequential localsgd diloco", "only lte merges several heads; set own"},
 		{`replicas.sync="merge"`, "full lora mhlora sequential",
 			"its gradients are averaged every step, so replicas are the same on all ranks; set auto or step"},
 		{`replicas.sync="step"`, "lte", "its heads train alone between merges; set auto or merge"},
@@ -72,6 +73,33 @@ func TestMethodCannot(t *testing.T) {
 	}
 }
 
+// Fails if what contradicts the basis of the heads is accepted, or is refused by another rule.
+func TestBasisCannot(t *testing.T) {
+	for _, c := range []struct{ basis, setting, because string }{
+		{"own", "lora.train_a=false", "a head whose basis is its own trains it; set true, or lora.basis = \"shared\""},
+		{"shared", `merge.reset="b"`, "its heads go on from their mean; set auto or none"},
+		{"shared", `merge.reset="ab"`, "its heads go on from their mean; set auto or none"},
+		{"shared", `merge.combine="sum"`, "the mean of the factors travels; set mean"},
+		{"shared", `exchange.transport="dense"`, "the mean of the factors travels; set factors"},
+		{"shared", "lora.bias=true", "a frozen A has no bias; set false, or lora.train_a = true"},
+	} {
+		key, value, _ := strings.Cut(c.setting, "=")
+		settings := []string{"lora.basis=" + c.basis, c.setting}
+		if key == "lora.bias" {
+			if _, err := Load("", settings); err != nil {
+				t.Errorf("%v: %v", settings, err)
+			}
+			settings = append(settings, "lora.train_a=false")
+		}
+		_, err := Load("", settings)
+		want := fmt.Sprintf("%s = %s cannot be combined with lora.basis = %q: %s", key, value, c.basis, c.because)
+		var e *Error
+		if !errors.As(err, &e) || e.Problem != want || !slices.Equal(e.Keys, []string{key, "lora.basis"}) {
+			t.Errorf("\n got %v\nwant %s", err, want)
+		}
+	}
+}
+
 // resolved are the values that Resolve writes.
 func resolved(c Config) string {
 	return fmt.Sprintf("%d heads, alpha %g, reset %s, moments %s, sync %s, replicas' rate %g",
@@ -89,6 +117,7 @@ func TestResolve(t *testing.T) {
 		{"lte", []string{"merge.combine=sum"}, "4 heads, alpha 32, reset none, moments keep, sync merge, replicas' rate 0.0005"},
 		{"lte", []string{"lora.alpha=7", "merge.reset=b", "merge.moments=clear", "replicas.lr=0.1"},
 			"4 heads, alpha 7, reset b, moments clear, sync merge, replicas' rate 0.1"},
+		{"lte", []string{"lora.basis=shared", "lora.rank=24"}, "4 heads, alpha 48, reset none, moments keep, sync merge, replicas' rate 0.0005"},
 		{"mhlora", nil, "4 heads, alpha 32, reset none, moments keep, sync step, replicas' rate 0.0005"},
 		{"mhlora", []string{"lora.heads=6"}, "6 heads, alpha 32, reset none, moments keep, sync step, replicas' rate 0.0005"},
 		{"lora", nil, "1 heads, alpha 32, reset none, moments keep, sync step, replicas' rate 0.0005"},

@@ -35,68 +35,68 @@ func statusOf(src []byte) Status { // (StatusBytes)
 // hold an estimate of each head, which is x̂ of Wire: the same bits, whichever rank owns the head.
 type Exchange struct {
 	*scheme
-	group         collective.Group
-	local         [][]float32 // (own, length): the estimates of this rank's heads, from which their next changes are taken
-	estimates     [][]float32 // (heads, length): of all heads, in the node's memory; none where only sums travel
-	flatLocal     []float32   // the memory of local, and of estimates
-	flatEstimates []byte
-	sendBuf       []byte    // (message): own heads, then a status
-	recvBuf       []byte    // (ranks, message), in the node's memory
-	statuses      []Status  // (ranks)
-	stackA        []float32 // scratch of Stacks
-	stackB        []float32
-	gathered      bool // the estimates are those of the last Gather
+	group     collective.Group
+	local     [][]float32   // (own, length): the estimates of this rank's heads, from which their next changes are taken
+	estimates [][]float32   // (heads, length): of all heads, in the node's memory; none where only sums travel
+	buffers   gatherBuffers // own heads, then a status
+	statuses  []Status      // (ranks)
+	stackA    []float32     // scratch of Stacks
+	stackB    []float32
+	gathered  bool // the estimates are those of the last Gather
 }
+
+// gatherBuffers are those of an AllgatherShared.
+type gatherBuffers struct {
+	send []byte // (message)
+	recv []byte // (ranks, message), in the node's memory
+}
+
+func newGatherBuffers(a collective.Allocator, ranks, length int) (b gatherBuffers, err error) {
+	b.send = a.Bytes(length)
+	b.recv, err = a.Shared(ranks, length)
+	return b, err
+}
+
+// of is the message of a rank.
+func (b gatherBuffers) of(rank int) []byte { return b.recv[rank*len(b.send) : (rank+1)*len(b.send)] }
 
 // NewExchange makes an exchange of flat slices of that length, which hold the layers' factors, own heads on each rank. The arguments
 // are the same on all ranks. All estimates begin as zeros.
 func NewExchange(g collective.Group, layers []Factor, length, own int, w Wire) (*Exchange, error) {
-	e := newExchange(g, newScheme(layers, length, own, g.Size(), w, make([]Transport, len(layers))))
-	if err := e.allocate(collective.AllocatorOf(g)); err != nil {
-		return nil, err
-	}
-	e.view()
-	return e, nil
+	return newExchange(g, newScheme(layers, length, own, g.Size(), w, make([]Transport, len(layers))))
 }
 
-func newExchange(g collective.Group, s *scheme) *Exchange {
+func newExchange(g collective.Group, s *scheme) (*Exchange, error) {
 	for _, f := range s.layers {
 		if f.M < 0 || f.N < 0 || f.R < 0 || f.A < 0 || f.B < 0 || f.A+f.R*f.N > s.length || f.B+f.M*f.R > s.length {
 			panic("merge: factors outside their slice")
 		}
 	}
-	return &Exchange{scheme: s, group: g}
-}
-
-// allocate allocates the buffers.
-func (e *Exchange) allocate(a collective.Allocator) (err error) {
-	message := e.messages()[0].Block
-	e.sendBuf, e.flatLocal = a.Bytes(message), a.Floats(e.own, e.length)
-	if e.recvBuf, err = a.Shared(e.ranks, message); err != nil {
-		return fmt.Errorf("merge: receive buffer: %w", err)
+	e, a := &Exchange{scheme: s, group: g}, collective.AllocatorOf(g)
+	local := a.Floats(s.own, s.length)
+	var err error
+	if e.buffers, err = newGatherBuffers(a, s.ranks, s.messages()[0].Block); err != nil {
+		return nil, fmt.Errorf("merge: receive buffer: %w", err)
 	}
-	if !e.hasEstimates() || e.aliasesRecv() {
-		return nil
-	}
-	if e.flatEstimates, err = a.Shared(4, e.ranks, e.own, e.length); err != nil {
-		return fmt.Errorf("merge: estimates of all heads: %w", err)
-	}
-	return nil
-}
-
-// view cuts the buffers into heads.
-func (e *Exchange) view() {
-	e.local, e.statuses = vectors(e.flatLocal, e.own, e.length), make([]Status, e.ranks)
-	switch {
-	case !e.hasEstimates():
-	case e.aliasesRecv():
-		for k := range e.own * e.ranks {
-			at := k/e.own*len(e.sendBuf)/4 + k%e.own*e.length
-			e.estimates = append(e.estimates, collective.Floats(e.recvBuf)[at:at+e.length])
+	var estimates []byte
+	if s.hasEstimates() && !s.aliasesRecv() {
+		if estimates, err = a.Shared(4, s.ranks, s.own, s.length); err != nil {
+			return nil, fmt.Errorf("merge: estimates of all heads: %w", err)
 		}
-	default:
-		e.estimates = vectors(collective.Floats(e.flatEstimates), e.own*e.ranks, e.length)
 	}
+	if a.Counts() {
+		return e, nil
+	}
+	e.local, e.statuses = vectors(local, s.own, s.length), make([]Status, s.ranks)
+	switch {
+	case estimates != nil:
+		e.estimates = vectors(collective.Floats(estimates), s.own*s.ranks, s.length)
+	case s.hasEstimates():
+		for rank := range s.ranks {
+			e.estimates = append(e.estimates, vectors(collective.Floats(e.buffers.of(rank)), s.own, s.length)...)
+		}
+	}
+	return e, nil
 }
 
 // vectors cuts flat into count vectors of that length.
@@ -115,34 +115,29 @@ func (e *Exchange) Gather(factors []float32, status Status) ([]Status, error) {
 		panic("merge: flat factors of another length")
 	}
 	e.gathered = false
-	rest := e.sendBuf
+	rest := e.buffers.send
 	for i, estimate := range e.local {
 		rest = e.wire.encodeSpans(rest, estimate, factors[i*e.length:(i+1)*e.length], e.received)
 	}
 	status.put(rest)
-	if err := e.group.AllgatherShared(e.recvBuf, e.sendBuf); err != nil {
+	if err := e.group.AllgatherShared(e.buffers.recv, e.buffers.send); err != nil {
 		return nil, fmt.Errorf("merge: gathering factors: %w", err)
 	}
 	e.gathered = true
 	for rank := range e.statuses {
-		e.statuses[rank] = statusOf(e.messageOf(rank)[len(e.sendBuf)-StatusBytes:])
+		e.statuses[rank] = statusOf(e.buffers.of(rank)[len(e.buffers.send)-StatusBytes:])
 	}
 	if e.aliasesRecv() || len(e.received) == 0 {
 		return e.statuses, nil
 	}
 	from, to := collective.Part(e.group, len(e.statuses))
 	for rank := from; rank < to; rank++ {
-		rest := e.messageOf(rank)
+		rest := e.buffers.of(rank)
 		for i := range e.own {
 			rest = e.wire.decodeSpans(e.estimates[rank*e.own+i], rest, e.received)
 		}
 	}
 	return e.statuses, e.group.NodeBarrier()
-}
-
-// messageOf is the message of a rank.
-func (e *Exchange) messageOf(rank int) []byte {
-	return e.recvBuf[rank*len(e.sendBuf) : (rank+1)*len(e.sendBuf)]
 }
 
 // Estimate is the flat factors of head k, which rank k/own owns, as all ranks hold them: the same bits everywhere. It is the node's

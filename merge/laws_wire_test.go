@@ -126,17 +126,21 @@ func lawCompressed(g collective.Group) error {
 				for k := range size {
 					want = append(want, payload(kind, k, n)...)
 				}
-				got := make([]byte, size*n)
-				if err := c.Allgather(got, payload(kind, g.Rank(), n)); err != nil {
+				shared, err := g.NodeMemory(size * n)
+				if err == nil {
+					err = c.AllgatherShared(shared, payload(kind, g.Rank(), n))
+				}
+				if err != nil {
 					return fmt.Errorf("%s: %w", what, err)
 				}
-				if !bytes.Equal(got, want) {
+				if !bytes.Equal(shared, want) {
 					return errors.New(what + ": an allgather brings other bytes")
 				}
 				want = want[:0]
 				for k := range size {
 					want = append(want, payload(kind, k, size*n)[g.Rank()*n:(g.Rank()+1)*n]...)
 				}
+				got := make([]byte, size*n)
 				if err := c.Alltoall(got, payload(kind, g.Rank(), size*n)); err != nil {
 					return fmt.Errorf("%s: %w", what, err)
 				}
@@ -159,7 +163,11 @@ func lawCompressedTraffic(g collective.Group) error {
 	for kind, most := range []int64{n + 50, 50, n*3/4 + 50, n + 50} {
 		meter := collective.NewMeter(g)
 		c := merge.Compressed(meter.For(collective.Merging), merge.FP32)
-		if err := c.Allgather(make([]byte, g.Size()*n), payload(kind, g.Rank(), n)); err != nil {
+		shared, err := g.NodeMemory(g.Size() * n)
+		if err == nil {
+			err = c.AllgatherShared(shared, payload(kind, g.Rank(), n))
+		}
+		if err != nil {
 			return err
 		}
 		got := meter.Traffic(collective.Merging)

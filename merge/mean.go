@@ -22,14 +22,14 @@ import (
 type Mean struct {
 	group    collective.Group
 	wire     Wire
+	length   int
 	own      int
 	momentum float64
 
 	mean, velocity []float32 // x̄ and v; the latter nil without momentum
 	next           []float32 // ŷ, in the node's memory
 	value, block   vector    // x_p, and this rank's block of y; their estimates are x̄ − e
-	sum            []float64 // of a block
-	part           []float32 // scratch: a rank's x̂ of the block
+	parts          []float32 // (ranks, block): every rank's x̂ of the block
 	scatter        *collective.Blocks
 	sendBuf        []byte // of the Allgather: a block, then a status
 	recvBuf        []byte // (ranks, message), in the node's memory
@@ -38,40 +38,25 @@ type Mean struct {
 
 // NewMean makes a mean of vectors of that length, own on each rank. The arguments are the same on all ranks. x̄ begins as zeros.
 func NewMean(g collective.Group, length, own int, w Wire, momentum float64) (*Mean, error) {
-	m := &Mean{group: g, wire: w, own: own, momentum: momentum, statuses: make([]Status, g.Size())}
-	return m, m.allocate(collective.AllocatorOf(g), length, g.Size(), g.NodeSize())
-}
-
-// CountMean adds to f the memory of a Mean on so many ranks.
-func CountMean(f *collective.Footprint, length, own, ranks, nodeRanks int, w Wire, momentum float64) {
-	m := &Mean{wire: w, own: own, momentum: momentum}
-	_ = m.allocate(collective.Counting(f), length, ranks, nodeRanks) // counting does not fail
-}
-
-// allocate allocates the buffers. The blocks are the first rank's: no rank has a longer one.
-func (m *Mean) allocate(a collective.Allocator, length, ranks, nodeRanks int) error {
-	block := share(length, 0, ranks).length()
-	messages := MeanMessages(length, ranks, m.wire)
-	m.mean, m.value, m.block = a.Floats(length), newVector(a, length, m.wire), newVector(a, block, m.wire)
-	if m.momentum > 0 {
+	a, ranks := collective.AllocatorOf(g), g.Size()
+	block, messages := share(length, 0, ranks).length(), MeanMessages(length, ranks, w) // of the first rank: none has more
+	m := &Mean{group: g, wire: w, length: length, own: own, momentum: momentum, statuses: make([]Status, ranks), mean: a.Floats(length),
+		value: newVector(a, length, w), block: newVector(a, block, w), parts: a.Floats(ranks, block), sendBuf: a.Bytes(messages[1].Block)}
+	if momentum > 0 {
 		m.velocity = a.Floats(length)
 	}
-	m.part = a.Floats(block)
-	m.sum = make([]float64, len(m.part))
-	m.sendBuf = a.Bytes(messages[1].Block)
 	next, err := a.Shared(4, length)
-	m.next = collective.Floats(next)
 	if err == nil {
 		m.recvBuf, err = a.Shared(ranks, messages[1].Block)
 	}
 	if err == nil {
-		m.scatter = collective.BlocksOf(m.group, messages[0].Block)
-		err = m.scatter.Allocate(a, ranks, nodeRanks)
+		m.scatter, err = collective.NewBlocks(g, messages[0].Block)
 	}
 	if err != nil {
-		return fmt.Errorf("merge: buffers of the mean of factors: %w", err)
+		return nil, fmt.Errorf("merge: buffers of the mean of factors: %w", err)
 	}
-	return nil
+	m.next = collective.Floats(next)
+	return m, nil
 }
 
 // MeanMessages returns what each of so many ranks sends for a mean of vectors of that length.
@@ -100,7 +85,7 @@ func (m *Mean) span(rank int) (from, to int) {
 // Gather sends this rank's vectors, (own, length), and status, and receives the next x̄, which Step makes the present one. It returns the
 // statuses in order of rank, valid until the next Gather; this rank's own is rounded as the others see it.
 func (m *Mean) Gather(x []float32, status Status) ([]Status, error) {
-	if len(x) != m.own*len(m.mean) {
+	if len(x) != m.own*m.length {
 		panic("merge: flat factors of another length")
 	}
 	collective.SumParts(m.value.value, vectors(x, m.own, len(m.mean)), float64(m.own))
@@ -112,18 +97,12 @@ func (m *Mean) Gather(x []float32, status Status) ([]Status, error) {
 		return nil, fmt.Errorf("merge: sending parts of the mean of factors: %w", err)
 	}
 	from, to := m.span(m.group.Rank())
-	sum, part := m.sum[:to-from], m.part[:to-from]
-	clear(sum)
-	for rank := range m.statuses {
+	parts := vectors(m.parts, len(m.statuses), to-from)
+	for rank, part := range parts {
 		copy(part, m.mean[from:to])
 		m.wire.Decode(part, m.scatter.Received(rank)[:m.wire.Bytes(len(part))])
-		for i, v := range part {
-			sum[i] += float64(v)
-		}
 	}
-	for i, s := range sum {
-		m.block.value[i] = float32(s / float64(len(m.statuses)))
-	}
+	collective.SumParts(m.block.value[:to-from], parts, float64(len(parts)))
 	m.encode(m.sendBuf, m.block, 0, to-from)
 	status.put(m.sendBuf[len(m.sendBuf)-StatusBytes:])
 	if err := m.group.AllgatherShared(m.recvBuf, m.sendBuf); err != nil {
@@ -179,7 +158,7 @@ func (v vector) rebase(mean []float32) {
 
 // state names the memory that later messages depend on. received says that a vector has come that is still to be read.
 func (m *Mean) state(s *checkpoint.State, received bool) {
-	s.Shared.Floats("mean", m.mean)
+	s.Shared.Floats("mean.factors", m.mean)
 	if m.velocity != nil {
 		s.Shared.Floats("mean.velocity", m.velocity)
 	}

@@ -2,10 +2,12 @@ package merge
 
 import (
 	"fmt"
+	"slices"
 
 	"lte/collective"
 	"lte/compute"
 	"lte/lora"
+	"lte/nn"
 
 	"gonum.org/v1/gonum/blas"
 )
@@ -22,6 +24,7 @@ type Options struct {
 	Overlap  bool    // an exchange is pending while the next interval trains
 	Resets   bool    // W takes the updates up for good, and heads are reinitialized after every merge
 	KeepsA   bool    // with Resets: A is not reinitialized
+	Shared   bool    // heads begin every interval with the same factors, the mean of theirs: no Resets, and Share 1/N
 	Choice   Choice
 	Route    *Route // that of the run which is resumed; nil: by Choice
 
@@ -38,11 +41,10 @@ type Interval struct {
 	Status      Status
 }
 
-// Result is what a merge found out about its interval.
+// Result is what a merge found out about its interval. Nothing was merged if a status is that of a failure.
 type Result struct {
 	Step, Steps int
 	Statuses    []Status // of all ranks, valid until the next Start
-	Failed      bool     // a rank met a value that is not finite: nothing was merged
 }
 
 // Merger merges the heads of all ranks into the main weights W of their layers (Huh et al. 2024, algorithm 1 and the authors' code).
@@ -62,17 +64,25 @@ type Result struct {
 //	W ← W⁰ + (s/N)·Σ_k B'_k A'_k;  W_k = W − s·B'_k A'_k + s·B_k A_k
 //
 // and what a head has learned since is in its W_k all along.
+//
+// With a shared basis the mean of factors travels, in Mean, which has the momentum too:
+//
+//	B̄ ← (1/N)·Σ_k B_k;  W ← W⁰ + s·B̄A;  B_k ← B̄
+//
+// and likewise Ā and A_k if A trains. All heads then compute with W_k = W⁰ + s·B_k A_k. With overlap B_k ← B_k + B̄ − B'_k, where B'_k is
+// what was sent: what a head has learned since is kept. Where A is frozen B̄A is exactly the mean of the products B_k A.
 type Merger struct {
 	Options
 	nodes    collective.Group // whose ranks share W on each node, and divide its merge
-	update   *Update
+	update   *Update          // nil of a shared basis
+	mean     *Mean            // of a shared basis, else nil
 	route    Route
-	origins  []origin // of each layer; nil with resets
+	origins  []lora.Origin // of each layer; nil with resets
 	momentum momentum
 	merges   int
 	pending  *pending
 	sending  []float32    // with overlap: the factors of the pending exchange
-	merged   [][]float32  // (own, length): A', B' of this rank's heads
+	merged   [][]float32  // (own, length): A', B' of this rank's heads; of a shared basis the factors that train
 	restored pending      // the pending exchange in a checkpoint
 	scratch  [2][]float32 // rows of W and of W⁰, of formats that are not read in place
 }
@@ -86,7 +96,8 @@ type pending struct {
 	done     chan struct{} // closed: statuses or err are set
 }
 
-// New makes a merger of heads, whose A' and B' it keeps in merged (own, length). The ranks of nodes that share memory share W. What it
+// New makes a merger of heads, whose A' and B' it keeps in merged (own, length); with a shared basis these are the factors themselves, which
+// are the same for all heads. The ranks of nodes that share memory share W. What it
 // sends for merges and to choose transports is counted by meter. The arguments are the same on all ranks.
 func New(meter *collective.Meter, nodes collective.Group, merged [][]float32, o Options) (*Merger, error) {
 	m := &Merger{Options: o, nodes: nodes, merged: merged}
@@ -99,60 +110,61 @@ func New(meter *collective.Meter, nodes collective.Group, merged [][]float32, o 
 	if o.Zstd {
 		group = Compressed(group, o.Wire)
 	}
-	transports, err := m.chooseRoute(meter)
-	if err != nil {
-		return nil, err
+	var transports []Transport
+	var err error
+	if !o.Shared {
+		transports, err = m.chooseRoute(meter)
 	}
-	if m.update, err = NewUpdate(group, FactorsOf(o.Layout), o.Layout.Length, o.Own, o.Wire, transports, m.multiply); err != nil {
-		return nil, err
+	if err == nil {
+		err = m.allocate(group, transports)
 	}
-	origins, velocity, err := m.allocate(collective.AllocatorOf(nodes), collective.AllocatorOf(group), nodes.NodeSize())
-	if err != nil {
-		return nil, err
+	if err != nil || o.Resets {
+		return m, err
 	}
-	if o.Momentum > 0 {
-		m.momentum.mu, m.momentum.velocity = o.Momentum, besideW(o.Layout, collective.Floats(velocity))
+	if o.Shared {
+		m.mean.Set(merged[0])
 	}
-	if !o.Resets {
-		err = m.keepOrigins(origins)
-	}
-	return m, err
+	m.OriginFromWeights()
+	return m, nodes.NodeBarrier()
 }
 
-// Count adds to weights the memory beside W, which the ranks of a node share if they share W, and to exchange that of messages, of a
-// merger on so many ranks, sharers of a node's divide the merge.
-func Count(weights, exchange *collective.Footprint, o Options, ranks, nodeRanks, sharers int, transports []Transport) {
-	m := &Merger{Options: o}
-	m.update = CountUpdate(exchange, FactorsOf(o.Layout), o.Layout.Length, o.Own, ranks, nodeRanks, o.Wire, transports)
-	_, _, _ = m.allocate(collective.Counting(weights), collective.Counting(exchange), sharers) // counting does not fail
+// Count counts the memory of a merger: in nodes, a collective.Counting group as New's, what it keeps beside W, and in group the messages.
+func Count(nodes, group collective.Group, o Options, transports []Transport) error {
+	return (&Merger{Options: o, nodes: nodes}).allocate(group, transports)
 }
 
-// allocate allocates W⁰, the velocity and scratch; sharers are the ranks of a node that divide the merge.
-func (m *Merger) allocate(weights, exchange collective.Allocator, sharers int) (origins, velocity []byte, err error) {
-	values, bytes, largest := 0, 0, 0
-	for _, slot := range m.Layout.Layers {
-		out, in := slot.Layer.W.Rows, slot.Layer.W.Cols
-		values, bytes, largest = values+out*in, bytes+slot.Layer.W.Size(), max(largest, (out+sharers-1)/sharers*in)
-		if !m.Resets && slot.End > slot.BiasA && weights.Counts() { // see keepOrigins
-			weights.Floats(out)
-		}
+// allocate allocates the buffers of messages in group, W⁰, the velocity and scratch.
+func (m *Merger) allocate(group collective.Group, transports []Transport) (err error) {
+	if m.Shared {
+		m.mean, err = NewMean(group, m.Layout.Length, m.Own, m.Wire, m.Momentum)
+	} else {
+		m.update, err = NewUpdate(group, FactorsOf(m.Layout), m.Layout.Length, m.Own, m.Wire, transports, m.multiply)
 	}
+	if err != nil {
+		return err
+	}
+	beside, exchange, sharers := collective.AllocatorOf(m.nodes), collective.AllocatorOf(group), m.nodes.NodeSize()
 	if !m.Resets {
-		if origins, err = weights.Shared(bytes); err != nil {
-			return nil, nil, fmt.Errorf("memory for W⁰: %w", err)
+		if m.origins, err = newOrigins(beside, m.Layout); err != nil {
+			return fmt.Errorf("memory for W⁰: %w", err)
+		}
+		m.Layout.Origins = map[*nn.Linear]lora.Origin{}
+		for i, slot := range m.Layout.Layers {
+			m.Layout.Origins[slot.Layer] = m.origins[i]
 		}
 	}
-	if m.Momentum > 0 {
-		if velocity, err = weights.Shared(4, values); err != nil {
-			return nil, nil, fmt.Errorf("memory for the momentum of merges: %w", err)
+	if m.Momentum > 0 && !m.Shared {
+		if m.momentum, err = newMomentum(m.Momentum, beside, exchange, m.Layout, sharers); err != nil {
+			return fmt.Errorf("memory for the momentum of merges: %w", err)
 		}
-		m.momentum.before = exchange.Floats(largest)
 	}
 	if m.Overlap {
 		m.sending = exchange.Floats(m.Own, m.Layout.Length)
 	}
-	m.update.reserveStacks(exchange, sharers)
-	return origins, velocity, nil
+	if !m.Shared {
+		m.update.reserveStacks(exchange, sharers)
+	}
+	return nil
 }
 
 // Route is how the heads travel.
@@ -173,7 +185,11 @@ func (m *Merger) Start(factors []float32, i Interval) error {
 	p := &pending{Interval: i, factors: factors, done: make(chan struct{})}
 	exchange := func() {
 		defer close(p.done)
-		p.statuses, p.err = m.update.Gather(p.factors, i.Status)
+		if m.Shared {
+			p.statuses, p.err = m.mean.Gather(p.factors, i.Status)
+		} else {
+			p.statuses, p.err = m.update.Gather(p.factors, i.Status)
+		}
 	}
 	if m.pending = p; !m.Overlap {
 		exchange()
@@ -204,28 +220,51 @@ func (m *Merger) Wait() (r Result, err error) {
 	if <-p.done; p.err != nil {
 		return r, p.err
 	}
-	r = Result{Step: p.Step, Steps: p.Steps, Statuses: p.statuses, Failed: anyFailed(p.statuses)}
+	r = Result{Step: p.Step, Steps: p.Steps, Statuses: p.statuses}
 	if m.Overlap {
 		if err := m.nodes.NodeBarrier(); err != nil { // other ranks still train with the W that is to change
 			return r, err
 		}
 	}
-	if r.Failed {
+	if anyFailed(r.Statuses) {
 		return r, nil
+	}
+	if m.Shared {
+		if err := m.mean.Step(); err != nil {
+			return r, err
+		}
 	}
 	m.apply(p)
 	if err := m.nodes.NodeBarrier(); err != nil {
 		return r, err
 	}
+	m.merges++
+	if m.Shared {
+		m.adopt(p.factors)
+		return r, nil
+	}
 	for i, merged := range m.merged {
 		copy(merged, m.update.LocalEstimate(i))
 	}
 	m.carryResidual(p.factors)
-	m.merges++
 	if m.Resets {
 		return r, m.update.ResetSums()
 	}
 	return r, nil
+}
+
+// adopt makes the factors of this rank's heads the mean, and what they have learned since they were sent.
+func (m *Merger) adopt(sent []float32) {
+	mean := m.mean.Value()
+	for i, factors := range m.merged {
+		if !m.Overlap {
+			copy(factors, mean)
+			continue
+		}
+		for j, x := range sent[i*len(mean) : (i+1)*len(mean)] {
+			factors[j] += mean[j] - x
+		}
+	}
 }
 
 // apply forms this rank's rows of every layer's W, and the biases.
@@ -240,11 +279,14 @@ func (m *Merger) apply(p *pending) {
 		w := slot.Layer.W.Read(first, end, &m.scratch[0])
 		from := w
 		if m.origins != nil {
-			from = m.origins[i].w.Read(first, end, &m.scratch[1])
+			from = m.origins[i].W.Read(first, end, &m.scratch[1])
 		}
 		m.momentum.begin(w.Data)
 		decay(from.Data, w.Data, rest)
-		if sum := m.update.Sum(i); sum != nil {
+		if m.Shared {
+			f, r := slot.Factors(m.mean.Value()), slot.Rank
+			m.Backend.AddProduct(compute.F32(w), from, slot.Scale, compute.Matrix(end-first, r, f.B.Data[first*r:end*r]), f.A)
+		} else if sum := m.update.Sum(i); sum != nil {
 			add(w.Data, from.Data, sum[first*in:end*in])
 		} else {
 			a, b := m.update.Stacks(i, first, end) // (N·r, in), (rows, N·r)
@@ -254,7 +296,7 @@ func (m *Merger) apply(p *pending) {
 		m.momentum.end(i, first*in, w.Data, from.Data)
 		slot.Layer.W.Write(first, w)
 		if m.origins != nil {
-			m.origins[i].w.Write(first, from)
+			m.origins[i].W.Write(first, from)
 		}
 	}
 	m.applyBiases()
@@ -270,7 +312,11 @@ func (m *Merger) applyBiases() {
 			continue
 		}
 		if m.origins != nil {
-			copy(slot.Layer.B, m.origins[i].b)
+			copy(slot.Layer.B, m.origins[i].B)
+		}
+		if m.Shared {
+			slot.Factors(m.mean.Value()).AddBias(slot.Layer.B, slot.Scale)
+			continue
 		}
 		for k := range m.All {
 			slot.Factors(m.update.Estimate(k)).AddBias(slot.Layer.B, slot.Scale*m.Share)
@@ -289,7 +335,7 @@ func (m *Merger) multiply(dst []float32, layer, rows, columns, inner int, b, a [
 // can draw it: then A does not travel, and the first message is a change like any other. Start calls it, as the estimates of the last
 // exchange are still measured until then.
 func (m *Merger) SeedEstimates() error {
-	if m.Wire == FP32 || m.merges > 0 && !m.Resets || !m.update.hasEstimates() {
+	if m.Shared || m.Wire == FP32 || m.merges > 0 && !m.Resets || !m.update.hasEstimates() {
 		return nil
 	}
 	if err := m.update.SetEstimates(func(k int, head []float32) { m.Initial(head, k, m.merges) }); err != nil {
@@ -298,11 +344,16 @@ func (m *Merger) SeedEstimates() error {
 	if m.merges > 0 && m.KeepsA { // carryResidual has set the local ones
 		return nil
 	}
+	m.resetLocalEstimates(0)
+	return nil
+}
+
+// resetLocalEstimates makes the local estimates of this rank's heads from number from on those that all ranks hold.
+func (m *Merger) resetLocalEstimates(from int) {
 	first := m.nodes.Rank() * m.Own
-	for i := range m.Own {
+	for i := max(0, from-first); i < m.Own; i++ {
 		copy(m.update.LocalEstimate(i), m.update.Estimate(first+i))
 	}
-	return nil
 }
 
 // carryResidual keeps, after a reset of B alone, the residual of B to be sent: A is kept, and the next change of B is taken from B̂ − B of
@@ -320,8 +371,12 @@ func (m *Merger) carryResidual(factors []float32) {
 	}
 }
 
-// HeadFactors returns every head's factors of a layer as they were last merged, before any reset. The layer travels as Factors.
+// HeadFactors returns every head's factors of a layer as they were last merged, before any reset; with a shared basis only their mean is
+// known. The layer travels as Factors.
 func (m *Merger) HeadFactors(slot lora.LayerSlot) (all []lora.Factors) {
+	if m.Shared {
+		return []lora.Factors{slot.Factors(m.mean.Value())}
+	}
 	for k := range m.All {
 		all = append(all, slot.Factors(m.update.Estimate(k)))
 	}
@@ -341,12 +396,7 @@ func factorOf(s lora.LayerSlot) Factor {
 }
 
 func anyFailed(statuses []Status) bool {
-	for _, s := range statuses {
-		if s.Failed > 0 {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(statuses, func(s Status) bool { return s.Failed > 0 })
 }
 
 // decay takes (1 − rest)·W from what the next W is formed of, W⁰ or W itself: W ← rest·W + … either way.

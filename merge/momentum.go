@@ -1,5 +1,11 @@
 package merge
 
+import (
+	"lte/collective"
+	"lte/compute"
+	"lte/lora"
+)
+
 // momentum adds Nesterov momentum to merges. Where a merge without it would add Δ to W,
 //
 //	v ← μ·v + Δ;  W ← W + Δ + μ·v
@@ -11,6 +17,23 @@ type momentum struct {
 	mu       float64
 	velocity [][]float32 // v of each layer (out, in), in the node's memory if W is
 	before   []float32   // W's rows before the merge
+}
+
+// newMomentum allocates the velocity beside W, and scratch for the rows of W that each of sharers ranks of a node moves.
+func newMomentum(mu float64, beside, scratch collective.Allocator, l *lora.Layout, sharers int) (m momentum, err error) {
+	values, largest := 0, 0
+	for _, slot := range l.Layers {
+		w := slot.Layer.W
+		values, largest = values+w.Len(), max(largest, (w.Rows+sharers-1)/sharers*w.Cols)
+	}
+	memory, err := beside.Shared(4, values)
+	rest := collective.Floats(memory)
+	for _, slot := range l.Layers {
+		n := slot.Layer.W.Len()
+		m.velocity, rest = append(m.velocity, compute.Slice(rest, 0, n)), compute.Slice(rest, n, len(rest))
+	}
+	m.mu, m.before = mu, scratch.Floats(largest)
+	return m, err
 }
 
 // begin keeps rows of W that a merge is about to move.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"lte/checkpoint"
-	"lte/collective"
 )
 
 // State names the memory that later merges depend on; W, the heads' factors and their A' and B' are named by who owns them. It waits for
@@ -13,9 +12,9 @@ func (m *Merger) State(s *checkpoint.State, measured bool) {
 	s.Shared.Int("merges", &m.merges)
 	for i, o := range m.origins {
 		name := "origin." + m.Layout.Layers[i].Layer.Name
-		s.Shared.Memory(name+".weight", string(o.w.Format()), o.w.Bytes())
-		if o.b != nil {
-			s.Shared.Floats(name+".bias", o.b)
+		s.Shared.Memory(name+".weight", string(o.W.Format()), o.W.Bytes())
+		if o.B != nil {
+			s.Shared.Floats(name+".bias", o.B)
 		}
 	}
 	for i, v := range m.momentum.velocity {
@@ -24,7 +23,16 @@ func (m *Merger) State(s *checkpoint.State, measured bool) {
 	if m.Overlap {
 		m.pendingState(s)
 	}
-	m.update.state(s, m.Overlap || measured)
+	if !m.Shared {
+		m.update.state(s, m.Overlap || measured)
+		return
+	}
+	m.mean.state(s, m.Overlap)
+	if m.Overlap {
+		for i, x := range vectors(m.sending[:m.Own*m.Layout.Length], m.Own, m.Layout.Length) {
+			s.Own.Floats(fmt.Sprintf(localEstimateName, m.nodes.Rank()*m.Own+i), x)
+		}
+	}
 }
 
 // pendingState names the pending exchange: nothing, before the first merge.
@@ -71,8 +79,10 @@ func (m *Merger) Restored() {
 	if p := m.restored; p.Steps > 0 {
 		p.done = make(chan struct{})
 		close(p.done)
-		m.pending = &p
-		m.update.gathered = true // those that had come
+		p.factors = m.sending
+		if m.pending = &p; !m.Shared {
+			m.update.gathered = true // those that had come
+		}
 	}
 }
 
@@ -98,7 +108,7 @@ func (u *Update) state(s *checkpoint.State, received bool) {
 	s.Own.Floats("exchange.sums.own", u.ownSums.estimate)
 	s.Own.Floats("exchange.sums.incoming", u.flat)
 	s.Own.Floats("exchange.sums.parts", u.ownParts.estimate)
-	s.Shared.Floats("exchange.sums", collective.Floats(u.sums))
+	s.Shared.Floats("exchange.sums", u.sums)
 }
 
 // Formats of names in State, of head k: what all ranks hold of it, and what its owner takes its next change from.

@@ -109,11 +109,6 @@ func (c Costs) FLOPs(t Transport, f Factor) float64 {
 	return 2 * whole * all / float64(max(1, c.Sharers))
 }
 
-// Seconds is the time of a merge of that layer alone.
-func (c Costs) Seconds(t Transport, f Factor) float64 {
-	return c.calls(t) + c.work(t, f)
-}
-
 // calls is the part that layers share: the latency of the collectives.
 func (c Costs) calls(t Transport) float64 {
 	if c.Ranks == 1 {

@@ -73,7 +73,7 @@ func TestFLOPsAndMemory(t *testing.T) {
 // memoryOf is the memory of an Update of one layer, one rank on each node.
 func memoryOf(c merge.Costs, t merge.Transport, f merge.Factor) (m collective.Footprint) {
 	f.A, f.B = 0, f.R*f.N
-	merge.CountUpdate(&m, []merge.Factor{f}, f.R*(f.M+f.N), c.Own, c.Ranks, 1, c.Wire, []merge.Transport{t})
+	newUpdate(collective.Counting(&m, c.Ranks, 1), []merge.Factor{f}, f.R*(f.M+f.N), c.Own, c.Wire, []merge.Transport{t}, nil)
 	return m
 }
 

@@ -25,11 +25,10 @@ type Update struct {
 	ownSums   vector             // the sums of Dense over this rank's heads
 	incoming  [][]float32        // (ranks, block): the estimates of this rank's block of every rank's own sums
 	flat      []float32          // the memory of incoming
-	sums      []byte             // the estimates of all parts, float32, in the node's memory
+	sums      []float32          // the estimates of all parts, in the node's memory
 	assembled []float32          // scratch: a sum of which ranks form columns
 	scatter   *collective.Blocks // the messages of the Alltoall
-	sendParts []byte             // of the second Allgather
-	recvParts []byte             // (ranks, message), in the node's memory
+	gather    gatherBuffers      // the messages of the second Allgather
 }
 
 // vector is what this rank sends again and again, and its estimate; the latter is nil in fp32.
@@ -54,12 +53,20 @@ type Product func(dst []float32, layer, rows, columns, inner int, b, a []float32
 
 // NewUpdate makes an Update of layers that travel as transports say, one each. For the other arguments see NewExchange.
 func NewUpdate(g collective.Group, layers []Factor, length, own int, w Wire, transports []Transport, multiply Product) (*Update, error) {
-	s := newScheme(layers, length, own, g.Size(), w, transports)
-	u := &Update{Exchange: newExchange(g, s), multiply: multiply}
-	if err := u.allocate(collective.AllocatorOf(g), g.NodeSize()); err != nil {
+	s, a := newScheme(layers, length, own, g.Size(), w, transports), collective.AllocatorOf(g)
+	e, err := newExchange(g, s)
+	if err != nil {
 		return nil, err
 	}
-	u.view()
+	u := &Update{Exchange: e, multiply: multiply}
+	if s.total > 0 {
+		if err := u.allocate(a); err != nil {
+			return nil, fmt.Errorf("merge: sums of the heads' updates: %w", err)
+		}
+	}
+	if a.Counts() {
+		return u, nil
+	}
 	me, at := g.Rank(), 0
 	for rank := range s.ranks {
 		u.slicesOf, u.partsOf = append(u.slicesOf, s.slices(rank)), append(u.partsOf, s.parts(rank))
@@ -72,13 +79,6 @@ func NewUpdate(g collective.Group, layers []Factor, length, own int, w Wire, tra
 		u.incoming = vectors(u.flat, s.ranks, s.block(me).length())
 	}
 	return u, nil
-}
-
-// CountUpdate adds to f the memory of an Update on so many ranks. It must not be used.
-func CountUpdate(f *collective.Footprint, layers []Factor, length, own, ranks, nodeRanks int, w Wire, transports []Transport) *Update {
-	u := &Update{Exchange: newExchange(nil, newScheme(layers, length, own, ranks, w, transports))}
-	_ = u.allocate(collective.Counting(f), nodeRanks) // counting does not fail
-	return u
 }
 
 // reserveStacks allocates the scratch for the stacks of every layer, of which a rank forms its share of the rows where Factors travel.
@@ -102,11 +102,8 @@ func (u *Update) reserveStacks(a collective.Allocator, sharers int) {
 	u.stackA, u.stackB = a.Floats(sizes[0][:]...), a.Floats(sizes[1][:]...)
 }
 
-// allocate allocates the buffers. Those of parts are the first rank's: no rank has more.
-func (u *Update) allocate(a collective.Allocator, nodeRanks int) error {
-	if err := u.Exchange.allocate(a); err != nil || u.total == 0 {
-		return err
-	}
+// allocate allocates the buffers of sums. Those of parts are the first rank's: no rank has more.
+func (u *Update) allocate(a collective.Allocator) (err error) {
 	largest := 0
 	for _, p := range u.parts(0) {
 		largest += p.length()
@@ -114,19 +111,16 @@ func (u *Update) allocate(a collective.Allocator, nodeRanks int) error {
 	u.ownParts.vector, u.ownSums, u.assembled = newVector(a, largest, u.wire), newVector(a, u.dense, u.wire), a.Floats(u.columns)
 	u.flat = a.Floats(u.ranks, u.block(0).length())
 	messages := u.messages()
-	u.sendParts = a.Bytes(messages[2].Block)
-	var err error
-	if u.recvParts, err = a.Shared(u.ranks, messages[2].Block); err == nil {
-		u.sums, err = a.Shared(4, u.total)
+	if u.gather, err = newGatherBuffers(a, u.ranks, messages[2].Block); err != nil {
+		return err
 	}
-	if err == nil {
-		u.scatter = collective.BlocksOf(u.group, messages[1].Block)
-		err = u.scatter.Allocate(a, u.ranks, nodeRanks)
-	}
+	sums, err := a.Shared(4, u.total)
 	if err != nil {
-		return fmt.Errorf("merge: sums of the heads' updates: %w", err)
+		return err
 	}
-	return nil
+	u.sums = collective.Floats(sums)
+	u.scatter, err = collective.NewBlocks(u.group, messages[1].Block)
+	return err
 }
 
 // Gather sends this rank's factors, (own, length), and status to all ranks, receives theirs, and has the sums formed. It returns the
@@ -203,12 +197,12 @@ func (u *Update) formParts() {
 // gatherParts sends this rank's parts to all ranks and receives theirs.
 func (u *Update) gatherParts() error {
 	w := u.wire
-	w.encodeSpans(u.sendParts, u.ownParts.estimate, u.ownParts.value, u.ownParts.spans)
-	if err := u.group.AllgatherShared(u.recvParts, u.sendParts); err != nil {
+	w.encodeSpans(u.gather.send, u.ownParts.estimate, u.ownParts.value, u.ownParts.spans)
+	if err := u.group.AllgatherShared(u.gather.recv, u.gather.send); err != nil {
 		return fmt.Errorf("merge: gathering parts of the update: %w", err)
 	}
 	for rank, to := collective.Part(u.group, u.ranks); rank < to; rank++ {
-		w.decodeSpans(collective.Floats(u.sums), u.recvParts[rank*len(u.sendParts):(rank+1)*len(u.sendParts)], u.partsOf[rank])
+		w.decodeSpans(u.sums, u.gather.of(rank), u.partsOf[rank])
 	}
 	return u.group.NodeBarrier()
 }
@@ -219,7 +213,7 @@ func (u *Update) Sum(layer int) []float32 {
 	if t == Factors {
 		return nil
 	}
-	sum := collective.Floats(u.sums)[u.at[layer] : u.at[layer]+f.M*f.N]
+	sum := u.sums[u.at[layer] : u.at[layer]+f.M*f.N]
 	if t == Dense || !f.byColumns() {
 		return sum
 	}
@@ -250,6 +244,6 @@ func (u *Update) ResetSums() error {
 	}
 	clear(u.flat)
 	from, to := collective.Part(u.group, u.total)
-	clear(collective.Floats(u.sums)[from:to])
+	clear(u.sums[from:to])
 	return nil // nobody reads them before the next Gather
 }

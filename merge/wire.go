@@ -62,9 +62,6 @@ func (w Wire) Bytes(n int) int {
 	panic(errWire)
 }
 
-// PerValue is the bytes of a value in a long message.
-func (w Wire) PerValue() float64 { return float64(w.Bytes(block)) / block }
-
 // width is the bytes of an element, for byte planes.
 func (w Wire) width() int {
 	switch w {

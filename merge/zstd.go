@@ -24,7 +24,7 @@ type compressed struct {
 	longest    []uint64 // (1 + ranks): of this rank, of all
 }
 
-// Compressed is the group, its messages compressed without loss. First the elements of fp32 and bf16 are split into byte planes: the
+// Compressed is the group, the messages of a merge compressed without loss: those of Alltoall and of shared memory. First the elements of fp32 and bf16 are split into byte planes: the
 // bytes with sign and exponent are similar, the others are noise. Factors of the built-in job shrink to 0.87 of their length in fp32,
 // 0.70 in bf16, 0.99 in int8, 0.92 in int4. A group of one sends nothing, and compresses nothing.
 func Compressed(g collective.Group, w Wire) collective.Group {
@@ -46,22 +46,10 @@ func Compressed(g collective.Group, w Wire) collective.Group {
 
 const frameLen = 4 // bytes that hold the length of a frame
 
-func (g *compressed) Allgather(dst, src []byte) error {
-	stride, err := g.pack(src, 1)
-	if err != nil {
-		return err
-	}
-	g.recv = grow(g.recv, g.Size()*g.longestMessage(len(src)))
-	if err := g.Group.Allgather(g.recv[:g.Size()*stride], g.send[:stride]); err != nil {
-		return err
-	}
-	return g.unpack(dst, g.recv, stride, 0, g.Size())
-}
-
 // AllgatherShared: each rank unpacks its part for the node.
 func (g *compressed) AllgatherShared(dst, src []byte) error {
 	if need := g.Size() * g.longestMessage(len(src)); len(g.shared) < need { // on all ranks in the same call
-		memory, err := collective.ByteMemory(g.Group, need)
+		memory, err := collective.AllocatorOf(g.Group).Shared(need)
 		if err != nil {
 			return fmt.Errorf("merge: receive buffer for compressed messages: %w", err)
 		}

@@ -158,6 +158,9 @@ func Allocate(c Config, backend compute.Backend, alloc compute.Allocator) (*Mode
 	return m, nil
 }
 
+// Allocator returns the allocator of the model's buffers: memory of the training state of a model that only counts is counted with it.
+func (m *Model) Allocator() compute.Allocator { return m.alloc }
+
 // Reserve allocates the buffers of passes of up to that many images.
 func (m *Model) Reserve(batch int) {
 	m.config.Batch = batch

@@ -33,7 +33,7 @@ func (m *Model) Parameters() []Parameter { return m.parameters }
 // sinusoids, and the ones and zeros of a LayerNorm without affine.
 func (m *Model) Flat() []float32 {
 	_, trainable := m.Sizes()
-	return compute.NewWeights(compute.FP32, 1, trainable, m.storage[:m.fixedAt]).Float32()
+	return compute.NewWeights(compute.FP32, 1, trainable, compute.Slice(m.storage, 0, m.fixedAt)).Float32()
 }
 
 // Train makes backward passes add up the gradients of the parameters, of those that can train, whose names match, and

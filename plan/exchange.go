@@ -12,31 +12,13 @@ import (
 // message is a collective that an interval makes, that many times.
 type message struct {
 	purpose collective.Purpose
-	kind    kind
+	call    call
 	block   float64 // bytes: what a rank contributes to an Allgather; what it sends to each rank in an Alltoall
 	times   float64
 }
 
-type kind int
-
-const (
-	allgather kind = iota
-	allgatherShared
-	alltoall
-	alltoallShared
-)
-
-func (m message) seconds(c Cluster) float64 {
-	switch m.kind {
-	case alltoall:
-		return c.Alltoall(m.block)
-	case alltoallShared:
-		return c.AlltoallShared(m.block)
-	case allgatherShared:
-		return c.AllgatherShared(m.block)
-	}
-	return c.Allgather(m.block)
-}
+// call is the time of a collective with blocks of that many bytes.
+type call func(c Cluster, block float64) float64
 
 // mean is collective.Mean of n numbers.
 func (r *rank) mean(p collective.Purpose, n int, times float64) []message {
@@ -49,16 +31,16 @@ func (r *rank) mean(p collective.Purpose, n int, times float64) []message {
 }
 
 // ways are the collectives that gather and scatter, by shared memory if the run uses it.
-func (r *rank) ways() (gather, scatter kind) {
+func (r *rank) ways() (gather, scatter call) {
 	if r.config.Exchange.ShareMemory {
-		return allgatherShared, alltoallShared
+		return Cluster.AllgatherShared, Cluster.AlltoallShared
 	}
-	return allgather, alltoall
+	return Cluster.Allgather, Cluster.Alltoall
 }
 
 // checks are those of the lockstep: a digest of 8 bytes for every parameter.
 func (r *rank) checks(times float64) message {
-	return message{collective.Control, allgather, float64(8 * len(r.outline.Model.Parameters())), times}
+	return message{collective.Control, Cluster.Allgather, float64(8 * len(r.outline.Model.Parameters())), times}
 }
 
 // messages are those of one interval.
@@ -69,7 +51,7 @@ func (r *rank) messages() (all []message) {
 		all = append(r.factors(), r.mean(collective.Merging, r.outline.Replicas, 1)...)
 		return append(all, r.checks(1))
 	case method.Weights:
-		all = append(all, message{collective.Merging, allgatherShared, merge.StatusBytes, 1})
+		all = append(all, message{collective.Merging, Cluster.AllgatherShared, merge.StatusBytes, 1})
 		return append(append(all, r.mean(collective.Merging, r.trainable, 1)...), r.checks(1))
 	}
 	times := k / float64(r.config.Run.LogEvery)
@@ -82,12 +64,16 @@ func (r *rank) messages() (all []message) {
 // factors are the messages that merge the heads.
 func (r *rank) factors() (all []message) {
 	gather, scatter := r.ways()
-	for _, m := range merge.Messages(r.outline.Factors, r.outline.Layout.Length, r.outline.Workers, r.Cluster.Ranks, r.wire(), r.transports) {
-		kind := gather
+	messages := merge.MeanMessages(r.outline.Layout.Length, r.Cluster.Ranks, r.wire())
+	if !r.config.SharesBasis() {
+		messages = merge.Messages(r.outline.Factors, r.outline.Layout.Length, r.outline.Workers, r.Cluster.Ranks, r.wire(), r.transports)
+	}
+	for _, m := range messages {
+		call := gather
 		if m.Alltoall {
-			kind = scatter
+			call = scatter
 		}
-		all = append(all, message{collective.Merging, kind, float64(m.Block), 1})
+		all = append(all, message{collective.Merging, call, float64(m.Block), 1})
 	}
 	return all
 }
@@ -110,7 +96,7 @@ func (r *rank) work() (w work) {
 	case method.Heads:
 		w = r.merge()
 		w.add(0, digest)
-		if r.config.Merge.Momentum > 0 { // W is kept, then three are read and written
+		if r.config.Merge.Momentum > 0 && !r.config.SharesBasis() { // W is kept, then three are read and written
 			for _, f := range r.outline.Factors {
 				w.add(0, 32*float64(f.M)*float64(f.N)/float64(r.sharers()))
 			}
@@ -144,6 +130,15 @@ func (r *rank) work() (w work) {
 
 // merge forms W of what the heads sent, and what the next interval's W_k are formed of.
 func (r *rank) merge() (w work) {
+	if r.config.SharesBasis() { // the mean of the heads is formed, added up, decoded and given to all of them; W is formed of W⁰
+		length := float64(r.outline.Layout.Length)
+		w.add(0, (8*float64(r.outline.Workers)+32)*length)
+		for _, f := range r.outline.Factors {
+			whole := float64(f.M) * float64(f.N) / float64(r.sharers())
+			w.add(2*whole*float64(f.R), 8*whole)
+		}
+		return w
+	}
 	own, ranks, sharers, costs := float64(r.outline.Workers), float64(r.Cluster.Ranks), float64(r.sharers()), r.costs()
 	for i, t := range r.transports {
 		f := r.outline.Factors[i]
@@ -159,12 +154,9 @@ func (r *rank) merge() (w work) {
 			rows, short := costs.Part(f)
 			w.add(0, 8*ranks*own*float64(f.R)*(short+rows)+4*whole/ranks+12*whole/sharers)
 		}
-		if r.base() == lora.CachedBase {
+		if r.outline.Layout.Base() == lora.CachedBase {
 			w.add(2*whole*float64(f.R)*own, 8*whole*own)
 		}
 	}
 	return w
 }
-
-// base is that of the rank's heads.
-func (r *rank) base() lora.Base { return r.outline.Layout.Base() }

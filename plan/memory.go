@@ -1,12 +1,8 @@
 package plan
 
 import (
-	"lte/collective"
 	"lte/compute"
 	"lte/data"
-	"lte/merge"
-	"lte/method"
-	"lte/train"
 )
 
 // Memory is what one rank holds, in bytes, by what it is for.
@@ -55,73 +51,22 @@ const program = 48 << 20
 
 // memory counts what a rank allocates, by the allocators of the packages that do.
 func (r *rank) memory() (m Memory) {
-	o, c := r.outline, r.config
-	trainable, trained, replicas := float64(r.trainable), float64(o.Trained), float64(o.Replicas)
-	workers := float64(o.Workers)
+	c := r.config
+	own, weights, exchange := r.outline.Footprint(r.Cluster.perNode(), r.transports)
 	m.Program = program
-	m.Weights = o.Memory[compute.WeightMemory] + 4*float64(o.Measured)
-	m.Passes = o.Memory[compute.PassMemory] * float64(o.Pass)
-	common := float64(o.Model.StorageBytes())
-	if c.EMA.Decay > 0 {
-		m.Weights += 4 * trainable
-		common += 4 * trainable
+	m.Weights = own[compute.WeightMemory] + weights.Rank + weights.Node
+	m.Training, m.Passes = own[compute.TrainingMemory], own[compute.PassMemory]
+	m.Exchange = exchange.Rank + exchange.Node
+	if c.SharesWeights() {
+		m.commonWeights = weights.Node
 	}
-	images := workers * float64(c.Train.Batch)
-	if c.Data.Share == "same" {
-		images = float64(c.Train.Batch)
+	if c.Exchange.ShareMemory {
+		m.Common = m.commonWeights + exchange.Node
+	}
+	images := float64(c.Train.Batch)
+	if c.Data.Share != "same" {
+		images *= float64(r.outline.Workers)
 	}
 	m.Images = data.Ahead * 4 * images * float64(r.Set.Channels*r.Set.Height*r.Set.Width)
-
-	moments := 2.0
-	if c.Optimizer.Name == "sgd" {
-		moments = 1
-	}
-	m.Training = o.Memory[compute.TrainingMemory] + 4*moments*workers*trained
-	if c.Spec().HasHeads() { // a worker has its own factors and replicas
-		m.Training += 4 * workers * trained
-	}
-
-	switch spec := c.Spec(); spec.Merges {
-	case method.Heads:
-		var weights, exchange collective.Footprint
-		merge.Count(&weights, &exchange, train.MergeOptions(c, o.Layout, o.Workers), r.Cluster.Ranks, r.nodeRanks(), r.sharers(), r.transports)
-		collective.CountMean(&exchange, o.Replicas, r.Cluster.Ranks, r.nodeRanks())
-		m.Weights += weights.Rank + weights.Node
-		m.Training += 4 * replicas // as merged last
-		m.Exchange, m.Common = exchange.Rank+exchange.Node, exchange.Node
-		if c.SharesWeights() {
-			m.commonWeights = common + weights.Node
-			m.Common += m.commonWeights
-		}
-	case method.Weights:
-		m.Weights += 4 * trainable // as merged last
-		if spec.Outer {
-			m.Training += 4 * trainable
-		}
-		m.Exchange, m.Common = r.meanBuffers(r.trainable)
-	default:
-		if r.Cluster.Ranks > 1 { // alone the message is never written to
-			m.Exchange, m.Common = r.meanBuffers(o.Trained + 1)
-			m.Exchange += 4 * (trained + 1)
-		}
-	}
-	if !c.Exchange.ShareMemory {
-		m.Common, m.commonWeights = 0, 0
-	}
 	return m
-}
-
-// meanBuffers is the memory of a collective.Mean of n values, all of it and what of it the ranks of a node share.
-func (r *rank) meanBuffers(n int) (all, ofNode float64) {
-	var f collective.Footprint
-	collective.CountMean(&f, n, r.Cluster.Ranks, r.nodeRanks())
-	return f.Rank + f.Node, f.Node
-}
-
-// nodeRanks is how many ranks of a node share memory.
-func (r *rank) nodeRanks() int {
-	if !r.config.Exchange.ShareMemory {
-		return 1
-	}
-	return r.Cluster.perNode()
 }

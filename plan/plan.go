@@ -103,6 +103,7 @@ func WithMethod(c config.Config, name string) config.Config {
 	c.Replicas.Sync = "auto"
 	if !c.Spec().ExchangesHeads() {
 		c.Exchange = config.Default().Exchange
+		c.LoRA.Basis, c.LoRA.TrainA = "own", true
 	}
 	if !c.Spec().HasHeads() {
 		c.LoRA.Layers, c.Replicas.Train = nil, nil
@@ -208,7 +209,7 @@ func (r *rank) sharers() int {
 func (r *rank) wire() merge.Wire { return merge.Wire(r.config.Exchange.Wire) }
 
 func (r *rank) choose() (err error) {
-	if r.config.Spec().ExchangesHeads() {
+	if r.config.Spec().ExchangesHeads() && !r.config.SharesBasis() {
 		r.transports, err = train.TransportChoice(r.config).Transports(r.outline.Layout, func() (merge.Costs, error) {
 			c := r.costs()
 			c.Network, c.Rate = r.Cluster.Network(), r.Speed.Heads
@@ -244,7 +245,7 @@ func (r *rank) predict() Prediction {
 	mine, all := r.images()
 	p.StepSeconds = k * mine * (r.outline.Model.FLOPs(r.outline.Layout)/r.Speed.of(c) + r.Speed.Feed)
 	for _, m := range r.messages() {
-		p.ExchangeSeconds += m.times * m.seconds(l)
+		p.ExchangeSeconds += m.times * m.call(l, m.block)
 		sent := m.times * m.block * float64(l.Ranks-1)
 		switch m.purpose {
 		case collective.Merging:

@@ -33,6 +33,11 @@ func digits(t *testing.T) *data.Set {
 	return set
 }
 
+// few is the first images of a set: what is measured does not depend on how many are evaluated.
+type few struct{ data.Images }
+
+func (few) Len() int { return 8 }
+
 // small is a run of two intervals on the digits.
 func small(method string) config.Config {
 	c := config.Default()
@@ -78,6 +83,11 @@ var changes = map[string]func(c *config.Config){
 	"rows":       func(c *config.Config) { c.Exchange.Transport = "rows" },
 	"int8 rows":  func(c *config.Config) { c.Exchange.Transport, c.Exchange.Wire = "rows", "int8" },
 	"int4":       func(c *config.Config) { c.Exchange.Wire = "int4" },
+	"shared basis": func(c *config.Config) {
+		c.LoRA.Basis, c.LoRA.TrainA, c.Exchange.Wire, c.Merge.Momentum = "shared", false, "int2", 0.5
+	},
+	"shared basis that trains": func(c *config.Config) { c.LoRA.Basis, c.LoRA.Heads = "shared", 12 },
+	"Muon":                     func(c *config.Config) { c.Optimizer.Name = "muon" },
 }
 
 // eachRun calls f with the configuration of every method under every change that it can have.
@@ -97,6 +107,7 @@ func eachRun(base func(method string) config.Config, f func(name string, c confi
 // Fails if a message is left out, or counted in other sizes.
 func TestBytesAreThoseOfARun(t *testing.T) {
 	set := digits(t)
+	set.Test = few{set.Test}
 	eachRun(small, func(name string, c config.Config) {
 		for _, ranks := range []int{1, 2, 3, 4} {
 			o := office(t, c)

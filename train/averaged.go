@@ -24,20 +24,28 @@ type averaged struct {
 }
 
 func newAveraged(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model) (*averaged, error) {
-	a := &averaged{config: c, model: m, worker: newWeights(c, be, m, g.Rank())}
-	if c.Spec().Outer {
-		a.outer = outerMomentum{eta: c.Outer.LR, mu: c.Outer.Momentum, velocity: make([]float32, len(m.Flat()))}
-	}
+	a := &averaged{config: c, model: m, worker: newWeights(c, be, m, g.Rank()), checker: newLockstepChecker(g.For(collective.Control), m)}
 	merging := g.For(collective.Merging)
 	var err error
 	if a.statuses, err = merge.NewExchange(merging, nil, 0, 1, merge.FP32); err != nil {
 		return nil, err
 	}
-	if a.mean, err = collective.NewMean(merging, len(m.Flat())); err != nil {
+	if err = a.allocate(m.Allocator(), merging); err != nil {
 		return nil, err
 	}
-	a.checker = newLockstepChecker(g.For(collective.Control), m)
+	copy(a.merged, m.Flat())
 	return a, nil
+}
+
+// allocate allocates what merges keep, and the buffers of their mean in g.
+func (a *averaged) allocate(alloc compute.Allocator, g collective.Group) (err error) {
+	_, n := a.model.Sizes()
+	a.merged = alloc.For(compute.WeightMemory).Floats(n)
+	if a.config.Spec().Outer {
+		a.outer = outerMomentum{eta: a.config.Outer.LR, mu: a.config.Outer.Momentum, velocity: alloc.For(compute.TrainingMemory).Floats(n)}
+	}
+	a.mean, err = collective.NewMean(g, n)
+	return err
 }
 
 func (a *averaged) workers() []*worker    { return []*worker{a.worker} }
@@ -45,17 +53,7 @@ func (a *averaged) interval(step int) int { return a.config.Merge.Interval(step)
 func (a *averaged) counts() counts        { return a.done }
 
 // exchange sends nothing: ranks train alone.
-func (a *averaged) exchange(_ int, loss float64) (float64, error) {
-	a.keepFirst()
-	return loss, nil
-}
-
-// keepFirst keeps, before the first step, the weights that all ranks begin with.
-func (a *averaged) keepFirst() {
-	if a.merged == nil {
-		a.merged = append([]float32(nil), a.model.Flat()...)
-	}
-}
+func (a *averaged) exchange(_ int, loss float64) (float64, error) { return loss, nil }
 
 func (a *averaged) merge(step, k int, status merge.Status) (merged, error) {
 	statuses, err := a.statuses.Gather(nil, status)
@@ -81,14 +79,9 @@ func (a *averaged) merge(step, k int, status merge.Status) (merged, error) {
 	return merged{meanLoss(statuses), k}, nil
 }
 
-func (a *averaged) loadMerged() {
-	if a.merged != nil {
-		copy(a.model.Flat(), a.merged)
-	}
-}
+func (a *averaged) loadMerged() { copy(a.model.Flat(), a.merged) }
 
 func (a *averaged) state(s *state) {
-	a.keepFirst()
 	a.done.state(s)
 	s.weights(&s.Own, a.model)
 	a.worker.moments(&s.Own, "weights")

@@ -44,7 +44,7 @@ func (s Saved) Elastic(c config.Config, ranks int) (lines []string, err error) {
 		return refuse("data.share", "the checkpoint is of %d ranks, not %d, and with data.share = %q each has its own part of the images: start as many", s.Manifest.Ranks, ranks, c.Data.Share)
 	case saw != sees:
 		return refuse("train.batch", "train.batch = %d on %d ranks: %s would see %d images, and it saw %d until the checkpoint; set train.batch so that it sees as many", c.Train.Batch, ranks, step, sees, saw)
-	case elastic && c.Exchange.Wire != string(merge.FP32) && about.Route != nil && about.Route.Sums():
+	case elastic && c.Exchange.Wire != string(merge.FP32) && (c.SharesBasis() || about.Route != nil && about.Route.Sums()):
 		return refuse("exchange.wire", "with exchange.wire = %q each rank has a residual of the sums that it sent, which is not divided: start %d ranks with lora.heads = %d", c.Exchange.Wire, s.Manifest.Ranks, was)
 	}
 	if s.Manifest.Ranks != ranks {
@@ -226,7 +226,7 @@ func (o *ownHeads) addHeads(from int) error {
 		o.merger.InitialNow(w.heads[0].Value, w.number)
 		copy(w.heads[0].Merged, w.heads[0].Value)
 		if w.replicas != nil {
-			copy(w.replicas.value, o.replicas.merged)
+			copy(w.replicas.value, o.replicas.merged.value)
 		}
 	}
 	return o.merger.AddHeads(from)

@@ -152,7 +152,7 @@ func begins(t *testing.T, what string, l *lte, w *worker) {
 		near(t, what+"sent", l.merger.Exchange().LocalEstimate(w.number), want, 0)
 	}
 	if w.replicas != nil {
-		near(t, what+"replicas", w.replicas.value, l.replicas.merged, 0)
+		near(t, what+"replicas", w.replicas.value, l.replicas.merged.value, 0)
 	}
 }
 

@@ -19,13 +19,19 @@ type average struct {
 }
 
 func newAverage(decay float64, m *model.Model, nodes collective.Group) (*average, error) {
-	values, err := nodeCopy(nodes, collective.Bytes(m.Flat()))
+	_, n := m.Sizes()
+	alloc := collective.AllocatorOf(nodes)
+	values, err := alloc.Shared(4, n)
 	if err != nil {
 		return nil, fmt.Errorf("memory for the average of W: %w", err)
 	}
 	a := &average{decay: decay, values: collective.Floats(values), nodes: nodes}
-	a.from, a.to = collective.Part(nodes, len(a.values))
-	return a, nil
+	if alloc.Counts() {
+		return a, nil
+	}
+	a.from, a.to = collective.Part(nodes, n)
+	copy(a.values[a.from:a.to], m.Flat()[a.from:a.to])
+	return a, nodes.NodeBarrier()
 }
 
 // add adds the weights of a merge after k steps. While an exchange is pending ranks cannot call collectives: the others' parts are

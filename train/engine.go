@@ -44,11 +44,9 @@ func newEngine(c config.Config, g collective.Group, set *data.Set, be compute.Ba
 	}
 	meter := collective.NewMeter(g)
 	if c.SharesWeights() && g.Size() > 1 {
-		storage, err := nodeCopy(weightsGroup(c, meter), m.Storage())
-		if err != nil {
+		if err := shareStorage(weightsGroup(c, meter), m); err != nil {
 			return nil, fmt.Errorf("memory for W: %w", err)
 		}
-		m.SetStorage(storage)
 	}
 	a, err := newAlgorithm(c, meter, be, m, route)
 	if err != nil {
@@ -81,15 +79,16 @@ func weightsGroup(c config.Config, m *collective.Meter) collective.Group {
 	return g
 }
 
-// nodeCopy copies x, which is the same on all ranks, to memory that the ranks of a node share.
-func nodeCopy(g collective.Group, x []byte) ([]byte, error) {
-	y, err := collective.ByteMemory(g, len(x))
+// shareStorage moves the model's parameters, which are the same on all ranks, to memory that the ranks of a node share.
+func shareStorage(g collective.Group, m *model.Model) error {
+	storage, err := collective.AllocatorOf(g).Shared(m.StorageBytes())
 	if err != nil {
-		return nil, err
+		return err
 	}
-	from, to := collective.Part(g, len(x))
-	copy(y[from:to], x[from:to])
-	return y, g.NodeBarrier()
+	from, to := collective.Part(g, len(storage))
+	copy(storage[from:to], m.Storage()[from:to])
+	m.SetStorage(storage)
+	return g.NodeBarrier()
 }
 
 // shape is the configured model, for images of that set.

@@ -88,7 +88,7 @@ func goldenLinearRun(t *testing.T, g collective.Group, be compute.Backend, file 
 	c := tinyConfig("lte")
 	c.Model.Width, c.Model.Heads = file.In, 1
 	c.Merge.Every, c.Merge.Reset = file.MergeEvery, run.Reset
-	c.LoRA = config.LoRA{Heads: file.Heads, Rank: file.Rank, Alpha: file.Alpha, Init: "orthogonal"}
+	c.LoRA = config.LoRA{Heads: file.Heads, Rank: file.Rank, Alpha: file.Alpha, Init: "orthogonal", Basis: "own", TrainA: true}
 	c.Train = config.Train{Steps: file.Steps, Batch: file.Batch, Accumulate: 1, EvalBatch: file.Batch}
 	o := run.Optimizer
 	c.Optimizer = config.Optimizer{Name: o.Name, LR: o.LR, Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps,

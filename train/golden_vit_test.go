@@ -80,7 +80,7 @@ func (r *vitRun) config() config.Config {
 	c := tinyConfig("lte")
 	c.Model = config.Model{Kind: "vit", Patch: n("patch_size"), Depth: n("num_layers"), Width: n("hidden_dim"), MLP: n("mlp_dim"),
 		TokenMLP: 1, Heads: n("num_heads"), Positions: "learned", NormAffine: r.meta["layer_norm_affine"] == "true"}
-	c.LoRA = config.LoRA{Heads: n("lora_heads"), Rank: n("rank"), Alpha: r.number("alpha"), Init: "orthogonal"}
+	c.LoRA = config.LoRA{Heads: n("lora_heads"), Rank: n("rank"), Alpha: r.number("alpha"), Init: "orthogonal", Basis: "own", TrainA: true}
 	c.Merge.Every, c.Merge.Reset = n("merge_every"), r.meta["reset"]
 	c.Train = config.Train{Steps: n("steps"), Batch: n("batch"), Accumulate: 1, EvalBatch: 1, LabelSmoothing: r.number("label_smoothing")}
 	c.Optimizer = config.Optimizer{Name: r.meta["optimizer"], LR: r.number("lr"), Beta1: r.number("beta1"), Beta2: r.number("beta2"),

@@ -24,46 +24,67 @@ type heads struct {
 	first   int       // number of the first head
 	values  []float32 // (heads of this rank, layout.Length): the factors of all heads
 	workers []*worker
+	trained []model.Parameter // in addition to each head
+	grads   []float32         // of trained
 }
 
-// newHeads makes count heads from first on; if stack is above 1, one head is a stack of that many. Head k's random stream does not
-// depend on N: the head is the same in every run of that seed.
-func newHeads(c config.Config, be compute.Backend, m *model.Model, first, count, stack int, base lora.Base) (*heads, error) {
-	layout, trained, grads, err := layOut(c, m, stack, base)
+// newHeads makes count heads from first on; with mhlora, the head is a stack. Head k's random stream does not depend on N: the head is the
+// same in every run of that seed.
+func newHeads(c config.Config, be compute.Backend, m *model.Model, first, count int) (*heads, error) {
+	h, err := allocateHeads(c, be, m, first, count)
 	if err != nil {
 		return nil, err
 	}
-	h := &heads{config: c, backend: be, model: m, layout: layout, first: first, values: make([]float32, count*layout.Length)}
+	if c.FreezesA() {
+		h.layout.DrawBasis(h.streams("basis", 0, 1)[0])
+	}
 	for i := range count {
-		value := h.values[i*layout.Length : (i+1)*layout.Length]
-		head := layout.NewHead(value, h.streams("head", first+i, stack)...)
-		w := &worker{number: first + i, heads: []*lora.Head{head}, noise: newNoise(c.Model)}
-		p := parameters{value: head.Value, grad: head.Grad}
-		for _, l := range layout.Layers {
-			columns := [2]int{l.Layer.W.Cols, l.Rank}
-			if l.Layer == m.Classifier() {
-				columns = [2]int{}
-			}
-			decay := c.Merge.Decay != "weights" // algorithm.md, decay = "factors": pulls W towards W⁰
-			p.append(l.B-l.A, decay, columns[0])
-			p.append(l.BiasA-l.B, decay, columns[1])
-			p.append(l.End-l.BiasA, false, 0)
-		}
-		w.groups = []*paramGroup{newParamGroup(c, be, p, 1)}
-		if len(trained) > 0 {
-			w.replicas = &replicas{trained: trained}
-			q := parameters{grad: grads}
-			for _, t := range trained {
-				q.value = append(q.value, make([]float32, t.Len())...)
-				t.Value.CopyTo(q.value[len(q.value)-t.Len():])
-				q.append(t.Len(), t.Decay, hiddenColumns(m, t))
-			}
-			w.replicas.value = q.value
-			w.groups = append(w.groups, newParamGroup(c, be, q, c.Replicas.LR/c.Optimizer.LR))
-		}
-		h.workers = append(h.workers, w)
+		value := h.values[i*h.layout.Length : (i+1)*h.layout.Length]
+		h.addWorker(h.layout.NewHead(value, h.headStreams(first+i)...))
+		h.workers[i].replicas.store()
 	}
 	return h, nil
+}
+
+// allocateHeads lays the heads out and allocates their factors, without workers.
+func allocateHeads(c config.Config, be compute.Backend, m *model.Model, first, count int) (h *heads, err error) {
+	h = &heads{config: c, backend: be, model: m, first: first}
+	if h.trained, h.grads, err = trainReplicas(c, m); err != nil {
+		return nil, err
+	}
+	if h.layout, err = layOut(c, m, baseOf(c, count)); err != nil {
+		return nil, err
+	}
+	h.values = m.Allocator().For(compute.TrainingMemory).Floats(count, h.layout.Length)
+	return h, nil
+}
+
+// addWorker makes the worker of the next head.
+func (h *heads) addWorker(head *lora.Head) {
+	c, alloc := h.config, h.model.Allocator()
+	w := &worker{number: h.first + len(h.workers), heads: []*lora.Head{head}, noise: newNoise(c.Model)}
+	p := parameters{value: head.Value, grad: head.Grad}
+	for _, l := range h.layout.Layers {
+		columns := [2]int{l.Layer.W.Cols, l.Rank}
+		if l.Layer == h.model.Classifier() {
+			columns = [2]int{}
+		}
+		decay := c.Merge.Decay != "weights" // algorithm.md, decay = "factors": pulls W towards W⁰
+		p.append(l.B-l.A, decay, columns[0])
+		p.append(l.BiasA-l.B, decay, columns[1])
+		p.append(l.End-l.BiasA, false, 0)
+	}
+	w.groups = []*paramGroup{newParamGroup(c, h.backend, alloc, p, 1)}
+	if len(h.trained) > 0 {
+		q := parameters{grad: h.grads}
+		for _, t := range h.trained {
+			q.append(t.Len(), t.Decay, hiddenColumns(h.model, t))
+		}
+		q.value = alloc.For(compute.TrainingMemory).Floats(q.length())
+		w.replicas = &replicas{trained: h.trained, value: q.value}
+		w.groups = append(w.groups, newParamGroup(c, h.backend, alloc, q, c.Replicas.LR/c.Optimizer.LR))
+	}
+	h.workers = append(h.workers, w)
 }
 
 // stackOf is how many heads are one, in every pass.
@@ -77,6 +98,8 @@ func stackOf(c config.Config) int {
 // baseOf says what effective weights add s·BA to, on a rank with so many heads of its own.
 func baseOf(c config.Config, own int) lora.Base {
 	switch {
+	case c.SharesBasis():
+		return lora.OriginBase
 	case c.Spec().Merges != method.Nothing && c.Merge.Reset != "none": // B'A' is always 0
 		return lora.MainWeightBase
 	case own > 1:
@@ -85,11 +108,8 @@ func baseOf(c config.Config, own int) lora.Base {
 	return lora.CachedBase
 }
 
-// layOut makes the configured replicas train, and lays out heads over the layers that are none.
-func layOut(c config.Config, m *model.Model, stack int, base lora.Base) (layout *lora.Layout, trained []model.Parameter, grads []float32, err error) {
-	if trained, grads, err = trainReplicas(c, m); err != nil {
-		return nil, nil, nil, err
-	}
+// layOut lays out heads over the layers that are not replicas.
+func layOut(c config.Config, m *model.Model, base lora.Base) (*lora.Layout, error) {
 	weights := map[string]bool{} // of linear layers that are replicas
 	for _, l := range m.Layers() {
 		weights[l.Name], _ = l.Trains()
@@ -104,25 +124,32 @@ func layOut(c config.Config, m *model.Model, stack int, base lora.Base) (layout 
 		}
 		return 0, 0, weights[layer]
 	}
-	layout, err = m.Layout(lora.Config{Rank: c.LoRA.Rank, Alpha: c.LoRA.Alpha, Init: c.LoRA.Init, Bias: c.LoRA.Bias,
-		Stack: stack, Base: base, Images: perPass(c),
-		Rule: rule})
+	layout, err := m.Layout(lora.Config{Rank: c.LoRA.Rank, Alpha: c.LoRA.Alpha, Init: c.LoRA.Init, Bias: c.LoRA.Bias, FreezeA: c.FreezesA(),
+		Stack: stackOf(c), Base: base, Images: perPass(c), Rule: rule})
 	if err != nil {
-		return nil, nil, nil, &config.Error{Problem: err.Error(), Err: err}
+		return nil, &config.Error{Problem: err.Error(), Err: err}
 	}
 	for i, ok := range matched {
 		if !ok {
-			return nil, nil, nil, &config.Error{Keys: []string{"lora.layers"}, Problem: fmt.Sprintf(
+			return nil, &config.Error{Keys: []string{"lora.layers"}, Problem: fmt.Sprintf(
 				"lora.layers: %q is the first match of no layer; layers have names such as %q", c.LoRA.Layers[i].Match, m.Layers()[0].Name)}
 		}
 	}
 	for _, l := range layout.Layers {
 		if _, bias := l.Layer.Trains(); c.LoRA.Bias && bias {
-			return nil, nil, nil, &config.Error{Keys: []string{"replicas.train", "lora.bias"}, Problem: fmt.Sprintf(
+			return nil, &config.Error{Keys: []string{"replicas.train", "lora.bias"}, Problem: fmt.Sprintf(
 				"replicas.train and lora.bias would both train the bias of layer %q: leave it out of replicas.train, or set lora.bias = false", l.Layer.Name)}
 		}
 	}
-	return layout, trained, grads, nil
+	return layout, nil
+}
+
+// headStreams returns the random streams from which a head begins: those of each head of a stack, or those of a shared basis.
+func (h *heads) headStreams(number int) []*rand.Rand {
+	if h.config.SharesBasis() {
+		return h.streams("basis", 0, 1)
+	}
+	return h.streams("head", number, stackOf(h.config))
 }
 
 // streams returns the random streams of a stack of heads from number on.
@@ -135,21 +162,12 @@ func (h *heads) streams(purpose string, number, stack int, ids ...uint64) (rngs 
 
 // trainReplicas makes the parameters that replicas.train names train.
 func trainReplicas(c config.Config, m *model.Model) ([]model.Parameter, []float32, error) {
-	used := make([]bool, len(c.Replicas.Train))
-	trained, grads := m.Train(func(name string) bool {
-		any := false
-		for i, pattern := range c.Replicas.Train {
-			if match(pattern, name) {
-				used[i], any = true, true
-			}
-		}
-		return any
-	})
-	for i, ok := range used {
-		if !ok {
+	trained, grads := m.Train(func(name string) bool { return matchAny(c.Replicas.Train, name) })
+	for _, pattern := range c.Replicas.Train {
+		if !slices.ContainsFunc(trained, func(p model.Parameter) bool { return match(pattern, p.Name) }) {
 			return nil, nil, &config.Error{Keys: []string{"replicas.train"}, Problem: fmt.Sprintf(
 				"replicas.train: %q matches no parameter that can train; the names are those of the exported model, such as %q",
-				c.Replicas.Train[i], m.Layers()[0].Name+".weight")}
+				pattern, m.Layers()[0].Name+".weight")}
 		}
 	}
 	return trained, grads, nil
@@ -197,7 +215,7 @@ func (h *heads) begin(merges int) (cleared int) {
 func (h *heads) initial(flat []float32, head, merges int) {
 	switch {
 	case merges == 0:
-		h.layout.DrawA(flat, h.streams("head", head, 1)...)
+		h.layout.DrawA(flat, h.headStreams(head)...)
 	case h.config.Merge.Reset == "ab":
 		h.layout.DrawA(flat, h.streams("reset", head, 1, uint64(merges))...)
 	}

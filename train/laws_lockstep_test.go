@@ -182,7 +182,7 @@ func wrongBits(ranks int) []wrongBit {
 		{"lte", decays, linear, ".weight"}, // W⁰ takes up a share of W
 		{"lte", replicated, replica, ""},
 		{"lte", replicated, bias, ""},
-		{"lte", replicated, func(tr *Trainer) []float32 { return tr.algorithm.(*lte).replicas.merged }, ""},
+		{"lte", replicated, func(tr *Trainer) []float32 { return tr.algorithm.(*lte).replicas.merged.value }, ""},
 		{"full", plain, linear, ".weight"},
 		{"full", plain, moment(0, 0), ".weight"},
 		{"full", plain, moment(0, 1), ".weight"},

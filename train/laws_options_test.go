@@ -35,12 +35,16 @@ func eightHeads(t *testing.T, w collective.Group) {
 			{"bf16", func(c *config.Config) { c.Exchange.Wire, c.LoRA.Bias = "bf16", true }},
 			{"adamw", func(c *config.Config) { c.Optimizer = tinyConfig("lte").Optimizer }},
 			{"replicas", func(c *config.Config) { everyKind(c); c.EMA.Decay = 0.9 }},
+			{"shared basis", func(c *config.Config) { c.LoRA.Basis, c.LoRA.TrainA = "shared", false }},
 		} {
+			if with.name == "shared basis" && reset != "none" {
+				continue
+			}
 			exact := reset != "none" || w.Size() < eight
 			if (with.name == "adamw" || with.name == "int4" || with.name == "bf16") && !exact { // rounding may go another way
 				continue
 			}
-			exact = exact && (with.name != "replicas" || w.Size() == 1)
+			exact = exact && (with.name != "replicas" && with.name != "shared basis" || w.Size() == 1) // means are over ranks
 			c := tinyConfig("lte")
 			gentle(&c)
 			c.LoRA.Heads, c.Merge.Reset = eight, reset

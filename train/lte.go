@@ -27,14 +27,18 @@ type ownHeads struct {
 
 func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model, route *merge.Route) (*lte, error) {
 	own := c.LoRA.Heads / g.Size()
-	h, err := newHeads(c, be, m, g.Rank()*own, own, 1, baseOf(c, own))
+	h, err := newHeads(c, be, m, g.Rank()*own, own)
 	if err != nil {
 		return nil, err
 	}
 	l := &lte{ownHeads: ownHeads{heads: h}, checker: newLockstepChecker(g.For(collective.Control), m)}
 	var last [][]float32
 	for _, w := range h.workers {
-		last = append(last, w.heads[0].Merged)
+		if c.SharesBasis() {
+			last = append(last, w.heads[0].Value)
+		} else {
+			last = append(last, w.heads[0].Merged)
+		}
 	}
 	o := MergeOptions(c, h.layout, own)
 	o.Backend, o.Route, o.Initial = be, route, h.initial
@@ -44,7 +48,7 @@ func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.M
 	if l.merger, err = merge.New(g, weightsGroup(c, g), last, o); err != nil {
 		return nil, err
 	}
-	l.replicas, err = newReplicaMean(g.For(collective.Merging), h.workers)
+	l.replicas, err = newReplicaMean(m.Allocator(), g.For(collective.Merging), h.workers)
 	return l, err
 }
 
@@ -52,7 +56,7 @@ func newLTE(c config.Config, g *collective.Meter, be compute.Backend, m *model.M
 func MergeOptions(c config.Config, layout *lora.Layout, own int) merge.Options {
 	o := merge.Options{Layout: layout, Own: own, All: c.LoRA.Heads, Share: 1 / float32(c.LoRA.Heads),
 		Wire: merge.Wire(c.Exchange.Wire), Zstd: c.Exchange.Zstd, Momentum: c.Merge.Momentum, Overlap: c.Exchange.Overlap,
-		Resets: c.Merge.Reset != "none", KeepsA: c.Merge.Reset == "b", Choice: TransportChoice(c)}
+		Resets: c.Merge.Reset != "none", KeepsA: c.Merge.Reset == "b", Shared: c.SharesBasis(), Choice: TransportChoice(c)}
 	if c.Merge.Combine == "sum" {
 		o.Share = 1
 	}
@@ -148,7 +152,7 @@ func (l *lte) state(s *state) {
 	s.Own.Int("moments_cleared", &l.cleared)
 	l.heads.state(s, &s.Own)
 	if l.replicas != nil {
-		s.Shared.Floats("replicas", l.replicas.merged)
+		s.Shared.Floats("replicas", l.replicas.merged.value)
 	}
 	l.merger.State(&s.State, s.measured)
 }

@@ -28,20 +28,28 @@ func newProbe(c config.Measure, set *data.Set, m *model.Model) (*probe, error) {
 	if c.Every <= 0 {
 		return nil, nil
 	}
-	p := &probe{images: spread{set.Train, min(c.Images, set.Train.Len())}}
-	for _, l := range m.Layers() {
-		if matchAny(c.Layers, l.Name) {
-			p.layers = append(p.layers, l)
-			origin := make([]float32, l.W.Len())
-			l.W.CopyTo(origin)
-			p.origins = append(p.origins, origin)
-		}
+	p := allocateProbe(c, m)
+	p.images = spread{set.Train, min(c.Images, set.Train.Len())}
+	for i, l := range p.layers {
+		l.W.CopyTo(p.origins[i])
 	}
 	if p.layers == nil {
 		return nil, &config.Error{Keys: []string{"measure.layers"}, Problem: fmt.Sprintf(
 			"measure.layers: %q match no layer; layers have names such as %q", c.Layers, m.Layers()[0].Name)}
 	}
 	return p, nil
+}
+
+// allocateProbe allocates W⁰ of the layers that are measured.
+func allocateProbe(c config.Measure, m *model.Model) *probe {
+	p := &probe{}
+	for _, l := range m.Layers() {
+		if matchAny(c.Layers, l.Name) {
+			p.layers = append(p.layers, l)
+			p.origins = append(p.origins, m.Allocator().Floats(l.W.Rows, l.W.Cols))
+		}
+	}
+	return p
 }
 
 // spread is that many of the images, evenly spaced: image sets are sorted by class.

@@ -31,7 +31,7 @@ type muon struct {
 // muonScale makes the root mean square of an update that of AdamW's, about 0.2 (Liu et al., section 2.2).
 const muonScale = 0.2
 
-func newMuon(c config.Optimizer, be compute.Backend, p parameters) *muon {
+func newMuon(c config.Optimizer, be compute.Backend, alloc compute.Allocator, p parameters) *muon {
 	o := &muon{config: c, backend: be, p: parameters{value: p.value, grad: p.grad}, rate: c.AdamWLR / c.LR}
 	rest := parameters{value: p.value, grad: p.grad}
 	moments, side := 0, 0
@@ -43,8 +43,8 @@ func newMuon(c config.Optimizer, be compute.Backend, p parameters) *muon {
 		o.p.spans = append(o.p.spans, s)
 		moments, side = moments+s.length(), max(side, min(s.rows(), s.columns))
 	}
-	o.momentum, o.scratch = make([]float32, moments), make([]float32, 4*side*side)
-	o.adamW = newAdamW(c, be, rest)
+	o.momentum, o.scratch = alloc.Floats(moments), alloc.Floats(4, side, side)
+	o.adamW = newAdamW(c, be, alloc, rest)
 	return o
 }
 

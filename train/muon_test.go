@@ -9,6 +9,7 @@ import (
 
 	"lte/checkpoint"
 	"lte/collective"
+	"lte/compute"
 	"lte/config"
 )
 
@@ -33,7 +34,7 @@ func TestMuonAsTorch(t *testing.T) {
 				n := len(r.Initial)
 				p := parameters{slices.Clone(r.Initial), make([]float32, n), []span{{0, n, true, r.Cols}}}
 				c := config.Optimizer{Name: "muon", LR: 1, AdamWLR: 1, Muon: v.Momentum, WeightDecay: v.Decay}
-				o := newOptimizer(c, backend(t, name, 1), p)
+				o := newOptimizer(c, backend(t, name, 1), compute.Heap(compute.Float32), p)
 				for i, g := range r.Grads {
 					clip := float64(int(1) << i) // undone by the optimizer, exactly
 					for j, x := range g {
@@ -74,7 +75,7 @@ func TestMuonOfIllConditionedMatrices(t *testing.T) {
 			}
 			want := orthogonalTwin(u, m, n)
 			p := parameters{make([]float32, m*n), slices.Clone(u), []span{{0, m * n, false, n}}}
-			newOptimizer(config.Optimizer{Name: "muon", LR: 1, AdamWLR: 1}, backend(t, name, 1), p).step(1, 1)
+			newOptimizer(config.Optimizer{Name: "muon", LR: 1, AdamWLR: 1}, backend(t, name, 1), compute.Heap(compute.Float32), p).step(1, 1)
 			scale := -0.2 * math.Sqrt(float64(max(m, n)))
 			for i := range want {
 				want[i] *= scale
@@ -138,7 +139,7 @@ func TestMuonOfDegenerateGradients(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, be := range backends() {
 				p := parameters{make([]float32, m*n), make([]float32, m*n), []span{{0, m * n, true, n}}}
-				o := newOptimizer(config.Optimizer{Name: "muon", LR: 1, AdamWLR: 1, Muon: 0.95}, backend(t, be, 1), p)
+				o := newOptimizer(config.Optimizer{Name: "muon", LR: 1, AdamWLR: 1, Muon: 0.95}, backend(t, be, 1), compute.Heap(compute.Float32), p)
 				for range 3 {
 					for i := range p.grad {
 						p.grad[i] = of(i)

@@ -18,22 +18,15 @@ type optimizer interface {
 	state(t *checkpoint.Tensors, name string)
 }
 
-func newOptimizer(c config.Optimizer, be compute.Backend, p parameters) optimizer {
+func newOptimizer(c config.Optimizer, be compute.Backend, alloc compute.Allocator, p parameters) optimizer {
+	alloc = alloc.For(compute.TrainingMemory)
 	switch c.Name {
 	case "muon":
-		return newMuon(c, be, p)
+		return newMuon(c, be, alloc, p)
 	case "sgd":
-		return &sgd{config: c, backend: be, p: p.joined(), buffer: make([]float32, p.length())}
+		return &sgd{config: c, backend: be, p: p.joined(), buffer: alloc.Floats(p.length())}
 	}
-	return newAdamW(c, be, p)
-}
-
-// length is the number of values in spans.
-func (p parameters) length() (n int) {
-	for _, s := range p.spans {
-		n += s.length()
-	}
-	return n
+	return newAdamW(c, be, alloc, p)
 }
 
 // joined makes spans of which one follows the other one, if weight decay treats them alike.
@@ -59,8 +52,8 @@ type adamW struct {
 	t       int       // steps done
 }
 
-func newAdamW(c config.Optimizer, be compute.Backend, p parameters) *adamW {
-	return &adamW{config: c, backend: be, p: p.joined(), m: make([]float32, p.length()), v: make([]float32, p.length())}
+func newAdamW(c config.Optimizer, be compute.Backend, alloc compute.Allocator, p parameters) *adamW {
+	return &adamW{config: c, backend: be, p: p.joined(), m: alloc.Floats(p.length()), v: alloc.Floats(p.length())}
 }
 
 func (o *adamW) step(lr, clip float64) {

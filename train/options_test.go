@@ -293,7 +293,7 @@ func asNew(t *testing.T, tr *Trainer) {
 		p.grad[i] = float32(i%7) - 3
 	}
 	q := parameters{value: slices.Clone(p.value), grad: p.grad, spans: p.spans}
-	newOptimizer(tr.config.Optimizer, tr.backend, q).step(0.01, 1)
+	newOptimizer(tr.config.Optimizer, tr.backend, tr.model.Allocator(), q).step(0.01, 1)
 	p.step(0.01, 1)
 	bits(t, "the next step", p.value, q.value)
 }
@@ -383,7 +383,7 @@ func TestLoRABias(t *testing.T) {
 	tr.config.Optimizer.WeightDecay = 0.5
 	was := slices.Clone(h.Value)
 	p := parameters{value: h.Value, grad: make([]float32, len(h.Value)), spans: w.groups[0].spans}
-	newOptimizer(tr.config.Optimizer, tr.backend, p).step(0.1, 1)
+	newOptimizer(tr.config.Optimizer, tr.backend, tr.model.Allocator(), p).step(0.1, 1)
 	for _, l := range layout.Layers {
 		f, g := l.Factors(h.Value), l.Factors(was)
 		bits(t, "b_A after decay", f.BiasA, g.BiasA)

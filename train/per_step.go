@@ -43,7 +43,7 @@ func newPerStep(c config.Config, g *collective.Meter, be compute.Backend, m *mod
 	p := &perStep{config: c, control: g.For(collective.Control), backend: be, model: m, merges: spec.Merges == method.Head}
 	if spec.HasHeads() {
 		var err error
-		if p.heads, err = newHeads(c, be, m, 0, 1, stackOf(c), baseOf(c, 1)); err != nil {
+		if p.heads, err = newHeads(c, be, m, 0, 1); err != nil {
 			return nil, err
 		}
 		p.worker = p.heads.workers[0]
@@ -51,13 +51,19 @@ func newPerStep(c config.Config, g *collective.Meter, be compute.Backend, m *mod
 	} else {
 		p.worker = newWeights(c, be, m, g.Rank())
 	}
-	p.message = make([]float32, p.worker.trained()+1)
-	var err error
-	if p.mean, err = collective.NewMean(g.For(collective.Gradients), len(p.message)); err != nil {
-		return nil, err
-	}
 	p.checker = newLockstepChecker(p.control, m)
-	return p, nil
+	return p, p.allocate(g.For(collective.Gradients))
+}
+
+// allocate allocates the message, and the buffers of its mean.
+func (p *perStep) allocate(g collective.Group) (err error) {
+	if g.Size() == 1 {
+		return nil
+	}
+	n := p.worker.trained() + 1
+	p.message = collective.AllocatorOf(g).Floats(n)
+	p.mean, err = collective.NewMean(g, n)
+	return err
 }
 
 func (p *perStep) workers() []*worker { return []*worker{p.worker} }

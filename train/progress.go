@@ -103,7 +103,9 @@ func (h *heads) state(s *state, to *checkpoint.Tensors) {
 	for i, w := range h.workers {
 		name := headName(h.first + i)
 		to.Floats(name+".factors", w.heads[0].Value)
-		to.Floats(name+".merged", w.heads[0].Merged)
+		if merged := w.heads[0].Merged; merged != nil {
+			to.Floats(name+".merged", merged)
+		}
 		if w.replicas != nil {
 			to.Floats(name+".replicas", w.replicas.value)
 		}

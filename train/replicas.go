@@ -2,6 +2,7 @@ package train
 
 import (
 	"lte/collective"
+	"lte/compute"
 	"lte/model"
 )
 
@@ -11,17 +12,27 @@ type replicas struct {
 	value   []float32 // one after another
 }
 
-// load makes the model compute with the worker's values.
+// load makes the model compute with the values.
 func (r *replicas) load() {
-	if r != nil {
-		loadReplicas(r.trained, r.value)
+	if r == nil {
+		return
+	}
+	rest := r.value
+	for _, p := range r.trained {
+		p.Value.CopyFrom(rest[:p.Len()])
+		rest = rest[p.Len():]
 	}
 }
 
-func loadReplicas(trained []model.Parameter, value []float32) {
-	for _, p := range trained {
-		p.Value.CopyFrom(value[:p.Len()])
-		value = value[p.Len():]
+// store makes the values those of the model.
+func (r *replicas) store() {
+	if r == nil {
+		return
+	}
+	rest := r.value
+	for _, p := range r.trained {
+		p.Value.CopyTo(rest[:p.Len()])
+		rest = rest[p.Len():]
 	}
 }
 
@@ -29,17 +40,19 @@ func loadReplicas(trained []model.Parameter, value []float32) {
 type replicaMean struct {
 	workers []*worker
 	mean    *collective.Mean
-	merged  []float32 // the replicas of the last merge
+	merged  replicas // those of the last merge
 }
 
 // newReplicaMean returns nil if the workers have no replicas.
-func newReplicaMean(g collective.Group, workers []*worker) (r *replicaMean, err error) {
+func newReplicaMean(alloc compute.Allocator, g collective.Group, workers []*worker) (r *replicaMean, err error) {
 	first := workers[0].replicas
 	if first == nil {
 		return nil, nil
 	}
-	r = &replicaMean{workers: workers, merged: append([]float32(nil), first.value...)}
-	r.mean, err = collective.NewMean(g, len(r.merged))
+	n := workers[0].groups[1].length()
+	r = &replicaMean{workers: workers, merged: replicas{first.trained, alloc.For(compute.TrainingMemory).Floats(n)}}
+	copy(r.merged.value, first.value)
+	r.mean, err = collective.NewMean(g, n)
 	return r, err
 }
 
@@ -48,18 +61,19 @@ func (r *replicaMean) average() error {
 	if r == nil {
 		return nil
 	}
-	for i := range r.merged {
+	merged := r.merged.value
+	for i := range merged {
 		sum := 0.0
 		for _, w := range r.workers {
 			sum += float64(w.replicas.value[i])
 		}
-		r.merged[i] = float32(sum / float64(len(r.workers)))
+		merged[i] = float32(sum / float64(len(r.workers)))
 	}
-	if err := r.mean.Average(r.merged); err != nil {
+	if err := r.mean.Average(merged); err != nil {
 		return err
 	}
 	for _, w := range r.workers {
-		copy(w.replicas.value, r.merged)
+		copy(w.replicas.value, merged)
 	}
 	r.load()
 	return nil
@@ -68,6 +82,6 @@ func (r *replicaMean) average() error {
 // load makes the model's replicas those of the last merge.
 func (r *replicaMean) load() {
 	if r != nil {
-		loadReplicas(r.workers[0].replicas.trained, r.merged)
+		r.merged.load()
 	}
 }

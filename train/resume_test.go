@@ -68,6 +68,15 @@ var journeys = []struct {
 	{"lte, rows in int8", "lte", func(c *config.Config, ranks int) {
 		c.Exchange.Transport, c.Exchange.Wire, c.LoRA.Heads = "rows", "int8", 2*ranks
 	}},
+	{"lte, shared basis", "lte", func(c *config.Config, ranks int) {
+		all(c, ranks)
+		c.LoRA.Basis, c.LoRA.TrainA, c.LoRA.Heads, c.Merge.Momentum, c.Exchange.Wire = "shared", false, 2*ranks, 0.5, "int2"
+	}},
+	{"lte, shared basis that trains, overlap in int8", "lte", func(c *config.Config, ranks int) {
+		c.LoRA.Basis, c.LoRA.Heads, c.Exchange.Overlap, c.Exchange.Wire, c.Exchange.Zstd = "shared", 2*ranks, true, "int8", true
+	}},
+	{"lte, Muon", "lte", func(c *config.Config, _ int) { c.Optimizer.Name, c.LoRA.Bias = "muon", true }},
+	{"full, Muon", "full", func(c *config.Config, _ int) { c.Optimizer.Name = "muon" }},
 	{"lte, products in bf16", "lte", func(c *config.Config, _ int) { c.Compute.DType = "bf16" }},
 }
 

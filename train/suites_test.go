@@ -41,6 +41,7 @@ var suites = []suite{
 	{"overlap", []int{1, 2, 3, 4, 8}, []grouptest.Law{
 		{Name: "W is one interval late", Body: oneIntervalLate},
 		{Name: "one head learns as if it were not merged", Body: overlapOfOne},
+		{Name: "a shared basis begins with the mean", Body: sharedBasis},
 		{Name: "an interval trains while an exchange is pending", Body: trainsMeanwhile},
 		{Name: "not a number", Body: overlapNotANumber},
 	}},

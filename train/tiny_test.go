@@ -62,7 +62,7 @@ func tinyConfig(method string) config.Config {
 	c.Run = config.Run{LogEvery: 3}
 	c.Data = config.Data{Share: "split", Kind: "auto", TestPart: 0.2, Resize: "bicubic", Keep: 1, Norm: "auto", RRC: "off", Area: 1, Aspect: 1, MixProb: 1}
 	c.Model = config.Model{Kind: "vit", TokenMLP: 6, Patch: 2, Depth: 1, Width: 8, MLP: 12, Heads: 2, Positions: "learned"}
-	c.LoRA = config.LoRA{Rank: 2, Alpha: 4, Init: "orthogonal"}
+	c.LoRA = config.LoRA{Rank: 2, Alpha: 4, Init: "orthogonal", Basis: "own", TrainA: true}
 	c.Merge = config.Merge{Every: 3, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors"}
 	c.Exchange = config.Exchange{Wire: "fp32", Transport: "factors", ShareMemory: true}
 	c.Replicas = config.Replicas{Sync: "auto"}
@@ -70,7 +70,7 @@ func tinyConfig(method string) config.Config {
 	c.EMA = config.EMA{}
 	c.Measure.Every = 0
 	c.Train = config.Train{Steps: 9, Batch: 4, Accumulate: 1, EvalBatch: 8, LabelSmoothing: 0.1}
-	c.Optimizer = config.Optimizer{Name: "adamw", LR: 0.01, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, Momentum: 0.9,
+	c.Optimizer = config.Optimizer{Name: "adamw", LR: 0.01, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, Momentum: 0.9, Muon: 0.95,
 		WeightDecay: 0.01, ClipNorm: 1}
 	c.Schedule = config.Schedule{Kind: "cosine", Warmup: 2, MinLR: 0.001}
 	c.Compute = config.Compute{Backend: "auto", DType: "f32", Threads: 1}
@@ -127,19 +127,17 @@ func restart(tr *Trainer) {
 		for _, h := range w.heads {
 			h.Rebase()
 		}
-		if r := w.replicas; r != nil {
-			at := 0
-			for _, p := range r.trained {
-				at += copy(r.value[at:], p.Value.Float32())
-			}
-		}
+		w.replicas.store()
+	}
+	if m, ok := tr.algorithm.(*averaged); ok {
+		copy(m.merged, tr.model.Flat())
 	}
 	if m, ok := tr.algorithm.(*lte); ok {
 		if m.merger.FormsWeights() {
 			m.merger.OriginFromWeights()
 		}
 		if m.replicas != nil {
-			copy(m.replicas.merged, m.heads.workers[0].replicas.value)
+			copy(m.replicas.merged.value, m.heads.workers[0].replicas.value)
 		}
 	}
 	if tr.average != nil {

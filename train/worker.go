@@ -67,8 +67,19 @@ type span struct {
 func (s span) length() int { return s.to - s.from }
 func (s span) rows() int   { return s.length() / s.columns }
 
-// append adds a parameter after the others.
+// length is the number of values in the spans.
+func (p parameters) length() (n int) {
+	for _, s := range p.spans {
+		n += s.length()
+	}
+	return n
+}
+
+// append adds a parameter, unless it is empty, after the others.
 func (p *parameters) append(length int, decay bool, columns int) {
+	if length == 0 {
+		return
+	}
 	from := 0
 	if n := len(p.spans); n > 0 {
 		from = p.spans[n-1].to
@@ -76,8 +87,8 @@ func (p *parameters) append(length int, decay bool, columns int) {
 	p.spans = append(p.spans, span{from, from + length, decay, columns})
 }
 
-func newParamGroup(c config.Config, be compute.Backend, p parameters, rate float64) *paramGroup {
-	return &paramGroup{parameters: p, optimizer: newOptimizer(c.Optimizer, be, p), rate: rate}
+func newParamGroup(c config.Config, be compute.Backend, alloc compute.Allocator, p parameters, rate float64) *paramGroup {
+	return &paramGroup{parameters: p, optimizer: newOptimizer(c.Optimizer, be, alloc, p), rate: rate}
 }
 
 // newWeights makes the worker that trains all weights of the model in place.
@@ -87,7 +98,7 @@ func newWeights(c config.Config, be compute.Backend, m *model.Model, rank int) *
 	for _, q := range trained {
 		p.append(q.Len(), q.Decay, hiddenColumns(m, q))
 	}
-	return &worker{number: rank, noise: newNoise(c.Model), groups: []*paramGroup{newParamGroup(c, be, p, 1)}}
+	return &worker{number: rank, noise: newNoise(c.Model), groups: []*paramGroup{newParamGroup(c, be, m.Allocator(), p, 1)}}
 }
 
 // norm is the 2-norm of the gradient of all that the worker trains.
@@ -113,7 +124,7 @@ func (w *worker) clearMoments() int { return w.groups[0].clear() }
 func (w *worker) trained() int {
 	n := 0
 	for _, p := range w.groups {
-		n += len(p.value)
+		n += p.length()
 	}
 	return n
 }

@@ -50,8 +50,8 @@ type Task struct {
 	Advice  string            // what else helps; may be empty
 }
 
-// run is the training run of a configuration on images of that set's sizes. setBytes is the memory of the data set itself.
-func run(c config.Config, ranks, perNode int, set *data.Set, setBytes func(config.Config) float64) Task {
+// run is the training run of a configuration on images of that set's sizes, whose data set takes so many bytes.
+func run(c config.Config, ranks, perNode int, set *data.Set, bytes float64) Task {
 	names := map[string]string{plan.ImageKey: "data.size", plan.ClassesKey: "the number of classes"}
 	synthetic := c.Data.Kind == "synthetic"
 	if synthetic {
@@ -66,7 +66,7 @@ func run(c config.Config, ranks, perNode int, set *data.Set, setBytes func(confi
 	}
 	return Task{Name: "the run", Config: c, Set: set, Ranks: ranks, PerNode: perNode, Names: names, Count: func(c config.Config, set *data.Set) (f Footprint, err error) {
 		f.Run, err = plan.Footprint(c, ranks, perNode, set)
-		f.ExtraFor, f.Extra = dataSet, setBytes(c)
+		f.ExtraFor, f.Extra = dataSet, bytes
 		return f, err
 	}}
 }
@@ -80,19 +80,15 @@ const orderBytes = 8
 // CheckSizes is an error, on all ranks, if a run does not fit into memory by the sizes that are known before its data set is opened.
 // Other errors of the configuration are left to later checks. perNode is the number of ranks that share memory with this one.
 func CheckSizes(g collective.Group, perNode int, c config.Config) error {
-	set := &data.Set{Shape: data.Shape{Channels: 1, Height: c.Data.Size, Width: c.Data.Size}, Classes: 1} // at least
+	set, bytes := &data.Set{Shape: data.Shape{Channels: 1, Height: c.Data.Size, Width: c.Data.Size}, Classes: 1}, 0.0 // at least
 	if y := c.Synthetic; c.Data.Kind == "synthetic" {
 		set.Classes, set.Shape = y.Classes, data.Shape{Channels: y.Channels, Height: cmp.Or(c.Data.Size, y.Height), Width: cmp.Or(c.Data.Size, y.Width)}
+		bytes = float64(y.Channels*y.Height*y.Width) + orderBytes*float64(y.Images)
 	}
 	if set.Height == 0 {
 		return nil
 	}
-	t := run(c, g.Size(), perNode, set, func(c config.Config) float64 {
-		if y := c.Synthetic; c.Data.Kind == "synthetic" {
-			return float64(y.Channels*y.Height*y.Width) + orderBytes*float64(y.Images)
-		}
-		return 0
-	})
+	t := run(c, g.Size(), perNode, set, bytes)
 	count := t.Count
 	t.Count = func(c config.Config, set *data.Set) (Footprint, error) {
 		f, err := count(c, set)
@@ -106,7 +102,7 @@ func CheckSizes(g collective.Group, perNode int, c config.Config) error {
 
 // CheckRun is an error, on all ranks, if a run on an open data set does not fit into memory.
 func CheckRun(g collective.Group, perNode int, c config.Config, set *data.Set) error {
-	return run(c, g.Size(), perNode, set, func(config.Config) float64 { return orderBytes * float64(set.Train.Len()) }).Check(g)
+	return run(c, g.Size(), perNode, set, orderBytes*float64(set.Train.Len())).Check(g)
 }
 
 // Check is an error, on all ranks of the group, unless the task's footprint fits into the memory that each of them may use.
