@@ -16,7 +16,7 @@ const (
 	CachedBase     Base = iota // a copy for each head, formed at merges
 	RecomputedBase             // no copy: W_k is formed of W and both products; for one of several heads of a rank
 	MainWeightBase             // W itself: B'A' is always 0, as every merge resets
-	OriginBase                 // W⁰, of Layout.Origins, for all heads: each merge gives them all the same factors, with W = W⁰ + s·BA
+	OriginBase                 // W⁰, of Layout.SetOrigins, for all heads: each merge gives them all the same factors, with W = W⁰ + s·BA
 )
 
 // Origin is what a layer's W and b are formed from: W⁰ (out, in), and b⁰ (out) where heads have biases.
@@ -102,7 +102,7 @@ func (a *Adapter) from() compute.Weights {
 	case CachedBase:
 		return compute.Float32Weights(a.base.weight.Rows, a.base.weight.Cols, a.base.weight.Data)
 	case OriginBase:
-		if o, ok := a.layout.Origins[a.layer]; ok {
+		if o, ok := a.layout.origins[a.layer]; ok {
 			return o.W
 		}
 	}
@@ -158,7 +158,7 @@ func (a *Adapter) formBias(dst []float32) {
 	case CachedBase:
 		from = a.base.bias
 	case OriginBase:
-		from = a.layout.Origins[a.layer].B
+		from = a.layout.origins[a.layer].B
 	}
 	copy(dst, from)
 	if a.layout.config.Base == RecomputedBase {

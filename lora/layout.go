@@ -33,8 +33,8 @@ type Config struct {
 type Layout struct {
 	Layers  []LayerSlot // of the layers that carry the head, input to output
 	Length  int
-	Origins map[*nn.Linear]Origin // of OriginBase
 	config  Config
+	origins map[*nn.Linear]Origin // of OriginBase
 	work    scratch
 	backend compute.Backend
 	alloc   compute.Allocator
@@ -127,6 +127,14 @@ func NewLayout(layers []*nn.Linear, backend compute.Backend, alloc compute.Alloc
 
 // Base is that of the layout's heads.
 func (l *Layout) Base() Base { return l.config.Base }
+
+// SetOrigins says what heads of OriginBase add to, one for each of Layers.
+func (l *Layout) SetOrigins(origins []Origin) {
+	l.origins = map[*nn.Linear]Origin{}
+	for i, p := range l.Layers {
+		l.origins[p.Layer] = origins[i]
+	}
+}
 
 // shortest is the largest rank that every layer whose sides the configuration sets allows.
 func shortest(layers []*nn.Linear, short int) int {

@@ -7,7 +7,6 @@ import (
 	"lte/collective"
 	"lte/compute"
 	"lte/lora"
-	"lte/nn"
 
 	"gonum.org/v1/gonum/blas"
 )
@@ -148,10 +147,7 @@ func (m *Merger) allocate(group collective.Group, transports []Transport) (err e
 		if m.origins, err = newOrigins(beside, m.Layout); err != nil {
 			return fmt.Errorf("memory for W⁰: %w", err)
 		}
-		m.Layout.Origins = map[*nn.Linear]lora.Origin{}
-		for i, slot := range m.Layout.Layers {
-			m.Layout.Origins[slot.Layer] = m.origins[i]
-		}
+		m.Layout.SetOrigins(m.origins)
 	}
 	if m.Momentum > 0 && !m.Shared {
 		if m.momentum, err = newMomentum(m.Momentum, beside, exchange, m.Layout, sharers); err != nil {

@@ -18,7 +18,7 @@ import (
 func TestStrategiesAreOneFunction(t *testing.T) {
 	type result struct {
 		logits, grad, weights []float32
-		origins               map[string]lora.Origin // the cached bases
+		origins               []lora.Origin // the cached bases
 	}
 	for _, bias := range []bool{false, true} {
 		models(t, func(t *testing.T, c Config, b compute.Backend) {
@@ -28,16 +28,15 @@ func TestStrategiesAreOneFunction(t *testing.T) {
 			run := func(base lora.Base, strategy func(a *lora.Adapter)) result {
 				v := lively(t, c, b)
 				h := livelyHeadOf(t, v, lora.Config{Base: base, Bias: bias})
-				origins := map[string]lora.Origin{}
-				for _, l := range v.Layers() {
-					if w, bias := h.Adapter(l).Base(); base == lora.CachedBase {
-						origins[l.Name] = lora.Origin{W: compute.Float32Weights(l.W.Rows, l.W.Cols, w), B: bias}
-					} else if base == lora.OriginBase {
-						if h.Layout.Origins == nil {
-							h.Layout.Origins = map[*nn.Linear]lora.Origin{}
-						}
-						h.Layout.Origins[l] = want.origins[l.Name]
+				var origins []lora.Origin
+				switch base {
+				case lora.CachedBase:
+					for _, l := range v.Layers() {
+						w, b := h.Adapter(l).Base()
+						origins = append(origins, lora.Origin{W: compute.Float32Weights(l.W.Rows, l.W.Cols, w), B: b})
 					}
+				case lora.OriginBase:
+					h.Layout.SetOrigins(want.origins)
 				}
 				if base == lora.MainWeightBase { // W is there what the others' own base is
 					for _, p := range h.Layout.Layers {
