@@ -30,6 +30,12 @@ var elasticRuns = []struct {
 	{"biases, decay of weights, an average", false, func(c *config.Config) { c.LoRA.Bias, c.Merge.Decay, c.EMA.Decay = true, "weights", 0.9 }},
 	{"overlap", false, func(c *config.Config) { c.Exchange.Overlap = true }},
 	{"overlap in int8", false, func(c *config.Config) { c.Exchange.Overlap, c.Exchange.Wire = true, "int8" }},
+	{"shared basis", false, func(c *config.Config) {
+		c.LoRA.Basis, c.LoRA.TrainA, c.LoRA.Alpha, c.Merge.Momentum = "shared", false, 1, 0.5
+	}},
+	{"shared basis that trains, overlap", false, func(c *config.Config) {
+		c.LoRA.Basis, c.LoRA.Alpha, c.Exchange.Overlap = "shared", 1, true
+	}},
 	{"bf16", false, func(c *config.Config) { c.Exchange.Wire = "bf16" }},
 	{"int8, b", true, func(c *config.Config) { c.Exchange.Wire, c.Merge.Reset = "int8", "b" }},
 	{"int8, ab", true, func(c *config.Config) { c.Exchange.Wire, c.Merge.Reset = "int8", "ab" }},
@@ -144,6 +150,15 @@ func begins(t *testing.T, what string, l *lte, w *worker) {
 	l.layout.DrawA(want, l.streams("head", w.number, 1)...)
 	if l.merger.Merges() > 0 && l.config.Merge.Reset == "ab" {
 		l.initial(want, w.number, l.merger.Merges())
+	}
+	if l.config.SharesBasis() { // as all heads begin
+		for _, p := range l.layout.Layers {
+			f, mean := p.Factors(want), l.merger.HeadFactors(p)[0]
+			copy(f.A.Data, mean.A.Data)
+			copy(f.B.Data, mean.B.Data)
+		}
+		near(t, what+"factors", w.heads[0].Value, want, 0)
+		return
 	}
 	near(t, what+"factors", w.heads[0].Value, want, 0)
 	near(t, what+"merged", w.heads[0].Merged, want, 0)
