@@ -30,18 +30,24 @@ type Mean struct {
 	next           []float32 // ŷ, in the node's memory
 	value, block   vector    // x_p, and this rank's block of y; their estimates are x̄ − e
 	parts          []float32 // (ranks, block): every rank's x̂ of the block
-	scatter        *collective.Blocks
-	sendBuf        []byte // of the Allgather: a block, then a status
-	recvBuf        []byte // (ranks, message), in the node's memory
-	statuses       []Status
+	meanMessages
+}
+
+// meanMessages are the buffers of the messages, and the statuses that they bring.
+type meanMessages struct {
+	scatter  *collective.Blocks
+	sendBuf  []byte // of the Allgather: a block, then a status
+	recvBuf  []byte // (ranks, message), in the node's memory
+	statuses []Status
 }
 
 // NewMean makes a mean of vectors of that length, own on each rank. The arguments are the same on all ranks. x̄ begins as zeros.
 func NewMean(g collective.Group, length, own int, w Wire, momentum float64) (*Mean, error) {
 	a, ranks := collective.AllocatorOf(g), g.Size()
 	block, messages := share(length, 0, ranks).length(), MeanMessages(length, ranks, w) // of the first rank: none has more
-	m := &Mean{group: g, wire: w, length: length, own: own, momentum: momentum, statuses: make([]Status, ranks), mean: a.Floats(length),
-		value: newVector(a, length, w), block: newVector(a, block, w), parts: a.Floats(ranks, block), sendBuf: a.Bytes(messages[1].Block)}
+	m := &Mean{group: g, wire: w, length: length, own: own, momentum: momentum, mean: a.Floats(length),
+		value: newVector(a, length, w), block: newVector(a, block, w), parts: a.Floats(ranks, block),
+		meanMessages: meanMessages{sendBuf: a.Bytes(messages[1].Block), statuses: make([]Status, ranks)}}
 	if momentum > 0 {
 		m.velocity = a.Floats(length)
 	}
