@@ -142,7 +142,7 @@ func (c Config) checkBasis() error {
 	}{
 		{!shared && !c.LoRA.TrainA, "lora.train_a", "a head whose basis is its own trains it; set true, or lora.basis = \"shared\""},
 		{shared && !c.LoRA.TrainA && c.LoRA.Bias, "lora.bias", "a frozen A has no bias; set false, or lora.train_a = true"},
-		{shared && (c.Merge.Reset == "b" || c.Merge.Reset == "ab"), "merge.reset", "its heads go on from their mean; set auto or none"},
+		{shared && (c.Merge.Reset == "b" || c.Merge.Reset == "ab"), "merge.reset", "its heads continue from their mean; set auto or none"},
 		{shared && c.Merge.Combine == "sum", "merge.combine", "the mean of the factors travels; set mean"},
 		{shared && c.Exchange.Transport != "factors", "exchange.transport", "the mean of the factors travels; set factors"},
 	} {

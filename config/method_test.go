@@ -77,8 +77,8 @@ func TestMethodCannot(t *testing.T) {
 func TestBasisCannot(t *testing.T) {
 	for _, c := range []struct{ basis, setting, because string }{
 		{"own", "lora.train_a=false", "a head whose basis is its own trains it; set true, or lora.basis = \"shared\""},
-		{"shared", `merge.reset="b"`, "its heads go on from their mean; set auto or none"},
-		{"shared", `merge.reset="ab"`, "its heads go on from their mean; set auto or none"},
+		{"shared", `merge.reset="b"`, "its heads continue from their mean; set auto or none"},
+		{"shared", `merge.reset="ab"`, "its heads continue from their mean; set auto or none"},
 		{"shared", `merge.combine="sum"`, "the mean of the factors travels; set mean"},
 		{"shared", `exchange.transport="dense"`, "the mean of the factors travels; set factors"},
 		{"shared", "lora.bias=true", "a frozen A has no bias; set false, or lora.train_a = true"},

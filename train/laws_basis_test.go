@@ -12,7 +12,7 @@ import (
 
 // Heads that share a basis begin every interval with the mean of their factors, W is formed of it, and where A is frozen that is the mean of their updates.
 //
-// Fails if W is of other factors than all heads', if a head goes on from its own, if A moves or differs between heads where it is frozen, and with
+// Fails if W is of other factors than all heads', if a head continues from its own, if A moves or differs between heads where it is frozen, and with
 // overlap, if the mean is not that of one interval ago, or what a head has learned since is lost.
 func sharedBasis(t *testing.T, w collective.Group) {
 	for _, heads := range headCounts(w) {
