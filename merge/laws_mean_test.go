@@ -15,11 +15,12 @@ import (
 func lawMean(g collective.Group) error {
 	for _, w := range wires {
 		for own := 1; own*g.Size() <= 8; own *= 2 {
-			for _, mu := range []float64{0, 0.5} {
-				for _, group := range []collective.Group{g, merge.Compressed(g, w)} {
-					if err := lawMeanOf(group, w, own, mu); err != nil {
-						return fmt.Errorf("%s, %d heads a rank, momentum %v: %w", w, own, mu, err)
-					}
+			for _, with := range []struct {
+				group    collective.Group
+				momentum float64
+			}{{g, 0}, {merge.Compressed(g, w), 0.5}} {
+				if err := lawMeanOf(with.group, w, own, with.momentum); err != nil {
+					return fmt.Errorf("%s, %d heads a rank, momentum %v: %w", w, own, with.momentum, err)
 				}
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"lte/collective/grouptest"
@@ -26,11 +27,16 @@ func must(t *testing.T, err error) {
 	}
 }
 
+// openDigits reads the digits once.
+var openDigits = sync.OnceValues(func() (*data.Set, error) { return data.Open(data.Source{Kind: "digits"}, 0) })
+
+// digits is a set of its own, of shared images.
 func digits(t *testing.T) *data.Set {
 	t.Helper()
-	set, err := data.Open(data.Source{Kind: "digits"}, 0)
+	set, err := openDigits()
 	must(t, err)
-	return set
+	own := *set
+	return &own
 }
 
 // few is the first images of a set: what is measured does not depend on how many are evaluated.
@@ -44,7 +50,7 @@ func small(method string) config.Config {
 	c.Method = method
 	c.Model = config.Model{Kind: "vit", Patch: 4, Depth: 2, Width: 24, MLP: 40, TokenMLP: 12, Heads: 2, Positions: "learned"}
 	c.LoRA.Rank, c.Merge.Every, c.Train.Steps, c.Train.Batch = 3, 3, 6, 4
-	c.Run.LogEvery, c.Run.EvalEvery, c.Schedule.Warmup = 3, 0, 1
+	c.Run.LogEvery, c.Run.EvalEvery, c.Schedule.Warmup, c.Measure.Images = 3, 0, 1, 8
 	c.Compute.Backend = "gonum"
 	return c
 }
