@@ -57,7 +57,9 @@ func (m *Merger) AddHeads(from int) error {
 			m.InitialNow(head, k)
 		}
 	})
-	m.resetLocalEstimates(from)
+	if err == nil {
+		m.resetLocalEstimates(from)
+	}
 	return err
 }
 

@@ -78,15 +78,13 @@ func (m *Mean) Value() []float32 { return m.mean }
 func (m *Mean) Set(x []float32) {
 	copy(m.mean, x)
 	clear(m.velocity)
-	from, to := m.span(m.group.Rank())
+	own := m.spanOf(m.group.Rank())
 	copy(m.value.estimate, x)
-	copy(m.block.estimate, x[from:to])
+	copy(m.block.estimate, x[own.from:own.to])
 }
 
-// span is a rank's block of the vector.
-func (m *Mean) span(rank int) (from, to int) {
-	return collective.Share(len(m.mean), rank, m.group.Size())
-}
+// spanOf is a rank's block of the vector.
+func (m *Mean) spanOf(rank int) span { return share(m.length, rank, m.group.Size()) }
 
 // Gather sends this rank's vectors, (own, length), and status, and receives the next x̄, which Step makes the present one. It returns the
 // statuses in order of rank, valid until the next Gather; this rank's own is rounded as the others see it.
@@ -96,20 +94,20 @@ func (m *Mean) Gather(x []float32, status Status) ([]Status, error) {
 	}
 	collective.SumParts(m.value.value, vectors(x, m.own, len(m.mean)), float64(m.own))
 	for rank := range m.statuses {
-		from, to := m.span(rank)
-		m.encode(m.scatter.Send()[rank*m.scatter.Size():], m.value, from, to)
+		m.wire.encodeSpans(m.scatter.Send()[rank*m.scatter.Size():], m.value.estimate, m.value.value, []span{m.spanOf(rank)})
 	}
 	if err := m.scatter.Exchange(); err != nil {
 		return nil, fmt.Errorf("merge: sending parts of the mean of factors: %w", err)
 	}
-	from, to := m.span(m.group.Rank())
-	parts := vectors(m.parts, len(m.statuses), to-from)
+	own := m.spanOf(m.group.Rank())
+	block := span{0, own.length()}
+	parts := vectors(m.parts, len(m.statuses), own.length())
 	for rank, part := range parts {
-		copy(part, m.mean[from:to])
-		m.wire.Decode(part, m.scatter.Received(rank)[:m.wire.Bytes(len(part))])
+		copy(part, m.mean[own.from:own.to])
+		m.wire.decodeSpans(part, m.scatter.Received(rank), []span{block})
 	}
-	collective.SumParts(m.block.value[:to-from], parts, float64(len(parts)))
-	m.encode(m.sendBuf, m.block, 0, to-from)
+	collective.SumParts(m.block.value[:block.to], parts, float64(len(parts)))
+	m.wire.encodeSpans(m.sendBuf, m.block.estimate, m.block.value, []span{block})
 	status.put(m.sendBuf[len(m.sendBuf)-StatusBytes:])
 	if err := m.group.AllgatherShared(m.recvBuf, m.sendBuf); err != nil {
 		return nil, fmt.Errorf("merge: gathering the mean of factors: %w", err)
@@ -119,36 +117,25 @@ func (m *Mean) Gather(x []float32, status Status) ([]Status, error) {
 		message := m.recvBuf[rank*len(m.sendBuf):][:len(m.sendBuf)]
 		m.statuses[rank] = statusOf(message[len(message)-StatusBytes:])
 		if first <= rank && rank < end {
-			from, to := m.span(rank)
-			copy(m.next[from:to], m.mean[from:to])
-			m.wire.Decode(m.next[from:to], message[:m.wire.Bytes(to-from)])
+			at := m.spanOf(rank)
+			copy(m.next[at.from:at.to], m.mean[at.from:at.to])
+			m.wire.decodeSpans(m.next, message, []span{at})
 		}
 	}
 	return m.statuses, m.group.NodeBarrier()
-}
-
-// encode writes elements from to to-1 of v to dst.
-func (m *Mean) encode(dst []byte, v vector, from, to int) {
-	estimate := v.estimate
-	if estimate != nil {
-		estimate = estimate[from:to]
-	}
-	m.wire.Encode(dst[:m.wire.Bytes(to-from)], estimate, v.value[from:to])
 }
 
 // Step makes the vector that the last Gather has brought the next x̄, with momentum.
 func (m *Mean) Step() error {
 	for i, y := range m.next {
 		if m.velocity != nil {
-			v := float32(m.momentum*float64(m.velocity[i]) + float64(y-m.mean[i]))
-			m.velocity[i] = v
-			y += float32(m.momentum * float64(v))
+			y += nesterov(m.momentum, &m.velocity[i], y-m.mean[i])
 		}
 		m.mean[i] = y
 	}
-	from, to := m.span(m.group.Rank())
+	own := m.spanOf(m.group.Rank())
 	m.value.rebase(m.mean)
-	m.block.rebase(m.mean[from:to])
+	m.block.rebase(m.mean[own.from:own.to])
 	return m.group.NodeBarrier() // all have read next
 }
 

@@ -49,13 +49,18 @@ func (m *momentum) end(layer, at int, w, from []float32) {
 		return
 	}
 	separate := len(w) > 0 && &from[0] != &w[0]
-	for i, v := range m.velocity[layer][at : at+len(w)] {
-		v = float32(m.mu*float64(v) + float64(w[i]-m.before[i]))
-		m.velocity[layer][at+i] = v
-		further := float32(m.mu * float64(v))
+	velocity := m.velocity[layer][at : at+len(w)]
+	for i := range w {
+		further := nesterov(m.mu, &velocity[i], w[i]-m.before[i])
 		w[i] += further
 		if separate {
 			from[i] += further
 		}
 	}
+}
+
+// nesterov makes v the next velocity after a move of Δ, μv + Δ, and returns how much further to go: μ times it.
+func nesterov(mu float64, v *float32, delta float32) (further float32) {
+	*v = float32(mu*float64(*v) + float64(delta))
+	return float32(mu * float64(*v))
 }
