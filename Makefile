@@ -50,7 +50,7 @@ ROOT_USER = $(filter 0,$(shell id -u))
 RANK_FILES = $(shell grep -rls --include='*_test.go' '^//go:build mpirun' .)
 RANK_TESTS = $(shell grep -ho '^func Test[A-Za-z0-9_]*' $(RANK_FILES) | sed 's/^func //; /^TestMain$$/d' | paste -sd '|')
 
-.PHONY: run build test test-tools test-but-slurm test-unit test-mpi test-report test-slurm lint bench bench-torch bench-data deps install clean env help
+.PHONY: run build test test-tools test-unit test-mpi test-report test-slurm lint bench bench-torch bench-data deps install clean env help
 
 run: build ## train on NP=8 ranks; ARGS='...' goes to lte
 	$(MPIRUN) -np $(NP) ./lte $(ARGS)
@@ -58,14 +58,11 @@ run: build ## train on NP=8 ranks; ARGS='...' goes to lte
 build: deps ## ./lte
 	go build -ldflags '-X main.version=$(VERSION)' -o lte .
 
-# SLURM waits most of its time: the other tests run meanwhile. What both need is built before.
+# The tests on SLURM and those on ranks both wait much of their time: each computes while the other waits.
 test: build test-tools ## all that must hold, in at most eight minutes on two cores
-	$(MAKE) --no-print-directory -j2 test-slurm test-but-slurm
-
-test-but-slurm:
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory test-unit $(if $(APT),LTE_CHROMIUM=1)
-	$(MAKE) --no-print-directory test-mpi
+	$(MAKE) --no-print-directory -j2 test-slurm test-mpi
 
 # What the tests need of Debian's packages, all at once: apt-get cannot be run twice at a time.
 test-tools:

@@ -43,24 +43,3 @@ func TestMessages(t *testing.T) {
 		}
 	})
 }
-
-// The last of two ranks has 16 times as many images. Fails if the first does not wait for it after every interval.
-func TestIntervalWaits(t *testing.T) {
-	mpitest.Run(t, []int{2}, func(t *testing.T, w *mpi.World) {
-		rate := func(images int) float64 {
-			o := tiny("lte")
-			if w.Rank() == 1 {
-				o.Config.Train.Batch *= images
-			}
-			rate, err := IntervalRate(o, w, 3, 100*time.Millisecond)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return rate
-		}
-		alike, unlike := rate(1), rate(16)
-		if w.Rank() == 0 && unlike > alike/2 {
-			t.Errorf("%v FLOP/s with a slow rank, %v with an equal one", unlike, alike)
-		}
-	})
-}

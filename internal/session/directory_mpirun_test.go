@@ -4,6 +4,7 @@ package session_test
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"image"
@@ -20,6 +21,8 @@ import (
 
 	"lte/internal/ltetest"
 	"lte/internal/session"
+
+	"golang.org/x/sys/unix"
 )
 
 // contents is every file below dir with a digest.
@@ -165,8 +168,29 @@ func manyImages(t *testing.T) string {
 	return filepath.Join(dir, "set")
 }
 
-// A signal before the first step ends the job at once, with the exit code of a run that can be started again. Fails if it waits for
-// checkpoint.grace.
+// opened returns a function that waits until a file of the folder is opened, at most 15 s.
+func opened(t *testing.T, folder string) (wait func()) {
+	t.Helper()
+	events, err := unix.InotifyInit1(unix.IN_NONBLOCK)
+	if err == nil {
+		t.Cleanup(func() { _ = unix.Close(events) })
+		_, err = unix.InotifyAddWatch(events, folder, unix.IN_OPEN)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		t.Helper()
+		event := make([]byte, unix.SizeofInotifyEvent+unix.NAME_MAX+1)
+		ltetest.Within(t, "a file of "+folder+" opened", func() bool {
+			n, _ := unix.Read(events, event) // the first event; an error: none yet
+			return n >= unix.SizeofInotifyEvent && binary.NativeEndian.Uint32(event[4:])&unix.IN_ISDIR == 0
+		})
+	}
+}
+
+// A signal before the first step ends the job at once, with the exit code of a run that can be started again. It is sent when images
+// are read: all ranks have agreed on the configuration then, after they began to listen. Fails if the job waits for checkpoint.grace.
 func TestSignalDuringStartup(t *testing.T) {
 	dir := t.TempDir()
 	images := manyImages(t)
@@ -176,15 +200,16 @@ func TestSignalDuringStartup(t *testing.T) {
 		want   int
 	}{{syscall.SIGTERM, nil, session.ExitInterrupted}, {syscall.SIGUSR1, nil, session.ExitInterrupted}, {syscall.SIGINT, nil, -1}} {
 		at := filepath.Join(dir, c.signal.String())
+		wait := opened(t, filepath.Join(images, "class1"))
 		b := ltetest.Start(t, 2, nil, ltetest.Quick("--run-dir", at, "--set", "data.path="+images, "--set", "data.size=8")...)
 		pid := b.PID(t, 1)
-		time.Sleep(time.Second)
+		wait()
 		sent := time.Now()
 		if err := syscall.Kill(pid, c.signal); err != nil {
 			t.Fatal(err)
 		}
 		out, code := b.End(t)
-		if took := time.Since(sent); took > 5*time.Second {
+		if took := time.Since(sent); took > 15*time.Second { // the grace is 25 s
 			t.Errorf("%v: the job ended after %v\n%s", c.signal, took, out)
 		}
 		if code == 0 || c.want > 0 && code != c.want {
