@@ -91,7 +91,7 @@ endif
 
 lint: ## format, go vet, staticcheck, shellcheck of jobs/, and the order of imports
 	@$(if $(APT),$(call INSTALL,shellcheck))
-	@if command -v shellcheck >/dev/null; then shellcheck -x jobs/*.sh tools/slurm.sh tools/digests.sh; else echo "no shellcheck here: jobs/ are not checked"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -x jobs/*.sh tools/slurm.sh tools/digests.sh tools/recipes.sh; else echo "no shellcheck here: jobs/ are not checked"; fi
 	@files=$$(find . -name '*.go' -not -path './.*' -exec gofmt -l {} +); \
 	[ -z "$$files" ] || { echo "gofmt -w is wanted for:" $$files; exit 1; }
 	go vet -tags mpirun,slurm ./...

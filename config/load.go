@@ -21,8 +21,16 @@ import (
 // changed by settings, each "section.key=value", which take precedence over the file. A file's key `base` names another file, relative
 // to its own folder, that it changes. A model preset fills in the keys that it sets. The result has passed Check. Every error is an
 // *Error, which names the file of the key at fault.
-func Load(path string, settings []string) (Config, error) {
+func Load(path string, settings []string) (Config, error) { return LoadRecipe("", path, settings) }
+
+// LoadRecipe is Load of a file that changes a recipe: one of Recipes, or "" for the defaults.
+func LoadRecipe(recipe, path string, settings []string) (Config, error) {
 	l := loader{config: Default(), origin: map[string]origin{}}
+	if recipe != "" {
+		if err := l.recipe(recipe); err != nil {
+			return Config{}, err
+		}
+	}
 	if path != "" {
 		if err := l.file(path, nil); err != nil {
 			return Config{}, err

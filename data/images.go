@@ -69,7 +69,11 @@ func (s *Set) measure() error {
 		return nil
 	}
 	n := s.Train.Len()
-	if _, inMemory := s.Train.(*memory); !inMemory {
+	all := s.Train
+	if p, ok := all.(*part); ok {
+		all = p.all
+	}
+	if _, inMemory := all.(*memory); !inMemory {
 		n = min(n, samples)
 	}
 	var mutex sync.Mutex

@@ -20,6 +20,7 @@ type Source struct {
 
 	Classes      string  // a file that lists the class folders to read, one per line; empty: all
 	TestFraction float64 // share of the test images of a set without a split, in (0, 1); 0: 0.2
+	Validation   float64 // share of the training images of each class that replace the test images, in [0, 1)
 
 	Synthetic Synthetic // shape of a set of kind synthetic
 
@@ -41,11 +42,14 @@ func Kinds() []string { return append(source.Kinds(), "packed", "synthetic") }
 // Open opens a data set; docs/data.md describes the kinds. Sets of small images of one size are decoded into memory, one byte per value, up to
 // MaxDecoded: 184 MB for CIFAR-10. Every rank of a node holds its own copy. Images of other sets are decoded on demand.
 //
-// The seed determines the split of a set that has none, and nothing else: a caller passes the same seed whatever the run's is, so that all
+// The seed determines the split of a set that has none, and the validation images, and nothing else: a caller passes the same seed whatever the run's is, so that all
 // runs have the same test images. Errors say which file, what is wrong, what was expected, and what to do.
 func Open(o Source, seed uint64) (*Set, error) {
 	o.Kind = cmp.Or(o.Kind, "auto")
 	set, err := open(o, seed)
+	if err == nil {
+		err = set.holdOut(o.Validation, seed)
+	}
 	if err == nil {
 		err = set.prepare(o)
 	}

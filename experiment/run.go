@@ -41,39 +41,52 @@ func Variants(results []Result) (all []compare.Variant) {
 func Train(g collective.Group, runs []Run, train func(config.Config) error, printf func(format string, args ...any)) ([]Result, error) {
 	var results []Result
 	for i, r := range runs {
-		found, missing, err := r.look(g)
+		found, err := r.train(g, fmt.Sprintf("run %d/%d, %s", i+1, len(runs), r.name()), train, printf)
 		if err != nil {
 			return nil, err
 		}
-		name := fmt.Sprintf("run %d/%d, %s", i+1, len(runs), filepath.Base(r.Config.Run.Dir))
-		if missing {
-			printf("%s: %d steps", name, r.Config.Train.Steps)
-			if err := train(r.Config); err != nil {
-				return nil, fmt.Errorf("%s: %w", r.Config.Run.Dir, err)
-			}
-			if g.Rank() == 0 {
-				if found, err = r.find(); err == nil && found == nil {
-					err = fmt.Errorf("experiment: %s holds no finished run after training", r.Config.Run.Dir)
-				}
-			}
-			if err := collective.Agree(g, err); err != nil {
-				return nil, err
-			}
-		}
-		if found == nil {
-			continue
-		}
-		results = append(results, *found)
-		for _, text := range found.Skipped {
-			printf("warning: %s", text)
-		}
-		if missing {
-			printf("%s: top-1 %.1f %% after %.0f s", name, 100*found.Summary.TestTop1, found.Summary.Seconds)
-		} else {
-			printf("%s: already finished, top-1 %.1f %%", name, 100*found.Summary.TestTop1)
+		if found != nil {
+			results = append(results, *found)
 		}
 	}
 	return results, nil
+}
+
+// name is the run directory's.
+func (r Run) name() string { return filepath.Base(r.Config.Run.Dir) }
+
+// train is Train of one run, described by a text; its result is nil on all ranks but the first, and of a run that is not wanted.
+func (r Run) train(g collective.Group, what string, train func(config.Config) error, printf func(format string, args ...any)) (*Result, error) {
+	found, missing, err := r.look(g)
+	if err != nil {
+		return nil, err
+	}
+	if missing {
+		printf("%s: %d steps", what, r.Config.Train.Steps)
+		if err := train(r.Config); err != nil {
+			return nil, fmt.Errorf("%s: %w", r.Config.Run.Dir, err)
+		}
+		if g.Rank() == 0 {
+			if found, err = r.find(); err == nil && found == nil {
+				err = fmt.Errorf("experiment: %s holds no finished run after training", r.Config.Run.Dir)
+			}
+		}
+		if err := collective.Agree(g, err); err != nil {
+			return nil, err
+		}
+	}
+	if found == nil {
+		return nil, nil
+	}
+	for _, text := range found.Skipped {
+		printf("warning: %s", text)
+	}
+	if missing {
+		printf("%s: top-1 %.1f %% after %.0f s", what, 100*found.Summary.TestTop1, found.Summary.Seconds)
+	} else {
+		printf("%s: already finished, top-1 %.1f %%", what, 100*found.Summary.TestTop1)
+	}
+	return found, nil
 }
 
 // look returns the run on rank 0 if it is finished, and on all ranks whether it must be trained.

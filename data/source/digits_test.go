@@ -81,7 +81,7 @@ func TestLargestRemainderGetsTheMissingImage(t *testing.T) {
 		for c, n := range k.count {
 			labels = append(labels, slices.Repeat([]int32{int32(c)}, n)...)
 		}
-		first, rest := stratify(labels, len(k.count), k.train, random.Stream(1, "split"))
+		first, rest := Stratify(labels, len(k.count), k.train, random.Stream(1, "split"))
 		got := make([]int, len(k.count))
 		for _, i := range first {
 			got[labels[i]]++

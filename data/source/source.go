@@ -160,7 +160,7 @@ func (s *Set) divide(o Options) error {
 			s.Classes[c])
 	}
 	all := s.Train
-	train, test := stratify(all.Labels, len(s.Classes), int((1-o.TestFraction)*float64(len(all.Labels))), random.Stream(o.Seed, "split"))
+	train, test := Stratify(all.Labels, len(s.Classes), int((1-o.TestFraction)*float64(len(all.Labels))), random.Stream(o.Seed, "split"))
 	s.Train, s.Test = all.take(train), all.take(test)
 	for c, n := range s.Train.count(len(s.Classes)) {
 		if n == 0 && counts[c] > 0 {

@@ -24,11 +24,11 @@ func (s Split) take(index []int) (t Split) {
 	return t
 }
 
-// stratify divides images 0..len(labels)-1 into train of them and the rest, with equal shares of every class. Both parts are in order.
+// Stratify divides images 0..len(labels)-1 into train of them and the rest, with equal shares of every class. Both parts are in order.
 //
 // Class c gets train·n_c/n images of the first part, rounded down; the missing images are taken, one each, from the classes with the largest
 // remainders (the lower class on a tie), so that the totals are exact.
-func stratify(labels []int32, classes, train int, rng *rand.Rand) (first, rest []int) {
+func Stratify(labels []int32, classes, train int, rng *rand.Rand) (first, rest []int) {
 	members := make([][]int, classes) // (classes, n_c)
 	for i, c := range labels {
 		members[c] = append(members[c], i)

@@ -5,6 +5,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -55,6 +56,7 @@ func Run(version string, args []string, stdout, stderr io.Writer) int {
 	parser := kong.Must(new(commandLine), kong.Name("lte"), kong.Writers(p.stdout, p.stderr), kong.Exit(func(code int) { done = code }),
 		kong.Description("Trains neural networks from scratch with parallel low-rank adapters (arXiv 2402.16828)."),
 		kong.Vars{"runs": strings.Join(experiment.Names(), ", "), "sets": strings.Join(fetch.Names(), ", "), "method": method.Default().Name,
+			"recipes": strings.Join(config.Recipes(), ", "),
 			"methods": strings.Join(method.Names(), ", ")},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}))
 	command, err := parser.Parse(args)
@@ -80,24 +82,35 @@ func (p *process) launch(task func(*mpi.World) error) error {
 	return nil
 }
 
-// settings are the flags of commands that read a configuration.
-type settings struct {
+// keys are the flags that set keys of a configuration.
+type keys struct {
+	Recipe string   `help:"A recommended configuration (${recipes}; docs/recipes.md), which the file and --set change." placeholder:"NAME"`
 	Config string   `help:"Configuration file (TOML)." placeholder:"FILE.toml"`
 	Set    []string `help:"Set one key; overrides the file. Repeatable." placeholder:"SECTION.KEY=VALUE" sep:"none"`
-	RunDir string   `help:"Run directory; a new one under runs/ by default." placeholder:"DIR"`
 	Seed   *uint64  `help:"Seed of every random stream." placeholder:"N"`
+}
+
+// load reads the effective configuration, with more settings after those of the flags.
+func (k keys) load(more ...string) (config.Config, error) {
+	set := slices.Concat(k.Set, more)
+	if k.Seed != nil {
+		set = append(set, fmt.Sprintf("seed=%d", *k.Seed))
+	}
+	return config.LoadRecipe(k.Recipe, k.Config, set)
+}
+
+// settings are the flags of commands that read the configuration of a run.
+type settings struct {
+	keys
+	RunDir string `help:"Run directory; a new one under runs/ by default." placeholder:"DIR"`
 }
 
 // load reads the effective configuration.
 func (s settings) load() (config.Config, error) {
-	set := s.Set
-	if s.RunDir != "" {
-		set = append(set, "run.dir="+strconv.Quote(s.RunDir))
+	if s.RunDir == "" {
+		return s.keys.load()
 	}
-	if s.Seed != nil {
-		set = append(set, fmt.Sprintf("seed=%d", *s.Seed))
-	}
-	return config.Load(s.Config, set)
+	return s.keys.load("run.dir=" + strconv.Quote(s.RunDir))
 }
 
 // Largest values of flags.

@@ -18,6 +18,7 @@ import (
 // experimentCommands are those of lte experiment.
 type experimentCommands struct {
 	Observations observationsCommand `cmd:"" help:"Train all methods on equally many images and test the paper's five observations."`
+	Rates        ratesCommand        `cmd:"" help:"Find the best learning rate of a configuration, on images held out from the training images."`
 }
 
 // observationsCommand is lte experiment observations.

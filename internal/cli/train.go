@@ -80,9 +80,9 @@ func (t *trainCommand) load() (c config.Config, err error) {
 	}
 	s := t.settings
 	s.RunDir = dir
-	own := settings{Config: report.ConfigPath(dir)}
+	own := settings{keys: keys{Config: report.ConfigPath(dir)}}
 	if s.Config == "" {
-		s.Config = own.Config
+		s.Recipe, s.Config = "", own.Config // which has all keys
 	}
 	if c, err = s.load(); err != nil || c.LoRA.Heads > 0 {
 		return c, err

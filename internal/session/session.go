@@ -125,7 +125,7 @@ func oversubscribed(ranks, cores int, c config.Config) string {
 // Source is where the configuration says that images come from. threads prepare them where it sets no number of workers.
 func Source(c config.Config, threads int) data.Source {
 	d := c.Data
-	o := data.Source{Synthetic: data.Synthetic(c.Synthetic), Kind: d.Kind, Path: d.Path, Classes: d.Classes, TestFraction: d.TestPart,
+	o := data.Source{Synthetic: data.Synthetic(c.Synthetic), Kind: d.Kind, Path: d.Path, Classes: d.Classes, TestFraction: d.TestPart, Validation: d.Validate,
 		Size: d.Size, Fit: data.Fit{Keep: d.Keep}, Normalize: d.Norm, Workers: d.Workers}
 	if d.Resize == "bilinear" {
 		o.Fit.Filter = picture.Bilinear
