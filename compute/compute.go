@@ -113,7 +113,7 @@ type AttentionKernels interface {
 	AttentionBackward(dqkv, dout Operand, probs []float32, qkv Operand, shape AttentionShape)
 }
 
-// OptimizerKernels update parameters p in place. The gradient is g times the step's Clip.
+// OptimizerKernels update parameters p and moments in place. The gradient is g times the step's clip.
 type OptimizerKernels interface {
 	// AdamW makes one step of AdamW (Loshchilov and Hutter, arXiv 1711.05101) as PyTorch computes it:
 	//
@@ -121,6 +121,8 @@ type OptimizerKernels interface {
 	AdamW(p, m, v, g []float32, s AdamWStep)
 	// SGD makes one step as PyTorch computes it: buf ← μ·buf + g + λp;  p ← p − η·buf.
 	SGD(p, buf, g []float32, s SGDStep)
+	// Nesterov updates a momentum and makes the gradient Nesterov's: m ← μm + clip·g;  g ← clip·g + μm.
+	Nesterov(m, g []float32, mu, clip float64)
 }
 
 // New returns the back end of that name ("auto": the fastest in this build) for that many threads, at least 1, and that

@@ -297,6 +297,15 @@ func lerp(m, x, rest float32) float32 {
 	return x - (1-rest)*(x-m)
 }
 
+func (gonumBackend) Nesterov(m, g []float32, mu, clip float64) {
+	checkEqual(len(m), g)
+	for i, gi := range g {
+		gi *= float32(clip)
+		m[i] = float32(mu)*m[i] + gi
+		g[i] = gi + float32(mu)*m[i]
+	}
+}
+
 func (gonumBackend) SGD(p, buf, g []float32, s SGDStep) {
 	checkEqual(len(p), buf, g)
 	a := s.scalars()

@@ -47,6 +47,7 @@ typedef struct {
   void (*patches)(void *dst, int bf16, const float *images, lte_image_shape s, int threads);
   void (*adamw)(float *p, float *m, float *v, const float *g, lte_adamw_step s, long n, int threads);
   void (*sgd)(float *p, float *buf, const float *g, lte_sgd_step s, long n, int threads);
+  void (*nesterov)(float *m, float *g, float mu, float clip, long n, int threads);
 } lte_kernels;
 
 // The kernels of one instruction set each; see kernels_*.c.

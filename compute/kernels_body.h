@@ -315,6 +315,18 @@ static void sgd(float *p, float *buf, const float *g, lte_sgd_step s, long n, in
   FOR_BLOCKS(n) sgd_of(p + at, buf + at, g + at, s, END(n) - at);
 }
 
+static IN_ORDER void nesterov_of(float *restrict m, float *restrict g, float mu, float clip, long n) {
+  for (long i = 0; i < n; i++) {
+    float x = clip * g[i];
+    m[i] = mu * m[i] + x;
+    g[i] = x + mu * m[i];
+  }
+}
+
+static void nesterov(float *m, float *g, float mu, float clip, long n, int threads) {
+  FOR_BLOCKS(n) nesterov_of(m + at, g + at, mu, clip, END(n) - at);
+}
+
 const lte_kernels LTE_TABLE = {
     .isa = LTE_ISA,
     .round = round_,
@@ -337,4 +349,5 @@ const lte_kernels LTE_TABLE = {
     .patches = patches,
     .adamw = adamw,
     .sgd = sgd,
+    .nesterov = nesterov,
 };

@@ -45,6 +45,9 @@ static void patches(K, void *d, int bf16, const float *x, lte_image_shape s, int
 static void adamw(K, float *p, float *m, float *v, const float *g, lte_adamw_step s, long n, int t) {
   k->adamw(p, m, v, g, s, n, t);
 }
+static void nesterov(K, float *m, float *g, float mu, float clip, long n, int t) {
+  k->nesterov(m, g, mu, clip, n, t);
+}
 static void sgd(K, float *p, float *b, const float *g, lte_sgd_step s, long n, int t) {
   k->sgd(p, b, g, s, n, t);
 }

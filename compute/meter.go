@@ -155,6 +155,11 @@ func (m *Meter) AdamW(p, mom, v, g []float32, s AdamWStep) {
 	m.Backend.AdamW(p, mom, v, g, s)
 }
 
+func (m *Meter) Nesterov(mom, g []float32, mu, clip float64) {
+	defer m.add(Optimizer, time.Now(), 0)
+	m.Backend.Nesterov(mom, g, mu, clip)
+}
+
 func (m *Meter) SGD(p, buf, g []float32, s SGDStep) {
 	defer m.add(Optimizer, time.Now(), 0)
 	m.Backend.SGD(p, buf, g, s)

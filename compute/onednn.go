@@ -354,6 +354,11 @@ func (o *onednn) AdamW(p, m, v, g []float32, s AdamWStep) {
 	C.adamw(o.kernels, ptr(p), ptr(m), ptr(v), ptr(g), step, C.long(len(p)), o.threads)
 }
 
+func (o *onednn) Nesterov(m, g []float32, mu, clip float64) {
+	checkEqual(len(m), g)
+	C.nesterov(o.kernels, ptr(m), ptr(g), C.float(mu), C.float(clip), C.long(len(m)), o.threads)
+}
+
 func (o *onednn) SGD(p, buf, g []float32, s SGDStep) {
 	checkEqual(len(p), buf, g)
 	a := s.scalars()

@@ -53,17 +53,13 @@ func (o *muon) step(lr, clip float64) {
 	momentum := o.momentum
 	for _, s := range o.p.spans {
 		n := s.length()
-		value, u, m := vector(o.p.value[s.from:s.to]), vector(o.p.grad[s.from:s.to]), vector(momentum[:n])
+		value, u := vector(o.p.value[s.from:s.to]), o.p.grad[s.from:s.to]
+		o.backend.Nesterov(momentum[:n], u, o.config.Muon, clip)
 		momentum = momentum[n:]
-		mu := float32(o.config.Muon)
-		blas32.Scal(mu, m)
-		blas32.Axpy(float32(clip), u, m)
-		blas32.Scal(float32(clip), u)
-		blas32.Axpy(mu, m, u)
 		if s.decay {
 			blas32.Scal(float32(1-lr*o.config.WeightDecay), value)
 		}
-		matrix := compute.Matrix(s.rows(), s.columns, u.Data)
+		matrix := compute.Matrix(s.rows(), s.columns, u)
 		factor, ok := o.orthogonalize(matrix)
 		if !ok {
 			continue
@@ -86,19 +82,22 @@ const (
 	schulzSteps               = 5
 )
 
-// orthogonalize divides u (m, n) by its norm, and returns the square factor P of its shorter side for which orth(u) ≈ uP if m ≥ n, else Pu;
+// orthogonalize returns the square factor P of its shorter side for which orth(u) ≈ uP if m ≥ n, else Pu;
 // ok is false where u is 0. P is scratch.
 //
 // A Newton–Schulz step X ← X(aI + bS + cS²), S = XᵀX, multiplies X by a polynomial in S, so all steps together need no more than the Gram
-// matrix S of u, in the shorter side:
+// matrix S of u/‖u‖, in the shorter side:
 //
-//	P ← P·Q;  S ← S·Q²,  Q = aI + bS + cS²
+//	P ← P·Q;  S ← S·Q²,  Q = aI + bS + cS²;  at the end P/‖u‖
 func (o *muon) orthogonalize(u blas32.General) (factor blas32.General, ok bool) {
 	norm := math.Sqrt(o.backend.SumSquares(u.Data))
 	if norm < 1e-30 { // its inverse is no float32, or it is 0
 		return factor, false
 	}
-	blas32.Scal(float32(1/norm), vector(u.Data))
+	if norm < 1e-15 || norm > 1e15 { // its square is no float32
+		blas32.Scal(float32(1/norm), vector(u.Data))
+		norm = 1
+	}
 	side := min(u.Rows, u.Cols)
 	square := func(i int) blas32.General {
 		return compute.Matrix(side, side, o.scratch[i*side*side:(i+1)*side*side])
@@ -109,6 +108,7 @@ func (o *muon) orthogonalize(u blas32.General) (factor blas32.General, ok bool) 
 	} else {
 		o.backend.Gemm(blas.NoTrans, blas.Trans, 1, x, x, 0, compute.F32(gram))
 	}
+	blas32.Scal(float32(1/(norm*norm)), vector(gram.Data))
 	multiply := func(alpha float32, a, b, dst blas32.General) {
 		o.backend.Gemm(blas.NoTrans, blas.NoTrans, alpha, compute.F32(a), compute.F32(b), 0, compute.F32(dst))
 	}
@@ -129,6 +129,7 @@ func (o *muon) orthogonalize(u blas32.General) (factor blas32.General, ok bool) 
 			multiply(1, spare, q, gram)
 		}
 	}
+	blas32.Scal(float32(1/norm), vector(p.Data))
 	return p, true
 }
 

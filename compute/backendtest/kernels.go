@@ -264,10 +264,14 @@ func optimizers(s suite) {
 		d := compute.SGDStep{LR: 1e-4, Momentum: min(beta, 0.999), Decay: 1e-3, Clip: 0.5}
 		q, buf := slices.Clone(start), make([]float32, n)
 		q64, buf64 := float64s(start), make([]float64, n)
+		mom, mom64, next := make([]float32, n), make([]float64, n), make([]float64, n)
+		var looking []float32
 		for a.T = 1; a.T <= steps; a.T++ {
 			grad := grads[(a.T-1)*n : a.T*n]
 			s.b.AdamW(p, m, v, grad, a)
 			s.b.SGD(q, buf, grad, d)
+			looking = slices.Clone(grad)
+			s.b.Nesterov(mom, looking, d.Momentum, d.Clip)
 			c1, c2 := 1-math.Pow(a.Beta1, float64(a.T)), 1-math.Pow(a.Beta2, float64(a.T))
 			for i, g := range float64s(grad) {
 				g *= a.Clip
@@ -276,6 +280,8 @@ func optimizers(s suite) {
 				p64[i] -= a.LR*a.Decay*p64[i] + a.LR/c1*m64[i]/(math.Sqrt(v64[i]/c2)+a.Eps)
 				buf64[i] = d.Momentum*buf64[i] + g + d.Decay*q64[i]
 				q64[i] -= d.LR * buf64[i]
+				mom64[i] = d.Momentum*mom64[i] + g
+				next[i] = g + d.Momentum*mom64[i]
 			}
 		}
 		for _, c := range []struct {
@@ -284,7 +290,8 @@ func optimizers(s suite) {
 			want []float64
 			tol  float64 // of the largest value
 		}{{"AdamW's m", m, m64, 3e-6}, {"AdamW's v", v, v64, 3e-6}, {"AdamW's p", p, p64, 5e-6},
-			{"SGD's buffer", buf, buf64, 3e-6}, {"SGD's p", q, q64, 5e-6}} {
+			{"SGD's buffer", buf, buf64, 3e-6}, {"SGD's p", q, q64, 5e-6},
+			{"Nesterov's momentum", mom, mom64, 3e-5}, {"Nesterov's gradient", looking, next, 3e-5}} {
 			size, worst := 0.0, 0.0
 			for i, w := range c.want {
 				size, worst = max(size, math.Abs(w)), max(worst, math.Abs(float64(c.got[i])-w))
@@ -296,6 +303,7 @@ func optimizers(s suite) {
 	}
 	s.b.AdamW(nil, nil, nil, nil, compute.AdamWStep{T: 1})
 	s.b.SGD(nil, nil, nil, compute.SGDStep{})
+	s.b.Nesterov(nil, nil, 0.9, 1)
 }
 
 // Every kernel between the input and the loss propagates NaN: the program stops on a non-finite loss, and can only if it sees one. Fails

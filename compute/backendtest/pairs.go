@@ -49,7 +49,9 @@ func SameBits(t *testing.T, one, several compute.Backend) {
 		be.AdamW(p, m, v, dy, compute.AdamWStep{LR: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, Decay: 0.1, Clip: 0.5, T: 3})
 		be.SGD(p, m, x, compute.SGDStep{LR: 1e-3, Momentum: 0.9, Decay: 0.1, Clip: 0.5})
 		be.Add(p, v)
-		o.add("optimizers", vector(p), vector(m))
+		g := slices.Clone(dy)
+		be.Nesterov(v, g, 0.95, 0.5)
+		o.add("optimizers", vector(p), vector(m), vector(v), vector(g))
 		// Ranks with different numbers of threads merge: an inner dimension at which a product's bits do depend on them.
 		w := compute.Heap(compute.Float32).Matrix(rows, wide)
 		be.AddProduct(compute.F32(w), w, 0.5, matrix(rows, inner, long), matrix(inner, wide, long[:inner*wide]))

@@ -14,6 +14,7 @@ import (
 
 // The experiment shares its heads out among the ranks, and repeats nothing.
 func TestExperimentOnRanks(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "out")
 	args := []string{"experiment", "observations", "--out", dir, "--quiet", "--heads", "4", "--batch", "16", "--rank", "4", "--images", "64",
 		"--set", "model.depth=1", "--set", "model.width=16", "--set", "model.mlp=16", "--set", "train.eval_batch=360", "--only", "full,lte"}
@@ -40,6 +41,7 @@ func TestExperimentOnRanks(t *testing.T) {
 // Bad input is answered once, not once a rank, with its own exit code, and leaves nothing behind. Fails if every rank prints, or if the run
 // directory is made before the data are open.
 func TestBadInputOnRanks(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	used := filepath.Join(dir, "used")
 	if err := os.Mkdir(used, 0o755); err != nil {
@@ -69,6 +71,7 @@ func TestBadInputOnRanks(t *testing.T) {
 		"damaged data":  {[]string{"--run-dir", filepath.Join(dir, "none"), "--set", "data.path=" + damaged}, session.ExitFailed, `x.tar": an empty file`},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			out, code := ltetest.Run(t, 2, ltetest.Quick(c.args...)...)
 			if code != c.code {
 				t.Errorf("exit code %d, want %d", code, c.code)

@@ -14,6 +14,7 @@ import (
 // A run that does not fit is refused once, by all ranks, with the memory of the machine shared out among them. Fails if a rank is left
 // waiting, or the others' part of the memory counts as free.
 func TestWhatDoesNotFitIsRefusedOnRanks(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		args []string
 		text string
@@ -25,6 +26,7 @@ func TestWhatDoesNotFitIsRefusedOnRanks(t *testing.T) {
 		"threads":    {[]string{"--set", "compute.threads=4096"}, "compute.threads = 4096: at most"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			out, code := ltetest.Run(t, 2, c.args...)
 			if code != session.ExitUsage || strings.Count(out, c.text) != 1 {
 				t.Errorf("exit code %d, want %d, and %q once:\n%s", code, session.ExitUsage, c.text, out)

@@ -12,6 +12,7 @@ import (
 // Ranks side by side measure, and one of them says what comes of it; without a launcher a single one does. Fails if a rank waits
 // for another, or all print.
 func TestPlanMeasures(t *testing.T) {
+	t.Parallel()
 	for _, ranks := range []int{1, 2} {
 		out, code := ltetest.Run(t, ranks, "plan", "--ranks-per-node", "2", "--json")
 		if code != 0 || strings.Count(out, `"kind":"plan"`) != 4 {

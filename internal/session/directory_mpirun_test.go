@@ -46,6 +46,7 @@ func contents(t *testing.T, dir string) map[string]string {
 // Fails if a start in the directory of a run, finished, interrupted or damaged, with checkpoints or without, changes a byte of it: one without
 // --resume always, and one with it where that would start the run again over checkpoints that were completed or over a finished run.
 func TestARunIsNotOverwritten(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	whole, without := filepath.Join(dir, "whole"), filepath.Join(dir, "without")
 	noCheckpoints := []string{"--set", "checkpoint.keep=0"}
@@ -79,6 +80,7 @@ func TestARunIsNotOverwritten(t *testing.T) {
 		{"damaged checkpoints", whole, damage, "this one stays as it is", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			at := filepath.Join(dir, c.name)
 			if err := errors.Join(os.CopyFS(at, os.DirFS(c.of)), c.change(at)); err != nil {
 				t.Fatal(err)
@@ -108,6 +110,7 @@ func TestARunIsNotOverwritten(t *testing.T) {
 
 // Fails if two jobs write to one run directory at once, if the second does not name the first, or if a killed job keeps the next out.
 func TestOneJobInARunDirectory(t *testing.T) {
+	t.Parallel()
 	at := filepath.Join(t.TempDir(), "run")
 	long := ltetest.Lively("--set", "train.steps=100000", "--set", "checkpoint.merges=20")
 	first := ltetest.Start(t, 2, nil, append([]string{"--run-dir", at, "--resume", "auto"}, long...)...)
@@ -192,6 +195,7 @@ func opened(t *testing.T, folder string) (wait func()) {
 // A signal before the first step ends the job at once, with the exit code of a run that can be started again. It is sent when images
 // are read: all ranks have agreed on the configuration then, after they began to listen. Fails if the job waits for checkpoint.grace.
 func TestSignalDuringStartup(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	images := manyImages(t)
 	for _, c := range []struct {

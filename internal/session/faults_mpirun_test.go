@@ -38,6 +38,7 @@ func faulty(more ...string) []string {
 // Whatever befalls a run, the checkpoints that it has stay valid, and it resumes from them to the weights and records of a run that was never
 // disturbed.
 func TestRunsSurviveFaults(t *testing.T) {
+	t.Parallel()
 	undisturbed := filepath.Join(t.TempDir(), "undisturbed")
 	ltetest.Train(t, 2, undisturbed, faulty("--set", "checkpoint.keep=9")...)
 	for name, test := range map[string]func(t *testing.T, undisturbed string){
@@ -45,7 +46,10 @@ func TestRunsSurviveFaults(t *testing.T) {
 		"a full disk":           diskIsFull,
 		"damaged checkpoints":   newestAreDamaged,
 	} {
-		t.Run(name, func(t *testing.T) { test(t, undisturbed) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, undisturbed)
+		})
 	}
 }
 
@@ -253,6 +257,7 @@ func flip(path string) error {
 //
 // Fails, by time, without the watchdog; and if another rank is named, or none.
 func TestStoppedRank(t *testing.T) {
+	t.Parallel()
 	at := filepath.Join(t.TempDir(), "run")
 	b := ltetest.Start(t, 3, nil, faulty("--run-dir", at, "--set", "run.watchdog=2", "--set", "train.steps=1000000")...)
 	ltetest.Within(t, "ten records", func() bool { return len(ltetest.Records(at)) >= 10 })

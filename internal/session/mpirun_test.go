@@ -19,6 +19,7 @@ import (
 // The same seed gives the same weights, another seed others; a run is repeated by its own config.toml; both methods
 // write a whole run directory. Fails if anything in a run depends on the clock or on timing.
 func TestRunsOnRanks(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
 	sized := ltetest.Quick("--set", "model.width=64", "--set", "model.mlp=256", "--set", "lora.rank=16")
@@ -49,6 +50,7 @@ func TestRunsOnRanks(t *testing.T) {
 
 // A loss that is not finite stops the run, names step and rank once, and leaves the weights of the last merge.
 func TestNonFiniteOnRanks(t *testing.T) {
+	t.Parallel()
 	for _, method := range []string{"lte", "full"} {
 		dir := filepath.Join(t.TempDir(), "run")
 		out, code := ltetest.Run(t, 2, ltetest.Quick("--run-dir", dir, "--set", "method="+method, "--set", "optimizer.lr=1e30",
@@ -81,6 +83,7 @@ func TestNonFiniteOnRanks(t *testing.T) {
 // A panic in one rank ends the others, which wait in a barrier: the cause and the rank are printed. Fails, by time,
 // if Launch does not abort the job.
 func TestPanicEndsTheJob(t *testing.T) {
+	t.Parallel()
 	out, err := mpitest.Launch(t, 3, []string{panics + "=1"}, os.Args[0])
 	if err == nil {
 		t.Error("exit code 0")

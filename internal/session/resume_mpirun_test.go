@@ -21,6 +21,7 @@ import (
 //
 // Fails if one rank alone stops, if the exit code is another, or if a record is lost or repeated.
 func TestInterruptedOnRanks(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	at, whole := filepath.Join(dir, "run"), filepath.Join(dir, "whole")
 	args := func(steps int, more ...string) []string {
@@ -80,6 +81,7 @@ func TestInterruptedOnRanks(t *testing.T) {
 //
 // Fails if a --config whose lora.heads is 0, one per rank, changes the number of heads.
 func TestElasticOnRanks(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	at, whole, file := filepath.Join(dir, "run"), filepath.Join(dir, "whole"), filepath.Join(dir, "config.toml")
 	args := ltetest.Quick("--set", "compute.threads=1", "--set", "merge.reset=b", "--set", "lora.alpha=64", "--set", "schedule.kind=constant", "--set", "merge.every=5")
@@ -118,6 +120,7 @@ func TestElasticOnRanks(t *testing.T) {
 
 // What cannot go on says why, once, and leaves the run as it was.
 func TestResumeRefuses(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	at := filepath.Join(dir, "run")
 	ltetest.Train(t, 2, at, ltetest.Quick("--set", "checkpoint.merges=2")...)
