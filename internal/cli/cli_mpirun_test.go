@@ -38,6 +38,38 @@ func TestExperimentOnRanks(t *testing.T) {
 	}
 }
 
+// A search for a learning rate tries neighbouring rates until the best has a worse one on both sides, on images of the training split, and repeats
+// nothing. Fails if the test images are evaluated on, a rate is tried twice, or ranks disagree on the next one.
+func TestRatesOnRanks(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "out")
+	args := append([]string{"experiment", "rates", "--out", dir, "--quiet", "--factor", "1000"}, ltetest.Quick("--set", "optimizer.lr=0.01", "--set", "train.steps=300")...)
+	out, code := ltetest.Run(t, 2, args...)
+	if code != 0 || strings.Count(out, ": 300 steps") != 3 || strings.Count(out, "best: optimizer.lr=0.01, ") != 1 {
+		t.Fatalf("exit code %d\n%s", code, out)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "rates.csv"))
+	if lines := strings.Split(string(text), "\n"); err != nil || len(lines) != 5 || !strings.HasPrefix(lines[2], "10,1,") || !strings.HasSuffix(lines[3], ",false,lr-1e-05-1") {
+		t.Errorf("%v: %s", err, text)
+	}
+	config, err := os.ReadFile(filepath.Join(dir, "lr-0.01-1", "config.toml"))
+	if err != nil || !strings.Contains(string(config), "\nvalidation_fraction = 0.1") {
+		t.Errorf("%v: not on validation images:\n%s", err, config)
+	}
+	again, code := ltetest.Run(t, 2, args...)
+	if code != 0 || strings.Count(again, "already finished") != 3 {
+		t.Errorf("exit code %d\n%s", code, again)
+	}
+	for want, wrong := range map[string][]string{
+		"--factor must be above 1":                      {"--factor", "1"},
+		"holds a finished run of another configuration": {"--set", "optimizer.beta1=0.5"},
+	} {
+		if out, code := ltetest.Run(t, 2, append(args, wrong...)...); code != session.ExitUsage || strings.Count(out, want) != 1 {
+			t.Errorf("exit code %d, want %d and once %q\n%s", code, session.ExitUsage, want, out)
+		}
+	}
+}
+
 // Bad input is answered once, not once a rank, with its own exit code, and leaves nothing behind. Fails if every rank prints, or if the run
 // directory is made before the data are open.
 func TestBadInputOnRanks(t *testing.T) {
