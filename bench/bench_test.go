@@ -25,8 +25,17 @@ func tinyMixer(method string) Options {
 	return options(method, config.Model{Kind: "mixer", Patch: 4, Depth: 2, Width: 24, MLP: 48, TokenMLP: 12})
 }
 
+// paper is the paper's recipe: heads with a basis of their own, and AdamW.
+func paper() config.Config {
+	c, err := config.LoadRecipe("paper", "", nil)
+	if err != nil {
+		panic(err)
+	}
+	return c
+}
+
 func options(method string, m config.Model) Options {
-	c := config.Default()
+	c := paper()
 	c.Method, c.Model = method, m
 	c.LoRA.Rank, c.Train.Batch, c.Train.EvalBatch = 4, 8, 1
 	if err := c.Resolve(1); err != nil {
@@ -281,7 +290,7 @@ func TestProductsAreThoseOfAStep(t *testing.T) {
 	} {
 		for _, o := range []Options{tiny("lte"), tinyMixer("lte")} {
 			m := o.Config.Model
-			o.Config = config.Default()
+			o.Config = paper()
 			o.Config.Model, o.Config.LoRA.Rank, o.Config.Train.Batch, o.Config.Train.EvalBatch = m, 4, 8, 1
 			change(&o)
 			if err := o.Config.Resolve(1); err != nil {

@@ -21,7 +21,7 @@ import (
 
 // made returns a finished run of four records, 250 images apart, whose accuracy grows linearly to top1. All its numbers differ.
 func made(method string, seed int, top1 float64, set ...string) Run {
-	c, err := config.Load("", append([]string{"method=" + method, "schedule.warmup=15"}, set...))
+	c, err := config.LoadRecipe("paper", "", append([]string{"method=" + method, "schedule.warmup=15"}, set...))
 	if err != nil {
 		panic(err)
 	}

@@ -125,8 +125,8 @@ type LoRA struct {
 	Rank   int         `toml:"rank" min:"1" max:"65536" doc:"rank r of each head's factors; at most model.width and model.mlp"`
 	Alpha  float64     `toml:"alpha" min:"0" max:"1e9" doc:"LoRA alpha; the scaling is s = alpha/rank. 0: 32, times the number of heads if merges take the mean of their updates; with a shared basis twice the rank"`
 	Init   string      `toml:"init" enum:"orthogonal,kaiming" doc:"initialization of A: semi-orthogonal times sqrt(n/r), or Kaiming uniform"`
-	Basis  string      `toml:"basis" enum:"own,shared" doc:"lte: own (every head draws its own A) or shared (all heads have the same factors at the beginning of every interval, and the mean of their factors travels: bytes do not grow with the number of heads)"`
-	TrainA bool        `toml:"train_a" doc:"train A; false, with a shared basis: A is the same for all heads and never sent, so that the mean of B gives exactly the mean of the updates"`
+	Basis  string      `toml:"basis" enum:"auto,own,shared" doc:"lte: own (every head draws its own A), shared (all heads have the same factors at the beginning of every interval, and the mean of their factors travels: bytes do not grow with the number of heads), or auto: shared, unless merge.reset, merge.combine, exchange.transport or lora.bias needs heads with a basis of their own"`
+	TrainA bool        `toml:"train_a" doc:"with a shared basis: train A too; false: A is the same for all heads and never sent, so that the mean of B gives exactly the mean of the updates"`
 	Bias   bool        `toml:"bias" doc:"A and B have biases, so that the layer's bias changes too"`
 	Layers []LayerRule `toml:"layers" doc:"exceptions for single layers, such as [{match = \"heads.*\", skip = true}, {match = \"*.mlp.*\", rank = 8}]; the first match applies"`
 }
@@ -238,13 +238,13 @@ func Default() Config {
 			RRC: "auto", Area: 0.08, Aspect: 4.0 / 3, Rotate: 15, Shift: 0.5, Scale: 0.15, Shear: 10, RandMag: 9, MixProb: 1},
 		Synthetic: Synthetic{Images: 1024, Classes: 10, Channels: 3, Height: 224, Width: 224},
 		Model:     Model{Kind: family.Default().Kind, Patch: 2, Depth: 4, Width: 64, MLP: 256, TokenMLP: 32, Heads: 4, Positions: "sincos"},
-		LoRA:      LoRA{Rank: 16, Init: "orthogonal", Basis: "own", TrainA: true},
+		LoRA:      LoRA{Rank: 32, Init: "orthogonal", Basis: "auto"},
 		Merge:     Merge{Every: 10, Reset: "auto", Moments: "auto", Combine: "mean", Decay: "factors"},
 		Exchange:  Exchange{Wire: "fp32", Transport: "factors", ShareMemory: true},
 		Replicas:  Replicas{Sync: "auto"},
 		Outer:     Outer{LR: 0.7, Momentum: 0.9},
 		Train:     Train{Steps: 1600, Batch: 16, Accumulate: 1, EvalBatch: 64, LabelSmoothing: 0.1},
-		Optimizer: Optimizer{Name: "adamw", LR: 5e-4, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Momentum: 0.9, Muon: 0.95,
+		Optimizer: Optimizer{Name: "muon", LR: 1e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Momentum: 0.9, Muon: 0.95,
 			WeightDecay: 0.01, ClipNorm: 1},
 		Schedule: Schedule{Kind: "cosine", Warmup: 80},
 		Measure:  Measure{Every: -1, Images: 64, Layers: []string{"*.mlp.0", "*.fc1"}},

@@ -84,15 +84,13 @@ func randomConfig(rng *rand.Rand) Config {
 		if c.Exchange.Overlap || c.LoRA.Bias {
 			c.Exchange.Transport = "auto"
 		}
-		if c.LoRA.Basis == "own" {
-			c.LoRA.TrainA = true
-		} else {
+		if c.LoRA.Basis == "shared" {
 			c.Merge.Reset, c.Merge.Combine, c.Exchange.Transport = "none", "mean", "factors"
 			c.LoRA.Bias = c.LoRA.Bias && c.LoRA.TrainA
 		}
 		return c
 	}
-	c.LoRA.Basis, c.LoRA.TrainA = "own", true
+	c.LoRA.Basis = "own"
 	def := Default()
 	c.LoRA.Heads, c.LoRA.Layers, c.Merge, c.Exchange, c.Replicas, c.EMA = 0, nil, def.Merge, def.Exchange, def.Replicas, def.EMA
 	return c

@@ -13,7 +13,19 @@ func (c Config) Spec() method.Method {
 }
 
 // SharesBasis says whether all heads begin every interval with the same factors, of which the mean travels.
-func (c Config) SharesBasis() bool { return c.Spec().ExchangesHeads() && c.LoRA.Basis == "shared" }
+func (c Config) SharesBasis() bool { return c.basis() == "shared" }
+
+// basis is lora.basis, with auto resolved.
+func (c Config) basis() string {
+	needsOwn := c.Merge.Reset == "b" || c.Merge.Reset == "ab" || c.Merge.Combine == "sum" || c.Exchange.Transport != "factors" || c.LoRA.Bias
+	switch {
+	case c.LoRA.Basis != "auto":
+		return c.LoRA.Basis
+	case c.Spec().ExchangesHeads() && !needsOwn:
+		return "shared"
+	}
+	return "own"
+}
 
 // FreezesA says whether A is the same for all heads and does not train.
 func (c Config) FreezesA() bool { return c.SharesBasis() && !c.LoRA.TrainA }
@@ -42,6 +54,7 @@ func (c *Config) Resolve(ranks int) error {
 		return &Error{Keys: []string{"lora.heads"}, Problem: fmt.Sprintf("lora.heads = %d cannot be shared out among "+
 			"%d ranks: choose a multiple of %d, or 0 for one head a rank", h, ranks, ranks)}
 	}
+	c.LoRA.Basis = c.basis()
 	if c.LoRA.Heads == 0 {
 		switch {
 		case m.SeveralHeads():
@@ -140,7 +153,6 @@ func (c Config) checkBasis() error {
 		wrong        bool
 		key, because string
 	}{
-		{!shared && !c.LoRA.TrainA, "lora.train_a", "a head whose basis is its own trains it; set true, or lora.basis = \"shared\""},
 		{shared && !c.LoRA.TrainA && c.LoRA.Bias, "lora.bias", "a frozen A has no bias; set false, or lora.train_a = true"},
 		{shared && (c.Merge.Reset == "b" || c.Merge.Reset == "ab"), "merge.reset", "its heads continue from their mean; set auto or none"},
 		{shared && c.Merge.Combine == "sum", "merge.combine", "the mean of the factors travels; set mean"},

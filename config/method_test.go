@@ -76,7 +76,6 @@ func TestMethodCannot(t *testing.T) {
 // Fails if what contradicts the basis of the heads is accepted, or is refused by another rule.
 func TestBasisCannot(t *testing.T) {
 	for _, c := range []struct{ basis, setting, because string }{
-		{"own", "lora.train_a=false", "a head whose basis is its own trains it; set true, or lora.basis = \"shared\""},
 		{"shared", `merge.reset="b"`, "its heads continue from their mean; set auto or none"},
 		{"shared", `merge.reset="ab"`, "its heads continue from their mean; set auto or none"},
 		{"shared", `merge.combine="sum"`, "the mean of the factors travels; set mean"},
@@ -85,11 +84,8 @@ func TestBasisCannot(t *testing.T) {
 	} {
 		key, value, _ := strings.Cut(c.setting, "=")
 		settings := []string{"lora.basis=" + c.basis, c.setting}
-		if key == "lora.bias" {
-			if _, err := Load("", settings); err != nil {
-				t.Errorf("%v: %v", settings, err)
-			}
-			settings = append(settings, "lora.train_a=false")
+		if _, err := Load("", append(settings, "lora.train_a=true")); key == "lora.bias" && err != nil {
+			t.Errorf("%v: %v", settings, err)
 		}
 		_, err := Load("", settings)
 		want := fmt.Sprintf("%s = %s cannot be combined with lora.basis = %q: %s", key, value, c.basis, c.because)
@@ -102,8 +98,8 @@ func TestBasisCannot(t *testing.T) {
 
 // resolved are the values that Resolve writes.
 func resolved(c Config) string {
-	return fmt.Sprintf("%d heads, alpha %g, reset %s, moments %s, sync %s, replicas' rate %g",
-		c.LoRA.Heads, c.LoRA.Alpha, c.Merge.Reset, c.Merge.Moments, c.Replicas.Sync, c.Replicas.LR)
+	return fmt.Sprintf("%s basis, %d heads, alpha %g, reset %s, moments %s, sync %s, replicas' rate %g",
+		c.LoRA.Basis, c.LoRA.Heads, c.LoRA.Alpha, c.Merge.Reset, c.Merge.Moments, c.Replicas.Sync, c.Replicas.LR)
 }
 
 func TestResolve(t *testing.T) {
@@ -112,21 +108,24 @@ func TestResolve(t *testing.T) {
 		settings []string
 		want     string // of 4 ranks
 	}{
-		{"lte", nil, "4 heads, alpha 128, reset none, moments keep, sync merge, replicas' rate 0.0005"},
-		{"lte", []string{"lora.heads=8"}, "8 heads, alpha 256, reset none, moments keep, sync merge, replicas' rate 0.0005"},
-		{"lte", []string{"merge.combine=sum"}, "4 heads, alpha 32, reset none, moments keep, sync merge, replicas' rate 0.0005"},
+		{"lte", nil, "shared basis, 4 heads, alpha 64, reset none, moments keep, sync merge, replicas' rate 0.001"},
+		{"lte", []string{"lora.heads=8"}, "shared basis, 8 heads, alpha 64, reset none, moments keep, sync merge, replicas' rate 0.001"},
+		{"lte", []string{"lora.basis=own"}, "own basis, 4 heads, alpha 128, reset none, moments keep, sync merge, replicas' rate 0.001"},
+		{"lte", []string{"exchange.transport=dense", "measure.every=400"}, "own basis, 4 heads, alpha 128, reset none, moments keep, sync merge, replicas' rate 0.001"},
+		{"lte", []string{"lora.bias=true"}, "own basis, 4 heads, alpha 128, reset none, moments keep, sync merge, replicas' rate 0.001"},
+		{"lte", []string{"merge.combine=sum"}, "own basis, 4 heads, alpha 32, reset none, moments keep, sync merge, replicas' rate 0.001"},
 		{"lte", []string{"lora.alpha=7", "merge.reset=b", "merge.moments=clear", "replicas.lr=0.1"},
-			"4 heads, alpha 7, reset b, moments clear, sync merge, replicas' rate 0.1"},
-		{"lte", []string{"lora.basis=shared", "lora.rank=24"}, "4 heads, alpha 48, reset none, moments keep, sync merge, replicas' rate 0.0005"},
-		{"mhlora", nil, "4 heads, alpha 32, reset none, moments keep, sync step, replicas' rate 0.0005"},
-		{"mhlora", []string{"lora.heads=6"}, "6 heads, alpha 32, reset none, moments keep, sync step, replicas' rate 0.0005"},
-		{"lora", nil, "1 heads, alpha 32, reset none, moments keep, sync step, replicas' rate 0.0005"},
-		{"sequential", nil, "1 heads, alpha 32, reset ab, moments clear, sync step, replicas' rate 0.0005"},
+			"own basis, 4 heads, alpha 7, reset b, moments clear, sync merge, replicas' rate 0.1"},
+		{"lte", []string{"lora.basis=shared", "lora.rank=24"}, "shared basis, 4 heads, alpha 48, reset none, moments keep, sync merge, replicas' rate 0.001"},
+		{"mhlora", nil, "own basis, 4 heads, alpha 32, reset none, moments keep, sync step, replicas' rate 0.001"},
+		{"mhlora", []string{"lora.heads=6"}, "own basis, 6 heads, alpha 32, reset none, moments keep, sync step, replicas' rate 0.001"},
+		{"lora", nil, "own basis, 1 heads, alpha 32, reset none, moments keep, sync step, replicas' rate 0.001"},
+		{"sequential", nil, "own basis, 1 heads, alpha 32, reset ab, moments clear, sync step, replicas' rate 0.001"},
 		{"sequential", []string{"merge.reset=b", "merge.moments=keep"},
-			"1 heads, alpha 32, reset b, moments keep, sync step, replicas' rate 0.0005"},
-		{"full", nil, "0 heads, alpha 0, reset none, moments keep, sync step, replicas' rate 0.0005"},
-		{"localsgd", nil, "0 heads, alpha 0, reset none, moments keep, sync step, replicas' rate 0.0005"},
-		{"diloco", []string{"merge.moments=clear", "optimizer.lr=2"}, "0 heads, alpha 0, reset none, moments clear, sync step, replicas' rate 2"},
+			"own basis, 1 heads, alpha 32, reset b, moments keep, sync step, replicas' rate 0.001"},
+		{"full", nil, "own basis, 0 heads, alpha 0, reset none, moments keep, sync step, replicas' rate 0.001"},
+		{"localsgd", nil, "own basis, 0 heads, alpha 0, reset none, moments keep, sync step, replicas' rate 0.001"},
+		{"diloco", []string{"merge.moments=clear", "optimizer.lr=2"}, "own basis, 0 heads, alpha 0, reset none, moments clear, sync step, replicas' rate 2"},
 	} {
 		got, err := Load("", append([]string{"method=" + c.method}, c.settings...))
 		if err != nil {

@@ -20,7 +20,7 @@ func TestContradictions(t *testing.T) {
 		t.Errorf("%v", all)
 	}
 	err := Contradictions("here", all)
-	want := `here: cannot resume the run with other values of these keys: data.mixup = 0.5, not 0.0; lora.rank = 3, not 16; replicas.train = ["*bias"], not []; leave them`
+	want := `here: cannot resume the run with other values of these keys: data.mixup = 0.5, not 0.0; lora.rank = 3, not 32; replicas.train = ["*bias"], not []; leave them`
 	if err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("%v, want %s", err, want)
 	}

@@ -137,7 +137,7 @@ func (o Options) Common() (config.Config, error) {
 			return config.Config{}, wrong("--set %s: the comparison sets %s itself; use %s", s, strings.TrimSpace(name), flag)
 		}
 	}
-	return config.Load("", o.settings(1))
+	return config.LoadRecipe("paper", "", o.settings(1))
 }
 
 // settings returns the settings of all runs of that many steps, the user's last.
@@ -187,7 +187,7 @@ func (o Options) config(v variant, seed, ranks int) (config.Config, error) {
 	if v.everyStep {
 		set = append(set, "merge.every=1")
 	}
-	c, err := config.Load("", set)
+	c, err := config.LoadRecipe("paper", "", set)
 	if err == nil {
 		err = c.Resolve(ranks)
 	}

@@ -74,7 +74,7 @@ func TestBlame(t *testing.T) {
 			set.Height, set.Width = 224, 224
 		}, []string{"model.preset"}},
 	} {
-		cfg, set := config.Default(), *digits(t)
+		cfg, set := paper(), *digits(t)
 		c.change(&cfg, &set)
 		must(t, cfg.Resolve(8))
 		keys := Blame(cfg, 8, &set, func(c config.Config, set *data.Set) (float64, error) {
@@ -85,14 +85,14 @@ func TestBlame(t *testing.T) {
 			t.Errorf("%s: %q, want %q first", name, keys, c.want)
 		}
 	}
-	if keys := Blame(config.Default(), 1, digits(t), func(config.Config, *data.Set) (float64, error) { return 1, nil }); keys != nil {
+	if keys := Blame(paper(), 1, digits(t), func(config.Config, *data.Set) (float64, error) { return 1, nil }); keys != nil {
 		t.Errorf("nothing is to blame, but %q is", keys)
 	}
 }
 
 // largest is the largest run of a method that package config and the flags of lte plan allow.
 func largest(method string) Options {
-	c := config.Default()
+	c := paper()
 	c.Method, c.Measure.Every = method, 0
 	c.Model.Depth, c.Model.Width, c.Model.MLP, c.Model.TokenMLP, c.Model.Heads, c.Model.Patch = 1024, 65536, 262144, 262144, 16384, 1
 	c.LoRA.Rank, c.Train.Batch, c.Train.EvalBatch, c.Merge.Every = 65536, 1<<20, 1<<20, 1e9

@@ -103,7 +103,7 @@ func WithMethod(c config.Config, name string) config.Config {
 	c.Replicas.Sync = "auto"
 	if !c.Spec().ExchangesHeads() {
 		c.Exchange = config.Default().Exchange
-		c.LoRA.Basis, c.LoRA.TrainA = "own", true
+		c.LoRA.Basis, c.LoRA.TrainA = "auto", false
 	}
 	if !c.Spec().HasHeads() {
 		c.LoRA.Layers, c.Replicas.Train = nil, nil

@@ -90,7 +90,7 @@ def one_round(a):
                        "apt-get install python3-torch libopenblas0-pthread, or point --python at a Python", extra)
 
     def lte(method):
-        return measure([a.lte, "bench", "step", *of_both, "--method", method, "--json"], a.core,
+        return measure([a.lte, "bench", "step", "--recipe", "paper", *of_both, "--method", method, "--json"], a.core,
                        "make build, or point --lte at the program")
 
     # lte first: it is what a fresh checkout lacks, and a missing program should show at once. Then each of PyTorch's

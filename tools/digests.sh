@@ -13,6 +13,9 @@ trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 export OMP_NUM_THREADS=1
 
+# The keys are those of the paper's recipe, which was the default before there were recipes.
+recipe=()
+if "$lte" train --help | grep -q -- --recipe; then recipe=(--recipe paper); fi
 small="train.steps=36 schedule.warmup=4 model.depth=2 model.width=32 model.mlp=64 lora.rank=4 merge.every=5 run.eval_every=12 run.log_every=6 measure.every=12"
 
 # run NAME RANKS ARGUMENT...: trains and prints a line.
@@ -21,7 +24,7 @@ run() {
   shift 2
   local -a keys=()
   for key in $small; do keys+=(--set "$key"); done
-  $launch -np "$ranks" "$lte" train --quiet --run-dir "$name" "${keys[@]}" "$@" </dev/null >log 2>&1 || { echo "$name: failed" >&2; cat log >&2; exit 1; }
+  $launch -np "$ranks" "$lte" train --quiet --run-dir "$name" "${recipe[@]}" "${keys[@]}" "$@" </dev/null >log 2>&1 || { echo "$name: failed" >&2; cat log >&2; exit 1; }
   line "$name" "$ranks"
 }
 

@@ -56,6 +56,9 @@ func (o *muon) step(lr, clip float64) {
 		value, u := vector(o.p.value[s.from:s.to]), o.p.grad[s.from:s.to]
 		o.backend.Nesterov(momentum[:n], u, o.config.Muon, clip)
 		momentum = momentum[n:]
+		if s.elsewhere {
+			continue
+		}
 		if s.decay {
 			blas32.Scal(float32(1-lr*o.config.WeightDecay), value)
 		}
@@ -73,6 +76,12 @@ func (o *muon) step(lr, clip float64) {
 			o.backend.Gemm(blas.NoTrans, blas.NoTrans, 1, f, x, 1, dst)
 		}
 	}
+}
+
+// muonFLOPs is the work of a step on a matrix: two products with its shorter side, and 17 of squares of that side.
+func (s span) muonFLOPs() float64 {
+	side := float64(min(s.rows(), s.columns))
+	return 4*float64(s.length())*side + 34*side*side*side
 }
 
 // The polynomial that a Newton–Schulz step applies to singular values, x ← ax + bx³ + cx⁵, and the number of steps (Jordan 2024). It takes singular

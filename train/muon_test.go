@@ -32,7 +32,7 @@ func TestMuonAsTorch(t *testing.T) {
 		for _, r := range v.Runs {
 			t.Run(fmt.Sprintf("%s/%d×%d", name, r.Rows, r.Cols), func(t *testing.T) {
 				n := len(r.Initial)
-				p := parameters{slices.Clone(r.Initial), make([]float32, n), []span{{0, n, true, r.Cols}}}
+				p := parameters{slices.Clone(r.Initial), make([]float32, n), []span{{from: 0, to: n, decay: true, columns: r.Cols}}}
 				c := config.Optimizer{Name: "muon", LR: 1, AdamWLR: 1, Muon: v.Momentum, WeightDecay: v.Decay}
 				o := newOptimizer(c, backend(t, name, 1), compute.Heap(compute.Float32), p)
 				for i, g := range r.Grads {
@@ -74,7 +74,7 @@ func TestMuonOfIllConditionedMatrices(t *testing.T) {
 				}
 			}
 			want := orthogonalTwin(u, m, n)
-			p := parameters{make([]float32, m*n), slices.Clone(u), []span{{0, m * n, false, n}}}
+			p := parameters{make([]float32, m*n), slices.Clone(u), []span{{from: 0, to: m * n, decay: false, columns: n}}}
 			newOptimizer(config.Optimizer{Name: "muon", LR: 1, AdamWLR: 1}, backend(t, name, 1), compute.Heap(compute.Float32), p).step(1, 1)
 			scale := -0.2 * math.Sqrt(float64(max(m, n)))
 			for i := range want {
@@ -138,7 +138,7 @@ func TestMuonOfDegenerateGradients(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, be := range backends() {
-				p := parameters{make([]float32, m*n), make([]float32, m*n), []span{{0, m * n, true, n}}}
+				p := parameters{make([]float32, m*n), make([]float32, m*n), []span{{from: 0, to: m * n, decay: true, columns: n}}}
 				o := newOptimizer(config.Optimizer{Name: "muon", LR: 1, AdamWLR: 1, Muon: 0.95}, backend(t, be, 1), compute.Heap(compute.Float32), p)
 				for range 3 {
 					for i := range p.grad {

@@ -66,7 +66,7 @@ func TestOptimizersAsTorch(t *testing.T) {
 				kind, _, _ := strings.Cut(o.Name, "_")
 				c := config.Optimizer{Name: kind, Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps, Momentum: o.Momentum, WeightDecay: o.WeightDecay}
 				n := len(v.Initial)
-				p := parameters{slices.Clone(v.Initial), make([]float32, n), []span{{0, 5, true, 0}, {5, n, true, 0}}}
+				p := parameters{slices.Clone(v.Initial), make([]float32, n), []span{{from: 0, to: 5, decay: true}, {from: 5, to: n, decay: true}}}
 				opt := newOptimizer(c, be, compute.Heap(compute.Float32), p)
 				for i, g := range v.Grads {
 					clip := float64(int(1) << i) // undone by the optimizer, exactly

@@ -19,6 +19,7 @@ type Outline struct {
 	Workers  int            // of a rank: its heads, or one
 	Replicas int            // values that train in addition to a worker's head
 	Trained  int            // values that a worker trains, replicas included
+	Divided  int            // values of the matrices that a rank brings to all others at every step
 	Pass     int            // images of the largest pass, evaluation's included
 	config   config.Config
 	ranks    int
@@ -45,8 +46,11 @@ func NewOutline(c config.Config, ranks int, set *data.Set) (*Outline, error) {
 		allocateProbe(c.Measure, m)
 	}
 	if !c.Spec().HasHeads() {
-		o.workers = []*worker{newWeights(c, nil, m, 0)}
+		o.workers = []*worker{newWeights(c, nil, m, 0, ranks)}
 		o.Trained = o.workers[0].trained()
+		if divides(c) {
+			_, o.Divided = divide(o.workers[0].groups[0].spans, ranks)
+		}
 		return o, nil
 	}
 	if c.Spec().Trains == method.OwnHeads {
@@ -98,7 +102,7 @@ func (o *Outline) Footprint(perNode int, transports []merge.Transport) (own comp
 	case method.Weights:
 		err = (&averaged{config: c, model: m}).allocate(alloc, g)
 	default:
-		err = (&perStep{worker: o.workers[0]}).allocate(g)
+		err = (&perStep{config: c, worker: o.workers[0]}).allocate(g)
 	}
 	if err == nil && c.EMA.Decay > 0 {
 		_, err = newAverage(c.EMA.Decay, m, nodes)

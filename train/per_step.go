@@ -34,6 +34,7 @@ type perStep struct {
 	merges  bool   // the head, every merge.every steps
 	mean    *collective.Mean
 	message []float32 // gradients, loss
+	divided *divided  // nil: every rank updates all that trains
 	checker *lockstepChecker
 	done    counts
 }
@@ -49,7 +50,7 @@ func newPerStep(c config.Config, g *collective.Meter, be compute.Backend, m *mod
 		p.worker = p.heads.workers[0]
 		p.worker.number = g.Rank()
 	} else {
-		p.worker = newWeights(c, be, m, g.Rank())
+		p.worker = newWeights(c, be, m, g.Rank(), g.Size())
 	}
 	p.checker = newLockstepChecker(p.control, m)
 	return p, p.allocate(g.For(collective.Gradients))
@@ -62,7 +63,10 @@ func (p *perStep) allocate(g collective.Group) (err error) {
 	}
 	n := p.worker.trained() + 1
 	p.message = collective.AllocatorOf(g).Floats(n)
-	p.mean, err = collective.NewMean(g, n)
+	if p.mean, err = collective.NewMean(g, n); err != nil || !divides(p.config) {
+		return err
+	}
+	p.divided, err = newDivided(g, p.worker.groups[0].parameters)
 	return err
 }
 
@@ -99,10 +103,15 @@ func (p *perStep) exchange(step int, loss float64) (float64, error) {
 	return mean, nil
 }
 
-// merge folds the head into W, where the method merges it, and checks the lockstep: after every merge, else every run.log_every steps.
+// merge brings each rank the matrices that others have updated, folds the head into W, where the method merges it, and checks the lockstep: after every merge, else every run.log_every steps.
 func (p *perStep) merge(step, k int, status merge.Status) (merged, error) {
 	if status.Failed > 0 {
 		return merged{}, p.blame(step-k+status.Failed, status.Loss)
+	}
+	if p.divided != nil {
+		if err := p.divided.gather(); err != nil {
+			return merged{}, err
+		}
 	}
 	end := merged{status.Loss, k}
 	if !p.merges && step%p.config.Run.LogEvery != 0 && step != p.config.Train.Steps {

@@ -62,6 +62,8 @@ type span struct {
 	from, to int
 	decay    bool // weight decay applies
 	columns  int  // of a matrix of a hidden layer; 0 of a vector, a token, or the classifier's matrix
+
+	elsewhere bool // another rank updates it (divided)
 }
 
 func (s span) length() int { return s.to - s.from }
@@ -84,19 +86,22 @@ func (p *parameters) append(length int, decay bool, columns int) {
 	if n := len(p.spans); n > 0 {
 		from = p.spans[n-1].to
 	}
-	p.spans = append(p.spans, span{from, from + length, decay, columns})
+	p.spans = append(p.spans, span{from: from, to: from + length, decay: decay, columns: columns})
 }
 
 func newParamGroup(c config.Config, be compute.Backend, alloc compute.Allocator, p parameters, rate float64) *paramGroup {
 	return &paramGroup{parameters: p, optimizer: newOptimizer(c.Optimizer, be, alloc, p), rate: rate}
 }
 
-// newWeights makes the worker that trains all weights of the model in place.
-func newWeights(c config.Config, be compute.Backend, m *model.Model, rank int) *worker {
+// newWeights makes the worker of a rank that trains all weights of the model in place.
+func newWeights(c config.Config, be compute.Backend, m *model.Model, rank, ranks int) *worker {
 	trained, grads := m.Train(func(string) bool { return true })
 	p := parameters{value: m.Flat(), grad: grads}
 	for _, q := range trained {
 		p.append(q.Len(), q.Decay, hiddenColumns(m, q))
+	}
+	if divides(c) {
+		mark(p.spans, rank, ranks)
 	}
 	return &worker{number: rank, noise: newNoise(c.Model), groups: []*paramGroup{newParamGroup(c, be, m.Allocator(), p, 1)}}
 }

@@ -39,7 +39,7 @@ func Main(m *testing.M) {
 	mpitest.Main(m)
 }
 
-// Quick is the arguments of a small run, a second on two cores, and more, which override them.
+// Quick is the arguments of a small run by the paper's recipe, a second on two cores, and more, which override them.
 func Quick(more ...string) []string {
 	return append(set("train.steps=40", "schedule.warmup=5", "model.depth=1", "model.width=16", "model.mlp=16", "lora.rank=4", "run.eval_every=0"), more...)
 }
@@ -51,8 +51,9 @@ func Lively(more ...string) []string {
 		"exchange.wire=int8", "exchange.overlap=true", "model.dropout=0.1", "data.mixup=0.8", "ema.decay=0.9", "lora.rank=4"), more...)
 }
 
-// set is the arguments that set keys.
+// set is the arguments that set keys of the paper's recipe.
 func set(keys ...string) (args []string) {
+	args = []string{"--recipe", "paper"}
 	for _, key := range keys {
 		args = append(args, "--set", key)
 	}
