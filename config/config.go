@@ -244,7 +244,7 @@ func Default() Config {
 		Replicas:  Replicas{Sync: "auto"},
 		Outer:     Outer{LR: 0.7, Momentum: 0.9},
 		Train:     Train{Steps: 1600, Batch: 16, Accumulate: 1, EvalBatch: 64, LabelSmoothing: 0.1},
-		Optimizer: Optimizer{Name: "muon", LR: 1e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Momentum: 0.9, Muon: 0.95,
+		Optimizer: Optimizer{Name: "muon", LR: 4e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Momentum: 0.9, Muon: 0.95,
 			WeightDecay: 0.01, ClipNorm: 1},
 		Schedule: Schedule{Kind: "cosine", Warmup: 80},
 		Measure:  Measure{Every: -1, Images: 64, Layers: []string{"*.mlp.0", "*.fc1"}},
