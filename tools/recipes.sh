@@ -21,7 +21,7 @@ settings() {
   paper) echo recipe=paper lora.heads=4 train.batch=16 optimizer.lr=2.5e-4 ;;
   fast) echo recipe=fast lora.heads=4 train.batch=16 optimizer.lr=1e-3 ;;
   fast16) echo recipe=fast lora.heads=16 train.batch=4 optimizer.lr=1e-3 ;;
-  frugal) echo recipe=frugal lora.heads=4 train.batch=16 optimizer.lr=1e-3 ;;
+  frugal) echo recipe=frugal lora.heads=4 train.batch=16 optimizer.lr=5e-4 ;;
   *) echo "tools/recipes.sh: no comparison $1" >&2; exit 2 ;;
   esac
 }
