@@ -16,7 +16,7 @@ export OMP_NUM_THREADS=1
 # The settings of a comparison, and the learning rate at which its search begins.
 settings() {
   case $1 in
-  full-adamw) echo method=full train.batch=32 optimizer.lr=5e-4 ;;
+  full-adamw) echo method=full train.batch=32 optimizer.name=adamw optimizer.lr=5e-4 ;;
   full-muon) echo method=full train.batch=32 optimizer.name=muon optimizer.lr=1e-3 ;;
   paper) echo recipe=paper lora.heads=4 train.batch=16 optimizer.lr=2.5e-4 ;;
   fast) echo recipe=fast lora.heads=4 train.batch=16 optimizer.lr=1e-3 ;;
