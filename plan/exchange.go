@@ -58,11 +58,7 @@ func (r *rank) messages() (all []message) {
 	if r.config.Spec().Merges == method.Head { // every rank by itself
 		times = 1
 	}
-	all = append(r.mean(collective.Gradients, r.outline.Trained+1, k), r.checks(times)) // the loss travels behind the gradients
-	if n := r.outline.Divided; n > 0 {
-		all = append(all, message{collective.Gradients, Cluster.AllgatherShared, 4 * float64(n), k})
-	}
-	return all
+	return append(r.mean(collective.Gradients, r.outline.Trained+1, k), r.checks(times)) // the loss travels behind the gradients
 }
 
 // factors are the messages that merge the heads.

@@ -24,7 +24,7 @@ type averaged struct {
 }
 
 func newAveraged(c config.Config, g *collective.Meter, be compute.Backend, m *model.Model) (*averaged, error) {
-	a := &averaged{config: c, model: m, worker: newWeights(c, be, m, g.Rank(), g.Size()), checker: newLockstepChecker(g.For(collective.Control), m)}
+	a := &averaged{config: c, model: m, worker: newWeights(c, be, m, g.For(collective.Control)), checker: newLockstepChecker(g.For(collective.Control), m)}
 	merging := g.For(collective.Merging)
 	var err error
 	if a.statuses, err = merge.NewExchange(merging, nil, 0, 1, merge.FP32); err != nil {

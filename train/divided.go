@@ -9,19 +9,22 @@ import (
 	"lte/config"
 )
 
-// divided are matrices that Muon updates by gradients that all ranks have alike: each is orthogonalized by one rank, which brings the
-// updated matrix to all, in one Allgather a step.
+// divided are matrices that Muon updates by gradients that all ranks have alike: of a node each is orthogonalized by one rank, which gives
+// the updated matrix to the others through shared memory. Nothing is sent between nodes.
 type divided struct {
-	group collective.Group
-	value []float32
-	of    [][]span  // of every rank
-	send  []float32 // this rank's matrices
-	recv  []float32 // (ranks, block), in the node's memory
+	group  collective.Group
+	value  []float32
+	of     [][]span  // of every rank of the node
+	shared []float32 // as value
 }
 
-// divide gives every matrix of the spans to one of so many ranks, so that their work is about the same. It returns the matrices of every
-// rank, and the length of the longest.
-func divide(spans []span, ranks int) (of [][]span, block int) {
+// divides says whether the ranks of a node divide the matrices of a run.
+func divides(c config.Config) bool {
+	return c.Optimizer.Name == "muon" && c.Spec().Averages && !c.Spec().HasHeads()
+}
+
+// divide gives every matrix of the spans to one of so many ranks, so that their work is about the same.
+func divide(spans []span, ranks int) (of [][]span) {
 	var all []span
 	for _, s := range spans {
 		if s.columns > 0 {
@@ -30,54 +33,46 @@ func divide(spans []span, ranks int) (of [][]span, block int) {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b span) int { return cmp.Compare(b.muonFLOPs(), a.muonFLOPs()) })
-	of, loads, lengths := make([][]span, ranks), make([]float64, ranks), make([]int, ranks)
+	of, loads := make([][]span, ranks), make([]float64, ranks)
 	for _, s := range all {
 		least := slices.Index(loads, slices.Min(loads))
-		of[least], loads[least], lengths[least] = append(of[least], s), loads[least]+s.muonFLOPs(), lengths[least]+s.length()
+		of[least], loads[least] = append(of[least], s), loads[least]+s.muonFLOPs()
 	}
-	return of, slices.Max(lengths)
+	return of
 }
 
-// divides says whether the ranks of a run divide its matrices.
-func divides(c config.Config) bool {
-	return c.Optimizer.Name == "muon" && c.Spec().Averages && !c.Spec().HasHeads()
-}
-
-// mark marks the matrices among the spans that another of so many ranks updates.
+// mark marks the matrices among the spans that another rank of the node updates.
 func mark(spans []span, rank, ranks int) {
-	of, _ := divide(spans, ranks)
+	of := divide(spans, ranks)
 	for i, s := range spans {
 		spans[i].elsewhere = s.columns > 0 && !slices.Contains(of[rank], s)
 	}
 }
 
-// newDivided allocates the buffers of an exchange of the matrices of p, whose spans mark has seen or not.
+// newDivided allocates the memory through which the ranks of a node exchange the matrices of p.
 func newDivided(g collective.Group, p parameters) (*divided, error) {
-	of, block := divide(p.spans, g.Size())
-	a := collective.AllocatorOf(g)
-	d := &divided{group: g, value: p.value, of: of, send: a.Floats(block)}
-	memory, err := a.Shared(4, g.Size(), block)
+	memory, err := collective.AllocatorOf(g).Shared(4, p.length())
 	if err != nil {
 		return nil, fmt.Errorf("memory for the matrices of other ranks: %w", err)
 	}
-	d.recv = collective.Floats(memory)
-	return d, nil
+	return &divided{group: g, value: p.value, of: divide(p.spans, g.NodeSize()), shared: collective.Floats(memory)}, nil
 }
 
-// gather brings every matrix from the rank that has updated it.
+// gather brings every matrix from the rank of the node that has updated it.
 func (d *divided) gather() error {
-	at := 0
-	for _, s := range d.of[d.group.Rank()] {
-		at += copy(d.send[at:], d.value[s.from:s.to])
+	own := d.group.NodeRank()
+	for _, s := range d.of[own] {
+		copy(d.shared[s.from:s.to], d.value[s.from:s.to])
 	}
-	if err := d.group.AllgatherShared(collective.Bytes(d.recv), collective.Bytes(d.send)); err != nil {
-		return fmt.Errorf("gathering the matrices that other ranks have updated: %w", err)
+	if err := d.group.NodeBarrier(); err != nil {
+		return err
 	}
 	for rank, matrices := range d.of {
-		block := d.recv[rank*len(d.send):]
 		for _, s := range matrices {
-			block = block[copy(d.value[s.from:s.to], block):]
+			if rank != own {
+				copy(d.value[s.from:s.to], d.shared[s.from:s.to])
+			}
 		}
 	}
-	return d.group.NodeBarrier() // all have read recv
+	return d.group.NodeBarrier() // all have read
 }

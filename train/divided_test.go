@@ -44,10 +44,10 @@ func TestDividedMatricesAreThoseOfOneRank(t *testing.T) {
 	if err := train(alone, newOptimizer(c, be, compute.Heap(compute.Float32), alone), func() error { return nil }); err != nil {
 		t.Fatal(err)
 	}
-	for _, ranks := range []int{2, 3, 9} {
+	for _, ranks := range []int{2, 3, 9} { // two of a node, and the last alone
 		grouptest.Run(t, ranks, func(g *grouptest.Rank) error {
 			p := make_()
-			mark(p.spans, g.Rank(), ranks)
+			mark(p.spans, g.NodeRank(), g.NodeSize())
 			d, err := newDivided(g, p)
 			if err != nil {
 				return err
@@ -56,12 +56,12 @@ func TestDividedMatricesAreThoseOfOneRank(t *testing.T) {
 			for rank, matrices := range d.of {
 				for _, s := range matrices {
 					total, largest = total+s.muonFLOPs(), max(largest, s.muonFLOPs())
-					if rank == g.Rank() {
+					if rank == g.NodeRank() {
 						own += s.muonFLOPs()
 					}
 				}
 			}
-			if own > total/float64(ranks)+largest {
+			if own > total/float64(g.NodeSize())+largest {
 				t.Errorf("rank %d of %d has %v of %v FLOPs", g.Rank(), ranks, own, total)
 			}
 			if err := train(p, newOptimizer(c, backend(t, "auto", 1), compute.Heap(compute.Float32), p), d.gather); err != nil {

@@ -19,7 +19,6 @@ type Outline struct {
 	Workers  int            // of a rank: its heads, or one
 	Replicas int            // values that train in addition to a worker's head
 	Trained  int            // values that a worker trains, replicas included
-	Divided  int            // values of the matrices that a rank brings to all others at every step
 	Pass     int            // images of the largest pass, evaluation's included
 	config   config.Config
 	ranks    int
@@ -46,11 +45,8 @@ func NewOutline(c config.Config, ranks int, set *data.Set) (*Outline, error) {
 		allocateProbe(c.Measure, m)
 	}
 	if !c.Spec().HasHeads() {
-		o.workers = []*worker{newWeights(c, nil, m, 0, ranks)}
+		o.workers = []*worker{newWeights(c, nil, m, collective.Alone{})}
 		o.Trained = o.workers[0].trained()
-		if divides(c) {
-			_, o.Divided = divide(o.workers[0].groups[0].spans, ranks)
-		}
 		return o, nil
 	}
 	if c.Spec().Trains == method.OwnHeads {

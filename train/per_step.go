@@ -50,7 +50,7 @@ func newPerStep(c config.Config, g *collective.Meter, be compute.Backend, m *mod
 		p.worker = p.heads.workers[0]
 		p.worker.number = g.Rank()
 	} else {
-		p.worker = newWeights(c, be, m, g.Rank(), g.Size())
+		p.worker = newWeights(c, be, m, g.For(collective.Control))
 	}
 	p.checker = newLockstepChecker(p.control, m)
 	return p, p.allocate(g.For(collective.Gradients))
@@ -63,7 +63,7 @@ func (p *perStep) allocate(g collective.Group) (err error) {
 	}
 	n := p.worker.trained() + 1
 	p.message = collective.AllocatorOf(g).Floats(n)
-	if p.mean, err = collective.NewMean(g, n); err != nil || !divides(p.config) {
+	if p.mean, err = collective.NewMean(g, n); err != nil || !divides(p.config) || g.NodeSize() == 1 {
 		return err
 	}
 	p.divided, err = newDivided(g, p.worker.groups[0].parameters)

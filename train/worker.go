@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 
+	"lte/collective"
 	"lte/compute"
 	"lte/config"
 	"lte/data"
@@ -63,7 +64,7 @@ type span struct {
 	decay    bool // weight decay applies
 	columns  int  // of a matrix of a hidden layer; 0 of a vector, a token, or the classifier's matrix
 
-	elsewhere bool // another rank updates it (divided)
+	elsewhere bool // another rank of the node updates it (divided)
 }
 
 func (s span) length() int { return s.to - s.from }
@@ -93,17 +94,17 @@ func newParamGroup(c config.Config, be compute.Backend, alloc compute.Allocator,
 	return &paramGroup{parameters: p, optimizer: newOptimizer(c.Optimizer, be, alloc, p), rate: rate}
 }
 
-// newWeights makes the worker of a rank that trains all weights of the model in place.
-func newWeights(c config.Config, be compute.Backend, m *model.Model, rank, ranks int) *worker {
+// newWeights makes the worker of a rank of the group that trains all weights of the model in place.
+func newWeights(c config.Config, be compute.Backend, m *model.Model, g collective.Group) *worker {
 	trained, grads := m.Train(func(string) bool { return true })
 	p := parameters{value: m.Flat(), grad: grads}
 	for _, q := range trained {
 		p.append(q.Len(), q.Decay, hiddenColumns(m, q))
 	}
 	if divides(c) {
-		mark(p.spans, rank, ranks)
+		mark(p.spans, g.NodeRank(), g.NodeSize())
 	}
-	return &worker{number: rank, noise: newNoise(c.Model), groups: []*paramGroup{newParamGroup(c, be, m.Allocator(), p, 1)}}
+	return &worker{number: g.Rank(), noise: newNoise(c.Model), groups: []*paramGroup{newParamGroup(c, be, m.Allocator(), p, 1)}}
 }
 
 // norm is the 2-norm of the gradient of all that the worker trains.
