@@ -16,19 +16,20 @@ export OMP_NUM_THREADS=1
 # The settings of a comparison, and the learning rate at which its search begins.
 settings() {
   case $1 in
-  full-adamw) echo method=full train.batch=32 optimizer.name=adamw optimizer.lr=5e-4 ;;
+  full-adamw) echo method=full train.batch=32 optimizer.name=adamw optimizer.lr=2.5e-4 ;;
   full-muon) echo method=full train.batch=32 optimizer.name=muon optimizer.lr=1e-3 ;;
   paper) echo recipe=paper lora.heads=4 train.batch=16 optimizer.lr=2.5e-4 ;;
   fast) echo recipe=fast lora.heads=4 train.batch=16 optimizer.lr=1e-3 ;;
   fast16) echo recipe=fast lora.heads=16 train.batch=4 optimizer.lr=1e-3 ;;
   frugal) echo recipe=frugal lora.heads=4 train.batch=16 optimizer.lr=5e-4 ;;
+  frugal32) echo recipe=frugal lora.rank=32 lora.heads=4 train.batch=16 optimizer.lr=5e-4 ;;
   *) echo "tools/recipes.sh: no comparison $1" >&2; exit 2 ;;
   esac
 }
 
 mkdir -p "$out/runs"
 names=("$@")
-[ ${#names[@]} -gt 0 ] || names=(full-adamw full-muon paper fast fast16 frugal)
+[ ${#names[@]} -gt 0 ] || names=(full-adamw full-muon paper fast fast16 frugal frugal32)
 for steps in ${STEPS:-1000 3000}; do
   for name in "${names[@]}"; do
     flags=(--config "$folder/jobs/equal-images.toml" --set "data.path=$data" --set "train.steps=$steps" --quiet)
