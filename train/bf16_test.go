@@ -21,7 +21,8 @@ func TestBF16LearnsAlike(t *testing.T) {
 		if err != nil {
 			t.Skip(err)
 		}
-		c := config.Default()
+		c, err := config.LoadRecipe("paper", "", nil)
+		must(t, err)
 		c.Train.Steps, c.Run.EvalEvery = 300, 0
 		c.Resolve(1)
 		tr, err := New(c, collective.Alone{}, set, be)
