@@ -12,7 +12,7 @@ import (
 // what they gather for themselves, and what they send from it reaches each, with and without shared memory.
 //
 // Fails if parts overlap or leave something out, if a rank has memory of its own, if a block is put at another's place, and if a
-// rank goes on before the others have read what was gathered before.
+// rank continues before the others have read what was gathered before.
 func lawNodes(g collective.Group) error {
 	if r, n := g.NodeRank(), g.NodeSize(); r < 0 || r >= n || n > g.Size() {
 		return fmt.Errorf("rank %d of %d on the node", r, n)

@@ -76,7 +76,7 @@ func (c *Config) Resolve(ranks int) error {
 	if m.Trains == method.OwnHeads {
 		sync = "merge"
 	}
-	if m.Merges == method.Head { // a head that goes on after it is merged is method lora
+	if m.Merges == method.Head { // a head that continues after it is merged is method lora
 		reset, moments = "ab", "clear"
 	}
 	for _, key := range []struct {

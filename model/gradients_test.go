@@ -9,7 +9,7 @@ import (
 	"lte/nn/nntest"
 )
 
-// The gradient of a layer at W is that of training all weights, and what trains goes on as if nothing had happened: a
+// The gradient of a layer at W is that of training all weights, and what trains continues as if nothing had happened: a
 // head in use, its gradients, and those of a replica.
 func TestGradients(t *testing.T) {
 	c := tiny()

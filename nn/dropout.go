@@ -15,7 +15,7 @@ import (
 // which other heads share the pass. One goroutine.
 type Noise struct{ source rand.Source }
 
-// NewNoise returns the noise that source makes. A pass goes on where the one before it ended: a caller seeds source
+// NewNoise returns the noise that source makes. A pass continues where the one before it ended: a caller seeds source
 // anew for every step, by (seed, step, head) say, whose masks must not depend on the steps before it.
 func NewNoise(source rand.Source) *Noise { return &Noise{source} }
 

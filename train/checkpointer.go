@@ -31,7 +31,7 @@ func (t *Trainer) Checkpoint(o CheckpointOptions) {
 	}
 }
 
-// checkpointer writes a rank's part of the checkpoints. State is copied between two steps and written while training goes on. The ranks
+// checkpointer writes a rank's part of the checkpoints. State is copied between two steps and written while training continues. The ranks
 // agree between two steps, about once a second: on whether all have written their parts, one wants to stop, or a checkpoint is due. If
 // a merge follows, the checkpoint waits for it. A nil checkpointer writes none.
 type checkpointer struct {

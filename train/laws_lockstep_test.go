@@ -196,7 +196,7 @@ func wrongBits(ranks int) []wrongBit {
 		{"mhlora", plain, factor, ".weight"},
 		{"sequential", plain, linear, ".weight"},
 		{"sequential", plain, factor, ".weight"},
-		{"sequential", resets, factor, ".weight"}, // A goes on
+		{"sequential", resets, factor, ".weight"}, // A continues
 		{"sequential", replicated, replica, ".bias"},
 		{"localsgd", plain, linear, ""},
 		{"localsgd", plain, merged, ""},
@@ -250,7 +250,7 @@ func (c wrongBit) difference(w collective.Group) string {
 
 // Law 5, the proof in production: one wrong bit on one rank in what all ranks must hold alike is a
 // *collective.LockstepError on every rank, which names the parameter and the rank. Three kinds of bits need no proof, and
-// the run goes on in lockstep:
+// the run continues in lockstep:
 //   - those that the next merge, or step, forms anew of others: W where W⁰ and the factors make it (lte without resets,
 //     lora, mhlora), b where b⁰ does, the model's copy of a replica, localsgd's weights of the last merge;
 //   - those of a worker's own, which no other has: its factors (lte), replicas (lte) and weights (localsgd, diloco), and

@@ -178,7 +178,7 @@ func sequentialIsLoRA(t *testing.T, w collective.Group) {
 }
 
 // After a merge sequential is a lora run that begins at W: with its A where only B is reset, else with that of the
-// reset's stream; its optimizer knows nothing, and the schedule goes on.
+// reset's stream; its optimizer knows nothing, and the schedule continues.
 //
 // Fails with B not reset, by b_A kept beside another A, by moments not cleared, by AdamW's count of steps not
 // cleared, and by another stream.

@@ -366,7 +366,7 @@ func TestNoCheckpointAfterAFailure(t *testing.T) {
 	}
 }
 
-// Checkpoints that are written while training goes on are of the step that they were begun at: from each of them the run comes to the
+// Checkpoints that are written while training continues are of the step that they were begun at: from each of them the run comes to the
 // same end.
 //
 // Fails if training changes what is being written, if none is written by merges or by the clock, or if the best is not marked.
