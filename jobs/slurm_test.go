@@ -190,7 +190,7 @@ func (j job) resumed(undisturbed job) {
 }
 
 // Sweeps on a real SLURM, each on both nodes. Fails if a script launches ranks that do not find one another, a task that is
-// interrupted in any way does not go on as if it had not been, or one that fails is not named.
+// interrupted in any way does not continue as if it had not been, or one that fails is not named.
 func TestSweepsOnSLURM(t *testing.T) {
 	t.Chdir("..")
 	c := newCluster(t)

@@ -29,7 +29,7 @@ func same(got, want []float32) bool { return collective.Digest(got) == collectiv
 // Law 5 of the exchange: all ranks hold of every head what its sender computes, to the bit, whatever the rank that it is on, the
 // wire, and whether messages are compressed; and that is what anyone computes who knows what was sent before.
 //
-// Fails if the sender holds what it had, if a head is another's, if a block goes on from one head to the next, or if a change is
+// Fails if the sender holds what it had, if a head is another's, if a block continues from one head to the next, or if a change is
 // taken from anything but what Sent returned and added to anything but what Head did.
 func lawWires(g collective.Group) error {
 	for _, w := range wires {
@@ -187,7 +187,7 @@ func lawCompressedTraffic(g collective.Group) error {
 
 // Compressed messages reach the memory of a node as they were sent.
 //
-// Fails if a rank unpacks another's part, or goes on before the others have read theirs.
+// Fails if a rank unpacks another's part, or continues before the others have read theirs.
 func lawCompressedNodes(g collective.Group) error {
 	return grouptest.CheckNode(merge.Compressed(g, merge.FP32))
 }

@@ -243,7 +243,7 @@ func identity(t *testing.T, w *mpi.World) {
 	}
 }
 
-// A wrong length is found before MPI sees it, and the world goes on.
+// A wrong length is found before MPI sees it, and the world continues.
 func misuse(t *testing.T, w *mpi.World) {
 	if w.Size() != 3 {
 		t.Skip("the lengths are wrong for 3 ranks")

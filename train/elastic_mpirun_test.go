@@ -13,7 +13,7 @@ import (
 	"lte/mpi/mpitest"
 )
 
-// A run of four heads goes on with another number of ranks, in the middle of an interval and at a merge, as the one that was not
+// A run of four heads continues with another number of ranks, in the middle of an interval and at a merge, as the one that was not
 // interrupted: from all ranks to one, and from one to all. Where ranks round alike, to the bit.
 //
 // Fails with a loss of the interval that is one rank's alone, and by what is under way forgetting its loss.

@@ -74,9 +74,9 @@ func newest(t *testing.T, dir string, g collective.Group) Saved {
 }
 
 // Heads are added and retired, in the middle of an interval and at a merge: W stays, exactly, and where it is formed of W⁰ and the
-// heads' last merged factors that gives W again; heads that go on compute with what they did; the run goes on, with a smaller loss.
+// heads' last merged factors that gives W again; heads that continue compute with what they did; the run continues, with a smaller loss.
 //
-// Fails with a W⁰ from which the heads that go on are not taken, or all that were, or with the share of the former number, or
+// Fails with a W⁰ from which the heads that continue are not taken, or all that were, or with the share of the former number, or
 // b⁰ likewise; by heads that are added as others hold none, with the A of another merge, or with replicas of their own; and by
 // counts and places in the sequence of images that forget how many were seen.
 func TestHeadsAreAddedAndRetired(t *testing.T) {
@@ -98,7 +98,7 @@ func TestHeadsAreAddedAndRetired(t *testing.T) {
 				near(t, what+"W", tr.model.Flat(), before, 0)
 				for k, w := range tr.workers {
 					if k < 4 {
-						near(t, what+"a head that goes on", w.heads[0].Value, was.workers[k].heads[0].Value, 0)
+						near(t, what+"a head that continues", w.heads[0].Value, was.workers[k].heads[0].Value, 0)
 						continue
 					}
 					begins(t, what, tr.algorithm.(*lte), w)

@@ -56,7 +56,7 @@ func transported(t *testing.T, w collective.Group, c config.Config) {
 			continue
 		}
 		if c.Merge.Reset != "none" && slices.ContainsFunc(m.merger.Exchange().Sum(0), func(x float32) bool { return x != 0 }) {
-			t.Fatal(what + "what W has taken up goes on to travel")
+			t.Fatal(what + "what W has taken up continues to travel")
 		}
 		moved := 0.0
 		for i, u := range updateOf(m, have) {

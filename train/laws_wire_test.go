@@ -28,10 +28,10 @@ func change(wire merge.Wire, d []float64) []float64 {
 
 // Laws 5 and 7: over any wire, with resets or without, all ranks hold the same bits of W, and it differs from what the
 // factors themselves would make of it by no more than the wire's stated error of the factors and what an earlier error
-// still owes. The factors that the owner goes on from, A' and B', are those that were merged. Without resets the errors
+// still owes. The factors that the owner continues from, A' and B', are those that were merged. Without resets the errors
 // do not add up, and after a reset of B what was not sent is part of the next message.
 //
-// Fails if the owner merges what it had, or goes on from it; if a change is taken from anything but what all hold, after a
+// Fails if the owner merges what it had, or continues from it; if a change is taken from anything but what all hold, after a
 // reset too; if what is owed is forgotten, or paid twice.
 func lawWires(t *testing.T, w collective.Group) {
 	for _, wire := range []merge.Wire{merge.FP32, merge.BF16, merge.Int8, merge.Int4} {
@@ -56,7 +56,7 @@ func wires(t *testing.T, w collective.Group, c config.Config) {
 	defer f.Close()
 	tr.feed = f
 	length, start := m.layout.Length, linear(tr)
-	owed := make([]float64, c.LoRA.Heads*length) // after the last merge, of what goes on
+	owed := make([]float64, c.LoRA.Heads*length) // after the last merge, of what continues
 	worst := 0.0
 	for merge := range 4 {
 		status, err := tr.localSteps(3)

@@ -39,7 +39,7 @@ func TestMergeSchedule(t *testing.T) {
 }
 
 // With decay = "weights" every merge first takes Π(1−η_i·λ)·W of W, for the steps since the last; b and the factors
-// are not decayed. The twin goes on from its own W in float64, so that an error of one merge stays.
+// are not decayed. The twin continues from its own W in float64, so that an error of one merge stays.
 //
 // Fails if the rates are those of other steps, if W⁰ alone is decayed, or if the factors are decayed too.
 func TestDecayOfWeightsActsAtMerges(t *testing.T) {

@@ -92,7 +92,7 @@ func all(c *config.Config, _ int) {
 
 func long(c *config.Config) { c.Train.Steps, c.Run.EvalEvery, c.Checkpoint.Zstd = 14, 5, true }
 
-// goOn has every journey stopped after those steps, in the middle of an interval and before a merge, and go on from its
+// goOn has every journey stopped after those steps, in the middle of an interval and before a merge, and continue from its
 // checkpoint: the bits of the weights, of their average and of all that was recorded are those of the run that was not stopped.
 //
 // Fails if what a checkpoint says of its run is taken without a look at its numbers.
@@ -211,7 +211,7 @@ func TestCountersAreRestored(t *testing.T) {
 	}
 }
 
-// A checkpoint's weights are for its own classes and images: fails if a run goes on with others, and if the error is not of data.path.
+// A checkpoint's weights are for its own classes and images: fails if a run continues with others, and if the error is not of data.path.
 // Fails by each of the four left out of what is compared.
 func TestResumeRefusesAnotherDataSet(t *testing.T) {
 	set, dir := tinySet(30), t.TempDir()

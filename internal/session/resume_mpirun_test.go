@@ -118,7 +118,7 @@ func TestElasticOnRanks(t *testing.T) {
 	}
 }
 
-// What cannot go on says why, once, and leaves the run as it was.
+// What cannot continue says why, once, and leaves the run as it was.
 func TestResumeRefuses(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
