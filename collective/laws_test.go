@@ -89,7 +89,7 @@ func lawMeanOfEquals(g collective.Group) error {
 	return nil
 }
 
-// Means in a row, with nothing between them. Fails if one rank continues with the next while others still read what they have in common.
+// Means in a row, with nothing between them. Fails if one rank continues with the next while others still read the memory that they share.
 func lawMeansInARow(g collective.Group) error {
 	x := make([]float32, 300_000)
 	m := newMean(g, len(x))

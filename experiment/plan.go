@@ -202,6 +202,14 @@ const (
 	maxSeeds  = 100
 )
 
+// checkCount returns an error for a flag that is not in 1..most.
+func checkCount(flag string, got, most int) error {
+	if got < 1 || got > most {
+		return wrong("--%s must be at least 1 and at most %d, not %d", flag, most, got)
+	}
+	return nil
+}
+
 // check returns an error for options that allow no plan.
 func (o Options) check(ranks int) error {
 	for _, n := range []struct {
@@ -209,8 +217,8 @@ func (o Options) check(ranks int) error {
 		got, max int
 	}{{"heads", o.Heads, maxRanks}, {"rank", o.Rank, maxRank}, {"images", o.Images, maxImages}, {"batch", o.Batch, maxImages},
 		{"seeds", o.Seeds, maxSeeds}, {"ranks", ranks, maxRanks}} {
-		if n.got < 1 || n.got > n.max {
-			return wrong("--%s must be at least 1 and at most %d, not %d", n.flag, n.max, n.got)
+		if err := checkCount(n.flag, n.got, n.max); err != nil {
+			return err
 		}
 	}
 	for _, name := range o.Only {

@@ -41,10 +41,11 @@ func (s *Rates) Prepare(ranks int) error {
 	if !(s.Factor > 1 && s.Factor <= maxFactor) {
 		return wrong("--factor must be above 1 and at most %d, not %g", maxFactor, s.Factor)
 	}
-	for flag, n := range map[string][2]int{"seeds": {s.Seeds, maxSeeds}, "longest": {s.Longest, maxRates}} {
-		if n[0] < 1 || n[0] > n[1] {
-			return wrong("--%s must be at least 1 and at most %d, not %d", flag, n[1], n[0])
-		}
+	if err := checkCount("seeds", s.Seeds, maxSeeds); err != nil {
+		return err
+	}
+	if err := checkCount("longest", s.Longest, maxRates); err != nil {
+		return err
 	}
 	if s.Config.Data.Validate == 0 {
 		s.Config.Data.Validate = validation

@@ -91,7 +91,7 @@ func lawOneUpdate(g collective.Group, w merge.Wire, transports []merge.Transport
 	const rounds = 4
 	u := newUpdate(g, many, manyLen, own, w, transports, multiply)
 	heads := own * g.Size()
-	factors := func(k, round int) []float32 { // that continue; or, with resets, begin anew near what was sent
+	factors := func(k, round int) []float32 { // that differ a little from those of the round before
 		x := make([]float32, manyLen)
 		for i := range x {
 			x[i] = float32(math.Sin(float64(31*k+i)) + 0.1*math.Sin(float64(7*k+5*i)*float64(round+1)))

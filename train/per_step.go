@@ -103,7 +103,8 @@ func (p *perStep) exchange(step int, loss float64) (float64, error) {
 	return mean, nil
 }
 
-// merge brings each rank the matrices that others have updated, folds the head into W, where the method merges it, and checks the lockstep: after every merge, else every run.log_every steps.
+// merge brings each rank the matrices that others have updated, folds the head into W, where the method merges it, and checks the lockstep:
+// after every merge, else every run.log_every steps.
 func (p *perStep) merge(step, k int, status merge.Status) (merged, error) {
 	if status.Failed > 0 {
 		return merged{}, p.blame(step-k+status.Failed, status.Loss)

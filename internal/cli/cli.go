@@ -76,6 +76,15 @@ func Run(version string, args []string, stdout, stderr io.Writer) int {
 	return p.code
 }
 
+// sayer returns a function that prints a line, on rank 0.
+func (p *process) sayer(w *mpi.World) func(format string, args ...any) {
+	return func(format string, args ...any) {
+		if w.Rank() == 0 {
+			fmt.Fprintf(p.stdout, format+"\n", args...)
+		}
+	}
+}
+
 // launch runs a task on the ranks of MPI.
 func (p *process) launch(task func(*mpi.World) error) error {
 	p.code = session.Launch(p.own.stderr, task)

@@ -52,7 +52,7 @@ func (command observationsCommand) Run(p *process) error {
 		session.DisableSpinning(common.Compute.Threads)
 	}
 	if o.Out == "" {
-		o.Out = filepath.Join("runs", "observations-"+time.Now().Format("20060102-150405")) // rank 0's counts
+		o.Out = newFolder("observations")
 	}
 	if command.List {
 		return list(o, command.Ranks, p.stdout)
@@ -77,6 +77,11 @@ func (command observationsCommand) Run(p *process) error {
 	})
 }
 
+// newFolder is a folder below runs/, named after the time. That of rank 0 counts.
+func newFolder(name string) string {
+	return filepath.Join("runs", name+"-"+time.Now().Format("20060102-150405"))
+}
+
 // list prints the runs as the tasks of jobs/observations.sh.
 func list(o experiment.Options, ranks int, stdout io.Writer) error {
 	runs, err := o.Plan(ranks)
@@ -94,11 +99,7 @@ func (command observationsCommand) observe(world *mpi.World, plan []experiment.R
 	if err != nil {
 		return err
 	}
-	say := func(format string, args ...any) {
-		if world.Rank() == 0 {
-			fmt.Fprintf(p.stdout, format+"\n", args...)
-		}
-	}
+	say := p.sayer(world)
 	results, err := experiment.Train(world, plan, func(c config.Config) error {
 		return s.TrainOrResume(c, command.console(p.own.stderr, c.Train.Steps))
 	}, say)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
-	"time"
 
 	"lte/collective"
 	"lte/config"
@@ -36,7 +35,7 @@ func (command ratesCommand) Run(p *process) error {
 	}
 	search := experiment.Rates{Config: c, Out: command.Out, Factor: command.Factor, Seeds: command.Seeds, Longest: command.Longest}
 	if search.Out == "" {
-		search.Out = filepath.Join("runs", "rates-"+time.Now().Format("20060102-150405")) // rank 0's counts
+		search.Out = newFolder("rates")
 	}
 	return p.launch(func(w *mpi.World) error {
 		runtime.LockOSThread() // OpenMP's threads belong to the thread that computes
@@ -56,11 +55,7 @@ func (command ratesCommand) search(world *mpi.World, search experiment.Rates, p 
 	if err != nil {
 		return err
 	}
-	say := func(format string, args ...any) {
-		if world.Rank() == 0 {
-			fmt.Fprintf(p.stdout, format+"\n", args...)
-		}
-	}
+	say := p.sayer(world)
 	rate, top1, err := search.Search(world, func(c config.Config) error {
 		err := s.TrainOrResume(c, command.console(p.own.stderr, c.Train.Steps))
 		if errors.As(err, new(*train.NonFiniteError)) {
